@@ -1,0 +1,154 @@
+"""Compare this package's numbers with a published model's, from files that hold its outputs.
+
+    python test/parity.py FILE.npz [FILE.npz ...]
+
+Rebuilds each file's network by the weight rule, runs its views through `Network.step`, prints one line per array with
+``max|a-b| / max|b|``, and exits with 1 if any exceeds 5e-5 (1e-4 at full size).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+import torch
+from rule_weights import rule_image, rule_network
+
+from ttt3r_ros.model import Filt3r, Network, NetworkConfig, Prediction, State, UpdateRule, rule_by_name
+from ttt3r_ros.model.network import POINTS_CAMERA, POINTS_WORLD
+
+FULL_SIZE = 1024  # encoder width from which the wider tolerance holds
+IGNORED_CONFIG = {"img_size", "output_mode", "depth_mode", "conf_mode", "pose_mode", "patch_embed_cls", "pose_head"}
+FILT3R_NAMES = {
+    "p_init": "variance_init",
+    "gamma_p": "gamma",
+    "q_min": "q_min",
+    "q_max": "q_max",
+    "alpha_q": "alpha",
+    "tau_q": "tau",
+    "ema_beta_delta": "ema",
+    "ema_delta_floor": "mean_change_floor",
+    "fixed_r": "r",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    name: str
+    error: float
+    tolerance: float
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= self.tolerance  # NaN fails
+
+
+def compare(path: Path, network: Network | None = None) -> list[Comparison]:
+    """Run one file's views and compare every array it holds."""
+    with np.load(path) as archive:
+        golden = {name: archive[name] for name in archive.files}
+    meta = json.loads(str(golden.pop("meta")))
+    config = config_from_meta(meta["config"])
+    network = rule_network(config) if network is None else network
+    frames, resets = golden.pop("frame_index"), golden.pop("reset_after")
+    ours = run(network, update_rule(meta), [int(f) for f in frames], [bool(r) for r in resets], meta["H"], meta["W"])
+    tolerance = 1e-4 if config.enc_embed_dim >= FULL_SIZE else 5e-5
+    return [
+        Comparison(name, relative_error(ours[name], theirs, comparable(name, theirs, config)), tolerance)
+        for name, theirs in golden.items()
+        if name in ours
+    ]
+
+
+def config_from_meta(values: dict[str, Any]) -> NetworkConfig:
+    kept = {name: value for name, value in values.items() if name not in IGNORED_CONFIG}
+    code = kept.pop("pos_embed", "RoPE100")
+    return NetworkConfig.from_dict({**kept, "rope_base": float(code.removeprefix("RoPE"))})
+
+
+def update_rule(meta: dict[str, Any]) -> UpdateRule:
+    if meta["mode"] == "filt3r":
+        return Filt3r(**{FILT3R_NAMES[name]: value for name, value in meta.get("filt3r", {}).items()})
+    return rule_by_name(meta["mode"])
+
+
+@torch.inference_mode()
+def run(
+    network: Network, rule: UpdateRule, frames: list[int], resets: list[bool], height: int, width: int
+) -> dict[str, np.ndarray]:
+    """Return every array of a golden, as this package computes it."""
+    initial = network.initial_tokens(1)
+    views: dict[str, list[torch.Tensor]] = defaultdict(list)
+    state: State | None = None
+    for frame, reset in zip(frames, resets, strict=True):
+        image = rule_image(frame, height, width)[None]
+        prediction, state = network.step(image, state, rule=rule, outputs={POINTS_CAMERA, POINTS_WORLD})
+        for name, value in view_arrays(prediction, state).items():
+            views[name].append(value[0])
+        if reset:
+            state = None
+        views["state_after"].append((initial if state is None else state.tokens)[0])
+    arrays = {name: torch.stack(values).numpy() for name, values in views.items()}
+    return {**arrays, "state_initial": initial[0].numpy()}
+
+
+def view_arrays(prediction: Prediction, state: State) -> dict[str, torch.Tensor]:
+    assert prediction.points_camera is not None and prediction.confidence is not None
+    assert prediction.points_world is not None and prediction.confidence_world is not None
+    trace = prediction.trace
+    return {
+        "camera_pose": torch.cat([prediction.translation, prediction.quaternion], dim=-1),
+        "pts3d_in_self_view": prediction.points_camera,
+        "conf_self": prediction.confidence,
+        "pts3d_in_other_view": prediction.points_world,
+        "conf": prediction.confidence_world,
+        "encoder_tokens": trace.encoder_tokens,
+        "pose_query": trace.pose_query,
+        "decoder_tokens": trace.decoder_tokens,
+        "state_proposal": trace.state_proposal,
+        "alignment_logit": trace.alignment,
+        "memory_proposal": state.memory,
+    }
+
+
+def comparable(name: str, theirs: np.ndarray, config: NetworkConfig) -> np.ndarray:
+    """Return where an array can be compared: everywhere, but where the linear head's step at z = 0 is in reach."""
+    if name == "pts3d_in_self_view" and config.head_type == "linear":
+        return np.asarray(theirs[..., 2] > 1e-3)
+    return np.ones(theirs.shape[:1], dtype=bool)
+
+
+def relative_error(ours: np.ndarray, theirs: np.ndarray, where: np.ndarray) -> float:
+    """Return ``max|a-b| / max|b|``; NaN where either is not finite."""
+    if ours.shape != theirs.shape:
+        return float("nan")
+    return float(np.abs(ours.astype(np.float64) - theirs)[where].max() / np.abs(theirs).max())
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.npz")
+    failed = False
+    for path in parser.parse_args().files:
+        started = time.monotonic()
+        comparisons = compare(path)
+        print(f"{path.name} ({time.monotonic() - started:.1f} s)")
+        for comparison in comparisons:
+            verdict = "ok" if comparison.passed else f"ABOVE {comparison.tolerance:g}"
+            print(f"  {comparison.name:20s} {comparison.error:.2e}  {verdict}")
+        failed |= not all(comparison.passed for comparison in comparisons)
+    return int(failed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

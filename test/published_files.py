@@ -1,0 +1,121 @@
+"""Makes small files in the published checkpoints' format, honest and hostile ones."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import sys
+import types
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from rule_weights import rule_weight
+
+from ttt3r_ros.model.config import NetworkConfig
+from ttt3r_ros.model.published import aliases, published_shapes
+
+TINY = NetworkConfig(
+    enc_embed_dim=32,
+    enc_depth=2,
+    enc_num_heads=2,
+    dec_embed_dim=16,
+    dec_depth=4,
+    dec_num_heads=2,
+    state_dec_num_heads=4,
+    state_size=5,
+    local_mem_size=3,
+    mlp_ratio=2,
+    ray_enc_depth=1,
+    head_type="linear",
+)
+MODEL_STRING = (
+    "ARCroco3DStereo(ARCroco3DStereoConfig(state_size=5, state_pe='2d', pos_embed='RoPE100', rgb_head=True, "
+    "pose_head=True, patch_embed_cls='ManyAR_PatchEmbed', img_size=(512, 512), head_type='linear', "
+    "output_mode='pts3d+pose', depth_mode=('exp', -inf, inf), conf_mode=('exp', 1, inf), pose_mode=('exp', -inf, inf), "
+    "enc_embed_dim=32, enc_depth=2, enc_num_heads=2, dec_embed_dim=16, dec_depth=4, dec_num_heads=2, "
+    "state_dec_num_heads=4, local_mem_size=3, mlp_ratio=2, ray_enc_depth=1))"
+)
+
+
+TINY_DPT = dataclasses.replace(TINY, head_type="dpt", rgb_head=False)
+DPT_STRING = MODEL_STRING.replace("'linear'", "'dpt'").replace("rgb_head=True", "rgb_head=False")
+
+
+def published_state(config: NetworkConfig = TINY) -> dict[str, torch.Tensor]:
+    """Return a state_dict with every published key and the rule's weights; aliases share memory.
+
+    Calls share their tensors: replace them, do not write into them.
+    """
+    return dict(_published_state(config))
+
+
+@functools.cache
+def _published_state(config: NetworkConfig) -> dict[str, torch.Tensor]:
+    repeated = aliases(config)
+    state = {key: rule_weight(key, shape) for key, shape in published_shapes(config).items() if key not in repeated}
+    return state | {alias: state[original] for alias, original in repeated.items()}
+
+
+def save_published(path: Path, state: dict[str, Any] | None = None, args: Any = None, **more: Any) -> Path:
+    """Write a checkpoint of the tiny network, or of what is given."""
+    args = argparse.Namespace(model=MODEL_STRING, seed=0) if args is None else args
+    torch.save({"args": args, "model": published_state() if state is None else state, **more}, path)
+    return path
+
+
+@contextmanager
+def omegaconf_classes() -> Any:
+    """Provide classes with OmegaConf's names while a file is written; nobody has them when it is read."""
+    made = {}
+    for module, name in (("dictconfig", "DictConfig"), ("nodes", "AnyNode"), ("base", "ContainerMetadata")):
+        made[name] = type(name, (), {"__module__": f"omegaconf.{module}"})
+        sys.modules[f"omegaconf.{module}"] = types.ModuleType(f"omegaconf.{module}")
+        setattr(sys.modules[f"omegaconf.{module}"], name, made[name])
+    sys.modules["omegaconf"] = types.ModuleType("omegaconf")
+    try:
+        yield made
+    finally:
+        for module in [name for name in sys.modules if name.split(".")[0] == "omegaconf"]:
+            del sys.modules[module]
+
+
+def save_with_dictconfig(path: Path) -> Path:
+    """Write a checkpoint whose args pickle as OmegaConf's do: parents, metadata, and nodes that hold the values."""
+    with omegaconf_classes() as classes:
+
+        def make(name: str, **state: Any) -> Any:
+            thing = classes[name]()
+            thing.__dict__.update(state)
+            return thing
+
+        args = make(
+            "DictConfig", _metadata=make("ContainerMetadata", ref_type=Any, key_type=Any, flags={}), _parent=None
+        )
+        values = {"model": MODEL_STRING, "lr": 1e-4, "seed": 0}
+        args._content = {key: make("AnyNode", _val=value, _parent=args) for key, value in values.items()}
+        return save_published(path, args=args)
+
+
+def rewrite(archive: bytes, path: Path, change: Any) -> None:
+    """Copy an archive, each record as `change(name, data)` returns it."""
+    path.write_bytes(archive)
+    with zipfile.ZipFile(path) as old:
+        records = {name: change(name, old.read(name)) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in records.items():
+            if data is not None:
+                new.writestr(name, data)
+
+
+class Touch:
+    """Pickles as a call that makes a file."""
+
+    def __init__(self, maker: Any, *arguments: Any) -> None:
+        self.call = (maker, arguments)
+
+    def __reduce__(self) -> Any:
+        return self.call

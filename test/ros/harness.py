@@ -1,0 +1,241 @@
+"""A camera, a consumer and the real node around the tests, over real DDS."""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as PathMessage
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
+
+ROOT = Path(__file__).parent.parent.parent
+PATIENCE = 60.0  #: seconds until something that must happen has failed to
+
+OUTPUTS = {
+    "odom": Odometry,
+    "path": PathMessage,
+    "rgb/image": Image,
+    "rgb/camera_info": CameraInfo,
+    "depth/image": Image,
+    "depth/camera_info": CameraInfo,
+    "confidence/image": Image,
+    "points": PointCloud2,
+}
+
+
+def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """Return the condition's first true value."""
+    deadline = time.monotonic() + patience
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience} s in vain for {what}")
+        time.sleep(0.01)
+    return value
+
+
+@dataclass
+class Running:
+    """A node in a process of its own."""
+
+    process: subprocess.Popen[str]
+    log: Path
+
+    def text(self) -> str:
+        return self.log.read_text()
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> int:
+        self.process.send_signal(how)
+        return self.process.wait(timeout=15)
+
+
+@contextlib.contextmanager
+def node(log: Path, *arguments: str, wait: bool = True, **parameters: object) -> Iterator[Running]:
+    """Run the node until the block ends; parameters by name, remappings and the like as arguments."""
+    command = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", *arguments]
+    for name, value in parameters.items():
+        command += ["-p", f"{name}:={value}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment
+        )
+        running = Running(process, log)
+        try:
+            if wait:
+                wait_until(
+                    lambda: "ready: listening" in running.text() or process.poll() is not None, "the node to get ready"
+                )
+                assert process.poll() is None, running.text()
+            yield running
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                try:
+                    process.wait(timeout=10)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+class Bench:
+    """A node of the test's own: publishes camera images, collects outputs by topic and stamp."""
+
+    def __init__(self, name: str = "bench", *, parameter_overrides: list[Any] | None = None) -> None:
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        self.node = Node(name, context=self.context, parameter_overrides=parameter_overrides)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.received: dict[str, list[Any]] = defaultdict(list)
+        self.sent_at: dict[tuple[str, int], int] = {}  #: (topic, stamp): the publisher's clock [ns]
+        self._publishers: dict[str, Any] = {}
+        self.next_stamp = 1_000_000_123  #: [ns]; odd on purpose, a stamp must survive to the last bit
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        while not self._closing.is_set():
+            self.executor.spin_once(timeout_sec=0.1)
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.try_shutdown()
+
+    def listen(
+        self, topic: str, kind: type, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE, key: str | None = None
+    ) -> Any:
+        """Collect a topic's messages under its name or a key."""
+        name = key or topic
+
+        def note(message: Any, info: dict[str, Any]) -> None:
+            stamp = _stamp(message)
+            if stamp is not None:
+                self.sent_at.setdefault((name, stamp), info["source_timestamp"])
+            self.received[name].append(message)
+
+        return self.node.create_subscription(kind, topic, note, QoSProfile(depth=100, reliability=reliability))
+
+    def listen_to_all(self, namespace: str = "") -> None:
+        for name, kind in OUTPUTS.items():
+            self.listen(f"{namespace}/ttt3r/{name}", kind, key=name)
+        self.listen("/tf", TFMessage, key="tf")
+        self.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+
+    def publisher(self, kind: type, topic: str, qos: Any = 1) -> Any:
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(kind, topic, qos)
+        return self._publishers[topic]
+
+    def wait_for_node(self, topic: str = "/image") -> None:
+        """Wait until somebody listens to this topic."""
+        publisher = self.publisher(Image, topic)
+        wait_until(publisher.get_subscription_count, f"somebody to listen to {topic}")
+
+    def send(
+        self,
+        image: np.ndarray | None = None,
+        *,
+        topic: str = "/image",
+        stamp: int | None = None,
+        frame_id: str = "camera",
+        step: float = 0.1,
+    ) -> int:
+        """Publish an image; return its stamp [ns]."""
+        if stamp is None:
+            stamp = self.next_stamp
+        self.next_stamp = stamp + int(step * 1e9)
+        image = picture(stamp) if image is None else image
+        message = Image(height=image.shape[0], width=image.shape[1], encoding="rgb8", step=image.shape[1] * 3)
+        message.header = header(stamp, frame_id)
+        message.data = array.array("B", image.tobytes())
+        self.publisher(Image, topic).publish(message)
+        return stamp
+
+    def stamps(self, key: str) -> list[int]:
+        return [stamp for message in list(self.received[key]) if (stamp := _stamp(message)) is not None]
+
+    def get(self, key: str, stamp: int) -> Any:
+        """Return the message of a topic with this stamp, once it has come."""
+
+        def find() -> Any:
+            return next((m for m in list(self.received[key]) if _stamp(m) == stamp), None)
+
+        return wait_until(find, f"{key} with stamp {stamp}")
+
+    def send_until_answered(self, key: str = "odom", *, by: Bench | None = None, **options: Any) -> int:
+        """Send images (from another bench's camera, where given) until one is answered here; return its stamp."""
+        sender, sent = by or self, set()
+
+        def answered() -> set[int]:
+            sent.add(sender.send(**options))
+            deadline = time.monotonic() + 0.3
+            while time.monotonic() < deadline and not sent & set(self.stamps(key)):
+                time.sleep(0.01)
+            return sent & set(self.stamps(key))
+
+        return max(wait_until(answered, f"{key} after an image"))
+
+    def exchange(self, count: int = 1, key: str = "odom", **options: Any) -> list[int]:
+        """Send images one by one, each after the answer to the one before; return their stamps."""
+        stamps = []
+        for _ in range(count):
+            stamps.append(self.send(**options))
+            self.get(key, stamps[-1])
+        return stamps
+
+    def diagnostics(self, name: str = "ttt3r: stream") -> dict[str, str]:
+        """Return the newest diagnostics of the node as {key: value}, with 'level' and 'message'."""
+        for array_message in reversed(list(self.received["diagnostics"])):
+            for status in array_message.status:
+                if status.name == name:
+                    values = {item.key: item.value for item in status.values}
+                    return {**values, "level": str(status.level[0]), "message": status.message}
+        return {}
+
+    def call(self, kind: type, service: str, request: Any = None) -> Any:
+        client = self.node.create_client(kind, service)
+        assert client.wait_for_service(timeout_sec=PATIENCE), f"no service {service}"
+        future = client.call_async(request or kind.Request())
+        wait_until(future.done, f"an answer of {service}")
+        self.node.destroy_client(client)
+        return future.result()
+
+
+def picture(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def header(stamp: int, frame_id: str) -> Header:
+    return Header(stamp=Time(sec=stamp // 1_000_000_000, nanosec=stamp % 1_000_000_000), frame_id=frame_id)
+
+
+def _stamp(message: Any) -> int | None:
+    if isinstance(message, TFMessage):
+        return _stamp(message.transforms[0]) if message.transforms else None
+    stamp = getattr(message, "header", None) and message.header.stamp
+    return None if stamp is None else stamp.sec * 1_000_000_000 + stamp.nanosec

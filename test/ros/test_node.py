@@ -1,0 +1,462 @@
+"""The node from outside: a camera publishes, a consumer listens, both over DDS."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import threading
+import time
+
+import cv2
+import numpy as np
+import pytest
+from geometry_msgs.msg import TransformStamped
+from harness import OUTPUTS, Bench, header, node, picture, wait_until
+from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import Parameter as ParameterMessage
+from rcl_interfaces.msg import ParameterValue
+from rcl_interfaces.srv import DescribeParameters, SetParameters
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
+from sensor_msgs_py import point_cloud2
+from std_srvs.srv import SetBool, Trigger
+from tf2_msgs.msg import TFMessage
+from tf2_ros import StaticTransformBroadcaster
+
+from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics, T_from_pose, inverse
+from ttt3r_ros.ros.conversions import camera_info_message, transform_message
+
+
+@pytest.fixture(scope="module")
+def running(weights, tmp_path_factory):
+    log = tmp_path_factory.mktemp("node") / "node.log"
+    with node(log, weights=weights, wait_for_transform=0.2) as running:
+        yield running
+        assert "Traceback" not in running.text()
+
+
+@pytest.fixture
+def bench(running):
+    """A bench whose camera goes on in time where the test before left it: one camera, one clock."""
+    bench = Bench()
+    bench.next_stamp = next(_starts) * 1_000_000_000 + 123
+    bench.listen_to_all()
+    bench.wait_for_node()
+    # discovery is complete, both ways, when every output has come once
+    while not all(bench.received[name] for name in [*OUTPUTS, "tf", "diagnostics"]):
+        bench.send_until_answered(step=0.6)
+        assert len(bench.received["odom"]) < 500, {name: len(bench.received[name]) for name in OUTPUTS}
+    yield bench
+    bench.close()
+
+
+_starts = itertools.count(1000, 1000)
+
+
+def pose_of(odometry: Odometry) -> np.ndarray:
+    p, q = odometry.pose.pose.position, odometry.pose.pose.orientation
+    return T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
+
+
+def test_every_output_of_a_frame_has_its_stamp_and_frame(bench):
+    (stamp,) = bench.exchange(step=0.6)
+    for name in OUTPUTS:
+        message = bench.get(name, stamp)
+        in_odom = name in ("odom", "path")
+        assert message.header.frame_id == ("odom" if in_odom else "camera"), name
+    odometry = bench.get("odom", stamp)
+    assert odometry.child_frame_id == "base_link"
+    transform = bench.get("tf", stamp).transforms[0]
+    assert (transform.header.frame_id, transform.child_frame_id) == ("odom", "base_link")
+    p, t = odometry.pose.pose.position, transform.transform.translation
+    assert (p.x, p.y, p.z) == (t.x, t.y, t.z)
+
+
+def test_tf_leaves_before_everything_else(bench):
+    for stamp in bench.exchange(5):
+        for name in ("odom", "depth/image", "points"):
+            bench.get(name, stamp)
+            assert bench.sent_at["tf", stamp] <= bench.sent_at[name, stamp], name
+
+
+def test_rgb_depth_and_camera_info_are_of_one_camera(bench):
+    (stamp,) = bench.exchange()
+    rgb, depth, confidence = (bench.get(f"{name}/image", stamp) for name in ("rgb", "depth", "confidence"))
+    infos = [bench.get(f"{name}/camera_info", stamp) for name in ("rgb", "depth")]
+    cloud = bench.get("points", stamp)
+    for message in (rgb, depth, confidence, *infos, cloud):
+        assert (message.width, message.height) == (64, 48)
+    assert (rgb.encoding, depth.encoding, confidence.encoding) == ("rgb8", "32FC1", "32FC1")
+    assert infos[0] == infos[1]
+    assert np.frombuffer(confidence.data, np.float32).min() >= 1.0
+
+
+def test_the_cloud_projects_onto_the_pixels_of_depth_and_rgb(bench):
+    (stamp,) = bench.exchange()
+    info, cloud = bench.get("depth/camera_info", stamp), bench.get("points", stamp)
+    depth = np.frombuffer(bench.get("depth/image", stamp).data, np.float32).reshape(48, 64)
+    rgb = np.frombuffer(bench.get("rgb/image", stamp).data, np.uint8).reshape(48, 64, 3)
+    assert [field.name for field in cloud.fields] == ["x", "y", "z", "rgb", "confidence"]
+    points = point_cloud2.read_points(cloud).reshape(48, 64)
+    assert np.array_equal(points["z"], depth, equal_nan=True)
+    known = np.isfinite(depth)
+    assert known.any()
+    xyz = np.stack([points[axis] for axis in "xyz"], axis=-1).astype(np.float64)
+    pixels = xyz @ np.array(info.p).reshape(3, 4)[:, :3].T
+    v, u = np.mgrid[0:48, 0:64]
+    np.testing.assert_allclose((pixels[..., 0] / pixels[..., 2])[known], u[known], atol=1e-3)
+    np.testing.assert_allclose((pixels[..., 1] / pixels[..., 2])[known], v[known], atol=1e-3)
+    packed = np.ascontiguousarray(points["rgb"]).view(np.uint32)
+    assert np.array_equal(np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=-1), rgb)
+
+
+def test_covariances_are_well_formed(bench):
+    for stamp in bench.exchange(3):
+        odometry = bench.get("odom", stamp)
+        for covariance in (odometry.pose.covariance, odometry.twist.covariance):
+            matrix = np.array(covariance).reshape(6, 6)
+            assert np.count_nonzero(matrix - np.diag(np.diag(matrix))) == 0
+            assert np.isfinite(matrix).all()
+            assert (np.diag(matrix) > 0).all()
+            assert (np.diag(matrix) < 9999).all()
+            assert matrix[0, 0] != 1.0
+
+
+def test_the_twist_is_the_motion_between_stamps_in_the_base_frame(bench):
+    first, second = bench.exchange(2, step=0.25)
+    before, after = bench.get("odom", first), bench.get("odom", second)
+    T = inverse(pose_of(after)) @ pose_of(before)
+    linear = after.twist.twist.linear
+    np.testing.assert_allclose([linear.x, linear.y, linear.z], -T[:3, 3] / 0.25, atol=1e-6)
+
+
+def test_best_effort_and_reliable_consumers_both_hear_us(bench):
+    bench.listen("/ttt3r/odom", Odometry, ReliabilityPolicy.BEST_EFFORT, key="odom, best effort")
+    bench.listen("/ttt3r/points", PointCloud2, ReliabilityPolicy.BEST_EFFORT, key="points, best effort")
+
+    def heard():
+        (stamp,) = bench.exchange()
+        return stamp in bench.stamps("odom, best effort") and stamp in bench.stamps("points, best effort")
+
+    wait_until(heard, "the best-effort consumer to hear both")
+    assert bench.stamps("odom")[-1] == bench.stamps("odom, best effort")[-1]
+
+
+def test_best_effort_cameras_are_heard(running, bench):
+    other = Bench("best_effort_camera")
+    other.publisher(Image, "/image", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+    other.wait_for_node()
+    other.next_stamp = bench.next_stamp
+    bench.send_until_answered(by=other)
+    other.close()
+
+
+def test_reset_under_load_answers_and_the_stream_goes_on(bench):
+    stop = threading.Event()
+    stamps: list[int] = []
+
+    def stream():
+        while not stop.is_set():
+            stamps.extend(bench.exchange())
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    try:
+        segment = int(wait_until(bench.diagnostics, "diagnostics")["segment"])
+        for _ in range(15):
+            response = bench.call(Trigger, "/ttt3r/reset")
+            assert response.success
+            assert "the pose goes on" in response.message
+    finally:
+        stop.set()
+        thread.join(60)
+    assert len(stamps) > 5
+    assert bench.stamps("odom")[-len(stamps) :] == stamps
+    poses = [pose_of(bench.get("odom", stamp)) for stamp in stamps]
+    assert not any(np.allclose(pose, np.eye(4)) for pose in poses)
+    wait_until(lambda: int(bench.diagnostics()["segment"]) > segment, "a new segment in the diagnostics")
+    assert bench.diagnostics()["level"] == "0"
+
+
+def test_reset_odometry_returns_to_the_origin(bench):
+    bench.exchange(3)
+    assert bench.call(Trigger, "/ttt3r/reset_odometry").success
+    first, second = bench.exchange(2, step=0.6)
+    np.testing.assert_allclose(pose_of(bench.get("odom", first)), np.eye(4), atol=1e-9)
+    assert not np.allclose(pose_of(bench.get("odom", second)), np.eye(4), atol=1e-3)
+    assert len(bench.get("path", first).poses) == 1
+
+
+@pytest.mark.parametrize("jump", [-500.0, 3.0], ids=["back", "gap"])
+def test_a_jump_of_time_starts_a_segment_and_the_pose_goes_on(bench, jump):
+    bench.exchange(3)
+    last = bench.stamps("odom")[-1]
+    before = pose_of(bench.get("odom", last))
+    segment = int(wait_until(bench.diagnostics, "diagnostics")["segment"])
+    (stamp,) = bench.exchange(stamp=last + int(jump * 1e9), step=0.6)
+    odometry = bench.get("odom", stamp)
+    np.testing.assert_allclose(pose_of(odometry), before, atol=1e-6)
+    assert odometry.twist.covariance[0] > 1000  # nothing is known of the velocity across the jump
+    wait_until(lambda: int(bench.diagnostics()["segment"]) > segment, "a new segment in the diagnostics")
+    assert bench.exchange(2)
+
+
+def test_a_changed_image_size_starts_a_segment(bench):
+    bench.exchange(2)
+    (stamp,) = bench.exchange(image=picture(1, width=60, height=80))
+    depth = bench.get("depth/image", stamp)
+    assert (depth.width, depth.height) == (48, 64)
+
+
+def test_an_image_without_frame_id_is_of_the_camera_frame(bench):
+    (stamp,) = bench.exchange(frame_id="")
+    assert bench.get("depth/image", stamp).header.frame_id == "camera_optical_frame"
+
+
+def test_pausing_and_resuming(bench):
+    assert bench.call(SetBool, "/ttt3r/enable", SetBool.Request(data=False)).success
+    paused = bench.send()
+    wait_until(lambda: bench.diagnostics().get("state") == "paused", "diagnostics to say paused")
+    assert bench.call(SetBool, "/ttt3r/enable", SetBool.Request(data=True)).success
+    (stamp,) = bench.exchange()
+    assert paused not in bench.stamps("odom")
+    assert stamp in bench.stamps("odom")
+
+
+def test_an_assumed_mount_is_said_once_and_published(running, bench):
+    bench.exchange()
+    assert running.text().count("assuming a camera at the origin of base_link") >= 1
+    assert running.text().count("no transform base_link -> camera after") == 1
+
+
+def set_parameters(bench: Bench, **values: object):
+    kinds = {bool: (1, "bool_value"), int: (2, "integer_value"), float: (3, "double_value"), str: (4, "string_value")}
+    request = SetParameters.Request()
+    for name, value in values.items():
+        number, field = kinds[type(value)]
+        request.parameters.append(ParameterMessage(name=name, value=ParameterValue(type=number, **{field: value})))
+    return bench.call(SetParameters, "/ttt3r/set_parameters", request).results
+
+
+def test_parameters_change_while_running(bench):
+    try:
+        assert all(r.successful for r in set_parameters(bench, depth_encoding="16UC1", point_stride=3, publish_tf=False))
+        bench.exchange(2)  # one may have been under way
+        (stamp,) = bench.exchange()
+        depth, cloud = bench.get("depth/image", stamp), bench.get("points", stamp)
+        assert depth.encoding == "16UC1"
+        assert len(depth.data) == 64 * 48 * 2
+        assert (cloud.width, cloud.height) == (22, 16)
+        assert stamp not in bench.stamps("tf")
+    finally:
+        set_parameters(bench, depth_encoding="32FC1", point_stride=1, publish_tf=True)
+    (stamp,) = bench.exchange()
+    bench.get("tf", stamp)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"depth_encoding": "8UC1"}, "choose one of 32FC1, 16UC1"),
+        ({"point_stride": 0}, "point_stride"),
+        ({"max_depth": "far"}, "max_depth"),
+        ({"update_rule": "sgd"}, "choose one of cut3r, ttt3r, filt3r"),
+        ({"odom_frame": "map"}, "odom_frame"),
+    ],
+)
+def test_bad_parameters_are_refused_in_words(bench, values, words):
+    (result,) = set_parameters(bench, **values)
+    assert not result.successful
+    assert words in result.reason
+    assert bench.exchange()
+
+
+def test_parameters_explain_themselves(bench):
+    names = ["min_confidence", "update_rule", "weights", "reset_interval"]
+    answer = bench.call(DescribeParameters, "/ttt3r/describe_parameters", DescribeParameters.Request(names=names))
+    for descriptor in answer.descriptors:
+        assert len(descriptor.description) > 30
+    by_name = {d.name: d for d in answer.descriptors}
+    assert by_name["weights"].read_only
+    assert by_name["reset_interval"].integer_range[0].from_value == 0
+    assert "filt3r" in by_name["update_rule"].additional_constraints
+
+
+def test_an_unreadable_image_is_said_and_survived(running, bench):
+    message = Image(height=60, width=80, encoding="squid", step=240)
+    message.header = header(bench.next_stamp, "camera")
+    bench.publisher(Image, "/image").publish(message)
+    wait_until(lambda: "'squid' cannot be read as RGB" in running.text(), "a word in the log")
+    wait_until(lambda: bench.diagnostics()["message"].find("squid") > 0, "a word in the diagnostics")
+    assert bench.exchange()
+    wait_until(lambda: bench.diagnostics()["state"] == "tracking", "diagnostics to recover")
+
+
+def test_diagnostics_say_how_it_goes(bench):
+    bench.exchange(5)
+    before = len(bench.received["diagnostics"])
+    wait_until(lambda: len(bench.received["diagnostics"]) > before + 1, "fresh diagnostics")
+    values = bench.diagnostics()
+    assert values["state"] == "tracking"
+    assert float(values["latency_ms_p50"]) > 0
+    assert float(values["latency_ms_p99"]) >= float(values["latency_ms_p50"])
+    assert 0 < float(values["beta_min"]) <= float(values["beta_mean"]) <= float(values["beta_max"]) <= 1
+    assert float(values["rss_mb"]) > 50
+    assert int(values["frames_processed"]) <= int(values["frames_received"])
+    assert values["weights"].endswith("tiny.safetensors")
+
+
+def test_camera_info_is_followed_through_scale_and_crop(weights, tmp_path, bench):
+    """A node of its own, since a camera_info stays with the node that heard it."""
+    camera = Intrinsics(70.0, 72.0, 41.0, 28.0, 80, 60)
+    with node(tmp_path / "log", "-r", "__ns:=/calibrated", weights=weights, wait_for_transform=0.1):
+        bench.listen("/calibrated/ttt3r/depth/camera_info", CameraInfo, key="info")
+        bench.listen("/calibrated/ttt3r/odom", Odometry, key="calibrated")
+        infos = bench.publisher(CameraInfo, "/calibrated/camera_info")
+        bench.wait_for_node("/calibrated/image")
+        wait_until(infos.get_subscription_count, "the node to listen to camera_info")
+
+        def answer():
+            infos.publish(camera_info_message(camera, header(bench.next_stamp, "camera")))
+            bench.send_until_answered("calibrated", topic="/calibrated/image")
+            return bench.received["info"] and bench.received["info"][-1].k[0] == pytest.approx(0.8 * 70.0)
+
+        wait_until(answer, "camera_info that follows ours")
+        K = bench.received["info"][-1].k
+        expected = [0.8 * 70.0, 0, 0.8 * 41.5 - 0.5, 0, 0.8 * 72.0, 0.8 * 28.5 - 0.5, 0, 0, 1]
+        np.testing.assert_allclose(K, expected, atol=1e-9)
+
+
+def test_several_instances_side_by_side(weights, tmp_path, bench):
+    with (
+        node(tmp_path / "a", "-r", "__ns:=/a", weights=weights, wait_for_transform=0.1),
+        node(tmp_path / "b", "-r", "__ns:=/b", weights=weights, wait_for_transform=0.1),
+    ):
+        for name in "ab":
+            bench.listen(f"/{name}/ttt3r/odom", Odometry, key=name)
+            bench.wait_for_node(f"/{name}/image")
+        bench.send_until_answered("a", topic="/a/image")
+        assert bench.stamps("b") == []
+        bench.send_until_answered("b", topic="/b/image")
+        wait_until(lambda: bench.diagnostics("a/ttt3r: stream"), "diagnostics of a")
+        wait_until(lambda: bench.diagnostics("b/ttt3r: stream"), "diagnostics of b")
+
+
+def test_the_mount_is_looked_up_in_tf(weights, tmp_path, bench):
+    """A camera that looks to the robot's left: what it sees as forward is the robot's left."""
+    T_base_camera = np.eye(4)
+    R_left = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    T_base_camera[:3, :3], T_base_camera[:3, 3] = R_left @ R_BODY_OPTICAL, [0.2, 0.1, 0.5]
+    broadcaster = StaticTransformBroadcaster(bench.node)
+    transform: TransformStamped = transform_message(T_base_camera, header(0, "robot"), "left_camera")
+    broadcaster.sendTransform(transform)
+    bench.listen("/mounted/ttt3r/odom", Odometry, key="mounted")
+    bench.listen("/assumed/ttt3r/odom", Odometry, key="assumed")
+    options = {"weights": weights, "base_frame": "robot", "odom_frame": "odom_of_robot"}
+    with (
+        node(tmp_path / "m", "-r", "__ns:=/mounted", wait_for_transform=30.0, **options) as mounted,
+        node(tmp_path / "a", "-r", "__ns:=/assumed", wait_for_transform=0.1, **options),
+    ):
+        bench.send_until_answered("mounted", topic="/mounted/image", frame_id="left_camera")
+        assert "assuming a camera" not in mounted.text()
+        # the same images twice, from the origin: through this mount, and through a camera taken for the base itself
+        bench.call(Trigger, "/mounted/ttt3r/reset_odometry")
+        stamps = bench.exchange(3, topic="/mounted/image", frame_id="left_camera", key="mounted")
+        bench.wait_for_node("/assumed/image")
+        bench.send_until_answered("assumed", topic="/assumed/image", frame_id="robot")
+        bench.call(Trigger, "/assumed/ttt3r/reset_odometry")
+        for stamp in stamps:
+            bench.exchange(topic="/assumed/image", frame_id="robot", stamp=stamp, key="assumed")
+            T_world_camera = pose_of(bench.get("assumed", stamp))
+            expected = T_base_camera @ T_world_camera @ inverse(T_base_camera)
+            np.testing.assert_allclose(pose_of(bench.get("mounted", stamp)), expected, atol=1e-5)
+            assert bench.get("mounted", stamp).child_frame_id == "robot"
+
+
+def test_compressed_images(weights, tmp_path, bench):
+    bench.listen("/zip/ttt3r/odom", Odometry, key="zip")
+    with node(tmp_path / "log", "-r", "image:=/cam/image_raw", "-r", "__ns:=/zip", weights=weights, image_transport="compressed"):
+        publisher = bench.publisher(CompressedImage, "/cam/image_raw/compressed")
+        wait_until(publisher.get_subscription_count, "the node to listen")
+
+        def send():
+            stamp = bench.next_stamp = bench.next_stamp + 100_000_000
+            message = CompressedImage(format="jpeg")
+            message.header = header(stamp, "camera")
+            message.data = cv2.imencode(".jpg", picture(stamp))[1].tobytes()
+            publisher.publish(message)
+            time.sleep(0.1)
+            return bench.stamps("zip")
+
+        wait_until(send, "odometry from compressed images")
+
+
+def test_every_frame_of_a_recording(weights, tmp_path, bench):
+    bench.listen("/bag/ttt3r/odom", Odometry, key="bag")
+    with node(tmp_path / "log", "-r", "__ns:=/bag", weights=weights, drop_frames="false", wait_for_transform=0.1):
+        bench.publisher(Image, "/bag/image", 100)
+        bench.wait_for_node("/bag/image")
+        bench.send_until_answered("bag", topic="/bag/image")
+        sent = [bench.send(topic="/bag/image") for _ in range(60)]
+        bench.get("bag", sent[-1])
+        assert bench.stamps("bag")[-60:] == sent
+        wait_until(lambda: bench.diagnostics("bag/ttt3r: stream").get("frames_dropped") == "0", "diagnostics")
+
+
+def test_a_recording_of_a_best_effort_camera_is_heard_too(weights, tmp_path, bench):
+    bench.listen("/lossy/ttt3r/odom", Odometry, key="lossy")
+    best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    bench.publisher(Image, "/lossy/image", best_effort)
+    with node(tmp_path / "log", "-r", "__ns:=/lossy", weights=weights, drop_frames="false", wait_for_transform=0.1) as lossy:
+        bench.send_until_answered("lossy", topic="/lossy/image")
+        assert "listening with best effort; frames may be lost" in lossy.text()
+
+
+def test_a_missing_camera_and_a_wrong_qos_are_said(weights, tmp_path, bench):
+    with node(
+        tmp_path / "log", "-r", "__ns:=/deaf", "-p", "qos_overrides./deaf/image.subscription.reliability:=reliable", weights=weights
+    ) as deaf:
+        wait_until(lambda: "no image has arrived on /deaf/image: nothing publishes" in deaf.text(), "a word in the log")
+        status = wait_until(lambda: bench.diagnostics("deaf/ttt3r: stream"), "diagnostics")
+        wait_until(lambda: "/deaf/image" in bench.diagnostics("deaf/ttt3r: stream")["message"], "a word in the diagnostics")
+        assert status["frames_received"] == "0"
+        bench.publisher(Image, "/deaf/image", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
+        message = wait_until(
+            lambda: (m := bench.diagnostics("deaf/ttt3r: stream")["message"]).find("QoS") > 0 and m, "the mismatch"
+        )
+        assert "/bench" in message
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_when_told_to(weights, tmp_path, how):
+    with node(tmp_path / "log", "-r", "__ns:=/short", weights=weights) as short:
+        assert short.stop(how) == 0
+        assert "Traceback" not in short.text()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "words"),
+    [
+        ({"max_depth": -1.0}, "parameter max_depth is -1.0: it must be from 0.01 to 10000"),
+        ({"max_depth": 20}, "max_depth must be a number with a decimal point"),
+        ({"update_rule": "sgd"}, "choose one of cut3r, ttt3r, filt3r"),
+        ({"base_frame": "odom"}, "they must differ"),
+        ({"weights": "/nowhere/weights.safetensors"}, "/nowhere/weights.safetensors"),
+        ({"device": "cuda:77"}, "cuda:77"),
+    ],
+)
+def test_a_bad_start_ends_in_one_sentence(tmp_path, parameters, words):
+    with node(tmp_path / "log", "-r", "__ns:=/bad", wait=False, **parameters) as bad:
+        assert bad.process.wait(timeout=60) == 2
+        errors = [line for line in bad.text().splitlines() if line.startswith("error: ")]
+        assert len(errors) == 1
+        assert words in errors[0]
+        assert "Traceback" not in bad.text()
+
+
+def test_tf_message_is_what_other_nodes_hear(bench):
+    """The /tf we publish is readable as tf2_msgs/TFMessage with one transform per frame."""
+    (stamp,) = bench.exchange()
+    message = bench.get("tf", stamp)
+    assert isinstance(message, TFMessage)
+    assert len(message.transforms) == 1

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+SCRIPT = """
+import importlib, pkgutil, sys
+
+class NoROS:
+    ROS = ("rclpy", "tf2_", "cv_bridge", "ament_", "rcl_interfaces", "builtin_interfaces", "rosidl_", "rpyutils", "launch")
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0].startswith(self.ROS) or name.split(".")[0].endswith(("_msgs", "_srvs", "_msgs_py")):
+            raise ModuleNotFoundError(f"no ROS here: {name}")
+
+sys.meta_path.insert(0, NoROS())
+try:
+    import rclpy
+except ModuleNotFoundError:
+    pass
+else:
+    raise SystemExit("the block does not work")
+import ttt3r_ros
+names = [m.name for m in pkgutil.walk_packages(ttt3r_ros.__path__, "ttt3r_ros.") if not m.name.startswith("ttt3r_ros.ros")]
+for name in names:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+
+import numpy as np
+from ttt3r_ros.reconstructor import Reconstructor
+from ttt3r_ros.weights import placeholder_network
+stream = Reconstructor(placeholder_network())
+for seed in range(2):
+    estimate = stream.process(np.random.default_rng(seed).integers(0, 256, (120, 160, 3), dtype=np.uint8))
+assert np.isfinite(estimate.T_world_camera).all() and np.isfinite(estimate.depth).all()
+print(len(names))
+"""
+
+
+def test_the_core_imports_and_works_where_no_ros_is_installed():
+    run = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert int(run.stdout) > 15

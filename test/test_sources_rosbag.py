@@ -1,0 +1,239 @@
+"""Bags of every kind, written by the rosbags library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from rosbags.rosbag1 import Writer as Writer1
+from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.typesys import Stores, get_typestore
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import Intrinsics
+from ttt3r_ros.sources import open_source
+
+T0_NS = 1_700_000_000_000_000_000
+ROS2 = get_typestore(Stores.ROS2_HUMBLE)
+ROS1 = get_typestore(Stores.ROS1_NOETIC)
+RGB = np.random.default_rng(0).integers(0, 256, (4, 6, 3), dtype=np.uint8)
+
+
+def header(store: Any, stamp_ns: int) -> Any:
+    time = store.types["builtin_interfaces/msg/Time"](sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+    sequence = {"seq": 0} if store is ROS1 else {}
+    return store.types["std_msgs/msg/Header"](stamp=time, frame_id="cam", **sequence)
+
+
+def image(stamp_ns: int, data: np.ndarray = RGB, encoding: str = "rgb8", *, store: Any = ROS2, **fields: Any) -> Any:
+    values = {"height": data.shape[0], "width": data.shape[1], "step": data.nbytes // data.shape[0], "is_bigendian": 0}
+    values |= fields
+    flat = np.frombuffer(np.ascontiguousarray(data).tobytes(), dtype=np.uint8)
+    return store.types["sensor_msgs/msg/Image"](header=header(store, stamp_ns), encoding=encoding, data=flat, **values)
+
+
+def compressed(stamp_ns: int, data: np.ndarray, fmt: str = "png") -> Any:
+    return ROS2.types["sensor_msgs/msg/CompressedImage"](header=header(ROS2, stamp_ns), format=fmt, data=data)
+
+
+def camera_info(stamp_ns: int, *, width: int = 6, height: int = 4, fx: float = 5.0, store: Any = ROS2) -> Any:
+    K = np.array([fx, 0, 2.5, 0, 5.5, 1.5, 0, 0, 1])
+    D = np.array([0.1, -0.2, 0.0, 0.0, 0.0])
+    names = "DKRP" if store is ROS1 else "dkrp"
+    matrices = dict(zip(names, (D, K, np.eye(3).ravel(), np.zeros(12)), strict=True))
+    roi = store.types["sensor_msgs/msg/RegionOfInterest"](
+        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+    )
+    return store.types["sensor_msgs/msg/CameraInfo"](
+        header=header(store, stamp_ns), height=height, width=width, distortion_model="plumb_bob",
+        binning_x=0, binning_y=0, roi=roi, **matrices,
+    )  # fmt: skip
+
+
+def write_bag(
+    path: Path, messages: dict[str, list[Any]], *, storage: StoragePlugin = StoragePlugin.SQLITE3
+) -> Path:
+    """Write messages, each recorded one second after the stamp in its header."""
+    with Writer(path, version=9, storage_plugin=storage) as writer:
+        connections = {
+            topic: writer.add_connection(topic, items[0].__msgtype__, typestore=ROS2)
+            for topic, items in messages.items()
+        }
+        for topic, items in messages.items():
+            for i, item in enumerate(items):
+                raw = ROS2.serialize_cdr(item, item.__msgtype__)
+                writer.write(connections[topic], T0_NS + 10**9 + i * 10**8, raw)
+    return path
+
+
+def stream(count: int = 3, **fields: Any) -> list[Any]:
+    return [image(T0_NS + i * 10**8, **fields) for i in range(count)]
+
+
+@pytest.mark.parametrize("storage", list(StoragePlugin))
+@pytest.mark.parametrize("single_file", [False, True])
+def test_rosbag2(tmp_path: Path, storage: StoragePlugin, single_file: bool) -> None:
+    path = write_bag(
+        tmp_path / "bag", {"/camera/image_raw": stream(), "/camera/camera_info": [camera_info(T0_NS)]}, storage=storage
+    )
+    if single_file:
+        (path,) = (file for file in path.iterdir() if file.name != "metadata.yaml")
+    source = open_source(str(path))
+    frames = list(source.frames())
+    assert source.length == 3
+    assert source.recorded_time
+    assert [f.stamp_ns for f in frames] == [T0_NS + i * 10**8 for i in range(3)]
+    np.testing.assert_array_equal(frames[0].image, RGB)
+    assert frames[0].intrinsics == Intrinsics(fx=5.0, fy=5.5, cx=2.5, cy=1.5, width=6, height=4)
+    assert frames[0].distortion is not None
+    assert frames[0].distortion.coefficients == (0.1, -0.2, 0.0, 0.0, 0.0)
+    assert [f.stamp_ns for f in source.frames(start_s=0.15)] == [T0_NS + 2 * 10**8]
+
+
+def test_ros1_bag(tmp_path: Path) -> None:
+    path = tmp_path / "old.bag"
+    with Writer1(path) as writer:
+        for topic, message in {
+            "/cam/image_raw": image(T0_NS, store=ROS1),
+            "/cam/camera_info": camera_info(T0_NS, store=ROS1),
+        }.items():
+            connection = writer.add_connection(topic, message.__msgtype__, typestore=ROS1)
+            writer.write(connection, T0_NS, ROS1.serialize_ros1(message, message.__msgtype__))
+    (frame,) = open_source(str(path)).frames()
+    np.testing.assert_array_equal(frame.image, RGB)
+    assert frame.intrinsics is not None
+    assert frame.intrinsics.fx == 5.0
+
+
+def ramp(channels: int) -> np.ndarray:
+    shape = (4, 6) if channels == 1 else (4, 6, channels)
+    return np.random.default_rng(channels).integers(0, 256, shape, dtype=np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "data", "expected"),
+    [
+        ("bgr8", RGB[..., ::-1], RGB),
+        ("8UC3", RGB[..., ::-1], RGB),
+        ("rgba8", np.dstack([RGB, ramp(1)]), RGB),
+        ("bgra8", np.dstack([RGB[..., ::-1], ramp(1)]), RGB),
+        ("mono8", ramp(1), np.dstack([ramp(1)] * 3)),
+        ("mono16", ramp(1).astype("<u2") * 256 + 3, np.dstack([ramp(1)] * 3)),
+        ("rgb16", RGB.astype("<u2") * 256 + 3, RGB),
+        ("yuv422", np.dstack([np.full((4, 6), 128, np.uint8), np.full((4, 6), 235, np.uint8)]), np.full_like(RGB, 255)),
+        ("yuv422_yuy2", np.dstack([np.full((4, 6), 16, np.uint8), np.full((4, 6), 128, np.uint8)]), np.zeros_like(RGB)),
+        ("bayer_rggb8", np.tile(np.array([[200, 100], [100, 50]], np.uint8), (2, 3)), [200, 100, 50]),
+        ("bayer_bggr8", np.tile(np.array([[50, 100], [100, 200]], np.uint8), (2, 3)), [200, 100, 50]),
+        ("bayer_gbrg8", np.tile(np.array([[100, 50], [200, 100]], np.uint8), (2, 3)), [200, 100, 50]),
+        ("bayer_grbg8", np.tile(np.array([[100, 200], [50, 100]], np.uint8), (2, 3)), [200, 100, 50]),
+    ],
+)
+def test_encodings(tmp_path: Path, encoding: str, data: np.ndarray, expected: Any) -> None:
+    path = write_bag(tmp_path / "bag", {"/image": [image(T0_NS, data, encoding)]})
+    (frame,) = open_source(str(path)).frames()
+    np.testing.assert_array_equal(frame.image[1:-1, 1:-1], np.broadcast_to(expected, RGB.shape)[1:-1, 1:-1])
+    assert frame.image.flags.c_contiguous
+
+
+def test_big_endian_sixteen_bit(tmp_path: Path) -> None:
+    data = ramp(1).astype(">u2") * 256 + 3
+    path = write_bag(tmp_path / "bag", {"/image": [image(T0_NS, data.astype(">u2"), "mono16", is_bigendian=1)]})
+    (frame,) = open_source(str(path)).frames()
+    np.testing.assert_array_equal(frame.image[..., 0], ramp(1))
+
+
+def test_nv12(tmp_path: Path) -> None:
+    planes = np.vstack([np.full((4, 6), 235, np.uint8), np.full((2, 6), 128, np.uint8)])
+    path = write_bag(tmp_path / "bag", {"/image": [image(T0_NS, planes, "nv12", height=4, step=6)]})
+    (frame,) = open_source(str(path)).frames()
+    np.testing.assert_array_equal(frame.image, np.full((4, 6, 3), 255))
+
+
+def test_padded_rows(tmp_path: Path) -> None:
+    padded = np.zeros((4, 32), dtype=np.uint8)
+    padded[:, :18] = RGB.reshape(4, 18)
+    path = write_bag(tmp_path / "bag", {"/image": [image(T0_NS, padded, width=6)]})
+    (frame,) = open_source(str(path)).frames()
+    np.testing.assert_array_equal(frame.image, RGB)
+
+
+def test_compressed_images(tmp_path: Path) -> None:
+    _, png = cv2.imencode(".png", RGB[..., ::-1])
+    infos = [camera_info(T0_NS)]
+    path = write_bag(
+        tmp_path / "bag", {"/cam/image_raw/compressed": [compressed(T0_NS, png)], "/cam/camera_info": infos}
+    )
+    (frame,) = open_source(str(path)).frames()
+    np.testing.assert_array_equal(frame.image, RGB)
+    assert frame.intrinsics is not None
+
+
+def test_unstamped_images_take_the_time_of_recording(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "bag", {"/image": [image(0), image(0)]})
+    assert [f.stamp_ns for f in open_source(str(path)).frames()] == [T0_NS + 10**9, T0_NS + 10**9 + 10**8]
+
+
+def test_frames_out_of_order_are_left_out(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "bag", {"/image": [image(T0_NS), image(T0_NS), image(T0_NS + 5)]})
+    assert [f.stamp_ns for f in open_source(str(path)).frames()] == [T0_NS, T0_NS + 5]
+
+
+@pytest.mark.parametrize("info", [camera_info(T0_NS, fx=0.0), camera_info(T0_NS, width=12, height=8)])
+def test_a_calibration_that_does_not_fit_is_not_used(tmp_path: Path, info: Any) -> None:
+    path = write_bag(tmp_path / "bag", {"/cam/image": stream(1), "/cam/camera_info": [info]})
+    (frame,) = open_source(str(path)).frames()
+    assert frame.intrinsics is None
+
+
+def refusal(path: Path, **options: Any) -> str:
+    with pytest.raises(UserError) as error:
+        list(open_source(str(path), **options).frames())
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_the_topic_must_be_clear(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "two", {"/left/image": stream(1), "/right/image": stream(2)})
+    assert "--topic: /left/image, /right/image" in refusal(path)
+    assert "it has /left/image, /right/image" in refusal(path, topic="/middle")
+    assert open_source(str(path), topic="/right/image").length == 2
+
+
+def test_depth_beside_colour_is_not_in_question(tmp_path: Path) -> None:
+    _, png = cv2.imencode(".png", RGB)
+    depth = compressed(T0_NS, png, "32FC1; compressedDepth")
+    path = write_bag(tmp_path / "bag", {"/rgb": stream(1), "/depth/compressedDepth": [depth]})
+    assert open_source(str(path)).name.endswith("/rgb")
+
+
+def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
+    assert "no topic with images" in refusal(write_bag(tmp_path / "none", {"/cam/camera_info": [camera_info(T0_NS)]}))
+    assert "32FC1" in refusal(write_bag(tmp_path / "depth", {"/image": stream(1, encoding="32FC1")}))
+    assert "damaged" in refusal(write_bag(tmp_path / "short", {"/image": stream(1, height=40)}))
+    broken = compressed(T0_NS, np.zeros(10, np.uint8), "jpeg")
+    assert "cannot be decoded" in refusal(write_bag(tmp_path / "jpeg", {"/image": [broken]}))
+    assert "brings its own times" in refusal(write_bag(tmp_path / "fps", {"/image": stream(1)}), fps=10.0)
+
+
+@pytest.mark.parametrize("name", ["x.mcap", "x.db3", "x.bag"])
+@pytest.mark.parametrize("content", [b"", b"rubbish" * 100])
+def test_files_that_are_no_bags_are_said(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert "cannot be read" in refusal(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", ["", "[]", "rosbag2_bagfile_information: {version: 9}", "a: [b"])
+def test_a_folder_with_broken_metadata_is_said(tmp_path: Path, content: str) -> None:
+    (tmp_path / "metadata.yaml").write_text(content)
+    assert "cannot be read" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("storage", list(StoragePlugin))
+def test_a_bag_cut_off_is_said(tmp_path: Path, storage: StoragePlugin) -> None:
+    path = write_bag(tmp_path / "bag", {"/image": stream(50)}, storage=storage)
+    (file,) = (file for file in path.iterdir() if file.name != "metadata.yaml")
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    assert "cannot be read" in refusal(path)

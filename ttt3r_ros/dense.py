@@ -1,0 +1,69 @@
+"""From a raw estimate to what consumers take: a depth image with holes, and a coloured cloud on the camera's rays."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.geometry import Intrinsics, unproject
+
+Float32Array = npt.NDArray[np.float32]
+
+#: One point of a cloud: metres in the camera optical frame, colour packed as 0x00RRGGBB, the network's confidence.
+POINT_DTYPE = np.dtype(
+    [("x", np.float32), ("y", np.float32), ("z", np.float32), ("rgb", np.uint32), ("confidence", np.float32)]
+)
+
+
+def masked_depth(
+    depth: Float32Array, confidence: Float32Array, *, min_confidence: float, max_depth: float
+) -> Float32Array:
+    """Return a copy of a depth image with NaN (REP-118's "no measurement") wherever it should not be trusted.
+
+    Args:
+        depth: (H, W) metres along the optical axis.
+        confidence: (H, W), the network's, >= 1.
+        min_confidence: smallest confidence that is kept.
+        max_depth: largest depth that is kept [m].
+    """
+    with np.errstate(invalid="ignore"):
+        valid = (depth > 0) & (depth <= max_depth) & (confidence >= min_confidence)
+    return np.where(valid, depth, np.float32(np.nan))
+
+
+def depth_in_millimetres(depth: Float32Array) -> npt.NDArray[np.uint16]:
+    """Return (H, W) uint16 millimetres, 0 where there is no depth or it does not fit (REP-118)."""
+    with np.errstate(invalid="ignore"):
+        millimetres = np.round(depth * 1000.0)
+        return np.where(millimetres <= 65535.0, millimetres, 0.0).astype(np.uint16)
+
+
+def colored_points(
+    depth: Float32Array,
+    confidence: Float32Array,
+    image: npt.NDArray[np.uint8],
+    intrinsics: Intrinsics,
+    *,
+    stride: int = 1,
+) -> npt.NDArray[np.void]:
+    """Return an organised cloud that projects back onto the pixel grid through the given intrinsics.
+
+    The depth is put on the camera's rays; the pointmap's own x and y agree with them only as well as the network does.
+
+    Args:
+        depth: (H, W) metres, NaN where unknown.
+        confidence: (H, W).
+        image: (H, W, 3) uint8 RGB.
+        intrinsics: of these H×W pixels.
+        stride: keep every stride-th pixel along both axes.
+
+    Returns:
+        (ceil(H/stride), ceil(W/stride)) of `POINT_DTYPE`; x, y and z are NaN where the depth is.
+    """
+    points = unproject(depth, intrinsics)[::stride, ::stride]
+    cloud = np.empty(points.shape[:2], dtype=POINT_DTYPE)
+    cloud["x"], cloud["y"], cloud["z"] = points[..., 0], points[..., 1], points[..., 2]
+    red, green, blue = (image[::stride, ::stride, channel].astype(np.uint32) for channel in range(3))
+    cloud["rgb"] = red << 16 | green << 8 | blue
+    cloud["confidence"] = confidence[::stride, ::stride]
+    return cloud

@@ -1,0 +1,36 @@
+"""Choosing where and in which number format the network runs."""
+
+from __future__ import annotations
+
+import torch
+
+from ttt3r_ros.errors import UserError
+
+AUTO = "auto"
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device of this name: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
+
+    Raises:
+        UserError: there is no such device here.
+    """
+    if name == AUTO:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"there is no device {name!r}; choose auto, cpu, cuda or cuda:N") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(
+            f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; "
+            "use device:=cpu, or install a CUDA build of torch and its driver"
+        )
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> str:
+    """Return the precision of this name; 'auto' is bfloat16 on a GPU, float32 on a CPU."""
+    if name == AUTO:
+        return "bfloat16" if device.type == "cuda" else "float32"
+    return name

@@ -1,0 +1,170 @@
+"""Rigid transforms, quaternions and the pinhole camera, in numpy.
+
+Conventions: ``T_a_b`` is (4, 4) and maps points in frame b to frame a; quaternions are (w, x, y, z);
+camera axes are OpenCV's (x right, y down, z forward); lengths are metres.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+#: Body axes (x forward, y left, z up; REP-103) of a camera mounted upright and looking forward, from its optical axes.
+R_BODY_OPTICAL: FloatArray = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """A pinhole camera without distortion. All lengths in pixels; pixel centres lie at integers (ROS and OpenCV)."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+
+    def matrix(self) -> FloatArray:
+        """Return the (3, 3) camera matrix K."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+
+def T_from_pose(translation: npt.ArrayLike, quaternion_wxyz: npt.ArrayLike) -> FloatArray:
+    """Return the (4, 4) transform of a (3,) translation and a (4,) quaternion (w, x, y, z) of any non-zero length."""
+    T = np.eye(4)
+    T[:3, :3] = rotation_from_quaternion(quaternion_wxyz)
+    T[:3, 3] = np.asarray(translation, dtype=np.float64)
+    return T
+
+
+def rotation_from_quaternion(quaternion_wxyz: npt.ArrayLike) -> FloatArray:
+    """Return the (3, 3) rotation of a (4,) quaternion (w, x, y, z) of any non-zero length."""
+    q = np.asarray(quaternion_wxyz, dtype=np.float64)
+    w, x, y, z = q / np.linalg.norm(q)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )
+
+
+def quaternion_from_rotation(R: npt.ArrayLike) -> FloatArray:
+    """Return the unit quaternion (w, x, y, z), w >= 0, of a (3, 3) rotation.
+
+    The largest of the four squared components is found first, so that nothing is divided by a small number
+    (Shepperd, "Quaternion from Rotation Matrix", 1978).
+    """
+    R = np.asarray(R, dtype=np.float64)
+    trace = np.trace(R)
+    # 4·q_i² − 1 − trace, for i = w, x, y, z: which component is safest to divide by
+    largest = int(np.argmax([trace, R[0, 0], R[1, 1], R[2, 2]]))
+    q = np.empty(4)
+    if largest == 0:
+        q[0] = 1.0 + trace
+        q[1:] = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]
+    else:
+        i = largest - 1
+        j, k = (i + 1) % 3, (i + 2) % 3
+        q[0] = R[k, j] - R[j, k]
+        q[1 + i] = 1.0 + R[i, i] - R[j, j] - R[k, k]
+        q[1 + j] = R[j, i] + R[i, j]
+        q[1 + k] = R[k, i] + R[i, k]
+    q /= np.copysign(np.linalg.norm(q), q[0])
+    return q
+
+
+def inverse(T: FloatArray) -> FloatArray:
+    """Return the inverse of a (4, 4) rigid transform."""
+    T_inv = np.eye(4)
+    T_inv[:3, :3] = T[:3, :3].T
+    T_inv[:3, 3] = -T[:3, :3].T @ T[:3, 3]
+    return T_inv
+
+
+def rotation_vector(R: FloatArray) -> FloatArray:
+    """Return the (3,) rotation vector [rad] of a (3, 3) rotation: its axis times its angle in [0, pi]."""
+    w, *v = quaternion_from_rotation(R)
+    sine = float(np.linalg.norm(v))
+    if sine < 1e-12:
+        return 2.0 * np.asarray(v)
+    angle = 2.0 * float(np.arctan2(sine, w))
+    return np.asarray(v) * (angle / sine)
+
+
+def twist_between(T_odom_base_0: FloatArray, T_odom_base_1: FloatArray, seconds: float) -> tuple[FloatArray, FloatArray]:
+    """Return the mean velocity between two poses, in the second pose's body frame (nav_msgs/Odometry's twist).
+
+    Args:
+        T_odom_base_0: (4, 4) earlier pose.
+        T_odom_base_1: (4, 4) later pose.
+        seconds: the time between them, > 0.
+
+    Returns:
+        (3,) linear velocity [m/s] and (3,) angular velocity [rad/s].
+
+    Raises:
+        ValueError: ``seconds`` is not positive.
+    """
+    if not seconds > 0:
+        raise ValueError(f"a velocity needs a positive time between two poses, got {seconds} s")
+    R_base_odom = T_odom_base_1[:3, :3].T
+    linear = R_base_odom @ (T_odom_base_1[:3, 3] - T_odom_base_0[:3, 3]) / seconds
+    angular = rotation_vector(T_odom_base_0[:3, :3].T @ T_odom_base_1[:3, :3]) / seconds
+    return linear, angular  # a rotation's own axis is the same in both body frames
+
+
+def unproject(depth: npt.NDArray[np.float32], intrinsics: Intrinsics) -> npt.NDArray[np.float32]:
+    """Return the points seen by a pinhole camera.
+
+    Args:
+        depth: (H, W) float32, metres along the optical axis; NaN stays NaN.
+        intrinsics: of the same size.
+
+    Returns:
+        (H, W, 3) float32, metres, camera optical frame.
+    """
+    height, width = depth.shape
+    points = np.empty((height, width, 3), dtype=np.float32)
+    rays_x = ((np.arange(width) - intrinsics.cx) / intrinsics.fx).astype(np.float32)
+    rays_y = ((np.arange(height) - intrinsics.cy) / intrinsics.fy).astype(np.float32)
+    np.multiply(depth, rays_x[None, :], out=points[..., 0])
+    np.multiply(depth, rays_y[:, None], out=points[..., 1])
+    points[..., 2] = depth
+    return points
+
+
+def focal_from_points(points: npt.NDArray[np.float32], iterations: int = 10) -> float:
+    """Return the focal length [px] that best explains a pointmap, by Weiszfeld's iteration (robust to outliers).
+
+    Minimises the sum over pixels of ``|pixel − c − f·(x/z, y/z)|`` with the principal point c at (W//2, H//2), as
+    DUSt3R-style pointmaps are made; non-finite ratios count as 0.
+
+    Args:
+        points: (H, W, 3) float32, metres, camera optical frame.
+        iterations: of reweighting after the least-squares start.
+
+    Returns:
+        The focal length; NaN where no pixel has a usable ratio.
+    """
+    height, width = points.shape[:2]
+    u, v = np.meshgrid(np.arange(width) - width // 2, np.arange(height) - height // 2)
+    pixels = np.stack([u, v], axis=-1).reshape(-1, 2).astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = (points[..., :2] / points[..., 2:]).reshape(-1, 2).astype(np.float64)
+    ratios = np.where(np.isfinite(ratios), ratios, 0.0)
+    pixel_dot_ratio = (pixels * ratios).sum(axis=1)
+    ratio_squared = (ratios * ratios).sum(axis=1)
+    total = ratio_squared.sum()
+    if not total > 0:
+        return float("nan")
+    focal = pixel_dot_ratio.sum() / total
+    for _ in range(iterations):
+        weights = 1.0 / np.maximum(np.linalg.norm(pixels - focal * ratios, axis=1), 1e-8)
+        focal = (weights * pixel_dot_ratio).sum() / (weights * ratio_squared).sum()
+    return float(focal)

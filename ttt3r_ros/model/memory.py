@@ -1,0 +1,43 @@
+"""The pose memory: slots that remember which view had which pose token."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ttt3r_ros.model.config import NetworkConfig
+from ttt3r_ros.model.layers import DecoderBlock
+
+BLOCKS = 2  # of reading and of writing, whatever the decoder's depth
+
+
+class PoseMemory(nn.Module):
+    """K slots of [view ; pose] pairs, read by view and rewritten whole at every frame."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width = config.dec_embed_dim
+        hidden = int(config.mlp_ratio * 2 * width)
+        self.slots = nn.Parameter(torch.randn(1, config.local_mem_size, 2 * width) * 0.2)
+        self.unknown_pose = nn.Parameter(torch.randn(1, 1, width) * 0.2)
+        self.view_embed = nn.Linear(config.enc_embed_dim, width)
+        self.read_blocks = nn.ModuleList(DecoderBlock(2 * width, config.dec_num_heads, hidden) for _ in range(BLOCKS))
+        self.write_blocks = nn.ModuleList(DecoderBlock(2 * width, config.dec_num_heads, hidden) for _ in range(BLOCKS))
+
+    def initial(self, batch: int) -> Tensor:
+        """Return P_0, (B, K, 2·C_d)."""
+        return self.slots.expand(batch, -1, -1)
+
+    def read(self, view: Tensor, memory: Tensor) -> Tensor:
+        """Return the pose query z (B, 1, C_d) of a view (B, 1, C_e), the mean of its image tokens."""
+        x = torch.cat([self.view_embed(view), self.unknown_pose.expand(len(view), -1, -1)], dim=-1)
+        for block in self.read_blocks:
+            x, _ = block(x, memory)
+        return x[..., x.shape[-1] // 2 :]
+
+    def write(self, view: Tensor, pose_token: Tensor, memory: Tensor) -> Tensor:
+        """Return the memory (B, K, 2·C_d) after a view (B, 1, C_e) was found to have this pose token (B, 1, C_d)."""
+        pair = torch.cat([self.view_embed(view), pose_token.to(view.dtype)], dim=-1)
+        for block in self.write_blocks:
+            memory, _ = block(memory, pair)
+        return memory

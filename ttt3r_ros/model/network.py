@@ -1,0 +1,351 @@
+"""The recurrent network: one pure step from an image and a state to a prediction and a new state.
+
+CUT3R's backbone (arXiv 2501.12387) with a learning rate per state token (TTT3R, arXiv 2509.26645).
+Shapes: B batch, H×W pixels (multiples of 16), h×w patches, M = h·w image tokens, N state tokens, K memory slots,
+C_e and C_d encoder and decoder widths.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Set
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ttt3r_ros.model.config import PATCH, NetworkConfig
+from ttt3r_ros.model.heads import (
+    COLOR_CHANNELS,
+    POINT_CHANNELS,
+    DPTHead,
+    LinearHead,
+    PoseHead,
+    TokenLevels,
+    decode_color,
+    decode_points,
+)
+from ttt3r_ros.model.layers import NORM_EPS, DecoderBlock, EncoderBlock, ModulatedBlock, Rotary
+from ttt3r_ros.model.memory import PoseMemory
+from ttt3r_ros.model.update import FilterMemory, Ttt3r, UpdateRule, blend
+
+#: What the heads can be asked for beside the pose.
+POINTS_CAMERA, POINTS_WORLD, COLOR = "points_camera", "points_world", "color"
+DEFAULT_OUTPUTS = frozenset({POINTS_CAMERA})
+
+
+@dataclass(frozen=True)
+class State:
+    """All that a segment remembers; its size never changes.
+
+    Attributes:
+        tokens: (B, N, C_d) float32, the recurrent state S.
+        memory: (B, K, 2·C_d), the pose memory P.
+        filter: what the FILT3R rule carries; None under the others.
+    """
+
+    tokens: Tensor
+    memory: Tensor
+    filter: FilterMemory | None = None
+
+
+@dataclass(frozen=True)
+class Trace:
+    """The step's inner values, kept by reference (no cost), to find out where two implementations part.
+
+    Attributes:
+        encoder_tokens: (B, M, C_e), F.
+        pose_query: (B, C_d), z.
+        decoder_tokens: (B, 1 + M, C_d) float32, Z.
+        state_proposal: (B, N, C_d) float32, S̃.
+        alignment: (B, N) float32, β before the sigmoid.
+    """
+
+    encoder_tokens: Tensor
+    pose_query: Tensor
+    decoder_tokens: Tensor
+    state_proposal: Tensor
+    alignment: Tensor
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the network says about one frame; fields that were not asked for are None.
+
+    Camera axes are OpenCV's (x right, y down, z forward); the world is the segment's first camera; lengths in metres.
+
+    Attributes:
+        translation: (B, 3) position of the camera in the world.
+        quaternion: (B, 4) orientation (w, x, y, z), w >= 0, of the camera in the world.
+        learning_rate: (B, N) β in (0, 1].
+        points_camera, confidence: (B, H, W, 3) and (B, H, W) >= 1; the z of the points is the depth.
+        points_world, confidence_world: the same in the world frame, predicted, not transformed.
+        color: (B, H, W, 3) in (-1, 1).
+    """
+
+    translation: Tensor
+    quaternion: Tensor
+    learning_rate: Tensor
+    trace: Trace
+    points_camera: Tensor | None = None
+    confidence: Tensor | None = None
+    points_world: Tensor | None = None
+    confidence_world: Tensor | None = None
+    color: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """The decoders' result for one frame."""
+
+    pose_token: Tensor  # (B, C_d) float32
+    levels: TokenLevels
+    tokens: Tensor  # (B, 1 + M, C_d) float32
+    state_proposal: Tensor  # (B, N, C_d) float32
+    alignment: Tensor  # (B, N) float32
+
+
+class Network(nn.Module):
+    """CUT3R's backbone at any configuration; see `step`."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        wide, width = config.enc_embed_dim, config.dec_embed_dim
+        wide_hidden, hidden = int(config.mlp_ratio * wide), int(config.mlp_ratio * width)
+        self.patch_embed = nn.Conv2d(3, wide, PATCH, stride=PATCH)
+        self.encoder = nn.ModuleList(
+            EncoderBlock(wide, config.enc_num_heads, wide_hidden) for _ in range(config.enc_depth)
+        )
+        self.encoder_norm = nn.LayerNorm(wide, eps=NORM_EPS)
+
+        self.state_tokens = nn.Parameter(torch.randn(config.state_size, wide) * 0.02)
+        self.state_embed = nn.Linear(wide, width)
+        self.pose_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.pose_memory = PoseMemory(config)
+
+        self.image_embed = nn.Linear(wide, width)
+        self.image_decoder = nn.ModuleList(
+            DecoderBlock(width, config.dec_num_heads, hidden) for _ in range(config.dec_depth)
+        )
+        self.image_norm = nn.LayerNorm(width, eps=NORM_EPS)
+        self.state_decoder = nn.ModuleList(
+            DecoderBlock(width, config.state_dec_num_heads, hidden) for _ in range(config.dec_depth)
+        )
+        self.state_norm = nn.LayerNorm(width, eps=NORM_EPS)
+
+        head = DPTHead if config.head_type == "dpt" else LinearHead
+        self.pose_head = PoseHead(width, hidden)
+        self.camera_head = head(config, POINT_CHANNELS)
+        self.world_head = head(config, POINT_CHANNELS)
+        self.world_transform = nn.ModuleList(ModulatedBlock(width, config.dec_num_heads, hidden) for _ in range(2))
+        self.color_head = head(config, COLOR_CHANNELS) if config.rgb_head else None
+        self._rotary: dict[tuple[object, ...], Rotary] = {}
+
+    def step(
+        self,
+        image: Tensor,
+        state: State | None,
+        *,
+        rule: UpdateRule | None = None,
+        outputs: Set[str] = DEFAULT_OUTPUTS,
+    ) -> tuple[Prediction, State]:
+        """Read one frame. Pure: nothing is kept in the network.
+
+        Args:
+            image: (B, 3, H, W) RGB in [-1, 1], both sides multiples of 16.
+            state: what the last step returned, or None to start a segment.
+            rule: of the learning rate; TTT3R's where None.
+            outputs: which of 'points_camera', 'points_world', 'color' to compute beside the pose.
+
+        Returns:
+            The prediction, and the state for the next frame.
+
+        Raises:
+            ValueError: the image's shape or a requested output is impossible.
+        """
+        self._check(image, outputs)
+        rule = Ttt3r() if rule is None else rule
+        features = self.encode(image)
+        grid = image.shape[2] // PATCH, image.shape[3] // PATCH
+
+        # section numbers: 2 pose query, 3 decode, 4 heads, 5 pose memory, 6 state update
+        query_input = features.mean(dim=1, keepdim=True)
+        if state is None:
+            tokens, memory = self.initial_tokens(len(image)), self.pose_memory.initial(len(image))
+            pose_query = self.pose_token.expand(len(image), -1, -1)
+        else:
+            tokens, memory = state.tokens, state.memory
+            pose_query = self.pose_memory.read(query_input, memory)
+        decoded = self.decode(features, pose_query, tokens, grid)
+        memory = self.pose_memory.write(query_input, decoded.pose_token[:, None], memory)
+
+        proposal, alignment = decoded.state_proposal, decoded.alignment
+        if state is None:
+            learning_rate, filter_memory = torch.ones_like(alignment), rule.start(proposal)
+        else:
+            learning_rate, filter_memory = rule.learning_rate(proposal, alignment, state.filter)
+        new_state = State(blend(tokens, proposal, learning_rate), memory, filter_memory)
+
+        trace = Trace(features, pose_query[:, 0], decoded.tokens, proposal, alignment)
+        return self.read_heads(decoded, learning_rate, outputs, trace), new_state
+
+    def encode(self, image: Tensor) -> Tensor:
+        """Return the image tokens F (B, M, C_e), in row-major order."""
+        x = self.patch_embed(image.to(self.patch_embed.weight.dtype))
+        grid = x.shape[2], x.shape[3]
+        x = x.flatten(2).transpose(1, 2)
+        rotary = self._image_rotary(grid, self.config.enc_embed_dim // self.config.enc_num_heads, with_pose=False)
+        for block in self.encoder:
+            x = block(x, rotary)
+        return self.encoder_norm(x)  # type: ignore[no-any-return]
+
+    def initial_tokens(self, batch: int) -> Tensor:
+        """Return S_0, (B, N, C_d) float32."""
+        return self.state_embed(self.state_tokens).float().expand(batch, -1, -1)  # type: ignore[no-any-return]
+
+    def decode(self, features: Tensor, pose_query: Tensor, tokens: Tensor, grid: tuple[int, int]) -> Decoded:
+        """Run the image and the state stream side by side; each layer reads the other stream's previous layer.
+
+        Args:
+            features: F (B, M, C_e).
+            pose_query: z (B, 1, C_d).
+            tokens: S (B, N, C_d).
+            grid: (h, w).
+        """
+        config = self.config
+        dtype = self.state_embed.weight.dtype
+        image = torch.cat([pose_query.to(dtype), self.image_embed(features)], dim=1)
+        state = tokens.to(dtype)
+        image_dim = config.dec_embed_dim // config.dec_num_heads
+        state_dim = config.dec_embed_dim // config.state_dec_num_heads
+        image_rotary = self._image_rotary(grid, image_dim, with_pose=True)
+        state_rotary = self._state_rotary(image_dim)
+        image_rotary_for_state = self._image_rotary(grid, state_dim, with_pose=True)
+        state_rotary_for_state = self._state_rotary(state_dim)
+
+        layers, alignment = [image], torch.zeros(tokens.shape[:2], device=tokens.device)
+        for image_block, state_block in zip(self.image_decoder, self.state_decoder, strict=True):
+            new_image, _ = image_block(image, state, image_rotary, state_rotary)
+            state, layer_alignment = state_block(state, image, state_rotary_for_state, image_rotary_for_state)
+            image = new_image
+            alignment = alignment + layer_alignment / config.dec_depth
+            layers.append(image)
+        decoded = self.image_norm(image).float()
+        half, three_quarters = layers[config.dec_depth // 2], layers[3 * config.dec_depth // 4]
+        return Decoded(
+            pose_token=decoded[:, 0],
+            levels=TokenLevels(
+                encoder=features.float(),
+                half=half[:, 1:].float(),
+                three_quarters=three_quarters[:, 1:].float(),
+                last=decoded[:, 1:],
+                grid=grid,
+            ),
+            tokens=decoded,
+            state_proposal=self.state_norm(state).float(),
+            alignment=alignment,
+        )
+
+    def read_heads(self, decoded: Decoded, learning_rate: Tensor, outputs: Set[str], trace: Trace) -> Prediction:
+        """Run the pose head and those of the other heads that were asked for, in float32."""
+        translation, quaternion = self.pose_head(decoded.pose_token)
+        points = confidence = points_world = confidence_world = color = None
+        if POINTS_CAMERA in outputs:
+            raw = self.camera_head(decoded.levels)
+            if self.config.head_type == "linear":  # this head alone turns points that lie behind the camera around
+                raw = torch.cat([raw[:, :3] * raw[:, 2:3].sign(), raw[:, 3:]], dim=1)
+            points, confidence = decode_points(raw)
+        if POINTS_WORLD in outputs:
+            points_world, confidence_world = decode_points(self.world_head(self._to_world(decoded)))
+        if COLOR in outputs and self.color_head is not None:
+            color = decode_color(self.color_head(decoded.levels))
+        return Prediction(
+            translation=translation,
+            quaternion=quaternion,
+            learning_rate=learning_rate,
+            trace=trace,
+            points_camera=points,
+            confidence=confidence,
+            points_world=points_world,
+            confidence_world=confidence_world,
+            color=color,
+        )
+
+    def set_precision(self, dtype: torch.dtype) -> Network:
+        """Hold encoder, decoders and pose memory in this dtype; state, pose, norm outputs and heads stay float32."""
+        for part in (
+            self.patch_embed,
+            self.encoder,
+            self.encoder_norm,
+            self.state_embed,
+            self.pose_memory,
+            self.image_embed,
+            self.image_decoder,
+            self.image_norm,
+            self.state_decoder,
+            self.state_norm,
+        ):
+            part.to(dtype)
+        for parameter in (self.state_tokens, self.pose_token):
+            parameter.data = parameter.data.to(dtype)
+        return self
+
+    def _to_world(self, decoded: Decoded) -> TokenLevels:
+        """Pass the last level through the pose-modulated blocks, which move its points to the world frame."""
+        levels, x = decoded.levels, decoded.levels.last
+        head_dim = self.config.dec_embed_dim // self.config.dec_num_heads
+        rotary = self._image_rotary(levels.grid, head_dim, with_pose=False)
+        for block in self.world_transform:
+            x = block(x, decoded.pose_token, rotary)
+        return TokenLevels(levels.encoder, levels.half, levels.three_quarters, x, levels.grid)
+
+    def _image_rotary(self, grid: tuple[int, int], head_dim: int, *, with_pose: bool) -> Rotary:
+        def positions(device: torch.device) -> Tensor:
+            rows, columns = torch.meshgrid(
+                torch.arange(grid[0], device=device), torch.arange(grid[1], device=device), indexing="ij"
+            )
+            patches = torch.stack([rows.flatten(), columns.flatten()], dim=1)
+            pose = torch.full((1, 2), -1, device=device)
+            return torch.cat([pose, patches]) if with_pose else patches
+
+        key = (grid, head_dim, with_pose)
+        return self._cached_rotary(key, positions, head_dim)
+
+    def _state_rotary(self, head_dim: int) -> Rotary:
+        return self._cached_rotary(
+            ("state", head_dim),
+            lambda device: state_positions(self.config.state_size, self.config.state_pe).to(device),
+            head_dim,
+        )
+
+    def _cached_rotary(self, key: tuple[object, ...], positions: Callable[[torch.device], Tensor], head_dim: int) -> Rotary:
+        device = self.pose_token.device
+        key = (*key, device)
+        if key not in self._rotary:
+            if len(self._rotary) >= 64:  # a stream has a handful; only many image sizes could fill this
+                self._rotary.clear()
+            with torch.inference_mode(mode=False), torch.no_grad():  # usable in training too
+                self._rotary[key] = Rotary.at(positions(device), head_dim, self.config.rope_base)
+        return self._rotary[key]
+
+    def _check(self, image: Tensor, outputs: Set[str]) -> None:
+        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % PATCH or image.shape[3] % PATCH or not image.numel():
+            raise ValueError(
+                f"the network takes images (B, 3, H, W) with H and W multiples of {PATCH}, got {tuple(image.shape)}"
+            )
+        unknown = set(outputs) - {POINTS_CAMERA, POINTS_WORLD, COLOR}
+        if unknown:
+            raise ValueError(f"the network has no output named {', '.join(sorted(unknown))}")
+        if COLOR in outputs and self.color_head is None:
+            raise ValueError("this network was made without a colour head")
+
+
+def state_positions(count: int, code: str) -> Tensor:
+    """Return the (N, 2) grid positions of the state tokens; '2d' rows have an even length near sqrt(N)."""
+    index = torch.arange(count)
+    if code == "1d":
+        return torch.stack([index, index], dim=1)
+    side = math.isqrt(count)
+    side += side % 2
+    return torch.stack([index // side, index % side], dim=1)

@@ -1,0 +1,40 @@
+"""Coloured point clouds as PLY files, which MeshLab, CloudCompare and Blender open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+#: Names and types of a vertex, as numpy and as PLY spell them.
+_PROPERTIES = (
+    ("x", "<f4", "float"),
+    ("y", "<f4", "float"),
+    ("z", "<f4", "float"),
+    ("red", "u1", "uchar"),
+    ("green", "u1", "uchar"),
+    ("blue", "u1", "uchar"),
+)
+
+
+def write_ply(path: Path, points: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8]) -> None:
+    """Write a binary PLY file.
+
+    Args:
+        path: of the file.
+        points: (N, 3) float32, metres.
+        colours: (N, 3) uint8, RGB.
+
+    Raises:
+        ValueError: the shapes do not fit together.
+    """
+    if points.ndim != 2 or points.shape[1] != 3 or colours.shape != points.shape:
+        raise ValueError(f"points and colours are both (N, 3), got {points.shape} and {colours.shape}")
+    vertices = np.empty(len(points), dtype=[(name, kind) for name, kind, _ in _PROPERTIES])
+    columns = [*points.T, *colours.T]
+    for (name, _, _), column in zip(_PROPERTIES, columns, strict=True):
+        vertices[name] = column
+    properties = [f"property {kind} {name}" for name, _, kind in _PROPERTIES]
+    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}", *properties, "end_header"]
+    path.write_bytes("\n".join(header).encode() + b"\n" + vertices.tobytes())

@@ -1,0 +1,171 @@
+"""The node's ears: image and camera_info subscriptions, jumps of time, and a word when nothing arrives."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.node import Node, SubscriptionEventCallbacks  # its own module has another name on each distribution
+from rclpy.qos import (
+    HistoryPolicy,
+    QoSCompatibility,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_check_compatible,
+    qos_policy_name_from_kind,
+)
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from ttt3r_ros.ros.conversions import nanoseconds
+from ttt3r_ros.ros.frame_queue import LONGEST_QUEUE, FrameQueue, QueuedFrame
+from ttt3r_ros.statistics import Rate
+
+MISSING_AFTER = 5.0  #: seconds without an image until that is said
+
+
+class CameraInput:
+    """Puts images into a queue and remembers the latest camera_info. Its callbacks run in the executor's thread."""
+
+    def __init__(
+        self, node: Node, queue: FrameQueue, *, transport: str, latest_only: bool, max_gap: Callable[[], float]
+    ) -> None:
+        """Subscribe.
+
+        Args:
+            node: to subscribe with.
+            queue: where images go.
+            transport: 'raw' or 'compressed'.
+            latest_only: keep one message in the middleware's history and hear best-effort cameras; else keep as many
+                as the queue is long and ask for reliable delivery, unless a publisher cannot give it.
+            max_gap: gives the longest gap between two stamps that does not break the stream [s].
+        """
+        self._node, self._queue, self._max_gap = node, queue, max_gap
+        self.enabled = True
+        self.received = 0
+        self.rate = Rate()
+        self.camera_info: CameraInfo | None = None
+        self._camera_info_came = threading.Event()
+        self._last_stamp: int | None = None
+        self._last_frame_id: str | None = None
+        self._last_arrival = time.monotonic()
+        self._topic = node.resolve_topic_name("image") + ("/compressed" if transport == "compressed" else "")
+        self._kind = CompressedImage if transport == "compressed" else Image
+        self._images = self._subscribe(
+            depth=1 if latest_only else LONGEST_QUEUE,
+            reliability=ReliabilityPolicy.BEST_EFFORT if latest_only else ReliabilityPolicy.RELIABLE,
+        )
+        self._infos = node.create_subscription(
+            CameraInfo,
+            "camera_info",
+            self._on_camera_info,
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    @property
+    def topic(self) -> str:
+        """The full name of the image topic."""
+        return str(self._images.topic_name)
+
+    def wait_for_camera_info(self, seconds: float) -> None:
+        """Wait for the first camera_info if somebody publishes it; from a thread other than the executor's."""
+        if self.camera_info is None and self._node.count_publishers(self._infos.topic_name):
+            self._camera_info_came.wait(seconds)
+
+    def seconds_without_image(self) -> float:
+        """Return the wall time since the last image arrived, or since the start; 0 while not enabled."""
+        return time.monotonic() - self._last_arrival if self.enabled else 0.0
+
+    def why_nothing_arrives(self) -> str:
+        """Return a sentence that names the topic, who publishes it, and whether the QoS of the two sides fit."""
+        topic = self._images.topic_name
+        publishers = self._node.get_publishers_info_by_topic(topic)
+        if not publishers:
+            return f"no image has arrived on {topic}: nothing publishes this topic (remap 'image' to the camera's topic)"
+        names = ", ".join(sorted({f"{p.node_namespace.rstrip('/')}/{p.node_name}" for p in publishers}))
+        for publisher in publishers:
+            if publisher.topic_type != self._kind_name():
+                return (
+                    f"no image has arrived on {topic}: {names} publishes {publisher.topic_type} there, not "
+                    f"{self._kind_name()}; see the parameter image_transport"
+                )
+            verdict, reason = qos_check_compatible(publisher.qos_profile, self._images_qos())
+            if verdict == QoSCompatibility.ERROR:
+                return f"no image has arrived on {topic}: the QoS of {names} does not fit ours ({reason})"
+        return f"no image has arrived on {topic}: {names} publishes it but sends nothing"
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Pause or resume; images that arrive in between are ignored."""
+        if enabled and not self.enabled:
+            self._last_arrival = time.monotonic()
+        self.enabled = enabled
+        if not enabled:
+            self._queue.clear()
+
+    def _subscribe(self, *, depth: int, reliability: ReliabilityPolicy, overridable: bool = True) -> Subscription:
+        self._qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
+        return self._node.create_subscription(
+            self._kind,
+            self._topic,
+            self._on_image,
+            self._qos,
+            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies() if overridable else None,
+        )
+
+    def _on_incompatible_qos(self, event: Any) -> None:
+        """Settle for best effort where that is all a camera gives; a user's qos_overrides stand."""
+        policy = qos_policy_name_from_kind(event.last_policy_kind)
+        self._node.get_logger().warning(f"{self.topic}: a publisher's {policy} does not fit ours")
+        by_user = f"qos_overrides.{self.topic}.subscription.reliability" in self._node._parameter_overrides
+        reliable = self._qos.reliability == ReliabilityPolicy.RELIABLE
+        if event.last_policy_kind == QoSPolicyKind.RELIABILITY and reliable and not by_user:
+            self._node.get_logger().warning(f"{self.topic}: listening with best effort; frames may be lost on the way")
+            self._node.destroy_subscription(self._images)
+            # the first subscription's QoS has been declared as parameters, which would win over ours
+            self._images = self._subscribe(
+                depth=self._qos.depth, reliability=ReliabilityPolicy.BEST_EFFORT, overridable=False
+            )
+
+    def _kind_name(self) -> str:
+        return f"sensor_msgs/msg/{self._kind.__name__}"
+
+    def _images_qos(self) -> QoSProfile:
+        own = [
+            info.qos_profile
+            for info in self._node.get_subscriptions_info_by_topic(self._images.topic_name)
+            if (info.node_name, info.node_namespace) == (self._node.get_name(), self._node.get_namespace())
+        ]
+        return own[0] if own else self._qos
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        self.camera_info = message
+        self._camera_info_came.set()
+
+    def _on_image(self, message: Image | CompressedImage) -> None:
+        self._last_arrival = time.monotonic()
+        if not self.enabled:
+            return
+        self.received += 1
+        self.rate.count()
+        reason = self._break_reason(nanoseconds(message.header.stamp), message.header.frame_id)
+        self._queue.put(QueuedFrame(message, time.perf_counter(), reason))
+
+    def _break_reason(self, stamp: int, frame_id: str) -> str | None:
+        last_stamp, last_frame_id = self._last_stamp, self._last_frame_id
+        self._last_stamp, self._last_frame_id = stamp, frame_id
+        if last_stamp is None:
+            return None
+        seconds = (stamp - last_stamp) * 1e-9
+        if seconds < 0:
+            return f"time jumped back by {-seconds:.3f} s"
+        if seconds > self._max_gap():
+            return f"no image for {seconds:.3f} s"
+        if frame_id != last_frame_id:
+            return f"the images' frame_id changed from {last_frame_id!r} to {frame_id!r}"
+        return None

@@ -1,0 +1,167 @@
+"""Arrays to and from ROS messages; knows no network. No bulk field is ever filled byte by byte."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from builtin_interfaces.msg import Time
+from cv_bridge import CvBridge
+from geometry_msgs.msg import PoseStamped, Transform, TransformStamped
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from sensor_msgs_py.point_cloud2 import create_cloud
+from std_msgs.msg import Header
+
+from ttt3r_ros.covariance import Covariances
+from ttt3r_ros.dense import POINT_DTYPE
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, quaternion_from_rotation
+from ttt3r_ros.rectify import Rectifier
+from ttt3r_ros.sources.image_messages import rgb_from_compressed, rgb_from_image
+
+CLOUD_FIELDS = [
+    PointField(name=name, offset=POINT_DTYPE.fields[name][1], datatype=PointField.FLOAT32, count=1)  # type: ignore[index]
+    for name in ("x", "y", "z", "rgb", "confidence")  # rgb is packed into a float, as PCL and RViz read it
+]
+
+_bridge = CvBridge()
+
+
+def nanoseconds(stamp: Time) -> int:
+    """Return a stamp as nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def rgb_from_message(message: Image | CompressedImage) -> npt.NDArray[np.uint8]:
+    """Return the (H, W, 3) uint8 RGB image of a message.
+
+    Raises:
+        UserError: the message does not hold an image we can read.
+    """
+    if isinstance(message, CompressedImage):
+        return rgb_from_compressed(message)
+    return rgb_from_image(message)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """What a CameraInfo says: the pinhole camera of the images, and how to undistort them (None: they already are)."""
+
+    intrinsics: Intrinsics
+    rectifier: Rectifier | None
+
+
+def camera_from_info(info: CameraInfo, *, rectified: bool) -> Camera:
+    """Return the camera of the images that belong to a CameraInfo.
+
+    Args:
+        info: sensor_msgs/CameraInfo; binning and region of interest are honoured.
+        rectified: the images have no distortion, so that P describes them (or K, where P is empty); else K and D do.
+
+    Raises:
+        UserError: its matrices describe no camera.
+    """
+    matrix = np.array(info.p, dtype=np.float64).reshape(3, 4)[:, :3] if rectified else np.zeros((3, 3))
+    if not matrix.any():
+        matrix = np.array(info.k, dtype=np.float64).reshape(3, 3)
+    fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
+    if not (np.isfinite(matrix).all() and fx > 0 and fy > 0):
+        raise UserError(
+            f"the camera_info is not calibrated (fx={fx:g}, fy={fy:g}): calibrate the camera or do not publish it; "
+            "until then the focal length is estimated from the images"
+        )
+    width, height = info.roi.width or info.width, info.roi.height or info.height
+    binning_x, binning_y = max(info.binning_x, 1), max(info.binning_y, 1)
+    intrinsics = Intrinsics(
+        fx=fx / binning_x,
+        fy=fy / binning_y,
+        cx=(cx - info.roi.x_offset + 0.5) / binning_x - 0.5,
+        cy=(cy - info.roi.y_offset + 0.5) / binning_y - 0.5,
+        width=width // binning_x,
+        height=height // binning_y,
+    )
+    distorted = not rectified and any(info.d)
+    return Camera(intrinsics, Rectifier(intrinsics, list(info.d), info.distortion_model) if distorted else None)
+
+
+def image_message(pixels: npt.NDArray[np.generic], encoding: str, header: Header) -> Image:
+    """Return an Image of a contiguous (H, W) or (H, W, C) array in one of the encodings of sensor_msgs."""
+    message = _bridge.cv2_to_imgmsg(pixels, encoding=encoding)
+    message.header = header
+    return message
+
+
+def camera_info_message(intrinsics: Intrinsics, header: Header) -> CameraInfo:
+    """Return the CameraInfo of a pinhole camera without distortion."""
+    K = intrinsics.matrix()
+    message = CameraInfo(header=header, height=intrinsics.height, width=intrinsics.width, distortion_model="plumb_bob")
+    message.d = [0.0] * 5
+    message.k = K.ravel().tolist()
+    message.r = np.eye(3).ravel().tolist()
+    message.p = np.hstack([K, np.zeros((3, 1))]).ravel().tolist()
+    return message
+
+
+def cloud_message(points: npt.NDArray[np.void], header: Header) -> PointCloud2:
+    """Return an organised cloud of an (H, W) array of `POINT_DTYPE`."""
+    cloud = create_cloud(header, CLOUD_FIELDS, points.reshape(-1).view(_CLOUD_DTYPE))
+    cloud.height, cloud.width = points.shape
+    cloud.row_step = cloud.point_step * cloud.width
+    cloud.is_dense = False
+    return cloud
+
+
+#: POINT_DTYPE as the message names it: the packed colour is a FLOAT32.
+_CLOUD_DTYPE = np.dtype([(name, np.float32) for name in POINT_DTYPE.names or ()])
+
+
+def odometry_message(
+    T_odom_base: FloatArray,
+    twist: tuple[FloatArray, FloatArray],
+    covariances: Covariances,
+    header: Header,
+    child_frame_id: str,
+) -> Odometry:
+    """Return an Odometry: pose in the header's frame, twist (linear, angular) in the child's."""
+    message = Odometry(header=header, child_frame_id=child_frame_id)
+    fill_pose(message.pose.pose, T_odom_base)
+    message.pose.covariance = np.diag(covariances.pose).ravel().tolist()
+    linear, angular = twist
+    velocity = message.twist.twist
+    velocity.linear.x, velocity.linear.y, velocity.linear.z = linear.tolist()
+    velocity.angular.x, velocity.angular.y, velocity.angular.z = angular.tolist()
+    message.twist.covariance = np.diag(covariances.twist).ravel().tolist()
+    return message
+
+
+def pose_message(T_odom_base: FloatArray, header: Header) -> PoseStamped:
+    """Return a PoseStamped."""
+    message = PoseStamped(header=header)
+    fill_pose(message.pose, T_odom_base)
+    return message
+
+
+def transform_message(T_parent_child: FloatArray, header: Header, child_frame_id: str) -> TransformStamped:
+    """Return the transform from the header's frame (parent) to the child's."""
+    message = TransformStamped(header=header, child_frame_id=child_frame_id)
+    translation, rotation = message.transform.translation, message.transform.rotation
+    translation.x, translation.y, translation.z = T_parent_child[:3, 3].tolist()
+    rotation.w, rotation.x, rotation.y, rotation.z = quaternion_from_rotation(T_parent_child[:3, :3]).tolist()
+    return message
+
+
+def matrix_from_transform(transform: Transform) -> FloatArray:
+    """Return the (4, 4) matrix of a Transform."""
+    t, q = transform.translation, transform.rotation
+    return T_from_pose([t.x, t.y, t.z], [q.w, q.x, q.y, q.z])
+
+
+def fill_pose(pose: object, T: FloatArray) -> None:
+    """Write a (4, 4) transform into a geometry_msgs/Pose."""
+    position: Sequence[float] = T[:3, 3].tolist()
+    pose.position.x, pose.position.y, pose.position.z = position  # type: ignore[attr-defined]  # messages are untyped
+    orientation = pose.orientation  # type: ignore[attr-defined]
+    orientation.w, orientation.x, orientation.y, orientation.z = quaternion_from_rotation(T[:3, :3]).tolist()

@@ -1,0 +1,96 @@
+"""What /diagnostics says about the node."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.time import Time
+
+from ttt3r_ros.statistics import Summary
+
+
+@dataclass(frozen=True)
+class Health:
+    """The node's state in one word and one sentence."""
+
+    level: bytes
+    state: str
+    message: str
+
+
+STARTING = Health(DiagnosticStatus.OK, "waiting", "waiting for the first image")
+PAUSED = Health(DiagnosticStatus.OK, "paused", "paused by ~/enable")
+TRACKING = Health(DiagnosticStatus.OK, "tracking", "tracking")
+
+
+def lost(why: str) -> Health:
+    """Nothing is published for this frame."""
+    return Health(DiagnosticStatus.ERROR, "lost", f"lost: {why}")
+
+
+def unreadable(why: str) -> Health:
+    """The input cannot be used."""
+    return Health(DiagnosticStatus.ERROR, "bad input", why)
+
+
+def missing(why: str) -> Health:
+    """No input arrives."""
+    return Health(DiagnosticStatus.WARN, "no input", why)
+
+
+@dataclass(frozen=True)
+class Counters:
+    """What the node has counted; see `diagnostic_array`."""
+
+    input_rate_hz: float
+    frames_received: int
+    frames_dropped: int
+    frames_failed: int
+    segment: int
+    segment_frames: int
+
+
+def diagnostic_array(
+    name: str, stamp: Time, health: Health, counters: Counters, summary: Summary, facts: dict[str, str]
+) -> DiagnosticArray:
+    """Return the message for one node."""
+    p50, p95, p99 = summary.latency_ms
+    low, mean, high = summary.learning_rate
+    values = {
+        "state": health.state,
+        "input_rate_hz": f"{counters.input_rate_hz:.2f}",
+        "output_rate_hz": f"{summary.rate_hz:.2f}",
+        "latency_ms_p50": f"{p50:.1f}",
+        "latency_ms_p95": f"{p95:.1f}",
+        "latency_ms_p99": f"{p99:.1f}",
+        "frames_received": str(counters.frames_received),
+        "frames_processed": str(summary.finished),
+        "frames_dropped": str(counters.frames_dropped),
+        "frames_failed": str(counters.frames_failed),
+        "beta_min": f"{low:.4f}",
+        "beta_mean": f"{mean:.4f}",
+        "beta_max": f"{high:.4f}",
+        "segment": str(counters.segment),
+        "segment_frames": str(counters.segment_frames),
+        "rss_mb": f"{resident_megabytes():.0f}",
+        "device_memory_mb": f"{torch.cuda.memory_allocated() / 1e6 if torch.cuda.is_initialized() else 0.0:.0f}",
+        **facts,
+    }
+    status = DiagnosticStatus(level=health.level, name=f"{name.lstrip('/')}: stream", message=health.message)
+    status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
+    array = DiagnosticArray(status=[status])
+    array.header.stamp = stamp.to_msg()
+    return array
+
+
+def resident_megabytes() -> float:
+    """Return this process's resident memory [MB], 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0.0
+    return pages * resource.getpagesize() / 1e6

@@ -1,0 +1,73 @@
+"""Where the camera sits on the robot: base_frame -> camera frame, looked up in TF or assumed."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from geometry_msgs.msg import TransformStamped
+from rclpy.node import Node
+from rclpy.time import Time
+from std_msgs.msg import Header
+from tf2_ros import Buffer, StaticTransformBroadcaster, TransformException, TransformListener
+
+from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray
+from ttt3r_ros.ros.conversions import matrix_from_transform, transform_message
+
+POLL_SECONDS = 0.02
+
+
+class Mount:
+    """Answers with T_base_camera; to be asked from a thread other than the executor's, which feeds the buffer."""
+
+    def __init__(self, node: Node, base_frame: str) -> None:
+        self._node = node
+        self._base_frame = base_frame
+        self._buffer = Buffer(node=node)  # which forgets moving transforms when time jumps back
+        self._listener = TransformListener(self._buffer, node)
+        self._static_broadcaster: StaticTransformBroadcaster | None = None
+        self._known: dict[str, FloatArray] = {}
+        self._assumed: dict[str, TransformStamped] = {}
+
+    def T_base_camera(self, camera_frame: str, wait_seconds: float) -> FloatArray:
+        """Return the (4, 4) mount of a camera frame.
+
+        The first time a frame is asked for, TF gets ``wait_seconds`` (of wall time) to know it; after that a camera that
+        looks forward from the base's origin is assumed, said in the log, and published on /tf_static. Later calls follow
+        TF where it moves (a pan-tilt head) and keep the last known mount where TF has lost it.
+        """
+        if camera_frame == self._base_frame:
+            return np.eye(4)
+        T_base_camera = self._look_up(camera_frame)
+        if T_base_camera is None and camera_frame not in self._known:
+            deadline = time.monotonic() + wait_seconds
+            while T_base_camera is None and time.monotonic() < deadline and self._node.context.ok():
+                time.sleep(POLL_SECONDS)
+                T_base_camera = self._look_up(camera_frame)
+            if T_base_camera is None:
+                T_base_camera = self._assume(camera_frame, wait_seconds)
+        if T_base_camera is not None:
+            self._known[camera_frame] = T_base_camera
+        return self._known[camera_frame]
+
+    def _look_up(self, camera_frame: str) -> FloatArray | None:
+        try:
+            found = self._buffer.lookup_transform(self._base_frame, camera_frame, Time())
+        except TransformException:
+            return None
+        return matrix_from_transform(found.transform)
+
+    def _assume(self, camera_frame: str, waited: float) -> FloatArray:
+        self._node.get_logger().warning(
+            f"TF has no transform {self._base_frame} -> {camera_frame} after {waited:g} s: assuming a camera at the origin "
+            f"of {self._base_frame} that looks forward, and publishing that on /tf_static. Publish the real mount (a URDF "
+            "with robot_state_publisher, or static_transform_publisher), or set base_frame."
+        )
+        T_base_camera = np.eye(4)
+        T_base_camera[:3, :3] = R_BODY_OPTICAL
+        if self._static_broadcaster is None:
+            self._static_broadcaster = StaticTransformBroadcaster(self._node)
+        header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._base_frame)
+        self._assumed[camera_frame] = transform_message(T_base_camera, header, camera_frame)
+        self._static_broadcaster.sendTransform(list(self._assumed.values()))  # the latest message replaces those before
+        return T_base_camera

@@ -1,0 +1,146 @@
+"""The node's publishers. Nothing is made for a topic that nobody listens to, but odometry and TF."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry, Path
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header
+from tf2_ros import TransformBroadcaster
+
+from ttt3r_ros.covariance import Covariances
+from ttt3r_ros.dense import colored_points, depth_in_millimetres, masked_depth
+from ttt3r_ros.geometry import FloatArray
+from ttt3r_ros.reconstructor import IMAGE, POINTS, Estimate
+from ttt3r_ros.ros.conversions import (
+    camera_info_message,
+    cloud_message,
+    image_message,
+    odometry_message,
+    pose_message,
+    transform_message,
+)
+from ttt3r_ros.ros.parameters import Parameters
+
+ODOM, PATH = "odom", "path"
+RGB, RGB_INFO = "rgb/image", "rgb/camera_info"
+DEPTH, DEPTH_INFO = "depth/image", "depth/camera_info"
+CONFIDENCE, POINT_CLOUD = "confidence/image", "points"
+
+STATE_DEPTH = 10  #: history of odometry and path, for consumers that synchronise by stamp
+DENSE_DEPTH = 5  #: history of images and clouds
+TOPICS = {
+    ODOM: (Odometry, STATE_DEPTH),
+    PATH: (Path, STATE_DEPTH),
+    RGB: (Image, DENSE_DEPTH),
+    RGB_INFO: (CameraInfo, DENSE_DEPTH),
+    DEPTH: (Image, DENSE_DEPTH),
+    DEPTH_INFO: (CameraInfo, DENSE_DEPTH),
+    CONFIDENCE: (Image, DENSE_DEPTH),
+    POINT_CLOUD: (PointCloud2, DENSE_DEPTH),
+}
+
+PATH_PERIOD = 0.5  #: seconds between two paths: filling a message with a thousand poses takes milliseconds
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A frame's odometry: (4, 4) pose, (linear, angular) velocity in the base frame, and their variances."""
+
+    T_odom_base: FloatArray
+    twist: tuple[FloatArray, FloatArray]
+    covariances: Covariances
+
+
+class Outputs:
+    """Every publisher of the node, each reliable so that best-effort and reliable consumers both hear it."""
+
+    def __init__(self, node: Node, parameters: Parameters) -> None:
+        self._publishers: dict[str, Publisher] = {
+            name: node.create_publisher(
+                kind,
+                f"~/{name}",
+                QoSProfile(depth=depth),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
+            for name, (kind, depth) in TOPICS.items()
+        }
+        self._tf = TransformBroadcaster(node)
+        self._poses: deque[PoseStamped] = deque(maxlen=parameters.path_max_size)
+        self._path_sent = -np.inf
+
+    def wanted(self) -> set[str]:
+        """Return what the reconstructor has to compute for those who listen now."""
+        listened = {name for name in TOPICS if self._has_listener(name)}
+        wanted = set()
+        if listened - {ODOM, PATH, RGB}:  # a camera_info may need points for its focal length
+            wanted.add(POINTS)
+        if listened & {RGB, POINT_CLOUD}:
+            wanted.add(IMAGE)
+        return wanted
+
+    def publish_motion(self, motion: Motion, header: Header, parameters: Parameters) -> None:
+        """Publish TF first, then odometry and path; the header's frame is the odometry's."""
+        if parameters.publish_tf:
+            self._tf.sendTransform(transform_message(motion.T_odom_base, header, parameters.base_frame))
+        self._publishers[ODOM].publish(
+            odometry_message(motion.T_odom_base, motion.twist, motion.covariances, header, parameters.base_frame)
+        )
+        if self._poses.maxlen != parameters.path_max_size:
+            self._poses = deque(self._poses, maxlen=parameters.path_max_size)
+        self._poses.append(pose_message(motion.T_odom_base, header))
+        seconds = header.stamp.sec + 1e-9 * header.stamp.nanosec
+        due = not self._path_sent <= seconds < self._path_sent + PATH_PERIOD  # also when time went back
+        if due and self._has_listener(PATH):
+            self._publishers[PATH].publish(Path(header=header, poses=list(self._poses)))
+            self._path_sent = seconds
+
+    def publish_dense(self, estimate: Estimate, header: Header, parameters: Parameters) -> None:
+        """Publish images, their camera_info and the cloud, as far as anyone listens; the header's frame is optical."""
+        if estimate.intrinsics is not None:
+            info = camera_info_message(estimate.intrinsics, header)
+            for name in (RGB_INFO, DEPTH_INFO):
+                if self._has_listener(name):
+                    self._publishers[name].publish(info)
+        if estimate.image is not None and self._has_listener(RGB):
+            self._publishers[RGB].publish(image_message(estimate.image, "rgb8", header))
+        if estimate.depth is None or estimate.confidence is None:
+            return
+        if self._has_listener(CONFIDENCE):
+            self._publishers[CONFIDENCE].publish(image_message(estimate.confidence, "32FC1", header))
+        if not (self._has_listener(DEPTH) or self._has_listener(POINT_CLOUD)):
+            return
+        depth = masked_depth(
+            estimate.depth,
+            estimate.confidence,
+            min_confidence=parameters.min_confidence,
+            max_depth=parameters.max_depth,
+        )
+        if self._has_listener(DEPTH):
+            self._publish_depth(depth, header, parameters.depth_encoding)
+        if self._has_listener(POINT_CLOUD) and estimate.image is not None and estimate.intrinsics is not None:
+            cloud = colored_points(
+                depth, estimate.confidence, estimate.image, estimate.intrinsics, stride=parameters.point_stride
+            )
+            self._publishers[POINT_CLOUD].publish(cloud_message(cloud, header))
+
+    def forget_path(self) -> None:
+        """Start the path anew."""
+        self._poses.clear()
+        self._path_sent = -np.inf
+
+    def _publish_depth(self, depth: npt.NDArray[np.float32], header: Header, encoding: str) -> None:
+        pixels = depth_in_millimetres(depth) if encoding == "16UC1" else depth
+        self._publishers[DEPTH].publish(image_message(pixels, encoding, header))
+
+    def _has_listener(self, name: str) -> bool:
+        return bool(self._publishers[name].get_subscription_count())

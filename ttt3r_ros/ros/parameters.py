@@ -1,0 +1,183 @@
+"""The node's parameters: their names, types, ranges and meaning, declared and validated in one place."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.reconstructor import PRECISIONS
+
+AUTO = "auto"
+
+
+def _parameter(
+    default: Any,
+    description: str,
+    *,
+    read_only: bool = False,
+    between: tuple[float, float] | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    metadata = {"description": description, "read_only": read_only, "between": between, "choices": choices}
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """Every parameter of the node, validated."""
+
+    odom_frame: str = _parameter("odom", "Frame of the odometry: x forward, y left, z up (REP-105).", read_only=True)
+    base_frame: str = _parameter("base_link", "Frame of the robot that odometry and TF speak of.", read_only=True)
+    camera_frame: str = _parameter(
+        "camera_optical_frame", "Optical frame of images that come with an empty frame_id.", read_only=True
+    )
+    publish_tf: bool = _parameter(True, "Broadcast odom_frame -> base_frame on /tf.")
+    image_transport: str = _parameter(
+        "raw", "Listen to 'image' (raw) or 'image/compressed' (compressed).", read_only=True, choices=("raw", "compressed")
+    )
+    rectified_images: bool = _parameter(
+        True,
+        "Images have no lens distortion (as from image_proc). Set to false for raw images: they are then rectified "
+        "with the distortion of the camera_info.",
+    )
+    wait_for_transform: float = _parameter(
+        2.0,
+        "Seconds to wait for the mount base_frame -> image frame_id in TF before a forward-looking one is assumed.",
+        between=(0.0, 3600.0),
+    )
+    path_max_size: int = _parameter(1000, "Poses kept in ~/path; the oldest go first.", between=(1, 100_000))
+    depth_encoding: str = _parameter(
+        "32FC1",
+        "Encoding of ~/depth/image: 32FC1 (metres, NaN = none) or 16UC1 (millimetres, 0 = none).",
+        choices=("32FC1", "16UC1"),
+    )
+    min_confidence: float = _parameter(
+        1.5, "Pixels of smaller confidence have no depth and no point (confidence is 1 or more).", between=(0.0, 1e6)
+    )
+    max_depth: float = _parameter(30.0, "Pixels farther away have no depth and no point [m].", between=(0.01, 10_000.0))
+    point_stride: int = _parameter(
+        1, "~/points keeps every point_stride-th pixel along both axes; it stays organised.", between=(1, 64)
+    )
+    device: str = _parameter(
+        AUTO, "Where the network runs: auto (a GPU where there is one), cpu, cuda or cuda:N.", read_only=True
+    )
+    precision: str = _parameter(
+        AUTO,
+        "Number format of the weights: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16 or float16.",
+        read_only=True,
+        choices=(AUTO, *PRECISIONS),
+    )
+    weights: str = _parameter(
+        "", "Weights file, .safetensors or a published .pth; empty for those that come with the package.", read_only=True
+    )
+    image_size: int = _parameter(
+        0,
+        "Long side of the network's image [px]; 0 for the size the weights were trained on. A change starts a new segment.",
+        between=(0, 4096),
+    )
+    update_rule: str = _parameter(
+        "ttt3r",
+        "How a frame changes the recurrent state: ttt3r, filt3r or cut3r. A change starts a new segment.",
+        choices=("cut3r", "ttt3r", "filt3r"),
+    )
+    reset_interval: int = _parameter(
+        0, "Frames after which the recurrent state is reset, the pose going on; 0 for never.", between=(0, 1_000_000)
+    )
+    drop_frames: bool = _parameter(
+        True,
+        "The latest frame wins: images that come while one is processed replace each other. false keeps every frame in "
+        "a queue, for recordings.",
+        read_only=True,
+    )
+    max_frame_gap: float = _parameter(
+        2.0, "A longer gap between the stamps of two images starts a new segment [s].", between=(0.001, 86_400.0)
+    )
+
+    def __post_init__(self) -> None:
+        for item in dataclasses.fields(self):
+            _check(item.name, getattr(self, item.name), item.metadata["between"], item.metadata["choices"])
+        for name in ("odom_frame", "base_frame", "camera_frame"):
+            frame = getattr(self, name)
+            if not frame or frame.startswith("/") or any(character.isspace() for character in frame):
+                raise UserError(f"parameter {name} is {frame!r}: a frame has a name without spaces or a leading slash")
+        if self.odom_frame == self.base_frame:
+            raise UserError(f"parameters odom_frame and base_frame are both {self.odom_frame!r}: they must differ")
+        if self.device not in (AUTO, "cpu", "cuda") and not self.device.removeprefix("cuda:").isdigit():
+            raise UserError(f"parameter device is {self.device!r}: choose auto, cpu, cuda or cuda:N")
+
+
+def declare(node: Node) -> Parameters:
+    """Declare every parameter on a node and return the values given at start.
+
+    Raises:
+        UserError: a value is of the wrong type or out of range.
+    """
+    values = {}
+    for item in dataclasses.fields(Parameters):
+        descriptor = ParameterDescriptor(
+            description=item.metadata["description"],
+            read_only=item.metadata["read_only"],
+            dynamic_typing=True,  # the type is checked below, in words that a user understands
+            additional_constraints="one of " + ", ".join(c) if (c := item.metadata["choices"]) else "",
+        )
+        if item.metadata["between"]:
+            low, high = item.metadata["between"]
+            if isinstance(item.default, int):
+                descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+            else:
+                descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+        given = node._parameter_overrides.get(item.name)
+        if given is not None:  # rclpy would refuse it as well, with a traceback
+            _check_type(item.name, given.value, item.default)
+            _check(item.name, given.value, item.metadata["between"], item.metadata["choices"])
+        try:
+            values[item.name] = node.declare_parameter(item.name, item.default, descriptor).value
+        except ParameterException as error:
+            raise UserError(f"parameter {item.name} cannot be used: {error}") from error
+    return Parameters(**values)
+
+
+def with_changes(parameters: Parameters, changes: Iterable[Parameter]) -> Parameters:
+    """Return the parameters with some changed; those that are not the node's own are ignored.
+
+    Raises:
+        UserError: a value is of the wrong type or out of range, or cannot change while the node runs.
+    """
+    own = {item.name: item for item in dataclasses.fields(Parameters)}
+    values = {}
+    for change in changes:
+        if change.name not in own:
+            continue
+        item = own[change.name]
+        if item.metadata["read_only"]:
+            raise UserError(f"parameter {change.name} cannot change while the node runs; start it again with the new value")
+        _check_type(change.name, change.value, item.default)
+        values[change.name] = change.value
+    return dataclasses.replace(parameters, **values)
+
+
+def _check_type(name: str, value: Any, default: Any) -> None:
+    if type(value) is type(default):
+        return
+    wanted = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number with a decimal point, such as 2.0",
+        str: "a text",
+    }[type(default)]
+    raise UserError(f"parameter {name} must be {wanted}, not {value!r}")
+
+
+def _check(name: str, value: Any, between: tuple[float, float] | None, choices: tuple[str, ...]) -> None:
+    if between and not between[0] <= value <= between[1]:
+        raise UserError(f"parameter {name} is {value}: it must be from {between[0]:g} to {between[1]:g}")
+    if choices and value not in choices:
+        raise UserError(f"parameter {name} is {value!r}: choose one of {', '.join(choices)}")

@@ -1,0 +1,159 @@
+"""The node that stands in for a camera driver."""
+
+from __future__ import annotations
+
+import array
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+from builtin_interfaces.msg import Time
+from nav_msgs.msg import Odometry
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+from tf2_ros import StaticTransformBroadcaster
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, Intrinsics, inverse, twist_between
+from ttt3r_ros.ros.conversions import camera_info_message, fill_pose, image_message, transform_message
+from ttt3r_ros.sources import Distortion, SourceFrame
+
+#: High enough that compression costs no accuracy worth naming.
+_JPEG_QUALITY = 95
+
+#: The camera's body axes (x forward) in its optical ones; the mount that the ground truth is told in.
+_T_BASE_CAMERA: FloatArray = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
+
+
+@dataclass(frozen=True)
+class CameraOptions:
+    """How the player presents itself.
+
+    Attributes:
+        frame_id: of images and camera_info, an optical frame.
+        base_frame: child frame of the ground truth: the camera's body axes (x forward, y left, z up).
+        compressed: publish CompressedImage (jpeg) rather than Image.
+        best_effort: publish images as most camera drivers do, without repeating what got lost.
+        publish_mount: send the static transform from base_frame to frame_id.
+        publish_clock: send /clock.
+    """
+
+    frame_id: str = "camera_optical_frame"
+    base_frame: str = "base_link"
+    compressed: bool = False
+    best_effort: bool = False
+    publish_mount: bool = False
+    publish_clock: bool = False
+
+
+class Player(Node):
+    """Publishes frames as ``camera/image_raw`` and ``camera/camera_info``, and the truth where it is known.
+
+    Names are relative, so that a namespace moves the whole camera. Truth is published on ``ground_truth/odom`` and,
+    to whoever listens, ``ground_truth/depth/image``, in the frame ``world`` (z up).
+    """
+
+    def __init__(self, options: CameraOptions) -> None:
+        """Create the publishers; ``rclpy`` is initialised."""
+        super().__init__("play", start_parameter_services=False)
+        self._options = options
+        # one frame may wait while another is on its way; reliable, so that no fragment of a large image is lost
+        reliability = ReliabilityPolicy.BEST_EFFORT if options.best_effort else ReliabilityPolicy.RELIABLE
+        qos = QoSProfile(depth=5, reliability=reliability)
+        overridable = QoSOverridingOptions.with_default_policies()
+        image_type, image_topic = (
+            (CompressedImage, "camera/image_raw/compressed") if options.compressed else (Image, "camera/image_raw")
+        )
+        self._images = self.create_publisher(image_type, image_topic, qos, qos_overriding_options=overridable)
+        self._infos = self.create_publisher(CameraInfo, "camera/camera_info", qos, qos_overriding_options=overridable)
+        self._truth = self.create_publisher(Odometry, "ground_truth/odom", 10)
+        self._true_depth = self.create_publisher(Image, "ground_truth/depth/image", 5)
+        self._clock_publisher = self.create_publisher(Clock, "/clock", 10) if options.publish_clock else None
+        self._last_truth: tuple[int, FloatArray] | None = None
+        if options.publish_mount:
+            self._send_mount()
+
+    @property
+    def image_topic(self) -> str:
+        """The topic of the images, remapped and in its namespace."""
+        return str(self._images.topic_name)
+
+    def is_heard(self) -> bool:
+        """Return whether anybody subscribes to the images."""
+        return bool(self._images.get_subscription_count() > 0)
+
+    def image_message(self, image: npt.NDArray[np.uint8]) -> Image | CompressedImage:
+        """Return the message of an image, without its stamp; may be called from another thread.
+
+        Args:
+            image: (H, W, 3) uint8, RGB.
+        """
+        header = Header(frame_id=self._options.frame_id)
+        if self._options.compressed:
+            bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+            encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+            if not encoded:
+                raise UserError(f"an image of {image.shape[1]}x{image.shape[0]} pixels cannot be compressed as jpeg")
+            # rclpy copies an array.array at once and anything else byte by byte
+            jpeg = array.array("B", data.tobytes())
+            return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=jpeg)
+        return image_message(image, "rgb8", header)
+
+    def publish(self, message: Image | CompressedImage, frame: SourceFrame, stamp_ns: int) -> None:
+        """Publish a frame, all of its messages with one stamp; the image last, when all about it is known."""
+        stamp = _time(stamp_ns)
+        header = Header(stamp=stamp, frame_id=self._options.frame_id)
+        if frame.T_world_camera is not None:
+            self._publish_truth(stamp_ns, frame.T_world_camera @ inverse(_T_BASE_CAMERA))
+        if frame.depth is not None and self._true_depth.get_subscription_count() > 0:
+            self._true_depth.publish(image_message(frame.depth, "32FC1", header))
+        if frame.intrinsics is not None:
+            self._infos.publish(_camera_info(frame.intrinsics, frame.distortion, header))
+        message.header.stamp = stamp
+        self._images.publish(message)
+
+    def publish_clock(self, now_ns: int) -> None:
+        """Set the time of everyone with ``use_sim_time``; nothing without ``publish_clock``."""
+        if self._clock_publisher is not None:
+            self._clock_publisher.publish(Clock(clock=_time(now_ns)))
+
+    def flush(self, seconds: float) -> None:
+        """Wait until reliable subscribers have the last images, or for so long."""
+        if not self._options.best_effort:
+            self._images.wait_for_all_acked(Duration(seconds=seconds))
+
+    def _publish_truth(self, stamp_ns: int, T_world_base: FloatArray) -> None:
+        message = Odometry(child_frame_id=self._options.base_frame)
+        message.header = Header(stamp=_time(stamp_ns), frame_id="world")
+        fill_pose(message.pose.pose, T_world_base)
+        last = self._last_truth
+        if last is not None and stamp_ns > last[0]:
+            linear, angular = twist_between(last[1], T_world_base, (stamp_ns - last[0]) * 1e-9)
+            velocity, turn = message.twist.twist.linear, message.twist.twist.angular
+            velocity.x, velocity.y, velocity.z = linear.tolist()
+            turn.x, turn.y, turn.z = angular.tolist()
+        self._last_truth = stamp_ns, T_world_base
+        self._truth.publish(message)
+
+    def _send_mount(self) -> None:
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._options.base_frame)
+        self._mount_broadcaster = StaticTransformBroadcaster(self)
+        self._mount_broadcaster.sendTransform(transform_message(_T_BASE_CAMERA, header, self._options.frame_id))
+
+
+def _camera_info(intrinsics: Intrinsics, distortion: Distortion | None, header: Header) -> CameraInfo:
+    message = camera_info_message(intrinsics, header)
+    if distortion is not None:
+        message.distortion_model = distortion.model
+        message.d = list(distortion.coefficients)
+    return message
+
+
+def _time(ns: int) -> Time:
+    return Time(sec=ns // 10**9, nanosec=ns % 10**9)

@@ -1,0 +1,81 @@
+"""Child processes that log to a file and are ended the way ROS nodes like it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from ttt3r_ros.errors import UserError
+
+_TAIL_LINES = 12
+
+
+class ChildProcess:
+    """One running child; a context manager that ends it."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
+        """Start it, in our environment.
+
+        Args:
+            name: what people call it.
+            command: program and arguments.
+            log: file that gets all it prints.
+        """
+        self.name = name
+        self.log = log
+        with log.open("wb") as out:
+            # in a session of its own, so that Ctrl-C reaches us alone and children end in the right order
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def exit_code(self) -> int | None:
+        """Return its exit code, None while it runs."""
+        return self._process.poll()
+
+    def raise_if_dead(self) -> None:
+        """Check that it runs.
+
+        Raises:
+            UserError: it does not; the message ends with its own error or with the end of its log.
+        """
+        code = self.exit_code()
+        if code is not None:
+            raise UserError(f"the {self.name} ended with exit code {code}: {self._last_words()}")
+
+    def raise_if_failed(self) -> None:
+        """Check that it runs or has ended well.
+
+        Raises:
+            UserError: see `raise_if_dead`.
+        """
+        if self.exit_code() not in (None, 0):
+            self.raise_if_dead()
+
+    def stop(self, patience_s: float = 10.0) -> None:
+        """Interrupt it, wait, and kill it only if it does not listen."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT)
+        try:
+            self._process.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def __enter__(self) -> ChildProcess:
+        """Return itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop it."""
+        self.stop()
+
+    def _last_words(self) -> str:
+        lines = [line for line in self.log.read_text(errors="replace").splitlines() if line.strip()]
+        for line in reversed(lines):
+            if line.startswith("error: "):
+                return f"{line.removeprefix('error: ')} (log: {self.log})"
+        tail = "\n".join(f"  | {line}" for line in lines[-_TAIL_LINES:])
+        return f"see the end of {self.log}:\n{tail}" if tail else f"it said nothing ({self.log} is empty)"

@@ -1,0 +1,57 @@
+"""Where images come from: video files, folders of images, bags and the synthetic world. No ROS."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.sources.frame import Distortion, Source, SourceFrame
+from ttt3r_ros.sources.images import SUFFIXES as IMAGE_SUFFIXES
+from ttt3r_ros.sources.images import ImageFolderSource
+from ttt3r_ros.sources.rosbag import RosbagSource, is_rosbag
+from ttt3r_ros.sources.synthetic import SyntheticSource, is_synthetic
+from ttt3r_ros.sources.video import VideoSource
+
+__all__ = ["Distortion", "Source", "SourceFrame", "open_source"]
+
+
+def open_source(specification: str, *, topic: str | None = None, fps: float | None = None) -> Source:
+    """Open whatever the user named.
+
+    Args:
+        specification: path of a video file, a folder of images (also a TUM RGB-D or EuRoC sequence), a rosbag2
+            (folder, .mcap, .db3) or ROS 1 bag, or ``synthetic[:key=value,...]``.
+        topic: which images of a bag.
+        fps: count the frames at this rate instead of believing the source's own times.
+
+    Returns:
+        The source; its frames have not been read yet, but it is known to be readable.
+
+    Raises:
+        UserError: nothing there can be read as images, or an option does not go with it.
+    """
+    if fps is not None and not fps > 0:
+        raise UserError(f"a frame rate must be greater than 0, got {fps}")
+    if is_synthetic(specification):
+        _refuse_topic(topic, "the synthetic world")
+        return SyntheticSource(specification, fps=fps)
+    path = Path(specification).expanduser()
+    if not path.exists():
+        raise UserError(
+            f"there is no '{specification}'; give a video file, a folder of images, a rosbag2 or 'synthetic'"
+        )
+    if is_rosbag(path):
+        if fps is not None:
+            raise UserError("a bag brings its own times, a frame rate does not apply; play it slower or faster instead")
+        return RosbagSource(path, topic=topic)
+    _refuse_topic(topic, str(path))
+    if path.is_dir():
+        return ImageFolderSource(path, fps=fps)
+    if path.suffix.lower() in IMAGE_SUFFIXES:
+        raise UserError(f"{path} is a single image; give the folder it lies in, or a video")
+    return VideoSource(path, fps=fps)
+
+
+def _refuse_topic(topic: str | None, where: str) -> None:
+    if topic is not None:
+        raise UserError(f"--topic chooses images of a bag, but {where} is none")

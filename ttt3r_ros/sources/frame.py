@@ -1,0 +1,73 @@
+"""What every source of images yields."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.geometry import FloatArray, Intrinsics
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """Lens distortion as sensor_msgs/CameraInfo has it.
+
+    Attributes:
+        model: ``plumb_bob``, ``rational_polynomial`` or ``equidistant``.
+        coefficients: as many as the model has, in CameraInfo's order.
+    """
+
+    model: str
+    coefficients: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class SourceFrame:
+    """One image of one camera and what is known about it.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        stamp_ns: nanoseconds; since the epoch where the source recorded its time, else since its first frame.
+        intrinsics: of this image, None where unknown.
+        T_world_camera: (4, 4) true pose of the camera (OpenCV axes, metres), None where unknown.
+        depth: (H, W) float32 true depth [m] along the optical axis, None where unknown.
+        distortion: of the lens, None for none or unknown.
+    """
+
+    image: npt.NDArray[np.uint8]
+    stamp_ns: int
+    intrinsics: Intrinsics | None = None
+    T_world_camera: FloatArray | None = None
+    depth: npt.NDArray[np.float32] | None = None
+    distortion: Distortion | None = None
+
+
+class Source(Protocol):
+    """A recorded or computed camera: frames in order of time, as often as asked for."""
+
+    @property
+    def name(self) -> str:
+        """What it is, in a few words for people."""
+
+    @property
+    def length(self) -> int | None:
+        """The number of frames; None where only reading to the end would tell."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Frames per second, on average."""
+
+    @property
+    def recorded_time(self) -> bool:
+        """True where stamps are the recording's own clock, False where they count from zero at the first frame."""
+
+    def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
+        """Yield the frames from ``start_s`` seconds after the first one, with strictly increasing stamps.
+
+        Raises:
+            UserError: something cannot be read any further.
+        """

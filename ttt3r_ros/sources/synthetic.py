@@ -1,0 +1,97 @@
+"""The procedural world as a camera."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.sources.frame import SourceFrame
+
+#: Keys of a specification, how they are read and what they are without being named.
+_OPTIONS: dict[str, tuple[type, Any]] = {
+    "seed": (int, 1),
+    "length": (int, 300),
+    "motion": (str, "handheld"),
+    "width": (int, 640),
+    "height": (int, 480),
+    "fps": (float, 15.0),
+}
+
+#: Frames rendered together: torch is then busy with pixels rather than with calls, and the first frame is soon there.
+_BATCH = 4
+
+
+class SyntheticSource:
+    """Frames of one synthetic sequence, with true depth, pose and intrinsics."""
+
+    recorded_time = False
+
+    def __init__(self, specification: str, *, fps: float | None = None) -> None:
+        """Build the sequence; nothing is rendered yet.
+
+        Args:
+            specification: ``synthetic`` or ``synthetic:key=value,...`` with the keys seed, length, motion
+                (handheld or wheeled), width, height, fps.
+            fps: goes before the one in the specification.
+
+        Raises:
+            UserError: a key or a value cannot be used.
+        """
+        options = _parse(specification)
+        if fps is not None:
+            options["fps"] = fps
+        from ttt3r_ros.synthetic import Sequence  # torch is slow to import, and only needed here
+
+        self._sequence = Sequence(
+            options["seed"],
+            options["length"],
+            width=options["width"],
+            height=options["height"],
+            fps=options["fps"],
+            motion=options["motion"],
+        )
+        self.name = f"synthetic world {options['seed']}, {options['motion']}"
+        self.length: int | None = options["length"]
+        self.rate_hz: float = options["fps"]
+
+    def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
+        """Render the frames from ``start_s`` on."""
+        sequence = self._sequence
+        stamps_ns = sequence.stamps_ns
+        first = next((i for i, stamp in enumerate(stamps_ns) if stamp >= round(start_s * 1e9)), len(sequence))
+        for start in range(first, len(sequence), _BATCH):
+            stop = min(start + _BATCH, len(sequence))
+            rendered = sequence.render(start, stop)
+            for i in range(stop - start):
+                yield SourceFrame(
+                    image=rendered.image[i].cpu().numpy(),
+                    stamp_ns=stamps_ns[start + i],
+                    intrinsics=sequence.intrinsics,
+                    T_world_camera=rendered.T_world_camera[i].cpu().double().numpy(),
+                    depth=rendered.depth[i].cpu().numpy(),
+                )
+
+
+def is_synthetic(specification: str) -> bool:
+    """Return whether a specification of a source means this one."""
+    return specification == "synthetic" or specification.startswith("synthetic:")
+
+
+def _parse(specification: str) -> dict[str, Any]:
+    options: dict[str, Any] = {key: default for key, (_, default) in _OPTIONS.items()}
+    text = specification.partition(":")[2]
+    for item in filter(None, text.split(",")):
+        key, equals, value = (part.strip() for part in item.partition("="))
+        if key not in _OPTIONS or not equals:
+            raise UserError(
+                f"'{item}' in '{specification}' is not understood; the synthetic world takes key=value of"
+                f" {', '.join(_OPTIONS)}, for example synthetic:seed=3,motion=wheeled"
+            )
+        kind, _ = _OPTIONS[key]
+        try:
+            options[key] = kind(value)
+        except ValueError:
+            number = "a whole number" if kind is int else "a number"
+            raise UserError(f"{key}={value} in '{specification}': {key} must be {number}") from None
+    return options

@@ -1,0 +1,83 @@
+"""A source played from a point on, for a while, once or over and over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.sources.frame import Source, SourceFrame
+
+
+@dataclass(frozen=True)
+class TimedFrame:
+    """A frame and its two times.
+
+    Attributes:
+        frame: as the source has it.
+        play_ns: since the first frame played; always increasing.
+        stamp_ns: in the source's clock; increasing as well, unless the timeline restarts its stamps.
+    """
+
+    frame: SourceFrame
+    play_ns: int
+    stamp_ns: int
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Which part of a source is played, and how often.
+
+    Attributes:
+        start_s: skip this much of the source.
+        duration_s: play this much of it, None to its end.
+        max_frames: stop after so many frames in all, None for no limit.
+        loop: begin again at the end.
+        restart_stamps: in a loop stamps jump back to the first one, like a bag's, rather than going on.
+    """
+
+    start_s: float = 0.0
+    duration_s: float | None = None
+    max_frames: int | None = None
+    loop: bool = False
+    restart_stamps: bool = False
+
+    def frames(self, source: Source) -> Iterator[TimedFrame]:
+        """Yield the frames of a source with their times.
+
+        Raises:
+            UserError: nothing is left to play.
+        """
+        count, play_ns, pass_begins_ns = 0, 0, 0
+        first_stamp_ns: int | None = None
+        while True:
+            pass_first_ns: int | None = None
+            for frame in source.frames(self.start_s):
+                if pass_first_ns is None:
+                    pass_first_ns = frame.stamp_ns
+                if first_stamp_ns is None:
+                    first_stamp_ns = frame.stamp_ns
+                since_ns = frame.stamp_ns - pass_first_ns
+                if self.duration_s is not None and since_ns >= round(self.duration_s * 1e9):
+                    break
+                if count == self.max_frames:
+                    return
+                play_ns = pass_begins_ns + since_ns
+                yield TimedFrame(frame, play_ns, first_stamp_ns + (since_ns if self.restart_stamps else play_ns))
+                count += 1
+            if pass_first_ns is None:
+                raise UserError(f"{source.name} has no frame {self.start_s:g} s after its beginning; start earlier")
+            if not self.loop:
+                return
+            pass_begins_ns = play_ns + round(1e9 / source.rate_hz)
+
+    def length(self, source: Source) -> int | None:
+        """Return how many frames will be played, about; None where it is endless or unknown."""
+        if self.loop:
+            return self.max_frames
+        counts = [self.max_frames] if self.max_frames is not None else []
+        if source.length is not None:
+            counts.append(max(0, source.length - round(self.start_s * source.rate_hz)))
+        if self.duration_s is not None:
+            counts.append(round(self.duration_s * source.rate_hz))
+        return min(counts, default=None)

@@ -1,0 +1,88 @@
+"""Figures of a running stream: rates, and latencies and learning rate of the last frames."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+WINDOW = 10.0  #: seconds that a rate looks back
+LATENCIES = 1000  #: frames that percentiles look back
+
+
+class Rate:
+    """Events per second over the last `WINDOW` seconds. Safe to count in one thread and read in another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._begun = time.monotonic()
+        self._times: deque[float] = deque()
+
+    def count(self) -> None:
+        """Note that it happened now."""
+        with self._lock:
+            self._times.append(time.monotonic())
+            self._forget()
+
+    def hz(self) -> float:
+        """Return the rate now."""
+        with self._lock:
+            self._forget()
+            span = min(WINDOW, time.monotonic() - self._begun)
+            return len(self._times) / span if span > 0 else 0.0
+
+    def _forget(self) -> None:
+        oldest = time.monotonic() - WINDOW
+        while self._times and self._times[0] < oldest:
+            self._times.popleft()
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A stream's figures at one moment; NaN where nothing has happened yet.
+
+    Attributes:
+        finished: frames finished since the start.
+        rate_hz: frames finished per second.
+        latency_ms: p50, p95 and p99 from a frame's arrival to its publication.
+        learning_rate: smallest, mean and largest β of the last frame.
+    """
+
+    finished: int
+    rate_hz: float
+    latency_ms: tuple[float, float, float]
+    learning_rate: tuple[float, float, float]
+
+
+class StreamStatistics:
+    """Collects in one thread, is read in another."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._rate = Rate()
+        self._finished = 0
+        self._latencies: deque[float] = deque(maxlen=LATENCIES)
+        self._learning_rate = (np.nan, np.nan, np.nan)
+
+    def add(self, latency_seconds: float, learning_rate: npt.NDArray[np.float32]) -> None:
+        """Count a finished frame."""
+        self._rate.count()
+        with self._lock:
+            self._finished += 1
+            self._latencies.append(latency_seconds)
+            self._learning_rate = (
+                float(learning_rate.min()),
+                float(learning_rate.mean()),
+                float(learning_rate.max()),
+            )
+
+    def summary(self) -> Summary:
+        """Return the figures now."""
+        with self._lock:
+            p50, p95, p99 = np.percentile(self._latencies, [50, 95, 99]) * 1e3 if self._latencies else [np.nan] * 3
+            latency_ms = float(p50), float(p95), float(p99)
+            return Summary(self._finished, self._rate.hz(), latency_ms, self._learning_rate)

@@ -1,0 +1,66 @@
+"""A contact sheet of the synthetic world: ``python -m ttt3r_ros.synthetic --seed 1 --output sheet.png``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import get_args
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.synthetic.path import Motion
+from ttt3r_ros.synthetic.sequence import Sequence
+
+Image = npt.NDArray[np.uint8]
+_DEPTH_SHOWN_M = 6.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Write the sheet: per seed one row of images and one of depths, from equally spaced moments."""
+    parser = argparse.ArgumentParser(prog="python -m ttt3r_ros.synthetic", description=__doc__)
+    parser.add_argument("--seed", type=int, nargs="+", default=[1], help="one or more flats")
+    parser.add_argument("--output", type=Path, required=True, help="picture to write (.png or .jpg)")
+    parser.add_argument("--motion", choices=get_args(Motion), default="handheld")
+    parser.add_argument("--columns", type=int, default=4, help="moments per seed")
+    parser.add_argument("--seconds", type=float, default=10.0, help="between two moments")
+    parser.add_argument("--width", type=int, default=320, help="of one image, pixels; it is 4:3")
+    args = parser.parse_args(argv)
+    try:
+        rows = [row for seed in args.seed for row in _rows(seed, args)]
+        sheet = np.ascontiguousarray(np.concatenate(rows)[..., ::-1])
+        try:
+            written = cv2.imwrite(str(args.output), sheet)
+        except cv2.error:  # an ending it does not know
+            written = False
+        if not written:
+            raise UserError(f"cannot write {args.output}: name a file ending in .png or .jpg in an existing folder")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"wrote {args.output}, {sheet.shape[1]} x {sheet.shape[0]} pixels")
+    return 0
+
+
+def _rows(seed: int, args: argparse.Namespace) -> list[Image]:
+    if args.columns < 1 or args.seconds <= 0:
+        raise UserError("a sheet needs at least one column, and moments more than 0 seconds apart")
+    sequence = Sequence(
+        seed, args.columns, width=args.width, height=args.width * 3 // 4, fps=1.0 / args.seconds, motion=args.motion,
+        samples_per_axis=2,
+    )  # fmt: skip
+    frames = sequence.render(0, args.columns)
+    depths = [_colour(depth) for depth in frames.depth.numpy()]
+    return [np.concatenate(list(frames.image.numpy()), axis=1), np.concatenate(depths, axis=1)]
+
+
+def _colour(depth: npt.NDArray[np.float32]) -> Image:
+    near_is_bright = 255 - np.clip(depth * (255 / _DEPTH_SHOWN_M), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.applyColorMap(near_is_bright, cv2.COLORMAP_TURBO)[..., ::-1], dtype=np.uint8)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""Camera poses over time: carried by a walking person, or mounted on a wheeled robot."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.synthetic.route import Floor
+from ttt3r_ros.synthetic.walk import STEP_S, Gait, wander
+
+Motion = Literal["handheld", "wheeled"]
+Array = npt.NDArray[np.float64]
+
+
+def camera_path(floor: Floor, motion: Motion, seed: int, times: Array) -> Array:
+    """Return (n, 4, 4) poses T_world_camera (OpenCV camera axes) at ascending times.
+
+    The path depends on seed and motion alone: more or other times show more or other moments of the same one. Position
+    and angles are twice continuously differentiable.
+
+    Args:
+        floor: where one can go.
+        motion: "handheld": 1.4 to 1.6 m high, swaying and looking around; "wheeled": 0.35 to 0.5 m high and level.
+        seed: of the path.
+        times: (n,) seconds, >= 0.
+    """
+    rng = np.random.Generator(np.random.PCG64([seed, 1 if motion == "handheld" else 2]))
+    walker, still = (_handheld if motion == "handheld" else _wheeled)(rng)
+    steps = int(np.ceil(times[-1] / STEP_S)) + 4 if len(times) else 0
+    # the walker draws its own numbers last and for ever, so everything else is drawn before
+    control = np.array(list(islice(wander(floor, walker, rng), steps))).reshape(-1, 3)
+    x, y, heading = _spline(control, times).T
+    forward, left, up, yaw, pitch, roll = still(times)
+    x = x + forward * np.cos(heading) - left * np.sin(heading)
+    y = y + forward * np.sin(heading) + left * np.cos(heading)
+    return _poses(np.stack([x, y, up], axis=1), heading + yaw, pitch, roll)
+
+
+class _Offsets:
+    """Slow waves in position and angle: what a hand and a neck add to walking."""
+
+    def __init__(
+        self, rng: np.random.Generator, waves: tuple[tuple[float, float, float], ...], constant: tuple[float, ...]
+    ) -> None:
+        """``waves`` are (index of forward/left/up/yaw/pitch/roll, amplitude, frequency [Hz])."""
+        self._waves = [
+            (int(i), a * rng.uniform(0.6, 1.0), f * rng.uniform(0.85, 1.15), rng.uniform(0, 2 * np.pi))
+            for i, a, f in waves
+        ]
+        self._constant = constant
+
+    def __call__(self, times: Array) -> Array:
+        out = np.tile(np.array(self._constant)[:, None], (1, len(times)))
+        for i, amplitude, frequency, phase in self._waves:
+            out[i] += amplitude * np.sin(2 * np.pi * frequency * times + phase)
+        return out
+
+
+def _handheld(rng: np.random.Generator) -> tuple[Gait, _Offsets]:
+    gait = Gait(rng.uniform(0.45, 0.75), 0.5, np.deg2rad(28), np.deg2rad(60))
+    deg = np.pi / 180
+    waves = (
+        (1, 0.012, 0.85), (2, 0.009, 1.7), (2, 0.03, 0.07),
+        (3, 16 * deg, 0.09), (3, 6 * deg, 0.21), (3, 0.5 * deg, 0.85),
+        (4, 5 * deg, 0.08), (4, 2.5 * deg, 0.23), (4, 0.35 * deg, 1.7),
+        (5, 2 * deg, 0.13), (5, 0.6 * deg, 0.85),
+    )  # fmt: skip
+    return gait, _Offsets(rng, waves, (0.0, 0.0, rng.uniform(1.42, 1.58), 0.0, rng.uniform(5, 13) * deg, 0.0))
+
+
+def _wheeled(rng: np.random.Generator) -> tuple[Gait, _Offsets]:
+    gait = Gait(rng.uniform(0.35, 0.55), 0.4, np.deg2rad(40), np.deg2rad(80))
+    return gait, _Offsets(rng, (), (0.0, 0.0, rng.uniform(0.35, 0.5), 0.0, np.deg2rad(rng.uniform(-4, 2)), 0.0))
+
+
+def _spline(control: Array, times: Array) -> Array:
+    """Return (n, k) of the uniform cubic B-spline of (m, k) control points, one every STEP_S, the second at time 0."""
+    position = times / STEP_S
+    index = np.floor(position).astype(int)
+    u = (position - index)[:, None]
+    weights = ((1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3)
+    return sum((w * control[index + i] for i, w in enumerate(weights)), np.zeros((len(times), control.shape[1]))) / 6
+
+
+def _poses(position: Array, yaw: Array, pitch: Array, roll: Array) -> Array:
+    """Return (n, 4, 4). Yaw turns left from +x, pitch looks down and roll leans right for positive angles [rad]."""
+    zero = np.zeros_like(yaw)
+    forward = np.stack([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), -np.sin(pitch)], axis=1)
+    level = np.stack([np.sin(yaw), -np.cos(yaw), zero], axis=1)
+    down = np.cross(forward, level)
+    c, s = np.cos(roll)[:, None], np.sin(roll)[:, None]
+    T = np.tile(np.eye(4), (len(yaw), 1, 1))
+    T[:, :3, 0] = c * level + s * down
+    T[:, :3, 1] = c * down - s * level
+    T[:, :3, 2] = forward
+    T[:, :3, 3] = position
+    return T

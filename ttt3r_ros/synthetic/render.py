@@ -1,0 +1,131 @@
+"""From cameras to images: cuts images into tiles and tiles into jobs."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from ttt3r_ros.geometry import Intrinsics
+from ttt3r_ros.synthetic.atlas import Atlas
+from ttt3r_ros.synthetic.cull import Views, visible
+from ttt3r_ros.synthetic.shade import shade
+from ttt3r_ros.synthetic.trace import local_primitives, trace
+from ttt3r_ros.synthetic.workers import Workers
+from ttt3r_ros.synthetic.world import World
+
+_CPU_RAYS = 1 << 17  # per job: enough that calling torch costs little, few enough that they nearly stay in the cache
+_GPU_RAYS = 1 << 21
+_CPU_VIEWS = 8  # culled per job
+_GPU_VIEWS = 256
+_GRID = 8  # tiles along each side of an image: few enough to be listed fast, and still with short lists of primitives
+_LANES = 32  # rays per tile are a multiple of this, so that vectorised loops have no remainder that rounds differently
+
+
+def render(
+    world: World, atlas: Atlas, views: Views, intrinsics: Intrinsics, samples_per_axis: int = 1
+) -> tuple[Tensor, Tensor]:
+    """Return images (B, H, W, 3) uint8 and depths (B, H, W) float32 of B cameras.
+
+    Args:
+        world: the scenes.
+        atlas: their textures, on the same device.
+        views: the cameras, on the same device.
+        intrinsics: of all cameras.
+        samples_per_axis: n > 1 averages n x n rays a pixel in the image; depth is always that of the pixel's centre.
+    """
+    image, depth = _render_centres(world, atlas, views, intrinsics)
+    if samples_per_axis > 1:
+        n = samples_per_axis
+        fine = Intrinsics(
+            intrinsics.fx * n, intrinsics.fy * n, (intrinsics.cx + 0.5) * n - 0.5, (intrinsics.cy + 0.5) * n - 0.5,
+            intrinsics.width * n, intrinsics.height * n,
+        )  # fmt: skip
+        many, _ = _render_centres(world, atlas, views, fine)
+        parts = many.view(-1, intrinsics.height, n, intrinsics.width, n, 3)
+        image = ((parts.sum(dim=(2, 4), dtype=torch.int32) + n * n // 2) // (n * n)).to(torch.uint8)
+    return image, depth
+
+
+def _render_centres(world: World, atlas: Atlas, views: Views, intrinsics: Intrinsics) -> tuple[Tensor, Tensor]:
+    count, device = len(views.scene), world.device
+    on_cpu = device.type == "cpu"
+    tiles = _Tiles(intrinsics, device)
+    image = torch.empty((count * tiles.count, tiles.padded, 3), dtype=torch.uint8, device=device)
+    depth = torch.empty((count * tiles.count, tiles.padded), dtype=torch.float32, device=device)
+    with Workers(on_cpu) as workers:
+        group = _CPU_VIEWS if on_cpu else _GPU_VIEWS
+        parts = [views.slice(i, i + group) for i in range(0, count, group)]
+        mask = torch.cat(workers.run([partial(visible, world, part, *tiles.borders) for part in parts]))
+        local = torch.cat([local_primitives(world, part) for part in parts])
+        # as many jobs as it takes to keep them small and all workers busy
+        jobs = -(-len(mask) * tiles.padded // (_CPU_RAYS if on_cpu else _GPU_RAYS))
+        jobs = -(-jobs // workers.count) * workers.count
+        step = -(-len(mask) // jobs)
+        ranges = [slice(i, min(i + step, len(mask))) for i in range(0, len(mask), step)]
+        workers.run([partial(_render_tiles, world, atlas, views, local, tiles, r, mask[r], image[r], depth[r]) for r in ranges])
+    return tiles.assemble(image), tiles.assemble(depth)
+
+
+class _Tiles:
+    """An image cut into a grid of tiles of equal size; the last row and column may reach over the border."""
+
+    def __init__(self, intrinsics: Intrinsics, device: torch.device) -> None:
+        self.intrinsics = intrinsics
+        self.width, self.height = self._side(intrinsics.width), self._side(intrinsics.height)
+        self.columns, self.rows = -(-intrinsics.width // self.width), -(-intrinsics.height // self.height)
+        self.count = self.columns * self.rows
+        self.pixels = self.width * self.height
+        self.padded = -(-self.pixels // _LANES) * _LANES
+        self.borders = self._borders(device)
+        self.rays = self._rays(device)
+
+    @staticmethod
+    def _side(length: int) -> int:
+        return max(1, -(-length // _GRID))
+
+    def _borders(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return the borders of columns and rows as x/z and y/z in the camera frame."""
+        k = self.intrinsics
+        x = torch.arange(self.columns + 1, dtype=torch.float64) * self.width
+        y = torch.arange(self.rows + 1, dtype=torch.float64) * self.height
+        return ((x - 0.5 - k.cx) / k.fx).float().to(device), ((y - 0.5 - k.cy) / k.fy).float().to(device)
+
+    def _rays(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Return x/z and y/z of all rays, each (count, padded) float32, camera frame."""
+        k = self.intrinsics
+        in_tile = torch.arange(self.padded).clamp_max(self.pixels - 1)
+        tile = torch.arange(self.count)[:, None]
+        column = (tile % self.columns) * self.width + in_tile % self.width
+        row = (tile // self.columns) * self.height + in_tile // self.width
+        # a ray beyond the border repeats the last pixel: what is there was not looked up for it
+        column, row = column.clamp_max(k.width - 1), row.clamp_max(k.height - 1)
+        x, y = (column.double() - k.cx) / k.fx, (row.double() - k.cy) / k.fy
+        return x.float().to(device), y.float().to(device)
+
+    def assemble(self, tiles: Tensor) -> Tensor:
+        """Turn (B · count, padded, ...) into (B, H, W, ...)."""
+        batch, rest = len(tiles) // self.count, tiles.shape[2:]
+        grid = tiles[:, : self.pixels].reshape(batch, self.rows, self.columns, self.height, self.width, *rest)
+        full = grid.transpose(2, 3).reshape(batch, self.rows * self.height, self.columns * self.width, *rest)
+        return full[:, : self.intrinsics.height, : self.intrinsics.width].contiguous()
+
+
+def _render_tiles(
+    world: World, atlas: Atlas, views: Views, local: Tensor, tiles: _Tiles, part: slice, mask: Tensor, image: Tensor, depth: Tensor
+) -> None:
+    """Fill image (T, padded, 3) and depth (T, padded) of the tiles in ``part``, counted through all views."""
+    tile = torch.arange(part.start, part.stop, device=world.device)
+    view, place = tile // tiles.count, tile % tiles.count
+    x, y = (rays.index_select(0, place) for rays in tiles.rays)
+    r = views.rotation.index_select(0, view)[..., None]
+    rx, ry, rz = (x * r[:, i, 0] + y * r[:, i, 1] + r[:, i, 2] for i in range(3))
+    hits = trace(world, views, local, (rx, ry, rz), view, mask)
+    position = views.position.index_select(0, view)
+    ox, oy, oz = (position[:, i, None].expand_as(x).reshape(-1) for i in range(3))
+    k = tiles.intrinsics
+    pixel_size = ((x * x + y * y + 1.0).sqrt_() * (1.0 / (k.fx * k.fy))).view(-1)
+    colour = shade(world, atlas, hits, (ox, oy, oz), (rx.view(-1), ry.view(-1), rz.view(-1)), pixel_size)
+    depth.copy_(hits.depth.view_as(x))
+    torch.stack(colour, dim=-1, out=image.view(-1, 3))

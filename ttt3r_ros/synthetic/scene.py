@@ -1,0 +1,128 @@
+"""One flat: everything that is in it, by seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.synthetic.builder import Builder, Paint, Place
+from ttt3r_ros.synthetic.clearance import MAP_CELL_M, MAP_ORIGIN_M, distance_map
+from ttt3r_ros.synthetic.furnish import furnish
+from ttt3r_ros.synthetic.palette import draw_palette
+from ttt3r_ros.synthetic.plan import OUTER_WALL_M, Plan, draw_plan
+from ttt3r_ros.synthetic.shell import build_shell, lay_sunlight
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A flat as arrays. World frame: z up, the floor at 0, metres.
+
+    Attributes:
+        plan: the floor plan it was built on.
+        center, half: (N, 3); cosine, sine, flatness, roundness: (N,). See ``world.World``.
+        occluders: (O, 6) lower and upper corners of the walls, the floor and the ceiling.
+        surfaces: column name -> (6 · N,).
+        rooms: column name -> (rooms,).
+        openness: (rows, columns) int32, how much light of 255 reaches places low above the floor, plus 65536 times
+            how much reaches places high above it.
+        distance: (rows, columns), metres from the nearest thing that a person or robot would bump into, on the same
+            grid; negative inside of things.
+    """
+
+    plan: Plan
+    center: Array
+    half: Array
+    cosine: Array
+    sine: Array
+    flatness: Array
+    roundness: Array
+    occluders: Array
+    surfaces: dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int32]]
+    rooms: dict[str, Array]
+    openness: npt.NDArray[np.int32]
+    distance: npt.NDArray[np.float32]
+
+
+def build_scene(seed: int) -> Scene:
+    """Build the flat of a seed."""
+    rng = np.random.Generator(np.random.PCG64([seed, 0]))
+    plan = draw_plan(rng)
+    builder = Builder(rng)
+    low, high = -OUTER_WALL_M, (plan.size[0] + OUTER_WALL_M, plan.size[1] + OUTER_WALL_M)
+    occluders: list[tuple[float, ...]] = [(low, low, z, *high, z + 0.2) for z in (-0.2, plan.height)]
+    lights = []
+    for index, kind in enumerate(_kinds(rng, plan)):
+        palette = draw_palette(rng)
+        occluders += build_shell(builder, plan, index, palette)
+        if rng.random() < 0.5 and any(o.kind == "window" for o in plan.rooms[index].openings):
+            lay_sunlight(builder, plan, index, palette)
+        furnish(builder, plan, index, kind, palette)
+        lights.append(_light(builder, plan, index))
+    things = builder.primitives()
+    top, bottom = things["center"][:, 2] + things["half"][:, 2], things["center"][:, 2] - things["half"][:, 2]
+
+    def near(part: npt.NDArray[np.bool_], reach_m: float) -> npt.NDArray[np.float32]:
+        center, half, yaw, roundness = (things[name][part] for name in ("center", "half", "yaw", "roundness"))
+        return distance_map(center, half, yaw, roundness, reach_m)
+
+    low_things, high_things = (bottom < 0.8) & (top > 0.03), (top > 1.7) & (bottom < plan.height - 0.01)
+    solid = (bottom < 2.15) & (top > 0.03)
+    return Scene(
+        plan=plan,
+        center=things["center"], half=things["half"], flatness=things["flatness"], roundness=things["roundness"],
+        cosine=np.cos(things["yaw"]), sine=np.sin(things["yaw"]),
+        occluders=np.array(occluders),
+        surfaces=builder.surfaces(),
+        rooms={name: np.array([light[name] for light in lights]) for name in lights[0]},
+        openness=_open(near(low_things, 0.6), 0.5) + 65536 * _open(near(high_things, 0.6), 0.35),
+        distance=near(solid, 1.2),
+    )  # fmt: skip
+
+
+def _kinds(rng: np.random.Generator, plan: Plan) -> list[str]:
+    """Return what each room is used for: the largest is the living room."""
+    others = list(rng.permutation(["bedroom", "kitchen", "study", "bedroom"]))
+    largest = max(plan.rooms, key=lambda room: room.area)
+    return ["living" if room is largest else str(others.pop()) for room in plan.rooms]
+
+
+def _light(builder: Builder, plan: Plan, index: int) -> dict[str, float]:
+    """Hang a lamp and gather what lights a room: the lamp, the largest window, and light from everywhere."""
+    rng, room = builder.rng, plan.rooms[index]
+    x, y = sum(room.x) / 2, sum(room.y) / 2
+    shade = Paint("fabric", (0.95, 0.9, 0.78), glow=0.8)
+    builder.cylinder(Place(x, y), 0.22, (plan.height - 0.12, plan.height), shade)
+    windows = [o for o in room.openings if o.kind == "window"]
+    sky = (x, y, plan.height - 0.5)
+    for w in windows[:1]:
+        along, z = sum(w.along) / 2, sum(w.z) / 2
+        inset = 0.1
+        sky = {
+            "west": (room.x[0] - inset, along, z), "east": (room.x[1] + inset, along, z),
+            "south": (along, room.y[0] - inset, z), "north": (along, room.y[1] + inset, z),
+        }[w.side]  # fmt: skip
+    lamp_power, sky_power = rng.uniform(0.5, 1.0), rng.uniform(0.6, 1.3) * (len(windows) > 0)
+    ambient = rng.uniform(0.3, 0.4) + 0.12 * (len(windows) == 0)
+    warm, cool = rng.uniform(0.0, 1.0), rng.uniform(0.0, 1.0)
+    return {
+        "lamp_x": x, "lamp_y": y, "lamp_z": plan.height - 0.35,
+        "sky_x": sky[0], "sky_y": sky[1], "sky_z": sky[2],
+        "lamp_red": lamp_power, "lamp_green": lamp_power * (1 - 0.1 * warm),
+        "lamp_blue": lamp_power * (1 - 0.32 * warm),
+        "sky_red": sky_power * (1 - 0.12 * cool), "sky_green": sky_power * (1 - 0.05 * cool), "sky_blue": sky_power,
+        "ambient_red": ambient, "ambient_green": ambient * (1 - 0.02 * warm),
+        "ambient_blue": ambient * (1 - 0.06 * warm),
+    }  # fmt: skip
+
+
+def _open(distance: npt.NDArray[np.float32], strength: float) -> npt.NDArray[np.int32]:
+    """Turn metres from the nearest thing into light of 255: less close to it, and little beneath it."""
+    light = 1.0 - strength * np.exp(-np.maximum(distance, 0.0) / 0.16) - 0.15 * (distance < -0.05)
+    return np.asarray(np.round(255 * light), dtype=np.int32)
+
+
+__all__ = ["MAP_CELL_M", "MAP_ORIGIN_M", "Scene", "build_scene"]

@@ -1,0 +1,177 @@
+"""A camera moving through a flat: the synthetic world's public face."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import Intrinsics
+from ttt3r_ros.synthetic.atlas import build_atlas
+from ttt3r_ros.synthetic.cull import Views
+from ttt3r_ros.synthetic.path import Motion, camera_path
+from ttt3r_ros.synthetic.render import render
+from ttt3r_ros.synthetic.route import Floor
+from ttt3r_ros.synthetic.scene import build_scene
+from ttt3r_ros.synthetic.world import World
+
+HORIZONTAL_FOV_DEG = 70.0  # unless another is asked for
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What a camera saw, on the sequence's device.
+
+    Attributes:
+        image: (..., H, W, 3) uint8, RGB, sRGB's curve.
+        depth: (..., H, W) float32, metres along the optical axis, at pixel centres.
+        T_world_camera: (..., 4, 4) float64, OpenCV camera axes; the world's z is up and its floor at 0.
+        index: (...) int64, number of each frame in its sequence.
+    """
+
+    image: Tensor
+    depth: Tensor
+    T_world_camera: Tensor
+    index: Tensor
+
+
+class Sequence:
+    """One flat and one path through it, both the same for the same seed, on every machine and at any length.
+
+    Attributes:
+        intrinsics: of every frame.
+        fps: frames per second; frame i is what is seen at i / fps seconds.
+        T_world_camera: (length, 4, 4) float64, OpenCV camera axes, metres; the world's z is up and its floor at 0.
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        length: int,
+        *,
+        width: int = 640,
+        height: int = 480,
+        fps: float = 30.0,
+        motion: Motion = "handheld",
+        horizontal_fov_deg: float | None = None,
+        device: str | torch.device = "cpu",
+        samples_per_axis: int = 1,
+        path_seed: int | None = None,
+    ) -> None:
+        """Build the flat and the path; nothing is rendered yet.
+
+        Args:
+            seed: of the flat, >= 0.
+            length: number of frames, >= 1.
+            width, height: of the images, pixels.
+            fps: frames per second of the camera; the motion in metres per second is the same for all.
+            motion: "handheld" (a walking person) or "wheeled" (a robot with a fixed camera).
+            horizontal_fov_deg: opening angle between the outer edges of the image; 70° if None.
+            device: where frames are rendered and left.
+            samples_per_axis: n > 1 averages n x n rays a pixel: smooth edges at n² + 1 times the work.
+            path_seed: of the path through the flat; the flat's if None.
+
+        Raises:
+            UserError: a value is out of range.
+        """
+        fov = HORIZONTAL_FOV_DEG if horizontal_fov_deg is None else horizontal_fov_deg
+        path_seed = seed if path_seed is None else path_seed
+        _check(seed, path_seed, length, width, height, fps, motion, fov, samples_per_axis)
+        self.seed, self.motion, self.fps = seed, motion, float(fps)
+        self.device = torch.device(device)
+        focal = width / 2 / np.tan(np.deg2rad(fov) / 2)
+        self.intrinsics = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
+        self._samples_per_axis = samples_per_axis
+        self._scene = build_scene(seed)
+        poses = camera_path(Floor(self._scene), motion, path_seed, np.arange(length) / fps)
+        self._world = World.stack([self._scene], self.device)
+        self.T_world_camera = torch.from_numpy(poses).to(self.device)
+
+    def __len__(self) -> int:
+        return len(self.T_world_camera)
+
+    @property
+    def stamps_ns(self) -> list[int]:
+        """Nanoseconds from the start, one per frame."""
+        return [round(i * 1e9 / self.fps) for i in range(len(self))]
+
+    def render(self, start: int, stop: int | None = None) -> Frames:
+        """Render frames start, start + 1, ..., stop - 1; one frame if ``stop`` is None.
+
+        Returns:
+            A batch, (stop - start, ...). Each frame's pixels do not depend on what it is rendered together with.
+
+        Raises:
+            IndexError: not all of these frames are in the sequence.
+        """
+        stop = start + 1 if stop is None else stop
+        frames = _render([self], self._world, start, stop)
+        return Frames(frames.image[0], frames.depth[0], frames.T_world_camera[0], frames.index[0])
+
+
+def render_clips(sequences: Seq[Sequence], start: int, stop: int) -> Frames:
+    """Render the same frames of several sequences at once, which a GPU does in little more time than one.
+
+    Args:
+        sequences: S of them, with the same image size, intrinsics and device.
+        start, stop: frames start, ..., stop - 1 of each.
+
+    Returns:
+        (S, stop - start, ...), the same pixels as each sequence alone gives.
+
+    Raises:
+        ValueError: the sequences do not go together.
+        IndexError: not all of these frames are in every sequence.
+    """
+    first = sequences[0]
+    for s in sequences:
+        if (s.intrinsics, s.device, s._samples_per_axis) != (first.intrinsics, first.device, first._samples_per_axis):
+            raise ValueError("sequences rendered together need the same intrinsics, device and samples per axis")
+    return _render(sequences, World.stack([s._scene for s in sequences], first.device), start, stop)
+
+
+def _render(sequences: Seq[Sequence], world: World, start: int, stop: int) -> Frames:
+    shortest = min(len(s) for s in sequences)
+    if not 0 <= start < stop <= shortest:
+        raise IndexError(f"frames {start} to {stop - 1} were asked for, but there are only 0 to {shortest - 1}")
+    first, count = sequences[0], stop - start
+    T = torch.stack([s.T_world_camera[start:stop] for s in sequences])
+    poses = T.flatten(0, 1).float()
+    scene = torch.arange(len(sequences), device=first.device).repeat_interleave(count)
+    views = Views(poses[:, :3, :3].contiguous(), poses[:, :3, 3].contiguous(), scene)
+    image, depth = render(world, build_atlas(str(first.device)), views, first.intrinsics, first._samples_per_axis)
+    index = torch.arange(start, stop, device=first.device).expand(len(sequences), count)
+    shape = (len(sequences), count)
+    return Frames(image.view(*shape, *image.shape[1:]), depth.view(*shape, *depth.shape[1:]), T, index)
+
+
+def _check(
+    seed: int,
+    path_seed: int,
+    length: int,
+    width: int,
+    height: int,
+    fps: float,
+    motion: str,
+    fov: float,
+    samples_per_axis: int,
+) -> None:
+    if seed < 0 or path_seed < 0:
+        raise UserError(f"the seed of a synthetic world must be 0 or more, not {min(seed, path_seed)}")
+    if length < 1:
+        raise UserError(f"a synthetic sequence needs at least one frame, not {length}")
+    if width < 8 or height < 8:
+        raise UserError(f"a synthetic image must be at least 8 x 8 pixels, not {width} x {height}")
+    if not 0 < fps < 1e4:
+        raise UserError(f"the frame rate of a synthetic sequence must be between 0 and 10000 per second, not {fps}")
+    if motion not in get_args(Motion):
+        raise UserError(f"the motion of a synthetic sequence is one of {', '.join(get_args(Motion))}, not {motion!r}")
+    if not 20 <= fov <= 120:
+        raise UserError(f"the horizontal field of view of a synthetic camera must be 20 to 120 degrees, not {fov}")
+    if not 1 <= samples_per_axis <= 8:
+        raise UserError(f"samples per axis must be 1 to 8, not {samples_per_axis}")

@@ -1,0 +1,110 @@
+"""Scenes as tensors on a device, several of one batch stacked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ttt3r_ros.synthetic.scene import MAP_CELL_M, MAP_ORIGIN_M, Scene
+
+
+@dataclass(frozen=True)
+class World:
+    """S scenes, padded to the same number of primitives. All tensors are float32 on one device unless said otherwise.
+
+    Attributes:
+        center, half: (S, N, 3) metres, world frame; ``half`` along the primitive's own axes.
+        cosine, sine: (S, N) of the yaw of a primitive's own x axis; 1 and 0 for what is round.
+        flatness: (S, N), of a round primitive: 0 for an upright cylinder, (r / half height)² for an ellipsoid.
+        roundness: (S, N), 1 for a round primitive, 0 for a box.
+        boxes: primitives [0, boxes) are boxes, the others are round.
+        occluders: (S, O, 6) lower and upper corner of large axis-aligned boxes that hide what is behind them.
+        surfaces: column name -> (S · N · 6,); row 6 · primitive + face. ``first_texel`` and ``room`` are int32.
+        rooms: column name -> (S · rooms,): where a room's light comes from, and how much; ``first_cell``, int32, where
+            its scene's part of ``openness`` starts.
+        openness: (S · rows · columns,) int32, see ``Scene``.
+        map_rows, map_columns: of ``openness``; one cell is MAP_CELL_M and the first is centred at MAP_ORIGIN_M.
+    """
+
+    center: Tensor
+    half: Tensor
+    cosine: Tensor
+    sine: Tensor
+    flatness: Tensor
+    roundness: Tensor
+    boxes: int
+    occluders: Tensor
+    surfaces: dict[str, Tensor]
+    rooms: dict[str, Tensor]
+    openness: Tensor
+    map_rows: int
+    map_columns: int
+
+    @property
+    def device(self) -> torch.device:
+        return self.center.device
+
+    @property
+    def primitives(self) -> int:
+        return self.center.shape[1]
+
+    @classmethod
+    def stack(cls, scenes: Seq[Scene], device: str | torch.device) -> World:
+        """Put scenes on a device, the i-th as scene i."""
+        boxes = max(int((s.roundness == 0).sum()) for s in scenes)
+        rounds = max(int((s.roundness != 0).sum()) for s in scenes)
+        total, places = boxes + rounds, [_places(s, boxes) for s in scenes]
+
+        def spread(name: str, fill: float) -> np.ndarray:
+            first = getattr(scenes[0], name)
+            out = np.full((len(scenes), total, *first.shape[1:]), fill, np.float32)
+            for i, scene in enumerate(scenes):
+                out[i, places[i]] = getattr(scene, name)
+            return out
+
+        # what fills the gaps lies far below the floor, where no camera sees it
+        center, half = spread("center", -1e3), spread("half", 0.01)
+        surfaces: dict[str, Tensor] = {}
+        room_count = max(len(s.rooms["lamp_x"]) for s in scenes)
+        for name, column in scenes[0].surfaces.items():
+            rows = np.zeros((len(scenes), total, 6), column.dtype)
+            for i, scene in enumerate(scenes):
+                rows[i, places[i]] = scene.surfaces[name].reshape(-1, 6) + (i * room_count if name == "room" else 0)
+            surfaces[name] = torch.from_numpy(rows.ravel()).to(device)
+        rooms: dict[str, Tensor] = {}
+        for name in scenes[0].rooms:
+            values = np.zeros((len(scenes), room_count), np.float32)
+            for i, scene in enumerate(scenes):
+                values[i, : len(scene.rooms[name])] = scene.rooms[name]
+            rooms[name] = torch.from_numpy(values.ravel()).to(device)
+        cells = scenes[0].openness.size
+        rooms["first_cell"] = (
+            torch.arange(len(scenes), dtype=torch.int32, device=device).mul_(cells).repeat_interleave(room_count)
+        )
+        occluders = np.full((len(scenes), max(len(s.occluders) for s in scenes), 6), -1e3, np.float32)
+        for i, scene in enumerate(scenes):
+            occluders[i, : len(scene.occluders)] = scene.occluders
+
+        def put(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.ascontiguousarray(array, np.float32)).to(device)
+
+        return cls(
+            center=put(center), half=put(half), cosine=put(spread("cosine", 1.0)), sine=put(spread("sine", 0.0)),
+            flatness=put(spread("flatness", 0.0)), roundness=put(spread("roundness", 0.0)), boxes=boxes,
+            occluders=put(occluders), surfaces=surfaces, rooms=rooms,
+            openness=torch.from_numpy(np.stack([s.openness for s in scenes]).ravel()).to(device),
+            map_rows=scenes[0].openness.shape[0], map_columns=scenes[0].openness.shape[1],
+        )  # fmt: skip
+
+
+def _places(scene: Scene, boxes: int) -> np.ndarray:
+    """Return where each primitive of a scene goes when boxes come first: boxes from 0, round ones from ``boxes``."""
+    is_round = scene.roundness != 0
+    return np.where(is_round, boxes + np.cumsum(is_round) - 1, np.cumsum(~is_round) - 1)
+
+
+__all__ = ["MAP_CELL_M", "MAP_ORIGIN_M", "World"]

@@ -1,0 +1,53 @@
+"""A buffer that can wait for a transform."""
+
+from __future__ import annotations
+
+from time import sleep
+
+from geometry_msgs.msg import TransformStamped
+from rclpy.clock import Clock
+from rclpy.duration import Duration
+from rclpy.node import Node
+from rclpy.time import Time
+from tf2_ros.buffer_core import BufferCore
+
+POLL_SECONDS = 0.02
+JUMP_BACK = Duration(seconds=3.0)  # a clock that went back further than this ends the wait
+
+
+class Buffer(BufferCore):
+    """``BufferCore`` whose lookups wait up to a timeout on the node's clock.
+
+    Waiting needs the listener's callbacks to run meanwhile: another thread, or ``TransformListener(spin_thread=True)``.
+    """
+
+    def __init__(self, cache_time: Duration | None = None, node: Node | None = None) -> None:
+        super().__init__(cache_time)
+        self.clock = node.get_clock() if node is not None else Clock()
+
+    def lookup_transform(
+        self, target_frame: str, source_frame: str, time: Time, timeout: Duration = Duration()
+    ) -> TransformStamped:
+        """``T_target_source`` at ``time`` (zero: the latest), waiting up to ``timeout`` for it.
+
+        Raises:
+            TransformException: The transform is still not there, and why (see ``tf2_ros.exceptions``).
+        """
+        self.can_transform(target_frame, source_frame, time, timeout)
+        return self.lookup_transform_core(target_frame, source_frame, time)
+
+    def can_transform(
+        self,
+        target_frame: str,
+        source_frame: str,
+        time: Time,
+        timeout: Duration = Duration(),
+        return_debug_tuple: bool = False,
+    ) -> bool | tuple[bool, str]:
+        """Whether the transform is there within ``timeout``; with ``return_debug_tuple`` also why not."""
+        start = self.clock.now()
+        result = self.can_transform_core(target_frame, source_frame, time)
+        while not result[0] and start <= self.clock.now() + JUMP_BACK and self.clock.now() < start + timeout:
+            sleep(POLL_SECONDS)
+            result = self.can_transform_core(target_frame, source_frame, time)
+        return result if return_debug_tuple else result[0]
