@@ -1,13 +1,12 @@
 """Start the node `ttt3r`, and RViz if asked: ros2 launch ttt3r_ros ttt3r.launch.py image:=/camera/image_raw"""
 
-from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
-from launch_ros.substitutions import FindPackageShare
-
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
 
 ARGUMENTS = {
     "image": ("image", "Image topic of the camera."),
@@ -60,7 +59,9 @@ def generate_launch_description() -> LaunchDescription:
                 for name, (default, description) in ARGUMENTS.items()
             ),
             DeclareLaunchArgument(
-                "params_file", default_value=_share("config", "ttt3r.yaml"), description="Parameters of the node (YAML)."
+                "params_file",
+                default_value=_share("config", "ttt3r.yaml"),
+                description="Parameters of the node (YAML).",
             ),
             OpaqueFunction(function=_node),
             Node(

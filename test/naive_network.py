@@ -33,7 +33,9 @@ class NaiveNetwork:
     def like(cls, network: Network) -> NaiveNetwork:
         return cls(network.config, {published_key(key): value for key, value in network.state_dict().items()})
 
-    def step(self, image: Tensor, state: NaiveState | None, rule: str = "ttt3r") -> tuple[dict[str, Tensor], NaiveState]:
+    def step(
+        self, image: Tensor, state: NaiveState | None, rule: str = "ttt3r"
+    ) -> tuple[dict[str, Tensor], NaiveState]:
         """Read one (3, H, W) image; no batches."""
         c, w = self.config, self.weights
         rows, columns = image.shape[1] // 16, image.shape[2] // 16
@@ -194,7 +196,9 @@ class NaiveNetwork:
             x = self.conv(x, f"{name}.0")
             if level < 2:
                 stride = 4 if level == 0 else 2
-                x = F.conv_transpose2d(x, self.weights[f"{name}.1.weight"], self.weights[f"{name}.1.bias"], stride=stride)
+                x = F.conv_transpose2d(
+                    x, self.weights[f"{name}.1.weight"], self.weights[f"{name}.1.bias"], stride=stride
+                )
             elif level == 3:
                 x = self.conv(x, f"{name}.1", stride=2, padding=1)
             levels.append(self.conv(x, f"{key}.scratch.layer{level + 1}_rn", padding=1))

@@ -103,8 +103,10 @@ def run(
 
 
 def view_arrays(prediction: Prediction, state: State) -> dict[str, torch.Tensor]:
-    assert prediction.points_camera is not None and prediction.confidence is not None
-    assert prediction.points_world is not None and prediction.confidence_world is not None
+    assert prediction.points_camera is not None
+    assert prediction.confidence is not None
+    assert prediction.points_world is not None
+    assert prediction.confidence_world is not None
     trace = prediction.trace
     return {
         "camera_pose": torch.cat([prediction.translation, prediction.quaternion], dim=-1),

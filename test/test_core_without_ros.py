@@ -10,7 +10,7 @@ SCRIPT = """
 import importlib, pkgutil, sys
 
 class NoROS:
-    ROS = ("rclpy", "tf2_", "cv_bridge", "ament_", "rcl_interfaces", "builtin_interfaces", "rosidl_", "rpyutils", "launch")
+    ROS = ("rclpy", "tf2_", "cv_bridge", "ament_", "rcl_interfaces", "builtin_interfaces", "rosidl_", "launch")
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0].startswith(self.ROS) or name.split(".")[0].endswith(("_msgs", "_srvs", "_msgs_py")):
             raise ModuleNotFoundError(f"no ROS here: {name}")
@@ -23,7 +23,8 @@ except ModuleNotFoundError:
 else:
     raise SystemExit("the block does not work")
 import ttt3r_ros
-names = [m.name for m in pkgutil.walk_packages(ttt3r_ros.__path__, "ttt3r_ros.") if not m.name.startswith("ttt3r_ros.ros")]
+modules = pkgutil.walk_packages(ttt3r_ros.__path__, "ttt3r_ros.")
+names = [module.name for module in modules if not module.name.startswith("ttt3r_ros.ros")]
 for name in names:
     if not name.endswith("__main__"):
         importlib.import_module(name)

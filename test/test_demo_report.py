@@ -21,6 +21,7 @@ T0_NS = 1_700_000_000 * 10**9
 
 
 def moment(i: int, points: int = 400) -> Moment:
+    """Return a frame like no other; every third has no true depth."""
     rng = np.random.default_rng(i)
     depth = np.full((12, 16), 2.0 + i, np.float32)
     depth[0] = np.nan
@@ -29,7 +30,7 @@ def moment(i: int, points: int = 400) -> Moment:
         rgb=np.full((12, 16, 3), 10 * i, np.uint8),
         depth=depth,
         confidence=np.full((12, 16), 1.0 + i, np.float32),
-        true_depth=np.full((12, 16), 2.0, np.float32),
+        true_depth=np.full((12, 16), 2.0, np.float32) if i % 3 else None,
         points_odom=np.full((points, 3), i, np.float32),
         colours=np.full((points, 3), i, np.uint8),
         point_confidence=rng.permutation(points).astype(np.float32),

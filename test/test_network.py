@@ -100,7 +100,14 @@ def test_a_batch_of_two_equals_two_singles(network, rule):
             batched, state = network.step(torch.cat(frames), state, rule=rule, outputs=ALL)
             for index, image in enumerate(frames):
                 single, singles[index] = network.step(image, singles[index], rule=rule, outputs=ALL)
-                for name in ("translation", "quaternion", "points_camera", "confidence", "points_world", "learning_rate"):
+                for name in (
+                    "translation",
+                    "quaternion",
+                    "points_camera",
+                    "confidence",
+                    "points_world",
+                    "learning_rate",
+                ):
                     mine, theirs = getattr(batched, name)[index], getattr(single, name)[0]
                     keep = comparable(network, name, theirs)
                     assert difference(mine[keep], theirs[keep]) < TOLERANCE, name
@@ -145,7 +152,13 @@ def test_predictions_are_in_their_ranges(network):
 
 @pytest.mark.parametrize(
     ("shape", "outputs"),
-    [((1, 3, 40, 48), set()), ((1, 1, 48, 48), set()), ((3, 48, 48), set()), ((1, 3, 48, 48), {"depth"}), ((1, 3, 0, 16), set())],
+    [
+        ((1, 3, 40, 48), set()),
+        ((1, 1, 48, 48), set()),
+        ((3, 48, 48), set()),
+        ((1, 3, 48, 48), {"depth"}),
+        ((1, 3, 0, 16), set()),
+    ],
 )
 def test_impossible_requests_are_refused_in_words(network, shape, outputs):
     with pytest.raises(ValueError, match="network"):

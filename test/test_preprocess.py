@@ -92,7 +92,10 @@ def test_matrices_do_what_pillow_does(size, target):
 def test_an_image_of_the_right_size_is_left_alone():
     image = photo(512, 384)
     mapping = pixel_map(512, 384, image_size=512)
-    for found in (resample(image, mapping, torch.device("cpu")), resample_by_matrices(torch.from_numpy(image), mapping)):
+    for found in (
+        resample(image, mapping, torch.device("cpu")),
+        resample_by_matrices(torch.from_numpy(image), mapping),
+    ):
         assert np.array_equal(found.numpy(), image)
 
 

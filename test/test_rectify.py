@@ -25,7 +25,9 @@ def test_a_distorted_mark_returns_to_its_ray(model, coefficients):
         distorted = cv2.fisheye.distortPoints(ray, CAMERA.matrix(), np.array(coefficients))[0, 0]
     else:
         points = np.append(ray, 1.0).reshape(1, 1, 3)
-        distorted = cv2.projectPoints(points, np.zeros(3), np.zeros(3), CAMERA.matrix(), np.array(coefficients))[0][0, 0]
+        distorted = cv2.projectPoints(points, np.zeros(3), np.zeros(3), CAMERA.matrix(), np.array(coefficients))[0][
+            0, 0
+        ]
     image = np.zeros((240, 320, 3), dtype=np.float64)
     v, u = np.mgrid[0:240, 0:320]
     image += (255 * np.exp(-((u - distorted[0]) ** 2 + (v - distorted[1]) ** 2) / 8))[..., None]
@@ -39,7 +41,7 @@ def test_a_distorted_mark_returns_to_its_ray(model, coefficients):
 @pytest.mark.parametrize(
     ("model", "coefficients", "words"),
     [
-        ("thin_prism", [0.1] * 4, "unknown"),
+        ("thin_prism", [0.1] * 4, "is not one of plumb_bob"),
         ("plumb_bob", [0.1] * 3, "needs 4 or 5 finite"),
         ("equidistant", [np.nan] * 4, "needs 4 finite"),
     ],

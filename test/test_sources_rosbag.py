@@ -44,18 +44,14 @@ def camera_info(stamp_ns: int, *, width: int = 6, height: int = 4, fx: float = 5
     D = np.array([0.1, -0.2, 0.0, 0.0, 0.0])
     names = "DKRP" if store is ROS1 else "dkrp"
     matrices = dict(zip(names, (D, K, np.eye(3).ravel(), np.zeros(12)), strict=True))
-    roi = store.types["sensor_msgs/msg/RegionOfInterest"](
-        x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
-    )
+    roi = store.types["sensor_msgs/msg/RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
     return store.types["sensor_msgs/msg/CameraInfo"](
         header=header(store, stamp_ns), height=height, width=width, distortion_model="plumb_bob",
         binning_x=0, binning_y=0, roi=roi, **matrices,
     )  # fmt: skip
 
 
-def write_bag(
-    path: Path, messages: dict[str, list[Any]], *, storage: StoragePlugin = StoragePlugin.SQLITE3
-) -> Path:
+def write_bag(path: Path, messages: dict[str, list[Any]], *, storage: StoragePlugin = StoragePlugin.SQLITE3) -> Path:
     """Write messages, each recorded one second after the stamp in its header."""
     with Writer(path, version=9, storage_plugin=storage) as writer:
         connections = {

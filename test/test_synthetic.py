@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -75,6 +77,16 @@ def test_several_sequences_at_once_give_what_each_gives_alone() -> None:
         alone = sequence.render(1, 3)
         assert torch.equal(together.image[i], alone.image)
         assert torch.equal(together.depth[i], alone.depth)
+
+
+def test_rendering_leaves_torch_threads_as_they_were() -> None:
+    def count_in_a_new_thread() -> int:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(torch.get_num_threads).result()
+
+    before = torch.get_num_threads(), count_in_a_new_thread()
+    Sequence(0, 2, **SIZE).render(0, 2)
+    assert (torch.get_num_threads(), count_in_a_new_thread()) == before
 
 
 def test_a_path_seed_changes_the_path_only() -> None:
@@ -194,7 +206,8 @@ def test_more_samples_come_closer_to_the_truth_and_leave_the_depth() -> None:
     ("change", "word"),
     [
         ({"seed": -1}, "seed"), ({"length": 0}, "one frame"), ({"width": 4}, "8 x 8"), ({"fps": 0.0}, "frame rate"),
-        ({"motion": "flying"}, "handheld"), ({"horizontal_fov_deg": 170.0}, "120"), ({"samples_per_axis": 0}, "samples"),
+        ({"motion": "flying"}, "handheld"), ({"horizontal_fov_deg": 170.0}, "120"),
+        ({"samples_per_axis": 0}, "samples"),
     ],
 )  # fmt: skip
 def test_values_out_of_range_are_named(change: dict[str, object], word: str) -> None:

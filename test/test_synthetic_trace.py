@@ -34,8 +34,8 @@ def depth_of(builder: Builder, position: tuple[float, float, float]) -> np.ndarr
             Scene(
                 plan=scene.plan, center=things["center"], half=things["half"], flatness=things["flatness"],
                 roundness=things["roundness"], cosine=np.cos(things["yaw"]), sine=np.sin(things["yaw"]),
-                occluders=np.full((1, 6), -1e3), surfaces=builder.surfaces(), rooms=scene.rooms, openness=scene.openness,
-                distance=scene.distance,
+                occluders=np.full((1, 6), -1e3), surfaces=builder.surfaces(), rooms=scene.rooms,
+                openness=scene.openness, distance=scene.distance,
             )
         ],
         "cpu",

@@ -1,9 +1,9 @@
 """How sure the odometry is of itself: a simple model from the network's confidence.
 
-A frame's uncertainty factor is ``u = 1 / (c − 1 + FLOOR)`` with c its median confidence (>= 1), so that a confident frame
-has small variances and a frame with none has large ones; position and orientation have a standard deviation of
-``SIGMA · sqrt(u)`` at u = 1, and a velocity is the difference of two such poses over the time between them. The constants
-are round numbers, not a fit: well-formed for consumers, not yet calibrated against measured error.
+A frame's uncertainty factor is ``u = 1 / (c − 1 + FLOOR)`` with c its median confidence (>= 1), so that a confident
+frame has small variances and a frame with none has large ones. Position and orientation have a standard deviation of
+``SIGMA · sqrt(u)``, and a velocity is the difference of two such poses over the time between them. The constants are
+round numbers, not a fit: well-formed for consumers, not yet calibrated against measured error.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SMALLEST, LARGEST = 1e-9, 9000.0
 
 @dataclass(frozen=True)
 class Covariances:
-    """Diagonals in ROS order (x, y, z, roll, pitch, yaw), (6,) float64 each: pose [m², rad²], twist [(m/s)², (rad/s)²]."""
+    """Variances in ROS order (x, y, z, roll, pitch, yaw), (6,) each; pose in m² and rad², twist in the same per s²."""
 
     pose: FloatArray
     twist: FloatArray

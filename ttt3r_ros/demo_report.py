@@ -73,7 +73,7 @@ def write_report(output: Path, recording: Recording, *, frames_in: int | None) -
         draw_trajectory(output / "trajectory.png", aligned, reference, caption=_caption(metrics))
     if recording.true_poses:
         write_tum(output / "groundtruth.txt", recording.ground_truth())
-    moments = list(recording.moments)
+    moments = sorted(recording.moments, key=lambda moment: moment.stamp_ns)
     if moments:
         chosen = np.unique(np.linspace(0, len(moments) - 1, _SHOWN_MOMENTS).round().astype(int))
         weights = recording.diagnostics.get("weights", "unknown")

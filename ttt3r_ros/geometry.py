@@ -97,7 +97,9 @@ def rotation_vector(R: FloatArray) -> FloatArray:
     return np.asarray(v) * (angle / sine)
 
 
-def twist_between(T_odom_base_0: FloatArray, T_odom_base_1: FloatArray, seconds: float) -> tuple[FloatArray, FloatArray]:
+def twist_between(
+    T_odom_base_0: FloatArray, T_odom_base_1: FloatArray, seconds: float
+) -> tuple[FloatArray, FloatArray]:
     """Return the mean velocity between two poses, in the second pose's body frame (nav_msgs/Odometry's twist).
 
     Args:

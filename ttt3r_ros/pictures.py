@@ -86,8 +86,10 @@ def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
         ("image", [moment.rgb for moment in moments], {}, None),
         ("depth", depths, {"cmap": "turbo", "norm": depth_scale}, "depth [m]"),
     ]
-    if len(truths) == len(moments):
-        rows.append(("true depth", truths, {"cmap": "turbo", "norm": depth_scale}, "depth [m]"))
+    if truths:
+        unknown = np.full_like(truths[0], np.nan)
+        images = [unknown if moment.true_depth is None else moment.true_depth for moment in moments]
+        rows.append(("true depth", images, {"cmap": "turbo", "norm": depth_scale}, "depth [m]"))
     rows.append(("confidence", confidences, {"cmap": "viridis", "norm": confidence_scale}, "confidence"))
 
     height, width = moments[0].depth.shape

@@ -1,7 +1,7 @@
 """From a camera image to the network's input, and the pixel mapping between the two.
 
-The network wants a fixed long side (or a square) with both sides multiples of 16, resampled as Pillow does: LANCZOS when
-shrinking, BICUBIC when enlarging, 8 bits per channel.
+The network wants a fixed long side (or a square) with both sides multiples of 16, resampled as Pillow does: LANCZOS
+when shrinking, BICUBIC when enlarging, 8 bits per channel.
 """
 
 from __future__ import annotations

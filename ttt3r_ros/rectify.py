@@ -35,8 +35,8 @@ class Rectifier:
         wanted = {"equidistant": (4,), "plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14)}.get(model)
         if wanted is None:
             raise UserError(
-                f"the camera_info's distortion model {model!r} is unknown (plumb_bob, rational_polynomial and equidistant "
-                "are not); rectify the images first, with image_proc for example"
+                f"the camera_info's distortion model {model!r} is not one of plumb_bob, rational_polynomial and "
+                "equidistant; rectify the images first, with image_proc for example"
             )
         if D.ndim != 1 or len(D) not in wanted or not np.isfinite(D).all():
             raise UserError(

@@ -1,4 +1,4 @@
-"""The setup.py of the distribution that install.py stages: ``site`` holds packages, ``prefix`` what goes beside them."""
+"""The setup.py of what install.py stages: ``site`` holds Python packages, ``prefix`` what lies beside them."""
 
 from pathlib import Path
 

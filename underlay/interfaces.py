@@ -16,16 +16,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from compilers import Compilers
+
 STABLE_ABI = Path(__file__).parent / "stable_abi"
 TYPESUPPORTS = ("fastrtps_c", "introspection_c")  # what Fast DDS needs
-
-
-@dataclass(frozen=True)
-class Compilers:
-    """Commands that compile and link C and C++."""
-
-    c: tuple[str, ...]
-    cpp: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -95,7 +89,8 @@ def _compile(package: MessagePackage, compilers: Compilers, work: Path, lib: Pat
         sources = sorted(map(str, (work / folder / name).rglob(pattern)))
         compiler = compilers.cpp if pattern.endswith(".cpp") else compilers.c
         search = [f"-L{lib}", f"-L{venv / 'lib'}"]
-        command = [*compiler, *flags, *sources, "-o", str(output), *search, *(f"-l{library}" for library in libraries)]
+        output_flags = ["-o", str(output), f"-Wl,-soname,{output.name}"]
+        command = [*compiler, *flags, *sources, *output_flags, *search, *(f"-l{library}" for library in libraries)]
         subprocess.run(command, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
     def library(kind: str, folder: str, pattern: str, libraries: list[str]) -> None:
@@ -108,7 +103,8 @@ def _compile(package: MessagePackage, compilers: Compilers, work: Path, lib: Pat
             [c, "rosidl_typesupport_fastrtps_c", "rosidl_typesupport_fastrtps_cpp", "fastcdr", "rmw"])  # fmt: skip
     library("rosidl_typesupport_introspection_c", "introspection_c", "*.c", [c, "rosidl_typesupport_introspection_c"])
     library("rosidl_typesupport_c", "typesupport_c", "*.cpp", [c, "rosidl_typesupport_c"])
-    library("rosidl_generator_py", "py", "_*_s.c", [c, *(f"{other}__rosidl_generator_c" for other in package.dependencies)])
+    c_of_dependencies = [f"{dependency}__rosidl_generator_c" for dependency in package.dependencies]
+    library("rosidl_generator_py", "py", "_*_s.c", [c, *c_of_dependencies])
     for typesupport in ("typesupport_c", *(f"typesupport_{kind}" for kind in TYPESUPPORTS)):
         module = f"{name}_s__rosidl_{typesupport}"
         used = [py, c, f"{name}__rosidl_{typesupport}", typesupport_c]
@@ -117,14 +113,21 @@ def _compile(package: MessagePackage, compilers: Compilers, work: Path, lib: Pat
 
 def _write_package_index(package: MessagePackage, share: Path) -> None:
     """Writes the manifest and the ament index entries by which ROS tools find a message package."""
-    dependencies = "".join(f"  <depend>{dependency}</depend>\n" for dependency in package.dependencies)
-    (share / package.name / "package.xml").write_text(
-        f'<?xml version="1.0"?>\n<package format="3">\n  <name>{package.name}</name>\n'
-        f"  <version>{package.version}</version>\n  <description>Messages generated from {package.name}/msg</description>\n"
-        f'  <maintainer email="geometry@todo.todo">ttt3r_ros underlay</maintainer>\n  <license>BSD-3-Clause</license>\n'
-        f"{dependencies}  <member_of_group>rosidl_interface_packages</member_of_group>\n</package>\n"
+    dependencies = "".join(f"\n  <depend>{dependency}</depend>" for dependency in package.dependencies)
+    (share / package.name / "package.xml").write_text(f"""\
+<?xml version="1.0"?>
+<package format="3">
+  <name>{package.name}</name>
+  <version>{package.version}</version>
+  <description>Messages generated from {package.name}/msg by ttt3r_ros, for its pip environment</description>
+  <maintainer email="maintainers@ttt3r-ros.example">ttt3r_ros maintainers</maintainer>
+  <license>Apache-2.0</license>{dependencies}
+  <member_of_group>rosidl_interface_packages</member_of_group>
+</package>
+""")
+    interfaces = sorted(
+        str(path.relative_to(share / package.name)) for path in share.glob(f"{package.name}/msg/*.[im]*")
     )
-    interfaces = sorted(str(path.relative_to(share / package.name)) for path in share.glob(f"{package.name}/msg/*.[im]*"))
     index = share / "ament_index" / "resource_index"
     for kind, content in (
         ("packages", ""),

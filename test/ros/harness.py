@@ -77,9 +77,7 @@ def node(log: Path, *arguments: str, wait: bool = True, **parameters: object) ->
         command += ["-p", f"{name}:={value}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with log.open("w") as file:
-        process = subprocess.Popen(
-            command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment
-        )
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment)
         running = Running(process, log)
         try:
             if wait:
@@ -127,7 +125,11 @@ class Bench:
         self.context.try_shutdown()
 
     def listen(
-        self, topic: str, kind: type, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE, key: str | None = None
+        self,
+        topic: str,
+        kind: type,
+        reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE,
+        key: str | None = None,
     ) -> Any:
         """Collect a topic's messages under its name or a key."""
         name = key or topic

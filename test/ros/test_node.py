@@ -240,7 +240,9 @@ def set_parameters(bench: Bench, **values: object):
 
 def test_parameters_change_while_running(bench):
     try:
-        assert all(r.successful for r in set_parameters(bench, depth_encoding="16UC1", point_stride=3, publish_tf=False))
+        assert all(
+            r.successful for r in set_parameters(bench, depth_encoding="16UC1", point_stride=3, publish_tf=False)
+        )
         bench.exchange(2)  # one may have been under way
         (stamp,) = bench.exchange()
         depth, cloud = bench.get("depth/image", stamp), bench.get("points", stamp)
@@ -373,9 +375,27 @@ def test_the_mount_is_looked_up_in_tf(weights, tmp_path, bench):
             assert bench.get("mounted", stamp).child_frame_id == "robot"
 
 
+def test_simulated_time_that_stands_still_stops_nothing(weights, tmp_path, bench):
+    bench.listen("/sim/ttt3r/odom", Odometry, key="sim")
+    with node(tmp_path / "log", "-r", "__ns:=/sim", weights=weights, use_sim_time="true", wait_for_transform=0.1):
+        stamp = bench.send_until_answered("sim", topic="/sim/image")
+        assert bench.get("sim", stamp).header.frame_id == "odom"
+        seen = len(bench.received["diagnostics"])
+        wait_until(lambda: len(bench.received["diagnostics"]) > seen + 1, "diagnostics")
+        wait_until(lambda: bench.diagnostics("sim/ttt3r: stream").get("state") == "tracking", "diagnostics")
+
+
 def test_compressed_images(weights, tmp_path, bench):
     bench.listen("/zip/ttt3r/odom", Odometry, key="zip")
-    with node(tmp_path / "log", "-r", "image:=/cam/image_raw", "-r", "__ns:=/zip", weights=weights, image_transport="compressed"):
+    with node(
+        tmp_path / "log",
+        "-r",
+        "image:=/cam/image_raw",
+        "-r",
+        "__ns:=/zip",
+        weights=weights,
+        image_transport="compressed",
+    ):
         publisher = bench.publisher(CompressedImage, "/cam/image_raw/compressed")
         wait_until(publisher.get_subscription_count, "the node to listen")
 
@@ -407,18 +427,27 @@ def test_a_recording_of_a_best_effort_camera_is_heard_too(weights, tmp_path, ben
     bench.listen("/lossy/ttt3r/odom", Odometry, key="lossy")
     best_effort = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
     bench.publisher(Image, "/lossy/image", best_effort)
-    with node(tmp_path / "log", "-r", "__ns:=/lossy", weights=weights, drop_frames="false", wait_for_transform=0.1) as lossy:
+    with node(
+        tmp_path / "log", "-r", "__ns:=/lossy", weights=weights, drop_frames="false", wait_for_transform=0.1
+    ) as lossy:
         bench.send_until_answered("lossy", topic="/lossy/image")
         assert "listening with best effort; frames may be lost" in lossy.text()
 
 
 def test_a_missing_camera_and_a_wrong_qos_are_said(weights, tmp_path, bench):
     with node(
-        tmp_path / "log", "-r", "__ns:=/deaf", "-p", "qos_overrides./deaf/image.subscription.reliability:=reliable", weights=weights
+        tmp_path / "log",
+        "-r",
+        "__ns:=/deaf",
+        "-p",
+        "qos_overrides./deaf/image.subscription.reliability:=reliable",
+        weights=weights,
     ) as deaf:
         wait_until(lambda: "no image has arrived on /deaf/image: nothing publishes" in deaf.text(), "a word in the log")
         status = wait_until(lambda: bench.diagnostics("deaf/ttt3r: stream"), "diagnostics")
-        wait_until(lambda: "/deaf/image" in bench.diagnostics("deaf/ttt3r: stream")["message"], "a word in the diagnostics")
+        wait_until(
+            lambda: "/deaf/image" in bench.diagnostics("deaf/ttt3r: stream")["message"], "a word in the diagnostics"
+        )
         assert status["frames_received"] == "0"
         bench.publisher(Image, "/deaf/image", QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
         message = wait_until(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -57,7 +56,7 @@ class NetworkConfig:
             if not isinstance(value, wanted) or (isinstance(value, bool) and str(field.type) != "bool"):
                 raise UserError(f"network configuration: {field.name} must be a {field.type}, not {value!r}")
             smallest = 0 if field.name == "ray_enc_depth" else 1
-            if str(field.type) == "int" and not smallest <= value <= 1_000_000:
+            if isinstance(value, int) and str(field.type) == "int" and not smallest <= value <= 1_000_000:
                 raise UserError(f"network configuration: {field.name}={value} is out of range")
         for name in ("mlp_ratio", "rope_base"):
             if not (0 < getattr(self, name) <= 1e6):

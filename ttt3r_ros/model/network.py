@@ -319,7 +319,9 @@ class Network(nn.Module):
             head_dim,
         )
 
-    def _cached_rotary(self, key: tuple[object, ...], positions: Callable[[torch.device], Tensor], head_dim: int) -> Rotary:
+    def _cached_rotary(
+        self, key: tuple[object, ...], positions: Callable[[torch.device], Tensor], head_dim: int
+    ) -> Rotary:
         device = self.pose_token.device
         key = (*key, device)
         if key not in self._rotary:
@@ -330,7 +332,13 @@ class Network(nn.Module):
         return self._rotary[key]
 
     def _check(self, image: Tensor, outputs: Set[str]) -> None:
-        if image.ndim != 4 or image.shape[1] != 3 or image.shape[2] % PATCH or image.shape[3] % PATCH or not image.numel():
+        if (
+            image.ndim != 4
+            or image.shape[1] != 3
+            or image.shape[2] % PATCH
+            or image.shape[3] % PATCH
+            or not image.numel()
+        ):
             raise ValueError(
                 f"the network takes images (B, 3, H, W) with H and W multiples of {PATCH}, got {tuple(image.shape)}"
             )

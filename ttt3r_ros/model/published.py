@@ -54,10 +54,12 @@ def aliases(config: NetworkConfig) -> dict[str, str]:
     """Return the published keys that only repeat another key: ``{alias: original}``."""
     if config.head_type != "dpt":
         return {}
+    levels = range(len(DPT_WIDTHS))
+    prefixes = [f"downstream_head.{head}.scratch" for head in _dpt_heads(config)]
     return {
-        f"downstream_head.{head}.scratch.layer_rn.{level}.weight": f"downstream_head.{head}.scratch.layer{level + 1}_rn.weight"
-        for head in _dpt_heads(config)
-        for level in range(len(DPT_WIDTHS))
+        f"{prefix}.layer_rn.{level}.weight": f"{prefix}.layer{level + 1}_rn.weight"
+        for prefix in prefixes
+        for level in levels
     }
 
 

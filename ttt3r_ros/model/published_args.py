@@ -144,7 +144,7 @@ def _rope_base(code: object) -> float:
 
 
 def _long_side(size: object) -> int:
-    sides = size if isinstance(size, tuple) else (size,)
-    if not sides or not all(type(side) is int for side in sides):
+    sides = [side for side in (size if isinstance(size, tuple) else (size,)) if type(side) is int]
+    if not sides:
         raise UserError("its args.model string sets img_size to something other than whole numbers")
     return max(sides)

@@ -45,7 +45,7 @@ class Cut3r:
 
 @dataclass(frozen=True)
 class Ttt3r:
-    """β is the sigmoid of the alignment between state queries and image keys (TTT3R, arXiv 2509.26645, β_t = σ(QKᵀ))."""
+    """β is the sigmoid of the alignment between state queries and image keys (TTT3R, arXiv 2509.26645)."""
 
     name: Literal["ttt3r"] = "ttt3r"
 
@@ -58,7 +58,7 @@ class Ttt3r:
 
 @dataclass(frozen=True)
 class Filt3r:
-    """β is the gain of a Kalman filter per state token, its process noise from the proposal's change (arXiv 2603.18493).
+    """β is the gain of a Kalman filter per state token, fed by the proposal's change (arXiv 2603.18493).
 
     Attributes:
         q_min, q_max: bounds of the process noise.
@@ -90,7 +90,9 @@ class Filt3r:
         self, proposal: Tensor, alignment: Tensor, memory: FilterMemory | None
     ) -> tuple[Tensor, FilterMemory]:
         if memory is None:
-            raise ValueError("FILT3R needs the memory of the segment's earlier frames; start a new segment (state=None)")
+            raise ValueError(
+                "FILT3R needs the memory of the segment's earlier frames; start a new segment (state=None)"
+            )
         change = (proposal - memory.proposal).norm(dim=-1)  # (B, N)
         mean = change.mean(dim=1)
         if memory.mean_change is not None:

@@ -1,8 +1,7 @@
-"""The node's ears: image and camera_info subscriptions, jumps of time, and a word when nothing arrives."""
+"""The node's ear: the image subscription, jumps of time, and a word when nothing arrives."""
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -19,7 +18,7 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from ttt3r_ros.ros.conversions import nanoseconds
 from ttt3r_ros.ros.frame_queue import LONGEST_QUEUE, FrameQueue, QueuedFrame
@@ -29,7 +28,7 @@ MISSING_AFTER = 5.0  #: seconds without an image until that is said
 
 
 class CameraInput:
-    """Puts images into a queue and remembers the latest camera_info. Its callbacks run in the executor's thread."""
+    """Puts images into a queue. Its callbacks run in the executor's thread."""
 
     def __init__(
         self, node: Node, queue: FrameQueue, *, transport: str, latest_only: bool, max_gap: Callable[[], float]
@@ -48,8 +47,6 @@ class CameraInput:
         self.enabled = True
         self.received = 0
         self.rate = Rate()
-        self.camera_info: CameraInfo | None = None
-        self._camera_info_came = threading.Event()
         self._last_stamp: int | None = None
         self._last_frame_id: str | None = None
         self._last_arrival = time.monotonic()
@@ -59,23 +56,11 @@ class CameraInput:
             depth=1 if latest_only else LONGEST_QUEUE,
             reliability=ReliabilityPolicy.BEST_EFFORT if latest_only else ReliabilityPolicy.RELIABLE,
         )
-        self._infos = node.create_subscription(
-            CameraInfo,
-            "camera_info",
-            self._on_camera_info,
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
 
     @property
     def topic(self) -> str:
         """The full name of the image topic."""
         return str(self._images.topic_name)
-
-    def wait_for_camera_info(self, seconds: float) -> None:
-        """Wait for the first camera_info if somebody publishes it; from a thread other than the executor's."""
-        if self.camera_info is None and self._node.count_publishers(self._infos.topic_name):
-            self._camera_info_came.wait(seconds)
 
     def seconds_without_image(self) -> float:
         """Return the wall time since the last image arrived, or since the start; 0 while not enabled."""
@@ -86,7 +71,9 @@ class CameraInput:
         topic = self._images.topic_name
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
-            return f"no image has arrived on {topic}: nothing publishes this topic (remap 'image' to the camera's topic)"
+            return (
+                f"no image has arrived on {topic}: nothing publishes this topic (remap 'image' to the camera's topic)"
+            )
         names = ", ".join(sorted({f"{p.node_namespace.rstrip('/')}/{p.node_name}" for p in publishers}))
         for publisher in publishers:
             if publisher.topic_type != self._kind_name():
@@ -142,10 +129,6 @@ class CameraInput:
             if (info.node_name, info.node_namespace) == (self._node.get_name(), self._node.get_namespace())
         ]
         return own[0] if own else self._qos
-
-    def _on_camera_info(self, message: CameraInfo) -> None:
-        self.camera_info = message
-        self._camera_info_came.set()
 
     def _on_image(self, message: Image | CompressedImage) -> None:
         self._last_arrival = time.monotonic()

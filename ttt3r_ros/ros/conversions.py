@@ -15,10 +15,10 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from sensor_msgs_py.point_cloud2 import create_cloud
 from std_msgs.msg import Header
 
-from ttt3r_ros.covariance import Covariances
 from ttt3r_ros.dense import POINT_DTYPE
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, quaternion_from_rotation
+from ttt3r_ros.odometry import Motion
 from ttt3r_ros.rectify import Rectifier
 from ttt3r_ros.sources.image_messages import rgb_from_compressed, rgb_from_image
 
@@ -118,22 +118,16 @@ def cloud_message(points: npt.NDArray[np.void], header: Header) -> PointCloud2:
 _CLOUD_DTYPE = np.dtype([(name, np.float32) for name in POINT_DTYPE.names or ()])
 
 
-def odometry_message(
-    T_odom_base: FloatArray,
-    twist: tuple[FloatArray, FloatArray],
-    covariances: Covariances,
-    header: Header,
-    child_frame_id: str,
-) -> Odometry:
+def odometry_message(motion: Motion, header: Header, child_frame_id: str) -> Odometry:
     """Return an Odometry: pose in the header's frame, twist (linear, angular) in the child's."""
     message = Odometry(header=header, child_frame_id=child_frame_id)
-    fill_pose(message.pose.pose, T_odom_base)
-    message.pose.covariance = np.diag(covariances.pose).ravel().tolist()
-    linear, angular = twist
+    fill_pose(message.pose.pose, motion.T_odom_base)
+    message.pose.covariance = np.diag(motion.covariances.pose).ravel().tolist()
+    linear, angular = motion.twist
     velocity = message.twist.twist
     velocity.linear.x, velocity.linear.y, velocity.linear.z = linear.tolist()
     velocity.angular.x, velocity.angular.y, velocity.angular.z = angular.tolist()
-    message.twist.covariance = np.diag(covariances.twist).ravel().tolist()
+    message.twist.covariance = np.diag(motion.covariances.twist).ravel().tolist()
     return message
 
 

@@ -181,6 +181,7 @@ def _record(
                 if now > max(ended_at, recorder.heard_at) + _silence_s(recorder):
                     break
     executor.remove_node(recorder)
+    recorder.finish()
     if not recording.poses and not stop.is_set():
         raise UserError(f"the node gave no odometry for any image; see {node.log}")
 

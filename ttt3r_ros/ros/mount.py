@@ -32,9 +32,9 @@ class Mount:
     def T_base_camera(self, camera_frame: str, wait_seconds: float) -> FloatArray:
         """Return the (4, 4) mount of a camera frame.
 
-        The first time a frame is asked for, TF gets ``wait_seconds`` (of wall time) to know it; after that a camera that
-        looks forward from the base's origin is assumed, said in the log, and published on /tf_static. Later calls follow
-        TF where it moves (a pan-tilt head) and keep the last known mount where TF has lost it.
+        The first time a frame is asked for, TF gets ``wait_seconds`` (of wall time) to know it; after that a camera
+        that looks forward from the base's origin is assumed, said in the log, and published on /tf_static. Later calls
+        follow TF where it moves (a pan-tilt head) and keep the last known mount where TF has lost it.
         """
         if camera_frame == self._base_frame:
             return np.eye(4)
@@ -59,9 +59,9 @@ class Mount:
 
     def _assume(self, camera_frame: str, waited: float) -> FloatArray:
         self._node.get_logger().warning(
-            f"TF has no transform {self._base_frame} -> {camera_frame} after {waited:g} s: assuming a camera at the origin "
-            f"of {self._base_frame} that looks forward, and publishing that on /tf_static. Publish the real mount (a URDF "
-            "with robot_state_publisher, or static_transform_publisher), or set base_frame."
+            f"TF has no transform {self._base_frame} -> {camera_frame} after {waited:g} s: assuming a camera at the "
+            f"origin of {self._base_frame} that looks forward, and publishing that on /tf_static. Publish the real "
+            "mount (a URDF with robot_state_publisher, or static_transform_publisher), or set base_frame."
         )
         T_base_camera = np.eye(4)
         T_base_camera[:3, :3] = R_BODY_OPTICAL

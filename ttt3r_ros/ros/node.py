@@ -22,6 +22,7 @@ from ttt3r_ros.reconstructor import Reconstructor
 from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.camera_input import MISSING_AFTER, CameraInput
 from ttt3r_ros.ros.diagnostics import Counters, Health
+from ttt3r_ros.ros.fastdds import make_room_for_images
 from ttt3r_ros.ros.frame_queue import FrameQueue
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import Parameters, declare, with_changes
@@ -53,7 +54,7 @@ class Ttt3rNode(Node):
             latest_only=self._settings.drop_frames,
             max_gap=lambda: self._settings.max_frame_gap,
         )
-        self._pipeline = Pipeline(self, reconstructor, self._settings, queue, self._input)
+        self._pipeline = Pipeline(self, reconstructor, self._settings, queue)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/reset_odometry", self._on_reset_odometry)
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -78,8 +79,8 @@ class Ttt3rNode(Node):
         weights = load_weights(parameters.weights)
         if not weights.trained:
             log.warning(
-                "no trained weights are given: running on an untrained placeholder, whose numbers mean nothing. Get the "
-                "published weights with fetch_weights and set the parameter weights."
+                "no trained weights are given: running on an untrained placeholder, whose numbers mean nothing. Get "
+                "the published weights with fetch_weights and set the parameter weights."
             )
         reconstructor = Reconstructor(
             weights.network,
@@ -167,7 +168,8 @@ class Ttt3rNode(Node):
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop; return the exit status."""
-    rclpy.init(args=args)
+    make_room_for_images()
+    rclpy.init(args=list(args) if args is not None else None)
     node: Ttt3rNode | None = None
     try:
         node = Ttt3rNode()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -17,9 +16,8 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
-from ttt3r_ros.covariance import Covariances
 from ttt3r_ros.dense import colored_points, depth_in_millimetres, masked_depth
-from ttt3r_ros.geometry import FloatArray
+from ttt3r_ros.odometry import Motion
 from ttt3r_ros.reconstructor import IMAGE, POINTS, Estimate
 from ttt3r_ros.ros.conversions import (
     camera_info_message,
@@ -50,15 +48,6 @@ TOPICS = {
 }
 
 PATH_PERIOD = 0.5  #: seconds between two paths: filling a message with a thousand poses takes milliseconds
-
-
-@dataclass(frozen=True)
-class Motion:
-    """A frame's odometry: (4, 4) pose, (linear, angular) velocity in the base frame, and their variances."""
-
-    T_odom_base: FloatArray
-    twist: tuple[FloatArray, FloatArray]
-    covariances: Covariances
 
 
 class Outputs:
@@ -92,9 +81,7 @@ class Outputs:
         """Publish TF first, then odometry and path; the header's frame is the odometry's."""
         if parameters.publish_tf:
             self._tf.sendTransform(transform_message(motion.T_odom_base, header, parameters.base_frame))
-        self._publishers[ODOM].publish(
-            odometry_message(motion.T_odom_base, motion.twist, motion.covariances, header, parameters.base_frame)
-        )
+        self._publishers[ODOM].publish(odometry_message(motion, header, parameters.base_frame))
         if self._poses.maxlen != parameters.path_max_size:
             self._poses = deque(self._poses, maxlen=parameters.path_max_size)
         self._poses.append(pose_message(motion.T_odom_base, header))

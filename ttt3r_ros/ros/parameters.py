@@ -41,7 +41,10 @@ class Parameters:
     )
     publish_tf: bool = _parameter(True, "Broadcast odom_frame -> base_frame on /tf.")
     image_transport: str = _parameter(
-        "raw", "Listen to 'image' (raw) or 'image/compressed' (compressed).", read_only=True, choices=("raw", "compressed")
+        "raw",
+        "Listen to 'image' (raw) or 'image/compressed' (compressed).",
+        read_only=True,
+        choices=("raw", "compressed"),
     )
     rectified_images: bool = _parameter(
         True,
@@ -76,11 +79,14 @@ class Parameters:
         choices=(AUTO, *PRECISIONS),
     )
     weights: str = _parameter(
-        "", "Weights file, .safetensors or a published .pth; empty for those that come with the package.", read_only=True
+        "",
+        "Weights file, .safetensors or a published .pth; empty for those that come with the package.",
+        read_only=True,
     )
     image_size: int = _parameter(
         0,
-        "Long side of the network's image [px]; 0 for the size the weights were trained on. A change starts a new segment.",
+        "Long side of the network's image [px]; 0 for the size the weights were trained on. "
+        "A change starts a new segment.",
         between=(0, 4096),
     )
     update_rule: str = _parameter(
@@ -158,7 +164,9 @@ def with_changes(parameters: Parameters, changes: Iterable[Parameter]) -> Parame
             continue
         item = own[change.name]
         if item.metadata["read_only"]:
-            raise UserError(f"parameter {change.name} cannot change while the node runs; start it again with the new value")
+            raise UserError(
+                f"parameter {change.name} cannot change while the node runs; start it again with the new value"
+            )
         _check_type(change.name, change.value, item.default)
         values[change.name] = change.value
     return dataclasses.replace(parameters, **values)

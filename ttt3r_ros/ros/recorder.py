@@ -69,11 +69,24 @@ class Recorder(Node):
             self.recording.latencies_ms.append((time.time_ns() - stamp_ns) * 1e-6)
             self.recording.poses[stamp_ns] = _pose(message)
         self._pending.setdefault(stamp_ns, {})[part] = message
+        truth_to_come = self.count_publishers("ground_truth/depth/image") > 0
         for stamp in sorted(self._pending):
-            if self._pending[stamp].keys() >= _PARTS and self._take(stamp, self._pending[stamp]):
-                del self._pending[stamp]
+            if truth_to_come and stamp not in self._true_depths:
+                continue
+            self._take_if_whole(stamp)
         while len(self._pending) > _PENDING_FRAMES:
-            del self._pending[min(self._pending)]
+            oldest = min(self._pending)
+            self._take_if_whole(oldest)
+            self._pending.pop(oldest, None)
+
+    def finish(self) -> None:
+        """Take the frames that still waited for something; nothing more will come."""
+        for stamp in sorted(self._pending):
+            self._take_if_whole(stamp)
+
+    def _take_if_whole(self, stamp_ns: int) -> None:
+        if self._pending[stamp_ns].keys() >= _PARTS and self._take(stamp_ns, self._pending[stamp_ns]):
+            del self._pending[stamp_ns]
 
     def _take(self, stamp_ns: int, parts: dict[str, Any]) -> bool:
         """Keep a frame whose outputs are all here; False while TF does not know the mount of its camera."""
@@ -120,7 +133,7 @@ class Recorder(Node):
 
     def _on_true_depth(self, message: Image) -> None:
         self._true_depths[nanoseconds(message.header.stamp)] = message
-        while len(self._true_depths) > _PENDING_FRAMES:
+        while len(self._true_depths) > 2 * _PENDING_FRAMES:  # the node drops frames, these come for every one
             del self._true_depths[min(self._true_depths)]
 
     def _on_camera_info(self, message: CameraInfo) -> None:

@@ -60,7 +60,7 @@ def rgb_from_image(message: Any) -> RGBImage:
     """
     encoding, height, width = str(message.encoding), int(message.height), int(message.width)
     if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
-        raise UserError(f"an image of {width}x{height} pixels cannot be used; its sides must be from 1 to {LARGEST_SIDE}")
+        raise UserError(f"an image of {width}x{height} pixels cannot be used; sides must be from 1 to {LARGEST_SIDE}")
     try:
         return _decode(message, encoding, height, width)
     except cv2.error as error:  # sides that a layout of colour does not allow, for example

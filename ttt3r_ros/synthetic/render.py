@@ -15,7 +15,7 @@ from ttt3r_ros.synthetic.trace import local_primitives, trace
 from ttt3r_ros.synthetic.workers import Workers
 from ttt3r_ros.synthetic.world import World
 
-_CPU_RAYS = 1 << 17  # per job: enough that calling torch costs little, few enough that they nearly stay in the cache
+_CPU_RAYS = 1 << 16  # per job: enough that calling torch costs little, few enough that they nearly stay in the cache
 _GPU_RAYS = 1 << 21
 _CPU_VIEWS = 8  # culled per job
 _GPU_VIEWS = 256
@@ -64,7 +64,9 @@ def _render_centres(world: World, atlas: Atlas, views: Views, intrinsics: Intrin
         jobs = -(-jobs // workers.count) * workers.count
         step = -(-len(mask) // jobs)
         ranges = [slice(i, min(i + step, len(mask))) for i in range(0, len(mask), step)]
-        workers.run([partial(_render_tiles, world, atlas, views, local, tiles, r, mask[r], image[r], depth[r]) for r in ranges])
+        workers.run(
+            [partial(_render_tiles, world, atlas, views, local, tiles, r, mask[r], image[r], depth[r]) for r in ranges]
+        )
     return tiles.assemble(image), tiles.assemble(depth)
 
 
@@ -113,7 +115,15 @@ class _Tiles:
 
 
 def _render_tiles(
-    world: World, atlas: Atlas, views: Views, local: Tensor, tiles: _Tiles, part: slice, mask: Tensor, image: Tensor, depth: Tensor
+    world: World,
+    atlas: Atlas,
+    views: Views,
+    local: Tensor,
+    tiles: _Tiles,
+    part: slice,
+    mask: Tensor,
+    image: Tensor,
+    depth: Tensor,
 ) -> None:
     """Fill image (T, padded, 3) and depth (T, padded) of the tiles in ``part``, counted through all views."""
     tile = torch.arange(part.start, part.stop, device=world.device)

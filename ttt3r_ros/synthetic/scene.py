@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.synthetic.builder import Builder, Paint, Place
-from ttt3r_ros.synthetic.clearance import MAP_CELL_M, MAP_ORIGIN_M, distance_map
+from ttt3r_ros.synthetic.clearance import distance_map
 from ttt3r_ros.synthetic.furnish import furnish
 from ttt3r_ros.synthetic.palette import draw_palette
 from ttt3r_ros.synthetic.plan import OUTER_WALL_M, Plan, draw_plan
@@ -123,6 +123,3 @@ def _open(distance: npt.NDArray[np.float32], strength: float) -> npt.NDArray[np.
     """Turn metres from the nearest thing into light of 255: less close to it, and little beneath it."""
     light = 1.0 - strength * np.exp(-np.maximum(distance, 0.0) / 0.16) - 0.15 * (distance < -0.05)
     return np.asarray(np.round(255 * light), dtype=np.int32)
-
-
-__all__ = ["MAP_CELL_M", "MAP_ORIGIN_M", "Scene", "build_scene"]

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ttt3r_ros.synthetic.atlas import Atlas
+from ttt3r_ros.synthetic.clearance import MAP_CELL_M, MAP_ORIGIN_M
 from ttt3r_ros.synthetic.trace import Hits, Vector
-from ttt3r_ros.synthetic.world import MAP_CELL_M, MAP_ORIGIN_M, World
+from ttt3r_ros.synthetic.world import World
 
 _TONES = 8192
 _TONE_MAX = 2.0  # linear light that the curve still tells from more

@@ -44,24 +44,29 @@ class Hits:
 
 
 def local_primitives(world: World, views: Views) -> Tensor:
-    """Return (B · N, 8): per camera and primitive the cosine, sine, half sizes, and the camera's place in its axes."""
+    """Return (B · N, 14), per camera and primitive.
+
+    Columns: cosine, sine, three half sizes, the camera's place in the primitive's axes, and the lower and upper corner
+    of the box around it, from the camera, in the world's axes.
+    """
     offset = views.position[:, None] - world.center[views.scene]
     cosine, sine, half = world.cosine[views.scene], world.sine[views.scene], world.half[views.scene]
     x = offset[..., 0] * cosine + offset[..., 1] * sine
     y = offset[..., 1] * cosine - offset[..., 0] * sine
-    columns = [cosine, sine, half[..., 0], half[..., 1], half[..., 2], x, y, offset[..., 2]]
-    return torch.stack(columns, dim=-1).reshape(-1, 8)
+    reach_x = cosine.abs() * half[..., 0] + sine.abs() * half[..., 1]
+    reach_y = sine.abs() * half[..., 0] + cosine.abs() * half[..., 1]
+    reach = torch.stack([reach_x, reach_y, half[..., 2]], dim=-1)
+    own = torch.stack([cosine, sine, half[..., 0], half[..., 1], half[..., 2], x, y, offset[..., 2]], dim=-1)
+    return torch.cat([own, -offset - reach, reach - offset], dim=-1).flatten(0, 1)
 
 
-def trace(
-    world: World, views: Views, local: Tensor, direction: Vector, view: Tensor, mask: Tensor
-) -> Hits:
+def trace(world: World, views: Views, local: Tensor, direction: Vector, view: Tensor, mask: Tensor) -> Hits:
     """Return the nearest hit of every ray, of T tiles of R rays each.
 
     Args:
         world: N primitives per scene.
         views: B cameras.
-        local: (B · N, 8) from ``local_primitives``.
+        local: (B · N, 14) from ``local_primitives``.
         direction: three (T, R) float32, world frame, camera z = 1.
         view: (T,) int64, the camera of each tile.
         mask: (T, N) bool, the primitives a tile may see.
@@ -73,23 +78,27 @@ def trace(
     key = torch.full_like(direction[0], torch.inf).view(torch.int32)
     rows = (view * world.primitives).repeat(_SLOTS, 1)
     flatness = world.flatness[views.scene].view(-1, 1)
-    first_slot = 0
-    for is_round, part in enumerate((mask[:, : world.boxes], mask[:, world.boxes :])):
+    inverse = [(d + _TINY).reciprocal_() for d in direction]
+    first_slot = first_primitive = 0
+    for kind, part in enumerate(torch.split(mask, list(world.kinds), dim=1)):
         tile, primitive, slot, longest = _pairs(part)
         if first_slot + longest > _SLOTS:
             raise ValueError(f"a tile sees more than {_SLOTS} primitives: the scene has too many of them")
         slot += first_slot
         first_slot += longest
-        row = primitive + is_round * world.boxes + view.index_select(0, tile) * world.primitives
+        row = primitive + first_primitive + view.index_select(0, tile) * world.primitives
+        first_primitive += part.shape[1]
         rows[slot, tile] = row
         for start in range(0, len(tile), tiles):
             part_row, part_tile = row[start : start + tiles], tile[start : start + tiles]
-            x, y, z = (d.index_select(0, part_tile) for d in direction)
+            x, y, z = (d.index_select(0, part_tile) for d in (direction if kind else inverse))
             primitives = local.index_select(0, part_row)
-            if is_round:
-                t = _round_depth(primitives, flatness.index_select(0, part_row), x, y, z)
+            if kind == 0:
+                t = _aligned_depth(primitives, (x, y, z))
+            elif kind == 1:
+                t = _turned_depth(primitives, x, y, z)
             else:
-                t = _box_depth(primitives, x, y, z)
+                t = _round_depth(primitives, flatness.index_select(0, part_row), x, y, z)
             keys = _with_slot(t, slot[start : start + tiles])
             key.scatter_reduce_(0, part_tile[:, None].expand_as(keys), keys, "amin")
     place = (key & (_SLOTS - 1)).long().mul_(tiles).add_(torch.arange(tiles, device=key.device)[:, None])
@@ -120,12 +129,32 @@ def _with_slot(t: Tensor, slot: Tensor) -> Tensor:
     return t.view(torch.int32).bitwise_and_(-_SLOTS).bitwise_or_(slot.to(torch.int32)[:, None])
 
 
-def _box_depth(primitive: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Return where (n, R) rays enter one box per row; a huge number where they miss it.
+def _aligned_depth(primitive: Tensor, inverse: Vector) -> Tensor:
+    """Return where rays enter one box along the world's axes per row; a huge number where they miss it.
 
     The slab method: a ray is inside a box between its last entry into, and its first exit from, the three slabs.
+
+    Args:
+        primitive: (n, 14) of ``local_primitives``.
+        inverse: three (n, R), one over the directions.
     """
-    cosine, sine, hx, hy, hz, ox, oy, oz = primitive.unsqueeze(2).unbind(1)
+    corners = primitive[:, 8:].unsqueeze(2).unbind(1)
+    first: Tensor | None = None
+    last: Tensor | None = None
+    for lower, upper, i in zip(corners[:3], corners[3:], inverse, strict=True):
+        t0, t1 = i * lower, i * upper
+        entry = torch.minimum(t0, t1)
+        leave = torch.maximum(t0, t1, out=t1)
+        first = entry if first is None else torch.maximum(first, entry, out=first)
+        last = leave if last is None else torch.minimum(last, leave, out=last)
+    assert first is not None
+    assert last is not None
+    return _only_hits(first, last)
+
+
+def _turned_depth(primitive: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
+    """Return where (n, R) rays enter one box of any yaw per row; a huge number where they miss it."""
+    cosine, sine, hx, hy, hz, ox, oy, oz = primitive[:, :8].unsqueeze(2).unbind(1)
     local_x, local_y = _rotate(cosine, sine, (x, y, z))
     first, last = _slab(local_x, ox, hx)
     t0, t1 = _slab(local_y, oy, hy)
@@ -153,7 +182,7 @@ def _only_hits(first: Tensor, last: Tensor) -> Tensor:
 
 def _round_depth(primitive: Tensor, flatness: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
     """Return where (n, R) rays enter one unturned cylinder or ellipsoid per row; huge where they miss it."""
-    _, _, hx, _, hz, ox, oy, oz = primitive.unsqueeze(2).unbind(1)
+    _, _, hx, _, hz, ox, oy, oz = primitive[:, :8].unsqueeze(2).unbind(1)
     first, last = _quadric(flatness, hx, ox, oy, oz, x, y, z)
     t0, t1 = _slab(z, oz, hz)
     return _only_hits(torch.maximum(first, t0), torch.minimum(last, t1))
@@ -178,12 +207,12 @@ def _describe(world: World, local: Tensor, row: Tensor, primitive: Tensor, direc
 
     Args:
         world: N primitives per scene.
-        local: (B · N, 8) from ``local_primitives``.
+        local: (B · N, 14) from ``local_primitives``.
         row: (n,) of ``local``.
         primitive: (n,) the same primitives as rows of the world's tables.
         direction: three (n,).
     """
-    columns = local.t().contiguous()
+    columns = local[:, :8].t().contiguous()
     cosine, sine, hx, hy, hz, ox, oy, oz = (column.index_select(0, row) for column in columns)
     dx, dy = _rotate(cosine, sine, direction)
     dz = direction[2]

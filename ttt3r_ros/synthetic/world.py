@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ttt3r_ros.synthetic.scene import MAP_CELL_M, MAP_ORIGIN_M, Scene
+from ttt3r_ros.synthetic.scene import Scene
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,8 @@ class World:
         cosine, sine: (S, N) of the yaw of a primitive's own x axis; 1 and 0 for what is round.
         flatness: (S, N), of a round primitive: 0 for an upright cylinder, (r / half height)² for an ellipsoid.
         roundness: (S, N), 1 for a round primitive, 0 for a box.
-        boxes: primitives [0, boxes) are boxes, the others are round.
+        kinds: how many primitives of each kind there are, one kind after another: boxes whose sides run along the
+            world's x and y, boxes that are turned, and what is round.
         occluders: (S, O, 6) lower and upper corner of large axis-aligned boxes that hide what is behind them.
         surfaces: column name -> (S · N · 6,); row 6 · primitive + face. ``first_texel`` and ``room`` are int32.
         rooms: column name -> (S · rooms,): where a room's light comes from, and how much; ``first_cell``, int32, where
@@ -36,7 +37,7 @@ class World:
     sine: Tensor
     flatness: Tensor
     roundness: Tensor
-    boxes: int
+    kinds: tuple[int, int, int]
     occluders: Tensor
     surfaces: dict[str, Tensor]
     rooms: dict[str, Tensor]
@@ -55,9 +56,10 @@ class World:
     @classmethod
     def stack(cls, scenes: Seq[Scene], device: str | torch.device) -> World:
         """Put scenes on a device, the i-th as scene i."""
-        boxes = max(int((s.roundness == 0).sum()) for s in scenes)
-        rounds = max(int((s.roundness != 0).sum()) for s in scenes)
-        total, places = boxes + rounds, [_places(s, boxes) for s in scenes]
+        kind_of = [_kinds(scene) for scene in scenes]
+        kinds = [max(int((kind == k).sum()) for kind in kind_of) for k in range(3)]
+        total = sum(kinds)
+        places = [_places(kind, kinds) for kind in kind_of]
 
         def spread(name: str, fill: float) -> np.ndarray:
             first = getattr(scenes[0], name)
@@ -94,17 +96,21 @@ class World:
 
         return cls(
             center=put(center), half=put(half), cosine=put(spread("cosine", 1.0)), sine=put(spread("sine", 0.0)),
-            flatness=put(spread("flatness", 0.0)), roundness=put(spread("roundness", 0.0)), boxes=boxes,
-            occluders=put(occluders), surfaces=surfaces, rooms=rooms,
+            flatness=put(spread("flatness", 0.0)), roundness=put(spread("roundness", 0.0)),
+            kinds=(kinds[0], kinds[1], kinds[2]), occluders=put(occluders), surfaces=surfaces, rooms=rooms,
             openness=torch.from_numpy(np.stack([s.openness for s in scenes]).ravel()).to(device),
             map_rows=scenes[0].openness.shape[0], map_columns=scenes[0].openness.shape[1],
         )  # fmt: skip
 
 
-def _places(scene: Scene, boxes: int) -> np.ndarray:
-    """Return where each primitive of a scene goes when boxes come first: boxes from 0, round ones from ``boxes``."""
-    is_round = scene.roundness != 0
-    return np.where(is_round, boxes + np.cumsum(is_round) - 1, np.cumsum(~is_round) - 1)
+def _kinds(scene: Scene) -> np.ndarray:
+    aligned = np.abs(scene.sine * scene.cosine) < 1e-9
+    return np.where(scene.roundness != 0, 2, np.where(aligned, 0, 1))
 
 
-__all__ = ["MAP_CELL_M", "MAP_ORIGIN_M", "World"]
+def _places(kind: np.ndarray, kinds: list[int]) -> np.ndarray:
+    """Return where each primitive of a scene goes, given its kind and how many places each kind has."""
+    places = np.empty(len(kind), np.int64)
+    for k in range(3):
+        places[kind == k] = sum(kinds[:k]) + np.arange((kind == k).sum())
+    return places

@@ -6,9 +6,10 @@ import sys
 
 import cv2
 import numpy as np
-from cv_bridge.encodings import CONVERSIONS, Encoding, opencv_type, parse
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+
+from cv_bridge.encodings import CONVERSIONS, Encoding, opencv_type, parse
 
 
 class CvBridgeError(TypeError):
@@ -35,17 +36,19 @@ class CvBridge:
 
     def compressed_imgmsg_to_cv2(
         self, cmprs_img_msg: CompressedImage, desired_encoding: str = "passthrough"
-    ) -> np.ndarray:
-        """The image of a compressed message as OpenCV decodes it (BGR for colour; None if it cannot), converted.
+    ) -> np.ndarray | None:
+        """The image of a compressed message as OpenCV decodes it (BGR for colour), converted.
+
+        None where it cannot be decoded and "passthrough" is asked for.
 
         Raises:
-            CvBridgeError: The decoded image is not BGR, so that it cannot be converted to ``desired_encoding``.
+            CvBridgeError: What was decoded is not BGR, so that it cannot be converted to ``desired_encoding``.
         """
         image = cv2.imdecode(np.frombuffer(cmprs_img_msg.data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
         if desired_encoding == "passthrough":
             return image
-        if image is None or image.ndim != 3 or image.shape[2] != 3:
-            raise CvBridgeError(f"The compressed image does not hold a bgr8 image to convert to {desired_encoding}")
+        if image is None:
+            raise CvBridgeError(f"The compressed image ({cmprs_img_msg.format}) cannot be decoded")
         return _convert(image, _parse("bgr8"), _parse(desired_encoding))
 
     def cv2_to_imgmsg(self, cvim: np.ndarray, encoding: str = "passthrough", header: Header | None = None) -> Image:
@@ -87,8 +90,7 @@ def _view(message: Image, encoding: Encoding) -> np.ndarray:
             f"{message.width} pixels {encoding.name}"
         )
     rows = np.ndarray((message.height, message.step), dtype=np.uint8, buffer=message.data)
-    order = ">" if message.is_bigendian else "<"
-    pixels = np.ascontiguousarray(rows[:, :row]).view(encoding.dtype.newbyteorder(order))
+    pixels = np.ascontiguousarray(rows[:, :row]).view(encoding.dtype.newbyteorder(">" if message.is_bigendian else "<"))
     if encoding.dtype.itemsize > 1 and bool(message.is_bigendian) == (sys.byteorder == "little"):
         pixels = pixels.astype(encoding.dtype)
     shape = (message.height, message.width)
@@ -96,8 +98,9 @@ def _view(message: Image, encoding: Encoding) -> np.ndarray:
 
 
 def _convert(image: np.ndarray, source: Encoding, target: Encoding) -> np.ndarray:
+    """A converted copy of ``image``."""
     if source == target:
-        return image
+        return image.copy()
     if source.layout is None and target.layout is not None:
         raise CvBridgeError(
             f"[{source.name}] is not a color format. but [{target.name}] is. The conversion does not make sense"
@@ -109,18 +112,20 @@ def _convert(image: np.ndarray, source: Encoding, target: Encoding) -> np.ndarra
         code = CONVERSIONS.get((source.layout, target.layout))
         if code is None:
             raise CvBridgeError(f"Unsupported conversion from [{source.name}] to [{target.name}]")
-        image = cv2.cvtColor(image, code)
-    return _change_depth(image, target.dtype)
+        try:
+            image = cv2.cvtColor(image, code)
+        except cv2.error as error:
+            raise CvBridgeError(f"This image is not {source.name}: {error}") from error
+    return _change_depth(image, source.dtype, target.dtype)
 
 
-def _change_depth(image: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _change_depth(image: np.ndarray, source: np.dtype, target: np.dtype) -> np.ndarray:
     """Rounds and saturates; between 8 and 16 bits per channel white stays white."""
-    if image.dtype == dtype:
+    if source == target:
         return image
-    bits, target_bits = image.dtype.itemsize * 8, dtype.itemsize * 8
-    scale = {(8, 16): 65535 / 255, (16, 8): 255 / 65535}.get((bits, target_bits), 1.0)
-    scaled = image.astype(np.float64) * scale
-    if np.issubdtype(dtype, np.integer):
-        limits = np.iinfo(dtype)
-        scaled = np.clip(np.rint(scaled), limits.min, limits.max)
-    return scaled.astype(dtype)
+    scale = {(1, 2): 65535 / 255, (2, 1): 255 / 65535}.get((source.itemsize, target.itemsize), 1.0)
+    values = image.astype(np.float64) * scale
+    if np.issubdtype(target, np.integer):
+        limits = np.iinfo(target)
+        values = np.clip(np.rint(values), limits.min, limits.max)
+    return values.astype(target)

@@ -8,11 +8,17 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-GENERIC = re.compile(r"(8U|8S|16U|16S|32S|32F|64F)C([0-9]+)")
-_DTYPES = {"8U": "uint8", "8S": "int8", "16U": "uint16", "16S": "int16", "32S": "int32", "32F": "float32", "64F": "float64"}
+GENERIC = re.compile(r"(8U|8S|16U|16S|32S|32F|64F)(?:C([0-9]+))?")
+_DTYPES = {
+    "8U": "uint8",
+    "8S": "int8",
+    "16U": "uint16",
+    "16S": "int16",
+    "32S": "int32",
+    "32F": "float32",
+    "64F": "float64",
+}
 _CHANNELS = {"GRAY": 1, "BGR": 3, "RGB": 3, "BGRA": 4, "RGBA": 4}
-_UYVY_NAMES = ("yuv422", "uyvy")
-_YUYV_NAMES = ("yuv422_yuy2", "yuyv")
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,10 @@ def _named() -> dict[str, Encoding]:
         for name, layout in layouts.items()
         for bits in (8, 16)
     }
-    table |= {name: Encoding(name, np.dtype("uint8"), 2, "UYVY") for name in _UYVY_NAMES}
-    table |= {name: Encoding(name, np.dtype("uint8"), 2, "YUYV") for name in _YUYV_NAMES}
+    table |= {
+        name: Encoding(name, np.dtype("uint8"), 2, layout)
+        for name, layout in {"yuv422": "UYVY", "yuv422_yuy2": "YUYV"}.items()
+    }
     return table
 
 
@@ -59,7 +67,7 @@ def parse(name: str) -> Encoding:
     match = GENERIC.fullmatch(name)
     if not match:
         raise KeyError(f"Unrecognized image encoding [{name}]")
-    return Encoding(name, np.dtype(_DTYPES[match[1]]), int(match[2]), None)
+    return Encoding(name, np.dtype(_DTYPES[match[1]]), int(match[2] or 1), None)
 
 
 def _conversions() -> dict[tuple[str, str], int]:

@@ -25,7 +25,7 @@ _DATATYPES = {
 
 
 def create_cloud(
-    header: Header, fields: Iterable[PointField], points: Iterable, step: int | None = None
+    header: Header, fields: Iterable[PointField], points: Iterable, point_step: int | None = None
 ) -> PointCloud2:
     """Makes a cloud.
 
@@ -34,17 +34,19 @@ def create_cloud(
         fields: What a point consists of.
         points: Structured array whose dtype is that of ``fields``; or array or list of points with one value per
             field. Of the points' dimensions the first becomes the width, the second the height (as upstream).
-        step: Bytes from one point to the next, where a point has padding behind its last field.
+        point_step: Bytes from one point to the next, where a point has padding behind its last field.
 
     Raises:
         AssertionError: ``points`` do not fit ``fields``, or have more than two dimensions of points.
     """
     fields = list(fields)
-    dtype = dtype_from_fields(fields, point_step=step)
+    dtype = dtype_from_fields(fields, point_step)
     if not isinstance(points, np.ndarray):
         points = np.array([tuple(point) for point in points], dtype=dtype)
     elif points.dtype.names is None:
-        assert len(fields) == points.shape[-1], "The number of fields does not match the number of values per point"
+        assert len({field.datatype for field in fields}) == 1, (
+            "All fields need to have the same datatype. Pass a structured NumPy array with multiple dtypes otherwise."
+        )
         points = unstructured_to_structured(points, dtype=dtype)
     else:
         assert points.dtype == dtype, (
@@ -86,7 +88,7 @@ def read_points(
         cloud: To read.
         field_names: Only these; all where not given.
         skip_nans: Leave out points with a NaN in any of the fields read.
-        uvs: Only the points at these indices: an array of indices, or (u, v) pairs of column and row.
+        uvs: Only the points at these indices.
         reshape_organized_cloud: Return an organized cloud as (width, height) (as upstream).
 
     Returns:
@@ -105,10 +107,7 @@ def read_points(
             has_nan |= np.isnan(points[name])
         points = points[~has_nan]
     if uvs is not None:
-        indices = uvs if isinstance(uvs, np.ndarray) else np.fromiter(uvs, dtype=np.dtype((int, 2)))
-        if indices.ndim == 2:
-            indices = indices[:, 1] * cloud.width + indices[:, 0]
-        points = points[indices]
+        points = points[uvs if isinstance(uvs, np.ndarray) else np.fromiter(uvs, int)]
     if reshape_organized_cloud and cloud.height > 1:
         points = points.reshape(cloud.width, cloud.height)
     return points
@@ -121,11 +120,14 @@ def read_points_numpy(
     uvs: Iterable | None = None,
     reshape_organized_cloud: bool = False,
 ) -> np.ndarray:
-    """Like ``read_points``, as a plain (..., fields) array; all the fields must have one type."""
-    names = [field.name for field in cloud.fields] if field_names is None else list(field_names)
-    datatypes = {field.datatype for field in cloud.fields if field.name in names}
-    assert len(datatypes) <= 1, "All fields need to have the same datatype. Use `read_points()` otherwise."
-    return structured_to_unstructured(read_points(cloud, names, skip_nans, uvs, reshape_organized_cloud))
+    """Like ``read_points``, as a plain (..., fields) array. The fields read must have the type of the first of all."""
+    of_one_type = all(
+        field.datatype == cloud.fields[0].datatype
+        for field in cloud.fields
+        if field_names is None or field.name in field_names
+    )
+    assert of_one_type, "All fields need to have the same datatype. Use `read_points()` otherwise."
+    return structured_to_unstructured(read_points(cloud, field_names, skip_nans, uvs, reshape_organized_cloud))
 
 
 def dtype_from_fields(fields: Iterable[PointField], point_step: int | None = None) -> np.dtype:

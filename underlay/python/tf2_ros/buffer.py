@@ -5,10 +5,12 @@ from __future__ import annotations
 from time import sleep
 
 from geometry_msgs.msg import TransformStamped
-from rclpy.clock import Clock
+from rclpy.clock import Clock, JumpThreshold, TimeJump
 from rclpy.duration import Duration
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.time import Time
+
 from tf2_ros.buffer_core import BufferCore
 
 POLL_SECONDS = 0.02
@@ -24,6 +26,13 @@ class Buffer(BufferCore):
     def __init__(self, cache_time: Duration | None = None, node: Node | None = None) -> None:
         super().__init__(cache_time)
         self.clock = node.get_clock() if node is not None else Clock()
+        backwards = JumpThreshold(min_forward=None, min_backward=Duration(seconds=-1), on_clock_change=True)
+        self.jump_handle = self.clock.create_jump_callback(backwards, post_callback=self.time_jump_callback)
+
+    def time_jump_callback(self, time_jump: TimeJump) -> None:
+        """Forgets what belongs to a time that is yet to come, as when a bag starts over."""
+        get_logger("tf2_buffer").warning("Detected jump back in time. Clearing tf buffer.")
+        self.clear()
 
     def lookup_transform(
         self, target_frame: str, source_frame: str, time: Time, timeout: Duration = Duration()

@@ -9,6 +9,7 @@ from geometry_msgs.msg import TransformStamped
 from rclpy.duration import Duration
 from rclpy.logging import get_logger
 from rclpy.time import Time
+
 from tf2_ros.exceptions import (
     ConnectivityException,
     ExtrapolationException,
@@ -17,10 +18,9 @@ from tf2_ros.exceptions import (
     TransformException,
 )
 from tf2_ros.history import LATEST, MovingHistory, Sample, StaticHistory
-from tf2_ros.rigid import Rigid
+from tf2_ros.rigid import Rigid, normalized
 
 MAX_DEPTH = 1000  # of the tree: more is taken for a loop
-QUATERNION_TOLERANCE = 10e-3
 
 
 class BufferCore:
@@ -72,7 +72,7 @@ class BufferCore:
     def _insert(self, message: TransformStamped, authority: str, new_history: MovingHistory | StaticHistory) -> None:
         parent, child = message.header.frame_id.removeprefix("/"), message.child_frame_id.removeprefix("/")
         t, q = message.transform.translation, message.transform.rotation
-        transform = Rigid((t.x, t.y, t.z), (q.x, q.y, q.z, q.w))
+        transform = Rigid((t.x, t.y, t.z), normalized((q.x, q.y, q.z, q.w)))
         fault = _fault(parent, child, transform)
         if not fault:
             stamp = Time.from_msg(message.header.stamp).nanoseconds
@@ -144,7 +144,6 @@ class BufferCore:
 
 def _fault(parent: str, child: str, transform: Rigid) -> str:
     """What makes a transform unusable, or nothing."""
-    norm = math.sqrt(sum(value * value for value in transform.rotation))
     if not child:
         return "TF_NO_CHILD_FRAME_ID: Ignoring transform because child_frame_id not set"
     if not parent:
@@ -152,12 +151,7 @@ def _fault(parent: str, child: str, transform: Rigid) -> str:
     if parent == child:
         return f'TF_SELF_TRANSFORM: Ignoring transform with frame_id and child_frame_id "{child}"'
     if not all(map(math.isfinite, (*transform.translation, *transform.rotation))):
-        return f'TF_NAN_INPUT: Ignoring transform for child_frame_id "{child}" because of a nan or infinite value'
-    if abs(norm - 1) > QUATERNION_TOLERANCE:
-        return (
-            f'TF_DENORMALIZED_QUATERNION: Ignoring transform for child_frame_id "{child}" because of an invalid '
-            f"quaternion {transform.rotation}"
-        )
+        return f'TF_NAN_INPUT: Ignoring transform for child_frame_id "{child}" because of a value that is no number'
     return ""
 
 

@@ -1,7 +1,7 @@
 """Why a transform cannot be had."""
 
 
-class TransformException(Exception):  # noqa: N818 (upstream's names)
+class TransformException(Exception):
     """Base of all the others."""
 
 

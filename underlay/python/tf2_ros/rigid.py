@@ -27,6 +27,13 @@ class Rigid(NamedTuple):
         return Rigid((-a, -b, -c), conjugate)
 
 
+def normalized(q: Quaternion) -> Quaternion:
+    """``q`` at unit length; NaN where it has none."""
+    norm = math.hypot(*q)
+    x, y, z, w = (value / norm if norm else math.nan for value in q)
+    return (x, y, z, w)
+
+
 def multiply(p: Quaternion, q: Quaternion) -> Quaternion:
     """Hamilton product."""
     px, py, pz, pw = p

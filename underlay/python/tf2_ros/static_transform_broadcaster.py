@@ -19,7 +19,7 @@ class StaticTransformBroadcaster:
         self.pub_tf = node.create_publisher(TFMessage, "/tf_static", qos)
         self._by_child: dict[str, TransformStamped] = {}
 
-    def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:  # noqa: N802
+    def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:
         """Sends one transform or several, with all sent before: only the last message is kept for late subscribers."""
         transforms = [transform] if isinstance(transform, TransformStamped) else list(transform)
         self._by_child.update({one.child_frame_id: one for one in transforms})

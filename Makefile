@@ -1,0 +1,64 @@
+# The pip environment of ttt3r_ros: all of it is kept in this folder (.venv, .cache), and nothing outside is written.
+# In a ROS 2 workspace colcon builds the package, and this file is not used.
+
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+SHELL := /bin/bash
+
+PYTHON ?=
+INPUT ?=
+WEIGHTS ?=
+OUTPUT ?=
+ARGS ?=
+export PYTHON
+
+# A sourced ROS installation brings libraries and packages for another Python: they are kept out of these commands.
+ifneq ($(AMENT_PREFIX_PATH)$(_ROS_WHEELS_BOOTSTRAP_COMPLETE),)
+unexport LD_LIBRARY_PATH
+endif
+ifneq ($(AMENT_PREFIX_PATH),)
+$(info note: the ROS installation sourced in this shell is not used here; .venv has its own)
+endif
+unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
+unexport ROS_DISTRO ROS_VERSION ROS_PYTHON_VERSION RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
+
+# What the programs would otherwise write to the home folder.
+export ROS_HOME := $(CURDIR)/.cache/ros
+export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+.PHONY: venv
+venv: ## set up .venv, or bring it up to date (PYTHON=python3.12 chooses the interpreter)
+	@requirements/install.sh
+
+.PHONY: demo
+demo: venv ## run node and camera over DDS, write demo_output/ (INPUT=video, folder or bag; WEIGHTS=file; OUTPUT=folder)
+	@.venv/bin/demo $(if $(INPUT),--input "$(INPUT)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
+	  $(if $(OUTPUT),--output "$(OUTPUT)") $(ARGS)
+
+.PHONY: test
+test: lint ## all checks: lint, then pytest (ARGS="-k name" passes options on to pytest)
+	.venv/bin/python -m pytest -q $(ARGS)
+
+.PHONY: lint
+lint: venv ## ruff and mypy
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+.PHONY: format
+format: venv ## let ruff lay out the code and sort the imports
+	.venv/bin/ruff check --fix-only --quiet
+	.venv/bin/ruff format
+
+.PHONY: lock
+lock: ## resolve requirements/*.in into requirements/*.txt again
+	@requirements/lock.sh
+
+.PHONY: clean
+clean: ## remove .venv, caches and outputs
+	rm -rf .venv .cache build install log demo_output .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,147 @@
+#!/usr/bin/env bash
+# Brings .venv to what requirements/, underlay/ and setup.py say. `make` runs it first; when nothing has changed it
+# takes a few milliseconds. Writes nothing outside this folder. A set-up that was cut short is started afresh, from the
+# downloads kept in .cache.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+say() { printf 'set-up: %s\n' "$*"; }
+fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
+
+# What the .venv must match: every file that goes into it, and the folder it lies in.
+fingerprint() {
+    { pwd -P; cat requirements/*.txt requirements/install.sh setup.py setup.cfg; } | sha256sum
+    find underlay -type f ! -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+}
+
+is_current() {
+    [[ -x .venv/bin/python && "$(cat .venv/fingerprint 2>/dev/null)" == "$(fingerprint)" ]] && is_of_the_python_asked_for
+}
+
+is_of_the_python_asked_for() {
+    [[ -z ${PYTHON:-} || "$("$PYTHON" --version 2>&1)" == "$(.venv/bin/python -S --version)" ]]
+}
+
+# Prints nothing if $1 can run the environment, else why it cannot. Understood by any Python.
+fault_of_python() {
+    "$1" - 2>/dev/null <<'PYTHON' || echo "$1 cannot be run"
+import platform, struct, sys
+another = "; name another one with `make PYTHON=/path/to/python3` (without root, `uv python install 3.12` gets one)"
+version = "%d.%d" % sys.version_info[:2]
+glibc = platform.libc_ver()
+if not (3, 10) <= sys.version_info[:2] <= (3, 14) or platform.python_implementation() != "CPython":
+    print("%s is %s %s, and CPython 3.10 to 3.14 is needed%s"
+          % (sys.executable, platform.python_implementation(), version, another))
+elif sys.platform != "linux" or platform.machine() != "x86_64" or struct.calcsize("P") != 8:
+    print("this is not 64-bit x86 Linux, and PyPI has ROS 2 for nothing else: use a ROS 2 workspace instead, see README.md")
+elif glibc[0] != "glibc" or tuple(map(int, glibc[1].split(".")[:2])) < (2, 28):
+    print("this system's C library (%s %s) is older than glibc 2.28, or another one" % glibc)
+else:
+    try:
+        import ensurepip, venv
+    except ImportError:
+        print("%s has no venv module: `sudo apt install python%s-venv` adds it%s" % (sys.executable, version, another))
+PYTHON
+}
+
+# The first Python that will do: $PYTHON alone where it is given, python3 first where it is not.
+find_python() {
+    local candidate fault first_fault=""
+    for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10 python3.14}; do
+        command -v "$candidate" >/dev/null || continue
+        fault="$(fault_of_python "$candidate")"
+        [[ -z $fault ]] && { echo "$candidate"; return; }
+        first_fault="${first_fault:-$fault}"
+    done
+    fail "${first_fault:-there is no ${PYTHON:-python3}; install one, or name it with \`make PYTHON=/path/to/python3\`}."
+}
+
+# Shows what matters of pip's output: large downloads, with their progress on a terminal.
+condense() {
+    awk -v terminal="$([[ -t 1 ]] && echo 1)" '
+        function clear() { if (drawn) printf "\r\033[K"; drawn = 0 }
+        /^ *Progress [0-9]+ of [0-9]+/ {
+            if (terminal && large) { printf "\r        %s %3d%%", name, 100 * $2 / $4; drawn = 1; fflush() }
+            next
+        }
+        { clear(); large = 0 }
+        match($0, /\([0-9.]+ [MG]B\)/) && /Downloading|Using cached/ {
+            size = substr($0, RSTART + 1, RLENGTH - 2); split(size, part, " ")
+            large = part[2] == "GB" || part[1] >= 10
+            count = split($0, word, "/"); split(word[count], field, "-")
+            sub(/^ *(Downloading|Using cached) /, "", field[1]); name = field[1] " " field[2] " (" size ")"
+            if (large) { print "        fetching " name; fflush() }
+        }
+        /^Installing collected packages/ { print "        unpacking " split($0, word, ", ") " packages"; fflush() }
+        END { clear() }'
+}
+
+pip_install() {
+    local status=0
+    .venv/bin/python -m pip install --disable-pip-version-check "$@" 2>>"$log" | tee -a "$log" | condense || status=$?
+    if ((status)); then
+        grep -E '^ *(ERROR|error)' "$log" | tail -n 5 >&2 || true
+        if grep -qiE 'connection|resolution|timed? ?out' "$log"; then
+            fail "PyPI cannot be reached: is there a network, or a proxy to name in HTTPS_PROXY? \`make venv\` tries again."
+        fi
+        fail "pip could not install what is needed (all it said: $log). \`make venv\` tries again."
+    fi
+}
+
+advise_on_torch() {
+    [[ -e /proc/driver/nvidia || -n "${PIP_EXTRA_INDEX_URL:-}${PIP_INDEX_URL:-}${PIP_FIND_LINKS:-}" ]] && return
+    say "no NVIDIA GPU is in use here: without its CUDA libraries torch is 0.2 GB rather than 3. To have that, stop now and say"
+    say "    PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make venv"
+}
+
+create_environment() {
+    local python
+    python="$(find_python)"
+    say "creating .venv with $("$python" --version) ($(command -v "$python"))"
+    rm -rf .venv
+    mkdir .venv
+    touch .venv/incomplete
+    "$python" -m venv .venv >>"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "$python could not make a virtual environment."; }
+}
+
+# A .venv of ours that was cut short, has lost its Python or was moved here from elsewhere is of no use.
+is_usable() {
+    [[ -x .venv/bin/python && ! -e .venv/incomplete ]] && head -n 2 .venv/bin/pip 2>/dev/null | grep -qF "$PWD/.venv" &&
+        is_of_the_python_asked_for
+}
+
+main() {
+    # Neither another ROS nor another environment may leak in, and pip must not be told to install elsewhere.
+    unset PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
+    unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIREMENT PIP_CONSTRAINT
+    export PIP_USER=0 PIP_NO_INPUT=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=
+    is_current && return
+
+    mkdir -p .cache/tmp
+    exec 9>.cache/set-up.lock
+    if command -v flock >/dev/null; then flock 9; fi
+    is_current && return # another one has just done it
+
+    export TMPDIR="$PWD/.cache/tmp" PIP_CACHE_DIR="$PWD/.cache/pip"
+    log=.cache/set-up.log
+    : >"$log"
+    if is_usable; then
+        say "bringing .venv up to date with requirements/ and underlay/"
+    else
+        create_environment
+        say "installing the pinned packages: about 450 MB, two minutes (3.5 GB where torch comes with CUDA)"
+        advise_on_torch
+    fi
+    touch .venv/incomplete
+    pip_install --quiet -r requirements/pip.txt
+    pip_install --progress-bar raw --no-build-isolation -c requirements/cuda.txt \
+        -r requirements/torch.txt -r requirements/runtime.txt -r requirements/dev.txt
+    say "adding what PyPI lacks of ROS 2 (see underlay/README.md)"
+    .venv/bin/python underlay/install.py 2>&1 | sed 's/^underlay: /        /' || fail "set-up ended early. \`make venv\` tries again."
+    pip_install --quiet --no-deps --no-index --no-build-isolation --editable .
+    fingerprint >.venv/fingerprint
+    rm -rf .venv/incomplete .cache/pip .cache/tmp
+    say "done in $SECONDS s"
+}
+
+main

@@ -1,0 +1,34 @@
+from glob import glob
+
+from setuptools import find_packages, setup
+
+PACKAGE = "ttt3r_ros"
+
+setup(
+    name=PACKAGE,
+    version="0.1.0",
+    packages=find_packages(include=[PACKAGE, f"{PACKAGE}.*"]),
+    package_data={PACKAGE: ["py.typed", "data/*.safetensors"]},
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
+        (f"share/{PACKAGE}", ["package.xml"]),
+        (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
+        (f"share/{PACKAGE}/config", glob("config/*")),
+    ],
+    # In a pip environment requirements/ pins what this needs; in a ROS workspace package.xml names it.
+    install_requires=["setuptools"],
+    python_requires=">=3.10",
+    zip_safe=False,
+    maintainer="ttt3r_ros maintainers",
+    maintainer_email="maintainers@ttt3r-ros.example",
+    description="Odometry, TF, depth and point clouds from one camera, with the TTT3R recurrent backbone",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            f"ttt3r = {PACKAGE}.ros.node:main",
+            f"play = {PACKAGE}.ros.play:main",
+            f"fetch_weights = {PACKAGE}.fetch_weights:main",
+            f"demo = {PACKAGE}.ros.demo:main",
+        ],
+    },
+)

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import array
+
+import cv2
+import numpy as np
+import pytest
+from builtin_interfaces.msg import Time
+from harness import header, picture
+from hypothesis import given
+from hypothesis import strategies as st
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import Intrinsics, T_from_pose
+from ttt3r_ros.ros.conversions import (
+    camera_from_info,
+    camera_info_message,
+    image_message,
+    matrix_from_transform,
+    nanoseconds,
+    rgb_from_message,
+    transform_message,
+)
+
+CAMERA = Intrinsics(500.5, 501.5, 320.25, 239.75, 640, 480)
+
+
+@given(st.integers(-(2**31), 2**31 - 1), st.integers(0, 10**9 - 1))
+def test_stamps_are_exact(sec, nanosec):
+    total = nanoseconds(Time(sec=sec, nanosec=nanosec))
+    assert divmod(total, 10**9) == (sec, nanosec)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "convert"),
+    [
+        ("rgb8", None),
+        ("bgr8", cv2.COLOR_RGB2BGR),
+        ("rgba8", cv2.COLOR_RGB2RGBA),
+        ("bgra8", cv2.COLOR_RGB2BGRA),
+        ("mono8", cv2.COLOR_RGB2GRAY),
+    ],
+)
+@pytest.mark.parametrize("padding", [0, 5])
+def test_images_of_each_encoding_and_padding(encoding, convert, padding):
+    image = picture(1)
+    pixels = image if convert is None else cv2.cvtColor(image, convert)
+    rows = np.pad(pixels.reshape(60, -1), [(0, 0), (0, padding)])
+    message = Image(height=60, width=80, encoding=encoding, step=rows.shape[1], data=array.array("B", rows.tobytes()))
+    found = rgb_from_message(message)
+    expected = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if encoding == "mono8" else image
+    assert np.array_equal(found, expected)
+
+
+def test_compressed_images():
+    for image, codec in ((picture(1), ".png"), (picture(1)[..., 0], ".png")):
+        bgr = image if image.ndim == 2 else image[..., ::-1]
+        message = CompressedImage(format="png", data=array.array("B", cv2.imencode(codec, bgr)[1].tobytes()))
+        expected = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+        assert np.array_equal(rgb_from_message(message), expected)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Image(height=60, width=80, encoding="rgb8", step=240),
+        Image(height=60, width=80, encoding="rgb8", step=10, data=array.array("B", bytes(14400))),
+        Image(height=0, width=0, encoding="rgb8"),
+        Image(height=4, width=4, encoding="32FC1", step=16, data=array.array("B", bytes(64))),
+        Image(height=4, width=4, encoding="", step=16, data=array.array("B", bytes(64))),
+        Image(height=2**31, width=2**31, encoding="mono8", step=2**31, data=array.array("B", bytes(64))),
+        Image(height=3, width=3, encoding="yuv422", step=6, data=array.array("B", bytes(18))),
+        CompressedImage(format="jpeg"),
+        CompressedImage(format="jpeg", data=array.array("B", b"no jpeg")),
+    ],
+    ids=["no data", "short step", "empty", "depth", "no encoding", "huge", "odd yuv", "empty jpeg", "broken jpeg"],
+)
+def test_what_cannot_be_read_is_said_in_one_sentence(message):
+    with pytest.raises(UserError, match=r"^an? |^images ") as error:
+        rgb_from_message(message)
+    assert "\n" not in str(error.value)
+
+
+def test_a_camera_survives_its_message():
+    info = camera_info_message(CAMERA, header(5, "camera"))
+    assert camera_from_info(info, rectified=True).intrinsics == CAMERA
+    assert camera_from_info(info, rectified=False).intrinsics == CAMERA
+    assert camera_from_info(info, rectified=False).rectifier is None
+
+
+def test_rectified_images_follow_p_and_raw_ones_k_and_d():
+    info = camera_info_message(CAMERA, header(5, "camera"))
+    info.p = [400.0, 0.0, 310.0, 0.0, 0.0, 402.0, 230.0, 0.0, 0.0, 0.0, 1.0, 0.0]
+    info.d = [-0.1, 0.01, 0.0, 0.0, 0.0]
+    rectified, raw = camera_from_info(info, rectified=True), camera_from_info(info, rectified=False)
+    assert rectified.intrinsics == Intrinsics(400.0, 402.0, 310.0, 230.0, 640, 480)
+    assert rectified.rectifier is None
+    assert raw.intrinsics == CAMERA
+    assert raw.rectifier is not None
+    info.p = [0.0] * 12
+    assert camera_from_info(info, rectified=True).intrinsics == CAMERA
+
+
+def test_binning_and_region_of_interest():
+    """The ray through a pixel of the whole sensor goes through the pixel it is read out at."""
+    info = camera_info_message(CAMERA, header(5, "camera"))
+    info.binning_x, info.binning_y = 2, 4
+    info.roi = RegionOfInterest(x_offset=100, y_offset=40, width=400, height=200)
+    camera = camera_from_info(info, rectified=True).intrinsics
+    assert (camera.width, camera.height) == (200, 50)
+    ray = np.array([0.05, -0.03, 1.0])
+    whole, read_out = (CAMERA.matrix() @ ray)[:2], (camera.matrix() @ ray)[:2]
+    np.testing.assert_allclose((whole - [100, 40] + 0.5) / [2, 4] - 0.5, read_out)
+
+
+@pytest.mark.parametrize("k", [[0.0] * 9, [float("nan")] * 9, [-5.0, 0.0, 1.0, 0.0, -5.0, 1.0, 0.0, 0.0, 1.0]])
+def test_an_uncalibrated_camera_is_said(k):
+    with pytest.raises(UserError, match="not calibrated"):
+        camera_from_info(CameraInfo(width=640, height=480, k=k), rectified=True)
+
+
+def test_images_are_filled_by_rows():
+    depth = np.arange(12, dtype=np.float32).reshape(3, 4)
+    message = image_message(depth, "32FC1", header(7, "camera"))
+    assert (message.height, message.width, message.step) == (3, 4, 16)
+    assert bytes(message.data) == depth.tobytes()
+    assert nanoseconds(message.header.stamp) == 7
+
+
+def test_a_transform_survives_its_message():
+    T = T_from_pose([1.0, -2.0, 3.0], [0.5, 0.5, -0.5, 0.5])
+    message = transform_message(T, header(5, "odom"), "base_link")
+    assert (message.header.frame_id, message.child_frame_id) == ("odom", "base_link")
+    np.testing.assert_allclose(matrix_from_transform(message.transform), T, atol=1e-12)

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import threading
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttt3r_ros.ros import frame_queue
+from ttt3r_ros.ros.frame_queue import FrameQueue, QueuedFrame
+
+
+def frames(*breaks: str | None) -> list[QueuedFrame]:
+    return [QueuedFrame(index, 0.0, reason) for index, reason in enumerate(breaks)]
+
+
+def test_the_latest_frame_wins_and_the_rest_is_counted():
+    queue = FrameQueue(latest_only=True)
+    assert [queue.put(frame) for frame in frames(None, None, None)] == [False, True, True]
+    assert queue.take().message == 2
+    assert queue.dropped == 2
+
+
+@given(st.lists(st.sampled_from([None, "gap"]), min_size=1, max_size=8))
+def test_a_break_is_never_lost_with_its_frame(breaks):
+    queue = FrameQueue(latest_only=True)
+    for frame in frames(*breaks):
+        queue.put(frame)
+    assert (queue.take().break_reason is not None) == any(breaks)
+
+
+def test_every_frame_is_kept_in_order_up_to_a_bound(monkeypatch):
+    monkeypatch.setattr(frame_queue, "LONGEST_QUEUE", 3)
+    queue = FrameQueue(latest_only=False)
+    for frame in frames("gap", None, None, None, None):
+        queue.put(frame)
+    assert [queue.take() for _ in range(3)] == [QueuedFrame(2, 0.0, "gap"), *frames(None, None, None, None, None)[3:]]
+    assert queue.dropped == 2
+
+
+def test_closing_wakes_whoever_waits():
+    queue = FrameQueue(latest_only=True)
+    taken = []
+    thread = threading.Thread(target=lambda: taken.append(queue.take()))
+    thread.start()
+    queue.close()
+    thread.join(5)
+    assert taken == [None]
+
+
+def test_clearing_is_not_dropping():
+    queue = FrameQueue(latest_only=True)
+    queue.put(frames(None)[0])
+    queue.clear()
+    assert len(queue) == 0
+    assert queue.dropped == 0

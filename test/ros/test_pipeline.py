@@ -1,0 +1,170 @@
+"""The node in this process, so that a test can see inside and break things."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import pytest
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import OUTPUTS, Bench, picture, wait_until
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+
+from ttt3r_ros.reconstructor import IMAGE, POINTS
+from ttt3r_ros.ros.node import Ttt3rNode
+from ttt3r_ros.ros.pipeline import CONFIDENCE_INTERVAL
+
+
+class InProcess:
+    """The real node, spun by a thread, with a record of what its reconstructor was asked for."""
+
+    def __init__(self, monkeypatch, weights) -> None:
+        rclpy.init(args=["--ros-args", "-p", f"weights:={weights}", "-p", "wait_for_transform:=0.1"])
+        self.node = Ttt3rNode()
+        self.asked: list[set[str]] = []
+        self.reconstructor = self.node._pipeline._reconstructor
+        process = self.reconstructor.process
+
+        def recorded(image, camera=None, *, outputs):
+            self.asked.append(set(outputs))
+            return process(image, camera, outputs=outputs)
+
+        monkeypatch.setattr(self.reconstructor, "process", recorded)
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.closing = threading.Event()
+        self.thread = threading.Thread(target=self._spin)
+        self.thread.start()
+
+    def _spin(self) -> None:
+        while not self.closing.is_set():
+            self.executor.spin_once(timeout_sec=0.1)
+
+    def close(self) -> None:
+        self.closing.set()
+        self.thread.join()
+        self.node.stop()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+
+
+@pytest.fixture
+def inside(monkeypatch, weights):
+    inside = InProcess(monkeypatch, weights)
+    yield inside
+    inside.close()
+
+
+@pytest.fixture
+def listener(inside):
+    bench = Bench()
+    bench.listen("/ttt3r/odom", OUTPUTS["odom"], key="odom")
+    bench.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+    bench.wait_for_node()
+    bench.send_until_answered()
+    yield bench
+    bench.close()
+
+
+def test_nobody_listens_so_nothing_dense_is_computed(inside, listener):
+    inside.asked.clear()
+    listener.exchange(3 * CONFIDENCE_INTERVAL)
+    with_points = [outputs for outputs in inside.asked if POINTS in outputs]
+    assert len(inside.asked) == 3 * CONFIDENCE_INTERVAL
+    assert len(with_points) == 3  # the odometry's covariance needs a confidence now and then
+    assert not any(IMAGE in outputs for outputs in inside.asked)
+
+
+@pytest.mark.parametrize(
+    ("topic", "needs"),
+    [
+        ("depth/image", {POINTS}),
+        ("confidence/image", {POINTS}),
+        ("rgb/image", {IMAGE}),
+        ("points", {POINTS, IMAGE}),
+        ("depth/camera_info", {POINTS}),
+    ],
+)
+def test_a_listener_gets_what_it_asks_for_and_costs_no_more(inside, listener, topic, needs):
+    subscription = listener.listen(f"/ttt3r/{topic}", OUTPUTS[topic], key=topic)
+    while not listener.received[topic]:
+        listener.exchange()
+    inside.asked.clear()
+    stamps = listener.exchange(3)
+    for stamp in stamps:
+        listener.get(topic, stamp)
+    assert all(needs <= outputs for outputs in inside.asked)
+    if IMAGE not in needs:
+        assert not any(IMAGE in outputs for outputs in inside.asked)
+    listener.executor.remove_node(listener.node)
+    listener.node.destroy_subscription(subscription)
+    listener.executor.add_node(listener.node)
+    wait_until(lambda: inside.node._pipeline._outputs.wanted() == set(), "the listener to be gone")
+
+
+@pytest.mark.parametrize("poison", ["nan", "raise"])
+def test_a_lost_frame_publishes_nothing_and_is_said(inside, listener, poison, monkeypatch):
+    for name in ("depth/image", "points", "rgb/image"):
+        listener.listen(f"/ttt3r/{name}", OUTPUTS[name], key=name)
+    while not all(listener.received[name] for name in ("depth/image", "points", "rgb/image")):
+        listener.exchange()
+    before = listener.received["odom"][-1].pose.pose
+    step = inside.reconstructor.network.step
+
+    def broken(*args, **kwargs):
+        if poison == "raise":
+            raise RuntimeError("the arithmetic\nhas failed")
+        prediction, state = step(*args, **kwargs)
+        return dataclasses.replace(prediction, translation=prediction.translation * float("nan")), state
+
+    monkeypatch.setattr(inside.reconstructor.network, "step", broken)
+    lost = listener.send()
+    status = wait_until(lambda: (d := listener.diagnostics()).get("level") == "2" and d, "an ERROR in the diagnostics")
+    assert status["state"] == "lost"
+    assert ("not a number" if poison == "nan" else "the arithmetic has failed") in status["message"]
+    monkeypatch.setattr(inside.reconstructor.network, "step", step)
+    (stamp,) = listener.exchange()
+    for name in ("odom", "depth/image", "points", "rgb/image"):
+        listener.get(name, stamp)
+        assert lost not in listener.stamps(name)
+    after = listener.get("odom", stamp).pose.pose
+    assert abs(after.position.x - before.position.x) < 1e-6  # the pose goes on from the last valid one
+    wait_until(lambda: listener.diagnostics()["level"] == "0", "the diagnostics to recover")
+    assert int(listener.diagnostics()["frames_failed"]) == 1
+
+
+def test_a_rule_and_an_interval_that_change_while_running(inside, listener):
+    inside.node.set_parameters([Parameter("update_rule", value="filt3r"), Parameter("reset_interval", value=4)])
+    listener.exchange(2)
+    assert inside.reconstructor.rule.name == "filt3r"
+    before = inside.node._pipeline.segment[0]
+    listener.exchange(9)
+    assert inside.node._pipeline.segment[0] >= before + 2
+
+
+def test_confident_frames_have_smaller_covariance(inside, listener, monkeypatch):
+    """Rule 4: lower confidence, larger variances."""
+    step, factor = inside.reconstructor.network.step, [1.0]
+
+    def scaled(*args, **kwargs):
+        prediction, state = step(*args, **kwargs)
+        if prediction.confidence is not None:
+            prediction = dataclasses.replace(prediction, confidence=1 + factor[0] * (prediction.confidence - 1))
+        return prediction, state
+
+    monkeypatch.setattr(inside.reconstructor.network, "step", scaled)
+    found = {}
+    for value in (10.0, 0.1):
+        factor[0] = value
+        stamps = listener.exchange(CONFIDENCE_INTERVAL + 1)
+        found[value] = listener.get("odom", stamps[-1]).pose.covariance[0]
+    assert found[0.1] > found[10.0]
+
+
+def test_an_image_too_thin_is_refused_and_the_stream_goes_on(inside, listener):
+    listener.send(image=picture(0, width=600, height=4))
+    wait_until(lambda: "less elongated" in listener.diagnostics().get("message", ""), "a word in the diagnostics")
+    assert listener.exchange()
