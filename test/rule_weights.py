@@ -12,6 +12,21 @@ from ttt3r_ros.model.config import NetworkConfig
 from ttt3r_ros.model.network import Network
 from ttt3r_ros.model.published import published_key
 
+#: As small as a network can be, for tests of everything but its arithmetic.
+TINY = NetworkConfig(
+    enc_embed_dim=32,
+    enc_depth=1,
+    enc_num_heads=2,
+    dec_embed_dim=48,
+    dec_depth=2,
+    dec_num_heads=3,
+    state_dec_num_heads=4,
+    state_size=10,
+    local_mem_size=6,
+    head_type="linear",
+    image_size=64,
+)
+
 
 def rule_weight(key: str, shape: tuple[int, ...]) -> torch.Tensor:
     """Return the rule's float32 value of a published key."""

@@ -5,31 +5,17 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from rule_weights import rule_network
+from rule_weights import TINY, rule_network
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics, T_from_pose, inverse
-from ttt3r_ros.model import Cut3r, Filt3r, NetworkConfig, Ttt3r
+from ttt3r_ros.model import Cut3r, Filt3r, Ttt3r
 from ttt3r_ros.preprocess import normalize, pixel_map, resample
 from ttt3r_ros.reconstructor import IMAGE, POINTS, Reconstructor
 
-CONFIG = NetworkConfig(
-    enc_embed_dim=32,
-    enc_depth=1,
-    enc_num_heads=2,
-    dec_embed_dim=48,
-    dec_depth=2,
-    dec_num_heads=3,
-    state_dec_num_heads=4,
-    state_size=10,
-    local_mem_size=6,
-    head_type="linear",
-    image_size=64,
-)
-
 
 def reconstructor(**options) -> Reconstructor:
-    return Reconstructor(rule_network(CONFIG), **options)
+    return Reconstructor(rule_network(TINY), **options)
 
 
 def photo(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
@@ -38,7 +24,7 @@ def photo(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
 
 def segment_poses(seeds: list[int]) -> list[np.ndarray]:
     """Return the network's own poses of a segment fed with these images."""
-    network, state, poses = rule_network(CONFIG), None, []
+    network, state, poses = rule_network(TINY), None, []
     mapping = pixel_map(80, 60, image_size=64)
     with torch.inference_mode():
         for seed in seeds:

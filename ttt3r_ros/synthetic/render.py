@@ -1,4 +1,4 @@
-"""From cameras to images: cuts images into tiles and tiles into jobs."""
+"""From cameras to images: cuts images into tiles, and works on as many at once as the device likes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.synthetic.atlas import Atlas
 from ttt3r_ros.synthetic.cull import Views, visible
 from ttt3r_ros.synthetic.shade import shade
-from ttt3r_ros.synthetic.trace import local_primitives, trace
-from ttt3r_ros.synthetic.workers import Workers
+from ttt3r_ros.synthetic.trace import Vector, local_primitives, trace
+from ttt3r_ros.synthetic.unsplit import run_unsplit
 from ttt3r_ros.synthetic.world import World
 
-_CPU_RAYS = 1 << 16  # per job: enough that calling torch costs little, few enough that they nearly stay in the cache
-_GPU_RAYS = 1 << 21
-_CPU_VIEWS = 8  # culled per job
-_GPU_VIEWS = 256
-_GRID = 8  # tiles along each side of an image: few enough to be listed fast, and still with short lists of primitives
+# Traced, and culled, at once. On a CPU: as much as nearly stays in the cache, run on one core; to use several, render
+# in several processes.
+_CPU_RAYS, _CPU_VIEWS = 1 << 16, 8
+_GPU_RAYS, _GPU_VIEWS = 1 << 21, 256
+_GRIDS = (8, 9, 10)  # tiles along a side of an image: few enough to be listed fast, and still with short lists
 _LANES = 32  # rays per tile are a multiple of this, so that vectorised loops have no remainder that rounds differently
 
 
@@ -35,6 +35,14 @@ def render(
         intrinsics: of all cameras.
         samples_per_axis: n > 1 averages n x n rays a pixel in the image; depth is always that of the pixel's centre.
     """
+    if world.device.type == "cpu":
+        return run_unsplit(partial(_render, world, atlas, views, intrinsics, samples_per_axis))
+    return _render(world, atlas, views, intrinsics, samples_per_axis)
+
+
+def _render(
+    world: World, atlas: Atlas, views: Views, intrinsics: Intrinsics, samples_per_axis: int
+) -> tuple[Tensor, Tensor]:
     image, depth = _render_centres(world, atlas, views, intrinsics)
     if samples_per_axis > 1:
         n = samples_per_axis
@@ -54,19 +62,18 @@ def _render_centres(world: World, atlas: Atlas, views: Views, intrinsics: Intrin
     tiles = _Tiles(intrinsics, device)
     image = torch.empty((count * tiles.count, tiles.padded, 3), dtype=torch.uint8, device=device)
     depth = torch.empty((count * tiles.count, tiles.padded), dtype=torch.float32, device=device)
-    with Workers(on_cpu) as workers:
-        group = _CPU_VIEWS if on_cpu else _GPU_VIEWS
-        parts = [views.slice(i, i + group) for i in range(0, count, group)]
-        mask = torch.cat(workers.run([partial(visible, world, part, *tiles.borders) for part in parts]))
-        local = torch.cat([local_primitives(world, part) for part in parts])
-        # as many jobs as it takes to keep them small and all workers busy
-        jobs = -(-len(mask) * tiles.padded // (_CPU_RAYS if on_cpu else _GPU_RAYS))
-        jobs = -(-jobs // workers.count) * workers.count
-        step = -(-len(mask) // jobs)
-        ranges = [slice(i, min(i + step, len(mask))) for i in range(0, len(mask), step)]
-        workers.run(
-            [partial(_render_tiles, world, atlas, views, local, tiles, r, mask[r], image[r], depth[r]) for r in ranges]
-        )
+    group = _CPU_VIEWS if on_cpu else _GPU_VIEWS
+    step = max(1, (_CPU_RAYS if on_cpu else _GPU_RAYS) // tiles.padded)
+    for first in range(0, count, group):
+        part = views.slice(first, first + group)
+        mask = visible(world, part, *tiles.borders)
+        local = local_primitives(world, part)
+        for start in range(0, len(mask), step):
+            stop = min(start + step, len(mask))
+            colour, z = _render_tiles(world, atlas, part, local, tiles, slice(start, stop), mask[start:stop])
+            target = slice(first * tiles.count + start, first * tiles.count + stop)
+            torch.stack(colour, dim=-1, out=image[target].view(-1, 3))
+            depth[target] = z.view(stop - start, -1)
     return tiles.assemble(image), tiles.assemble(depth)
 
 
@@ -75,7 +82,10 @@ class _Tiles:
 
     def __init__(self, intrinsics: Intrinsics, device: torch.device) -> None:
         self.intrinsics = intrinsics
-        self.width, self.height = self._side(intrinsics.width), self._side(intrinsics.height)
+        sizes = [
+            (-(-intrinsics.width // columns), -(-intrinsics.height // rows)) for columns in _GRIDS for rows in _GRIDS
+        ]
+        self.width, self.height = min(sizes, key=self._rays_for)
         self.columns, self.rows = -(-intrinsics.width // self.width), -(-intrinsics.height // self.height)
         self.count = self.columns * self.rows
         self.pixels = self.width * self.height
@@ -83,9 +93,10 @@ class _Tiles:
         self.borders = self._borders(device)
         self.rays = self._rays(device)
 
-    @staticmethod
-    def _side(length: int) -> int:
-        return max(1, -(-length // _GRID))
+    def _rays_for(self, size: tuple[int, int]) -> int:
+        """Return how many rays an image takes when cut into tiles of this size, with all that is padded."""
+        tiles = -(-self.intrinsics.width // size[0]) * -(-self.intrinsics.height // size[1])
+        return tiles * -(-size[0] * size[1] // _LANES)
 
     def _borders(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the borders of columns and rows as x/z and y/z in the camera frame."""
@@ -115,17 +126,9 @@ class _Tiles:
 
 
 def _render_tiles(
-    world: World,
-    atlas: Atlas,
-    views: Views,
-    local: Tensor,
-    tiles: _Tiles,
-    part: slice,
-    mask: Tensor,
-    image: Tensor,
-    depth: Tensor,
-) -> None:
-    """Fill image (T, padded, 3) and depth (T, padded) of the tiles in ``part``, counted through all views."""
+    world: World, atlas: Atlas, views: Views, local: Tensor, tiles: _Tiles, part: slice, mask: Tensor
+) -> tuple[Vector, Tensor]:
+    """Return red, green and blue (uint8) and depth of all rays of the tiles in ``part``, counted through the views."""
     tile = torch.arange(part.start, part.stop, device=world.device)
     view, place = tile // tiles.count, tile % tiles.count
     x, y = (rays.index_select(0, place) for rays in tiles.rays)
@@ -137,5 +140,4 @@ def _render_tiles(
     k = tiles.intrinsics
     pixel_size = ((x * x + y * y + 1.0).sqrt_() * (1.0 / (k.fx * k.fy))).view(-1)
     colour = shade(world, atlas, hits, (ox, oy, oz), (rx.view(-1), ry.view(-1), rz.view(-1)), pixel_size)
-    depth.copy_(hits.depth.view_as(x))
-    torch.stack(colour, dim=-1, out=image.view(-1, 3))
+    return colour, hits.depth
