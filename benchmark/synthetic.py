@@ -1,20 +1,22 @@
 """How fast the synthetic world renders: ``python benchmark/synthetic.py [--device cuda] [--json FILE]``.
 
-Wall time says what a user gets; processor time per frame says what it costs, whatever else the machine is doing.
+On a CPU a process renders on one core, so there is a row for one process and one for a process per core, as a data
+loader has. Wall time says what a user gets; processor time per frame what it costs, whatever else the machine does.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import statistics
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
 from ttt3r_ros.synthetic import Sequence, render_clips
@@ -28,54 +30,69 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--repeats", type=int, default=5, help="measurements per row, of which the median counts")
     parser.add_argument("--seeds", type=int, default=4, help="flats, all rendered in one call")
+    parser.add_argument("--processes", type=int, default=torch.get_num_threads(), help="of the second row, on a CPU")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     args = parser.parse_args(argv)
     if args.device.startswith("cuda") and not torch.cuda.is_available():
         print("error: this machine has no CUDA device; use --device cpu", file=sys.stderr)
         return 2
-    rows = []
-    console = Console()
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("rendering", total=len(SIZES) * args.repeats)
-        for width, height in SIZES:
-            frames = max(2, (25 if args.device == "cpu" else 250) * 160 * 120 // (width * height))
-            built = time.perf_counter()
-            sequences = [Sequence(s, frames, width=width, height=height, device=args.device) for s in range(args.seeds)]
-            built = (time.perf_counter() - built) / args.seeds
-            render_clips(sequences, 0, 2)
-            wall, processor = [], []
-            for _ in range(args.repeats):
-                _wait(args.device)
-                start, start_processor = time.perf_counter(), time.process_time()
-                render_clips(sequences, 0, frames)
-                _wait(args.device)
-                wall.append((time.perf_counter() - start) / (frames * args.seeds))
-                processor.append((time.process_time() - start_processor) / (frames * args.seeds))
-                progress.advance(task)
-            rows.append(
-                {
-                    "width": width,
-                    "height": height,
-                    "frames_per_second": 1.0 / statistics.median(wall),
-                    "cpu_ms_per_frame": 1e3 * statistics.median(processor),
-                    "build_ms_per_sequence": 1e3 * built,
-                }
-            )
-    threads = torch.get_num_threads()
-    table = Table(title=f"synthetic world on {args.device}, {threads} threads, {args.seeds} flats per call")
-    for column in ("image", "frames/s", "CPU ms/frame", "build ms/sequence"):
+    rows, console = [], Console()
+    several = [args.processes] if args.device == "cpu" and args.processes > 1 else []
+    for size in SIZES:
+        for processes in (1, *several):
+            with console.status(f"rendering {size[0]} x {size[1]} in {processes} process(es)"):
+                rows.append(_measure_all(size, processes, args))
+    table = Table(title=f"synthetic world on {args.device}, {args.seeds} flats per call")
+    for column in ("image", "processes", "frames/s", "CPU ms/frame", "build ms/sequence"):
         table.add_column(column, justify="right")
     for row in rows:
         table.add_row(
-            f"{row['width']} x {row['height']}",
+            row["image"],
+            str(row["processes"]),
             f"{row['frames_per_second']:.0f}",
             f"{row['cpu_ms_per_frame']:.1f}",
             f"{row['build_ms_per_sequence']:.0f}",
         )
     console.print(table)
     if args.json:
-        args.json.write_text(json.dumps({"device": args.device, "threads": threads, "rows": rows}, indent=2) + "\n")
+        args.json.write_text(json.dumps({"device": args.device, "rows": rows}, indent=2) + "\n")
     return 0
+
+
+def _measure_all(size: tuple[int, int], processes: int, args: argparse.Namespace) -> dict[str, Any]:
+    """Measure in several processes at once; frames per second add up, the rest is the mean."""
+    jobs = [(size, args.device, args.seeds, args.repeats)] * processes
+    if processes == 1:
+        results = [_measure(*jobs[0])]
+    else:
+        with multiprocessing.get_context("spawn").Pool(processes) as pool:
+            results = pool.starmap(_measure, jobs, chunksize=1)
+    per_second, processor, build = zip(*results, strict=True)
+    return {
+        "image": f"{size[0]} x {size[1]}",
+        "processes": processes,
+        "frames_per_second": sum(per_second),
+        "cpu_ms_per_frame": statistics.mean(processor),
+        "build_ms_per_sequence": statistics.mean(build),
+    }
+
+
+def _measure(size: tuple[int, int], device: str, seeds: int, repeats: int) -> tuple[float, float, float]:
+    """Return frames per second, processor milliseconds per frame and milliseconds to build a sequence."""
+    frames = max(2, (25 if device == "cpu" else 250) * 160 * 120 // (size[0] * size[1]))
+    start = time.process_time()
+    sequences = [Sequence(s, frames, width=size[0], height=size[1], device=device) for s in range(seeds)]
+    build = 1e3 * (time.process_time() - start) / seeds
+    render_clips(sequences, 0, 2)
+    wall, processor = [], []
+    for _ in range(repeats):
+        _wait(device)
+        start, start_processor = time.perf_counter(), time.process_time()
+        render_clips(sequences, 0, frames)
+        _wait(device)
+        wall.append((time.perf_counter() - start) / (frames * seeds))
+        processor.append((time.process_time() - start_processor) / (frames * seeds))
+    return 1.0 / statistics.median(wall), 1e3 * statistics.median(processor), build
 
 
 def _wait(device: str) -> None:

@@ -8,5 +8,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+# as the node does it, see docs/adr/0007: nodes under test and this process share the cores
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
+
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(1 + os.getpid() % 100)

@@ -6,8 +6,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.geometry import FloatArray, Intrinsics
+
+#: Less of an image than this has a source where coefficients describe no lens.
+SMALLEST_SOURCE = 0.1
 
 #: sensor_msgs/distortion_models that OpenCV can undo.
 FISHEYE_MODELS = ("equidistant",)
@@ -26,7 +29,7 @@ class Rectifier:
             model: one of the names in sensor_msgs/distortion_models.
 
         Raises:
-            UserError: the model is unknown or its coefficients do not fit it.
+            UserError: the model is unknown, its coefficients do not fit it, or they leave next to nothing of the image.
         """
         self.camera = camera
         K: FloatArray = camera.matrix()
@@ -35,16 +38,24 @@ class Rectifier:
         wanted = {"equidistant": (4,), "plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14)}.get(model)
         if wanted is None:
             raise UserError(
-                f"the camera_info's distortion model {model!r} is not one of plumb_bob, rational_polynomial and "
+                f"the camera_info's distortion model {quoted(model)} is not one of plumb_bob, rational_polynomial and "
                 "equidistant; rectify the images first, with image_proc for example"
             )
         if D.ndim != 1 or len(D) not in wanted or not np.isfinite(D).all():
             raise UserError(
                 f"the camera_info's distortion model {model!r} needs {' or '.join(map(str, wanted))} finite "
-                f"coefficients, it has {D.tolist()}; calibrate the camera again"
+                f"coefficients, it has {quoted(str(D.tolist()))}; calibrate the camera again"
             )
         make_maps = cv2.fisheye.initUndistortRectifyMap if model in FISHEYE_MODELS else cv2.initUndistortRectifyMap
-        self._maps = make_maps(K, D, np.eye(3), K, size, cv2.CV_16SC2)
+        x, y = make_maps(K, D, np.eye(3), K, size, cv2.CV_32FC1)
+        with np.errstate(invalid="ignore"):  # NaN compares false
+            has_source = (x > -1) & (x < camera.width) & (y > -1) & (y < camera.height)
+        if has_source.mean() < SMALLEST_SOURCE:
+            raise UserError(
+                f"the camera_info's distortion {quoted(str(D.tolist()))} leaves {100 * has_source.mean():.0f} % of the "
+                "image; calibrate the camera again"
+            )
+        self._maps = cv2.convertMaps(x, y, cv2.CV_16SC2)
 
     def rectify(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the undistorted (H, W, 3) image; pixels without a source are black."""

@@ -34,7 +34,7 @@ def test_a_camera_is_worked_out_once_per_change(bench, subject, monkeypatch):
     monkeypatch.setattr(
         calibration,
         "camera_from_info",
-        lambda info, rectified, real=calibration.camera_from_info: read.append(1) or real(info, rectified=rectified),
+        lambda info, real=calibration.camera_from_info, **options: read.append(1) or real(info, **options),
     )
     publisher = bench.publisher(CameraInfo, "camera_info")
 

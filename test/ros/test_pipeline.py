@@ -13,8 +13,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 
 from ttt3r_ros.reconstructor import IMAGE, POINTS
-from ttt3r_ros.ros.node import Ttt3rNode
 from ttt3r_ros.ros.pipeline import CONFIDENCE_INTERVAL
+from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
 
 
 class InProcess:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
@@ -27,6 +28,7 @@ class Calibration:
         self._has_waited = False
         self._key: tuple[object, ...] | None = None
         self._camera: Camera | None = None
+        self.refused = 0  #: frames that had to do without because the camera_info could not be used
         self._subscription = node.create_subscription(
             CameraInfo,
             "camera_info",
@@ -52,24 +54,19 @@ class Calibration:
                 self._came.wait(FIRST_WAIT)
         if self._info is None:
             return None
-        key = _content(self._info, rectified)
+        info = self._info
+        key = (width, height, _content(info, rectified))
         if key != self._key:
-            self._key, self._camera = key, self._read(self._info, rectified)
-        camera = self._camera
-        if camera is not None and (camera.intrinsics.width, camera.intrinsics.height) != (width, height):
-            self._notices.warn(
-                "camera_info size",
-                f"the camera_info is for {camera.intrinsics.width}x{camera.intrinsics.height} pixels but the images "
-                f"have {width}x{height}: it is ignored and the focal length is estimated from the images",
-            )
-            return None
-        return camera
+            self._key, self._camera = key, self._read(info, width, height, rectified)
+        if self._camera is None:
+            self.refused += 1
+        return self._camera
 
-    def _read(self, info: CameraInfo, rectified: bool) -> Camera | None:
+    def _read(self, info: CameraInfo, width: int, height: int, rectified: bool) -> Camera | None:
         try:
-            return camera_from_info(info, rectified=rectified)
+            return camera_from_info(info, rectified=rectified, image_size=(width, height))
         except UserError as error:
-            self._notices.warn("camera_info", str(error))
+            self._notices.warn(str(error))
             return None
 
     def _on_camera_info(self, message: CameraInfo) -> None:
@@ -81,5 +78,6 @@ def _content(info: CameraInfo, rectified: bool) -> tuple[object, ...]:
     """Return what of a camera_info makes a difference."""
     roi = info.roi
     window = (roi.x_offset, roi.y_offset, roi.width, roi.height)
-    matrices = (tuple(info.k), tuple(info.d), tuple(info.p))
+    # as bytes, since a NaN is not equal to itself
+    matrices = tuple(np.asarray(matrix, dtype=np.float64).tobytes() for matrix in (info.k, info.d, info.p))
     return rectified, info.width, info.height, info.distortion_model, info.binning_x, info.binning_y, window, matrices

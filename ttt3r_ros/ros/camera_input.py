@@ -20,7 +20,8 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
-from ttt3r_ros.ros.conversions import nanoseconds
+from ttt3r_ros.errors import quoted
+from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds
 from ttt3r_ros.ros.frame_queue import LONGEST_QUEUE, FrameQueue, QueuedFrame
 from ttt3r_ros.statistics import Rate
 
@@ -136,7 +137,9 @@ class CameraInput:
             return
         self.received += 1
         self.rate.count()
-        reason = self._break_reason(nanoseconds(message.header.stamp), message.header.frame_id)
+        reason = None
+        if is_valid_stamp(message.header.stamp):  # else the frame will be refused, and time goes on without it
+            reason = self._break_reason(nanoseconds(message.header.stamp), message.header.frame_id)
         self._queue.put(QueuedFrame(message, time.perf_counter(), reason))
 
     def _break_reason(self, stamp: int, frame_id: str) -> str | None:
@@ -150,5 +153,5 @@ class CameraInput:
         if seconds > self._max_gap():
             return f"no image for {seconds:.3f} s"
         if frame_id != last_frame_id:
-            return f"the images' frame_id changed from {last_frame_id!r} to {frame_id!r}"
+            return f"the images' frame_id changed from {quoted(last_frame_id or '')} to {quoted(frame_id)}"
         return None

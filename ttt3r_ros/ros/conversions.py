@@ -35,6 +35,11 @@ def nanoseconds(stamp: Time) -> int:
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
+def is_valid_stamp(stamp: Time) -> bool:
+    """Return whether a stamp is a time; rclcpp and tf2 throw at those that are not."""
+    return stamp.sec >= 0 and stamp.nanosec < 1_000_000_000
+
+
 def rgb_from_message(message: Image | CompressedImage) -> npt.NDArray[np.uint8]:
     """Return the (H, W, 3) uint8 RGB image of a message.
 
@@ -54,15 +59,20 @@ class Camera:
     rectifier: Rectifier | None
 
 
-def camera_from_info(info: CameraInfo, *, rectified: bool) -> Camera:
+#: Focal lengths over the image's long side, and principal points off the image in image sizes, that a camera can have.
+_FOCAL_RANGE, _FARTHEST_CENTRE = (0.01, 1000.0), 10.0
+
+
+def camera_from_info(info: CameraInfo, *, rectified: bool, image_size: tuple[int, int] | None = None) -> Camera:
     """Return the camera of the images that belong to a CameraInfo.
 
     Args:
         info: sensor_msgs/CameraInfo; binning and region of interest are honoured.
         rectified: the images have no distortion, so that P describes them (or K, where P is empty); else K and D do.
+        image_size: width and height [px] that the images turned out to have; None for what the CameraInfo says.
 
     Raises:
-        UserError: its matrices describe no camera.
+        UserError: its matrices describe no camera, or one of another image size.
     """
     matrix = np.array(info.p, dtype=np.float64).reshape(3, 4)[:, :3] if rectified else np.zeros((3, 3))
     if not matrix.any():
@@ -73,16 +83,28 @@ def camera_from_info(info: CameraInfo, *, rectified: bool) -> Camera:
             f"the camera_info is not calibrated (fx={fx:g}, fy={fy:g}): calibrate the camera or do not publish it; "
             "until then the focal length is estimated from the images"
         )
-    width, height = info.roi.width or info.width, info.roi.height or info.height
     binning_x, binning_y = max(info.binning_x, 1), max(info.binning_y, 1)
+    width, height = (info.roi.width or info.width) // binning_x, (info.roi.height or info.height) // binning_y
+    if image_size not in (None, (width, height)):  # before maps of that size are made
+        raise UserError(
+            f"the camera_info is for {width}x{height} pixels but the images have {'x'.join(map(str, image_size))}: "
+            "it is ignored and the focal length is estimated from the images"
+        )
     intrinsics = Intrinsics(
         fx=fx / binning_x,
         fy=fy / binning_y,
         cx=(cx - info.roi.x_offset + 0.5) / binning_x - 0.5,
         cy=(cy - info.roi.y_offset + 0.5) / binning_y - 0.5,
-        width=width // binning_x,
-        height=height // binning_y,
+        width=width,
+        height=height,
     )
+    focals = np.array([intrinsics.fx, intrinsics.fy]) / max(width, height, 1)
+    centre = np.array([intrinsics.cx, intrinsics.cy]) / [max(width, 1), max(height, 1)]
+    if not ((focals > _FOCAL_RANGE[0]) & (focals < _FOCAL_RANGE[1]) & (np.abs(centre) < _FARTHEST_CENTRE)).all():
+        raise UserError(
+            f"the camera_info describes no camera of {width}x{height} pixels (fx={fx:g}, fy={fy:g}, cx={cx:g}, "
+            f"cy={cy:g}): calibrate it again; until then the focal length is estimated from the images"
+        )
     distorted = not rectified and any(info.d)
     return Camera(intrinsics, Rectifier(intrinsics, list(info.d), info.distortion_model) if distorted else None)
 

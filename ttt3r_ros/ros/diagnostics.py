@@ -50,6 +50,8 @@ class Counters:
     frames_received: int
     frames_dropped: int
     frames_failed: int
+    camera_infos_refused: int
+    callbacks_failed: int
     segment: int
     segment_frames: int
 
@@ -71,6 +73,8 @@ def diagnostic_array(
         "frames_processed": str(summary.finished),
         "frames_dropped": str(counters.frames_dropped),
         "frames_failed": str(counters.frames_failed),
+        "camera_infos_refused": str(counters.camera_infos_refused),
+        "callbacks_failed": str(counters.callbacks_failed),
         "beta_min": f"{low:.4f}",
         "beta_mean": f"{mean:.4f}",
         "beta_max": f"{high:.4f}",

@@ -11,10 +11,12 @@ from rclpy.time import Time
 from std_msgs.msg import Header
 from tf2_ros import Buffer, StaticTransformBroadcaster, TransformException, TransformListener
 
+from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray
 from ttt3r_ros.ros.conversions import matrix_from_transform, transform_message
 
 POLL_SECONDS = 0.02
+MOST_ASSUMED = 16  #: camera frames without a transform; more than that is no camera but noise
 
 
 class Mount:
@@ -35,11 +37,19 @@ class Mount:
         The first time a frame is asked for, TF gets ``wait_seconds`` (of wall time) to know it; after that a camera
         that looks forward from the base's origin is assumed, said in the log, and published on /tf_static. Later calls
         follow TF where it moves (a pan-tilt head) and keep the last known mount where TF has lost it.
+
+        Raises:
+            UserError: too many camera frames have needed an assumption.
         """
         if camera_frame == self._base_frame:
             return np.eye(4)
         T_base_camera = self._look_up(camera_frame)
         if T_base_camera is None and camera_frame not in self._known:
+            if len(self._assumed) >= MOST_ASSUMED:
+                raise UserError(
+                    f"images have come from more than {MOST_ASSUMED} frames that TF does not know, lately from "
+                    f"{quoted(camera_frame)}: no further one is assumed; publish base_frame -> camera in TF"
+                )
             deadline = time.monotonic() + wait_seconds
             while T_base_camera is None and time.monotonic() < deadline and self._node.context.ok():
                 time.sleep(POLL_SECONDS)
@@ -59,8 +69,8 @@ class Mount:
 
     def _assume(self, camera_frame: str, waited: float) -> FloatArray:
         self._node.get_logger().warning(
-            f"TF has no transform {self._base_frame} -> {camera_frame} after {waited:g} s: assuming a camera at the "
-            f"origin of {self._base_frame} that looks forward, and publishing that on /tf_static. Publish the real "
+            f"TF has no transform {self._base_frame} -> {quoted(camera_frame)[1:-1]} after {waited:g} s: assuming a "
+            f"camera at the origin of {self._base_frame} that looks forward, and publishing that on /tf_static. Publish the real "
             "mount (a URDF with robot_state_publisher, or static_transform_publisher), or set base_frame."
         )
         T_base_camera = np.eye(4)

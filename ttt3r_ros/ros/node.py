@@ -1,193 +1,20 @@
-"""The node `ttt3r`: one camera in; odometry, TF, depth and cloud out."""
+"""The executable `ttt3r`. It hears signals from its first moment on; everything else is in `run`."""
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
-import time
 from collections.abc import Sequence
-
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
-from rclpy.executors import ExternalShutdownException
-from rclpy.node import Node
-from rclpy.parameter import Parameter
-from std_srvs.srv import SetBool, Trigger
-
-from ttt3r_ros.device import choose_device, choose_precision
-from ttt3r_ros.errors import UserError
-from ttt3r_ros.model.update import rule_by_name
-from ttt3r_ros.reconstructor import Reconstructor
-from ttt3r_ros.ros import diagnostics
-from ttt3r_ros.ros.camera_input import MISSING_AFTER, CameraInput
-from ttt3r_ros.ros.diagnostics import Counters, Health
-from ttt3r_ros.ros.fastdds import make_room_for_images
-from ttt3r_ros.ros.frame_queue import FrameQueue
-from ttt3r_ros.ros.notices import Notices
-from ttt3r_ros.ros.parameters import Parameters, declare, with_changes
-from ttt3r_ros.ros.pipeline import Pipeline
-from ttt3r_ros.weights import load_weights
-
-WARM_UP_SIZE = (480, 640)  # of a blank image: the commonest camera's
-
-
-class Ttt3rNode(Node):
-    """Wires parameters, topics and services to the pipeline that does the work."""
-
-    def __init__(self) -> None:
-        """Load the weights, warm up, then listen.
-
-        Raises:
-            UserError: a parameter or the weights cannot be used.
-        """
-        super().__init__("ttt3r")
-        self._settings = declare(self)
-        self._notices = Notices(self.get_logger())
-        reconstructor = self._load(self._settings)
-        queue = FrameQueue(latest_only=self._settings.drop_frames)
-        self._queue = queue
-        self._input = CameraInput(
-            self,
-            queue,
-            transport=self._settings.image_transport,
-            latest_only=self._settings.drop_frames,
-            max_gap=lambda: self._settings.max_frame_gap,
-        )
-        self._pipeline = Pipeline(self, reconstructor, self._settings, queue)
-        self.create_service(Trigger, "~/reset", self._on_reset)
-        self.create_service(Trigger, "~/reset_odometry", self._on_reset_odometry)
-        self.create_service(SetBool, "~/enable", self._on_enable)
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # a clock of its own: a paused simulation must not silence the diagnostics
-        self.create_timer(1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._pipeline.start()
-        self.get_logger().info(f"ready: listening to {self._input.topic}")
-
-    def stop(self) -> None:
-        """End the pipeline's thread."""
-        self._pipeline.stop()
-
-    def _load(self, parameters: Parameters) -> Reconstructor:
-        """Load and warm up the network, saying what takes long."""
-        log = self.get_logger()
-        device = choose_device(parameters.device)
-        precision = choose_precision(parameters.precision, device)
-        begun = time.monotonic()
-        log.info(f"loading weights {parameters.weights or 'of the package'}")
-        weights = load_weights(parameters.weights)
-        if not weights.trained:
-            log.warning(
-                "no trained weights are given: running on an untrained placeholder, whose numbers mean nothing. Get "
-                "the published weights with fetch_weights and set the parameter weights."
-            )
-        reconstructor = Reconstructor(
-            weights.network,
-            rule=rule_by_name(parameters.update_rule),
-            reset_interval=parameters.reset_interval,
-            image_size=parameters.image_size,
-            device=device,
-            precision=precision,
-        )
-        log.info(f"warming up on {device} in {precision}")
-        reconstructor.warm_up(*WARM_UP_SIZE)
-        log.info(f"network ready after {time.monotonic() - begun:.1f} s")
-        self._facts = {
-            "weights": weights.source,
-            "device": str(device),
-            "precision": precision,
-        }
-        return reconstructor
-
-    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._pipeline.reset()
-        response.success = True
-        response.message = "the recurrent state is forgotten; the pose goes on from the last one"
-        self.get_logger().info(response.message)
-        return response
-
-    def _on_reset_odometry(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._pipeline.reset_odometry()
-        response.success = True
-        response.message = "the recurrent state is forgotten; the pose starts again from the origin"
-        self.get_logger().info(response.message)
-        return response
-
-    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._input.set_enabled(request.data)
-        response.success = True
-        response.message = "processing images" if request.data else "paused: images are ignored until enabled again"
-        self.get_logger().info(response.message)
-        return response
-
-    def _on_set_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
-        try:
-            parameters = with_changes(self._settings, changes)
-        except UserError as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        self._settings = parameters
-        self._pipeline.change_parameters(parameters)
-        return SetParametersResult(successful=True)
-
-    def _publish_diagnostics(self) -> None:
-        segment, segment_frames = self._pipeline.segment
-        counters = Counters(
-            input_rate_hz=self._input.rate.hz(),
-            frames_received=self._input.received,
-            frames_dropped=self._queue.dropped,
-            frames_failed=self._pipeline.failed,
-            segment=segment,
-            segment_frames=segment_frames,
-        )
-        facts = {
-            **self._facts,
-            "update_rule": self._settings.update_rule,
-            "intrinsics": self._pipeline.intrinsics_source,
-        }
-        self._diagnostics.publish(
-            diagnostics.diagnostic_array(
-                self.get_fully_qualified_name(),
-                self.get_clock().now(),
-                self._health(),
-                counters,
-                self._pipeline.statistics.summary(),
-                facts,
-            )
-        )
-
-    def _health(self) -> Health:
-        if not self._input.enabled:
-            return diagnostics.PAUSED
-        if self._input.seconds_without_image() > MISSING_AFTER:
-            why = self._input.why_nothing_arrives()
-            self._notices.warn("missing input", why)
-            return diagnostics.missing(why)
-        return self._pipeline.health
 
 
 def main(args: Sequence[str] | None = None) -> int:
     """Run the node until it is told to stop; return the exit status."""
-    make_room_for_images()
-    rclpy.init(args=list(args) if args is not None else None)
-    node: Ttt3rNode | None = None
-    try:
-        node = Ttt3rNode()
-        rclpy.spin(node)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except Exception:
-        if rclpy.ok():  # else a signal has ended the context under a call that needs it, at start for example
-            raise
-    finally:
-        if node is not None:
-            node.stop()
-            node.destroy_node()
-        rclpy.try_shutdown()
-    return 0
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(0))  # nothing has been made yet that would need an orderly end
+    from ttt3r_ros.ros.run import run  # takes seconds, for torch
+
+    return run(args)
 
 
 if __name__ == "__main__":

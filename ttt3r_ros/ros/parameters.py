@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Iterable
+import difflib
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +15,12 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, quoted
+from ttt3r_ros.model.config import PATCH
 from ttt3r_ros.reconstructor import PRECISIONS
 
 AUTO = "auto"
+SMALLEST_IMAGE_SIZE = 2 * PATCH
 
 
 def _parameter(
@@ -116,6 +121,10 @@ class Parameters:
                 raise UserError(f"parameter {name} is {frame!r}: a frame has a name without spaces or a leading slash")
         if self.odom_frame == self.base_frame:
             raise UserError(f"parameters odom_frame and base_frame are both {self.odom_frame!r}: they must differ")
+        if 0 < self.image_size < SMALLEST_IMAGE_SIZE:
+            raise UserError(
+                f"parameter image_size is {self.image_size}: it must be 0 or at least {SMALLEST_IMAGE_SIZE}"
+            )
         if self.device not in (AUTO, "cpu", "cuda") and not self.device.removeprefix("cuda:").isdigit():
             raise UserError(f"parameter device is {self.device!r}: choose auto, cpu, cuda or cuda:N")
 
@@ -149,6 +158,46 @@ def declare(node: Node) -> Parameters:
         except ParameterException as error:
             raise UserError(f"parameter {item.name} cannot be used: {error}") from error
     return Parameters(**values)
+
+
+def unknown(node: Node) -> list[str]:
+    """Return a sentence for each parameter that the user gave and nobody declared, which ROS ignores silently.
+
+    To be called once the node has all its publishers and subscriptions, whose QoS parameters come with them.
+    """
+    known = [name for name in node._parameters if not name.startswith("qos_overrides.")]
+    sentences = []
+    for name in sorted(node._parameter_overrides):
+        if node.has_parameter(name):
+            continue
+        if name.startswith("qos_overrides."):
+            advice = "no topic of this node has such a QoS setting (topics are named in full, after remapping)"
+        else:
+            close = difflib.get_close_matches(name, known, n=1)
+            advice = f"did you mean {close[0]}?" if close else "no parameter has a name like that"
+        sentences.append(f"parameter {quoted(name, 100)} is unknown and has no effect: {advice}")
+    return sentences
+
+
+@contextlib.contextmanager
+def qos_overrides(node: Node) -> Iterator[None]:
+    """Say in one sentence which of the user's QoS parameters a topic made in this block could not be made with.
+
+    Raises:
+        UserError: one of the user's QoS parameters cannot be used.
+    """
+    try:
+        yield
+    except (ParameterException, RuntimeError, ValueError, TypeError) as error:
+        given = [f"{name} {p.value!r}" for name, p in node._parameter_overrides.items() if name.startswith("qos_over")]
+        if not given or not node.context.ok():
+            raise
+        raise UserError(f"the QoS asked for cannot be used ({'; '.join(given)}): {first_sentence(error)}") from error
+
+
+def first_sentence(error: Exception) -> str:
+    """Return what an error of ROS's C libraries says, without the places in their source."""
+    return " ".join(re.split(r", at /|\n", str(error))[0].split())
 
 
 def with_changes(parameters: Parameters, changes: Iterable[Parameter]) -> Parameters:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import traceback
@@ -11,13 +12,13 @@ import torch
 from rclpy.node import Node
 from std_msgs.msg import Header
 
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.model.update import rule_by_name
 from ttt3r_ros.odometry import Odometry
 from ttt3r_ros.reconstructor import POINTS, Reconstructor
 from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.calibration import Calibration
-from ttt3r_ros.ros.conversions import nanoseconds, rgb_from_message
+from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds, rgb_from_message
 from ttt3r_ros.ros.diagnostics import Health
 from ttt3r_ros.ros.frame_queue import FrameQueue, QueuedFrame
 from ttt3r_ros.ros.mount import Mount
@@ -28,6 +29,8 @@ from ttt3r_ros.statistics import StreamStatistics
 
 #: Odometry's covariance needs a confidence; while nobody listens to dense outputs, every so many frames compute one.
 CONFIDENCE_INTERVAL = 10
+
+LONGEST_REASON = 300  #: characters of an unforeseen error's text in the log and the diagnostics
 
 
 class Pipeline:
@@ -53,6 +56,7 @@ class Pipeline:
         self.statistics = StreamStatistics()
         self.health: Health = diagnostics.STARTING
         self.failed = 0
+        self._failed_in_a_row = 0
         self.segment = (0, 0)
         self.intrinsics_source = "unknown"
 
@@ -60,11 +64,17 @@ class Pipeline:
         """Begin to take frames."""
         self._thread.start()
 
-    def stop(self, timeout: float = 2.0) -> None:
-        """Take no more frames; wait for the one in work as long as the timeout [s]."""
+    @property
+    def camera_infos_refused(self) -> int:
+        """Frames that had to do without because the camera_info could not be used."""
+        return self._calibration.refused
+
+    def stop(self, timeout: float = 1.0) -> bool:
+        """Take no more frames; wait for the one in work as long as the timeout [s]; return whether it has ended."""
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     def reset(self) -> None:
         """Forget the recurrent state before the next frame; the pose goes on."""
@@ -89,7 +99,7 @@ class Pipeline:
             except UserError as error:
                 self.failed += 1
                 self.health = diagnostics.unreadable(str(error))
-                self._notices.warn(str(error)[:60], str(error))
+                self._notices.warn(str(error))
             except Exception as error:
                 if not self._node.context.ok():
                     return
@@ -99,12 +109,19 @@ class Pipeline:
         parameters, origin = self._parameters, self._obey_requests()
         message = frame.message
         stamp = nanoseconds(message.header.stamp)
-        if frame.break_reason:
-            self._node.get_logger().info(
-                f"{frame.break_reason}: starting a new segment; the pose goes on from the last one"
+        if not is_valid_stamp(message.header.stamp):
+            raise UserError(
+                f"an image's stamp of {stamp * 1e-9:.3f} s is not a time; correct the camera driver's clock"
             )
+        if frame.break_reason:
+            self._notices.info(f"{frame.break_reason}: starting a new segment; the pose goes on from the last one")
             self._break()
 
+        camera_frame = message.header.frame_id or parameters.camera_frame
+        if camera_frame == parameters.odom_frame:  # TF would answer with our own pose
+            raise UserError(
+                f"the images' frame_id is {quoted(camera_frame)}, the odom_frame; give the camera a frame of its own"
+            )
         image = rgb_from_message(message)
         camera = self._calibration.camera(image.shape[1], image.shape[0], rectified=parameters.rectified_images)
         if camera is not None and camera.rectifier is not None:
@@ -118,12 +135,9 @@ class Pipeline:
             self.failed += 1
             self._break()
             self.health = diagnostics.lost(estimate.fault)
-            self._notices.error(
-                "lost", f"lost: {estimate.fault}; nothing is published for this frame, the state is reset"
-            )
+            self._notices.error(f"lost: {estimate.fault}; nothing is published for this frame, the state is reset")
             return
 
-        camera_frame = message.header.frame_id or parameters.camera_frame
         T_base_camera = self._mount.T_base_camera(camera_frame, parameters.wait_for_transform)
         confidence = None if estimate.confidence is None else float(np.median(estimate.confidence))
         motion = self._odometry.update(estimate.T_world_camera, T_base_camera, stamp, confidence)
@@ -135,6 +149,7 @@ class Pipeline:
         stamp_message = message.header.stamp
         self._outputs.publish_motion(motion, Header(stamp=stamp_message, frame_id=parameters.odom_frame), parameters)
         self._outputs.publish_dense(estimate, Header(stamp=stamp_message, frame_id=camera_frame), parameters)
+        self._failed_in_a_row = 0
         self.health = diagnostics.TRACKING
         self.statistics.add(time.perf_counter() - frame.received, estimate.learning_rate)
 
@@ -159,16 +174,19 @@ class Pipeline:
     def _recover(self, error: Exception) -> None:
         """Live on after something unforeseen: say it, forget the state, take the next frame."""
         self.failed += 1
+        self._failed_in_a_row += 1
         self._break()
+        trace = traceback.format_exc()
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_REASON]}"
         if isinstance(error, torch.cuda.OutOfMemoryError):
-            torch.cuda.empty_cache()
-        reason = " ".join(str(error).split()) or type(error).__name__
-        self.health = diagnostics.lost(f"a frame failed ({type(error).__name__}: {reason})")
-        self._notices.error(
-            type(error).__name__,
-            f"a frame failed and was dropped, the state is reset ({type(error).__name__}: {reason})",
-        )
-        self._node.get_logger().debug(traceback.format_exc())
+            traceback.clear_frames(error.__traceback__)  # which hold the failed frame's tensors
+            with contextlib.suppress(RuntimeError):  # a device that is gone
+                torch.cuda.empty_cache()
+            reason = f"the GPU is out of memory; if it stays so choose a smaller image_size. {reason}"
+        again = f", {self._failed_in_a_row} frames in a row" if self._failed_in_a_row > 1 else ""
+        self.health = diagnostics.lost(f"a frame failed{again} ({reason})")
+        self._notices.error(f"a frame failed and was dropped, the state is reset ({reason})", kind=type(error).__name__)
+        self._node.get_logger().debug(trace)
 
     def _break(self) -> None:
         self._reconstructor.break_segment()

@@ -5,13 +5,16 @@ The node and the reader of recordings share this, so that both see the same pixe
 
 from __future__ import annotations
 
+import contextlib
+import io
 from typing import Any, cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import PIL.Image
 
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, quoted
 
 RGBImage = npt.NDArray[np.uint8]
 
@@ -37,6 +40,10 @@ _TO_RGB: dict[str, tuple[int, int | None]] = {
 }
 
 LARGEST_SIDE = 16384  #: [px]
+LARGEST_IMAGE = 8192 * 8192  #: [px]; a few bytes of PNG can claim, and on decoding take, any number of gigabytes
+
+#: Contents of a CompressedImage, by Pillow's names: what compressed_image_transport and cameras send.
+_CONTAINERS = ("JPEG", "PNG", "WEBP", "TIFF")
 
 #: 16-bit encodings, read by their upper byte.
 _SIXTEEN_BIT = {"rgb16": "rgb8", "bgr16": "bgr8", "rgba16": "rgba8", "bgra16": "bgra8", "mono16": "mono8"}
@@ -59,12 +66,11 @@ def rgb_from_image(message: Any) -> RGBImage:
         UserError: the encoding is no colour or grey image, or the data is shorter than its header says.
     """
     encoding, height, width = str(message.encoding), int(message.height), int(message.width)
-    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE):
-        raise UserError(f"an image of {width}x{height} pixels cannot be used; sides must be from 1 to {LARGEST_SIDE}")
+    _check_size(width, height)
     try:
         return _decode(message, encoding, height, width)
     except cv2.error as error:  # sides that a layout of colour does not allow, for example
-        raise UserError(f"an image of {width}x{height} pixels cannot be read as '{encoding}'") from error
+        raise UserError(f"an image of {width}x{height} pixels cannot be read as {quoted(encoding)}") from error
 
 
 def _decode(message: Any, encoding: str, height: int, width: int) -> RGBImage:
@@ -81,7 +87,7 @@ def _decode(message: Any, encoding: str, height: int, width: int) -> RGBImage:
         pixels = _rows(message, height, width * channels).reshape(height, width, channels)
     else:
         known = ", ".join([*_TO_RGB, *_SIXTEEN_BIT, *_PLANAR])
-        raise UserError(f"images encoded as '{encoding}' cannot be read as RGB; use one of {known}")
+        raise UserError(f"images encoded as {quoted(encoding)} cannot be read as RGB; use one of {known}")
     if conversion is None:
         return pixels.copy()
     return cast("RGBImage", cv2.cvtColor(pixels, conversion))
@@ -97,18 +103,44 @@ def rgb_from_compressed(message: Any) -> RGBImage:
         (H, W, 3) uint8, RGB.
 
     Raises:
-        UserError: it is depth, video, or damaged.
+        UserError: it is depth, video, damaged, or claims more than `LARGEST_IMAGE` pixels.
     """
     if "compressedDepth" in message.format:
         raise UserError("compressedDepth images hold depth, not colour; choose the topic of a colour camera")
     data = np.frombuffer(message.data, dtype=np.uint8)
-    try:
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error:
-        image = None
+    size = _claimed_size(data)
+    image = None
+    if size is not None:
+        _check_size(*size)
+        with contextlib.suppress(cv2.error):
+            image = cv2.imdecode(data, cv2.IMREAD_COLOR)
     if image is None:
-        raise UserError(f"a compressed image of format '{message.format}' and {data.size} bytes cannot be decoded")
+        raise UserError(
+            f"a compressed image of format {quoted(message.format)} and {data.size} bytes cannot be decoded; "
+            "it is damaged or neither jpeg, png, webp nor tiff"
+        )
     return cast("RGBImage", cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+
+
+def _claimed_size(data: npt.NDArray[np.uint8]) -> tuple[int, int] | None:
+    """Return the width and height [px] that a compressed image's header claims; None where there is no such header."""
+    try:
+        with PIL.Image.open(io.BytesIO(data), formats=_CONTAINERS) as header:  # decodes no pixels
+            return header.size
+    except PIL.Image.DecompressionBombError:
+        raise UserError(
+            f"a compressed image claims more than {LARGEST_IMAGE / 1e6:.0f} megapixels and cannot be used"
+        ) from None
+    except Exception:  # what readers of damaged headers raise has no common base
+        return None
+
+
+def _check_size(width: int, height: int) -> None:
+    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE and width * height <= LARGEST_IMAGE):
+        raise UserError(
+            f"an image of {width}x{height} pixels cannot be used; sides must be from 1 to {LARGEST_SIDE} pixels and "
+            f"the whole at most {LARGEST_IMAGE / 1e6:.0f} megapixels"
+        )
 
 
 def _rows(message: Any, rows: int, row_bytes: int) -> npt.NDArray[np.uint8]:
@@ -119,7 +151,7 @@ def _rows(message: Any, rows: int, row_bytes: int) -> npt.NDArray[np.uint8]:
     needed = step * (rows - 1) + row_bytes if rows else 0
     if step < row_bytes or data.size < needed:
         raise UserError(
-            f"an image says {message.width}x{message.height} {message.encoding} with {message.step} bytes a row"
+            f"an image says {message.width}x{message.height} {quoted(message.encoding)} with {message.step} bytes a row"
             f" but brings {data.size} bytes; it is damaged"
         )
     return np.lib.stride_tricks.as_strided(data, (rows, row_bytes), (step, 1)).copy()

@@ -22,6 +22,11 @@ def run_unsplit(job: Callable[[], Result]) -> Result:
     if threads == 1:
         return job()
     with ThreadPoolExecutor(1) as thread:
-        thread.submit(torch.set_num_threads, 1).result()
-        torch.set_num_threads(threads)  # the call above was also for every thread yet to be born: take that back
+        thread.submit(_use_one_thread).result()
+        torch.set_num_threads(threads)  # the call in there was also for every thread yet to be born: take that back
         return thread.submit(job).result()
+
+
+def _use_one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.get_num_threads()  # makes torch take note in this thread now, before the number is taken back

@@ -1,0 +1,154 @@
+"""Training clips: rendered on the device, kept for a while, and drawn from with random changes of appearance."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ttt3r_ros.geometry import Intrinsics
+from ttt3r_ros.synthetic import HORIZONTAL_FOV_DEG
+from ttt3r_ros.synthetic.atlas import build_atlas
+from ttt3r_ros.synthetic.cull import Views
+from ttt3r_ros.synthetic.render import render
+
+from training.config import Recipe, Stage
+from training.flats import Shard
+from training.motion import invert, random_turns, tilts, walks
+
+#: Largest random tilt of a whole clip [deg].
+TILT_DEG = 4.0
+
+
+@dataclass(frozen=True)
+class Clips:
+    """B clips of T frames on a device.
+
+    Attributes:
+        image: (B, T, H, W, 3) uint8 RGB.
+        depth: (B, T, H, W) float16, metres along the optical axis.
+        T_first_camera: (B, T, 4, 4) float32, from each camera to the clip's first one.
+    """
+
+    image: Tensor
+    depth: Tensor
+    T_first_camera: Tensor
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return len(self.image)
+
+    def pick(self, index: Tensor) -> Clips:
+        """Return these clips."""
+        return Clips(self.image[index], self.depth[index], self.T_first_camera[index])
+
+
+def training_camera(recipe: Recipe) -> Intrinsics:
+    """Return the intrinsics of the training images: the synthetic world's lens, seen whole."""
+    focal = recipe.width / 2 / math.tan(math.radians(HORIZONTAL_FOV_DEG) / 2)
+    return Intrinsics(
+        focal, focal, (recipe.width - 1) / 2, (recipe.height - 1) / 2, recipe.width, recipe.height
+    )
+
+
+def render_clips(shard: Shard, stage: Stage, count: int, camera: Intrinsics, generator: torch.Generator) -> Clips:
+    """Render random clips with a stage's motion.
+
+    Args:
+        shard: the flats to look at, on the generator's device.
+        stage: says how the camera moves.
+        count: how many clips.
+        camera: of all frames.
+        generator: of everything random here.
+    """
+    device = generator.device
+    scene = torch.randint(len(shard.paths), (count,), generator=generator, device=device)
+    kind = torch.randint(2, (count,), generator=generator, device=device)
+    paths = shard.paths[scene, kind]
+    if stage.motion == "turn":
+        base = walks(paths, 1, 1, generator)
+        T_world_camera = base @ random_turns(count, stage.frames, stage.rotation_deg, stage.translation_m, generator)
+    else:
+        T_world_camera = walks(paths, stage.frames, stage.stride, generator)
+    T_world_camera = T_world_camera @ tilts(count, TILT_DEG, generator)
+    poses = T_world_camera.flatten(0, 1)
+    views = Views(
+        poses[:, :3, :3].contiguous(), poses[:, :3, 3].contiguous(), scene.repeat_interleave(stage.frames)
+    )
+    image, depth = render(shard.world, build_atlas(str(device)), views, camera)
+    shape = (count, stage.frames)
+    return Clips(
+        image=image.unflatten(0, shape),
+        depth=depth.unflatten(0, shape).half(),
+        T_first_camera=invert(T_world_camera[:, :1]) @ T_world_camera,
+    )
+
+
+class ClipBuffer:
+    """The last clips that were rendered, in place of the ones before them."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._clips: Clips | None = None
+        self._filled = self._next = 0
+
+    def __len__(self) -> int:
+        """Return the number of clips."""
+        return self._filled
+
+    def add(self, clips: Clips) -> None:
+        """Keep these clips; where there is no room, they replace the oldest."""
+        if self._clips is None:
+            self._clips = Clips(
+                *(torch.empty((self._capacity, *part.shape[1:]), dtype=part.dtype, device=part.device)
+                  for part in (clips.image, clips.depth, clips.T_first_camera))
+            )  # fmt: skip
+        place = (torch.arange(len(clips), device=clips.image.device) + self._next) % self._capacity
+        self._clips.image[place] = clips.image
+        self._clips.depth[place] = clips.depth
+        self._clips.T_first_camera[place] = clips.T_first_camera
+        self._next = (self._next + len(clips)) % self._capacity
+        self._filled = min(self._filled + len(clips), self._capacity)
+
+    def sample(self, count: int, generator: torch.Generator) -> Clips:
+        """Return random clips."""
+        assert self._clips is not None, "clips are added first"
+        return self._clips.pick(torch.randint(self._filled, (count,), generator=generator, device=generator.device))
+
+
+def mirror(clips: Clips, chosen: Tensor) -> Clips:
+    """Mirror the chosen (B,) clips left to right: images, depth and motion."""
+    flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], device=chosen.device))
+    return Clips(
+        torch.where(chosen[:, None, None, None, None], clips.image.flip(3), clips.image),
+        torch.where(chosen[:, None, None, None], clips.depth.flip(3), clips.depth),
+        torch.where(chosen[:, None, None, None], flip @ clips.T_first_camera @ flip, clips.T_first_camera),
+    )
+
+
+def network_input(image: Tensor, generator: torch.Generator) -> Tensor:
+    """Return (B, T, 3, H, W) float32 in [-1, 1] of (B, T, H, W, 3) uint8 images, with random colour and sharpness.
+
+    Colour and sharpness are one camera's for a clip; the exposure changes a little within it. Sharpness is random since
+    a camera's image is scaled down to the network's, whose edges are then smoother, or sharper, than rendered ones.
+    """
+    count, frames = image.shape[:2]
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=generator, device=image.device)
+
+    x = image.permute(0, 1, 4, 2, 3).float().flatten(0, 1) / 255.0
+    kernel = torch.tensor([0.25, 0.5, 0.25], device=image.device)
+    smooth = F.conv2d(
+        F.pad(x.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate"), (kernel[:, None] * kernel)[None, None]
+    ).view_as(x)
+    sharpness = uniform(-0.25, 0.9, count, 1, 1, 1, 1).expand(-1, frames, -1, -1, -1).flatten(0, 1)
+    x = torch.lerp(x, smooth, sharpness).unflatten(0, (count, frames))
+    gain = uniform(0.75, 1.25, count, 1, 1, 1, 1) * uniform(0.9, 1.1, count, 1, 3, 1, 1)
+    exposure = uniform(0.97, 1.03, count, frames, 1, 1, 1)
+    noise = torch.randn(x.shape, generator=generator, device=image.device) * uniform(0.0, 0.015, count, 1, 1, 1, 1)
+    gamma = uniform(0.8, 1.25, count, 1, 1, 1, 1)
+    return ((x.clamp(1e-3, 1.0) ** gamma) * gain * exposure + noise).clamp(0.0, 1.0) * 2.0 - 1.0

@@ -1,0 +1,85 @@
+"""The node's life: starts it, keeps it alive, and ends it when told to."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.ros.fastdds import make_room_for_images
+from ttt3r_ros.ros.parameters import first_sentence
+from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; return the exit status. To be called from the main thread."""
+    try:
+        return _run(args)
+    except KeyboardInterrupt:  # in the midst of an end of another cause
+        return _leave(0)
+
+
+def _run(args: Sequence[str] | None) -> int:
+    status, has_stopped = 0, True
+    node: Ttt3rNode | None = None
+    try:
+        # rclpy puts handlers of its own before these; they wake the executor. These end the loading of weights as well.
+        _on_signals(signal.default_int_handler)
+        make_room_for_images()
+        _initialize(args)
+        node = Ttt3rNode()
+        _spin(node)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        status = 2
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except Exception:
+        if rclpy.ok():  # else a signal has ended the context under a call that needs it, at start for example
+            raise
+    finally:
+        _on_signals(signal.SIG_IGN)  # the end has begun, asking again changes nothing
+        if node is not None and (has_stopped := node.stop()):
+            node.destroy_node()
+        rclpy.try_shutdown()
+    return status if has_stopped else _leave(status)
+
+
+def _initialize(args: Sequence[str] | None) -> None:
+    try:
+        rclpy.init(args=list(args) if args is not None else None)
+    except Exception as error:  # of several classes, most of them private to rclpy
+        raise UserError(f"ROS does not take these arguments: {first_sentence(error)}") from error
+
+
+def _spin(node: Ttt3rNode) -> None:
+    """Serve callbacks until the context ends. One that fails is said and survived."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    while rclpy.ok():
+        try:
+            executor.spin_once()
+        except ExternalShutdownException:
+            return
+        except Exception as error:
+            if not rclpy.ok():
+                return
+            node.survive(error)
+
+
+def _on_signals(handler: Any) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, handler)
+
+
+def _leave(status: int) -> int:
+    """End the process while a thread is still at work on a frame, which the interpreter's own end would not survive."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

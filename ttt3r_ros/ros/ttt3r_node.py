@@ -1,0 +1,186 @@
+"""The node: one camera in; odometry, TF, depth and cloud out."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Sequence
+
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_srvs.srv import SetBool, Trigger
+
+from ttt3r_ros.device import choose_device, choose_precision
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.model.update import rule_by_name
+from ttt3r_ros.reconstructor import Reconstructor
+from ttt3r_ros.ros import diagnostics
+from ttt3r_ros.ros.camera_input import MISSING_AFTER, CameraInput
+from ttt3r_ros.ros.diagnostics import Counters, Health
+from ttt3r_ros.ros.frame_queue import FrameQueue
+from ttt3r_ros.ros.notices import Notices
+from ttt3r_ros.ros.parameters import (
+    Parameters,
+    declare,
+    first_sentence,
+    qos_overrides,
+    unknown,
+    with_changes,
+)
+from ttt3r_ros.ros.pipeline import Pipeline
+from ttt3r_ros.weights import load_weights
+
+WARM_UP_SIZE = (480, 640)  # of a blank image: the commonest camera's
+
+
+class Ttt3rNode(Node):
+    """Wires parameters, topics and services to the pipeline that does the work."""
+
+    def __init__(self) -> None:
+        """Load the weights, warm up, then listen.
+
+        Raises:
+            UserError: a parameter or the weights cannot be used.
+        """
+        try:
+            super().__init__("ttt3r")
+        except ParameterException as error:
+            raise UserError(first_sentence(error)) from error
+        self.callbacks_failed = 0
+        self._settings = declare(self)
+        self._notices = Notices(self.get_logger())
+        reconstructor = self._load(self._settings)
+        queue = FrameQueue(latest_only=self._settings.drop_frames)
+        self._queue = queue
+        with qos_overrides(self):
+            self._input = CameraInput(
+                self,
+                queue,
+                transport=self._settings.image_transport,
+                latest_only=self._settings.drop_frames,
+                max_gap=lambda: self._settings.max_frame_gap,
+            )
+            self._pipeline = Pipeline(self, reconstructor, self._settings, queue)
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(Trigger, "~/reset_odometry", self._on_reset_odometry)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        # a clock of its own: a paused simulation must not silence the diagnostics
+        self.create_timer(1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        for sentence in unknown(self):
+            self.get_logger().warning(sentence)
+        self._pipeline.start()
+        self.get_logger().info(f"ready: listening to {self._input.topic}")
+
+    def stop(self) -> bool:
+        """End the pipeline's thread; return whether it has ended, which a frame in work may keep it from for now."""
+        return self._pipeline.stop()
+
+    def survive(self, error: Exception) -> None:
+        """Live on after a callback has failed, at a message that a library chokes on for example."""
+        self.callbacks_failed += 1
+        self._notices.error(f"a message could not be handled ({type(error).__name__}: {first_sentence(error)[:300]})")
+        self.get_logger().debug("".join(traceback.format_exception(error)))
+
+    def _load(self, parameters: Parameters) -> Reconstructor:
+        """Load and warm up the network, saying what takes long."""
+        log = self.get_logger()
+        device = choose_device(parameters.device)
+        precision = choose_precision(parameters.precision, device)
+        begun = time.monotonic()
+        log.info(f"loading weights {parameters.weights or 'of the package'}")
+        weights = load_weights(parameters.weights)
+        if not weights.trained:
+            log.warning(
+                "no trained weights are given: running on an untrained placeholder, whose numbers mean nothing. Get "
+                "the published weights with fetch_weights and set the parameter weights."
+            )
+        reconstructor = Reconstructor(
+            weights.network,
+            rule=rule_by_name(parameters.update_rule),
+            reset_interval=parameters.reset_interval,
+            image_size=parameters.image_size,
+            device=device,
+            precision=precision,
+        )
+        log.info(f"warming up on {device} in {precision}")
+        reconstructor.warm_up(*WARM_UP_SIZE)
+        log.info(f"network ready after {time.monotonic() - begun:.1f} s")
+        self._facts = {
+            "weights": weights.source,
+            "device": str(device),
+            "precision": precision,
+        }
+        return reconstructor
+
+    def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._pipeline.reset()
+        response.success = True
+        response.message = "the recurrent state is forgotten; the pose goes on from the last one"
+        self.get_logger().info(response.message)
+        return response
+
+    def _on_reset_odometry(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._pipeline.reset_odometry()
+        response.success = True
+        response.message = "the recurrent state is forgotten; the pose starts again from the origin"
+        self.get_logger().info(response.message)
+        return response
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._input.set_enabled(request.data)
+        response.success = True
+        response.message = "processing images" if request.data else "paused: images are ignored until enabled again"
+        self.get_logger().info(response.message)
+        return response
+
+    def _on_set_parameters(self, changes: Sequence[Parameter]) -> SetParametersResult:
+        try:
+            parameters = with_changes(self._settings, changes)
+        except UserError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self._settings = parameters
+        self._pipeline.change_parameters(parameters)
+        return SetParametersResult(successful=True)
+
+    def _publish_diagnostics(self) -> None:
+        segment, segment_frames = self._pipeline.segment
+        counters = Counters(
+            input_rate_hz=self._input.rate.hz(),
+            frames_received=self._input.received,
+            frames_dropped=self._queue.dropped,
+            frames_failed=self._pipeline.failed,
+            camera_infos_refused=self._pipeline.camera_infos_refused,
+            callbacks_failed=self.callbacks_failed,
+            segment=segment,
+            segment_frames=segment_frames,
+        )
+        facts = {
+            **self._facts,
+            "update_rule": self._settings.update_rule,
+            "intrinsics": self._pipeline.intrinsics_source,
+        }
+        self._diagnostics.publish(
+            diagnostics.diagnostic_array(
+                self.get_fully_qualified_name(),
+                self.get_clock().now(),
+                self._health(),
+                counters,
+                self._pipeline.statistics.summary(),
+                facts,
+            )
+        )
+
+    def _health(self) -> Health:
+        if not self._input.enabled:
+            return diagnostics.PAUSED
+        if self._input.seconds_without_image() > MISSING_AFTER:
+            why = self._input.why_nothing_arrives()
+            self._notices.warn(why)
+            return diagnostics.missing(why)
+        return self._pipeline.health
