@@ -116,9 +116,9 @@ def view_arrays(prediction: Prediction, state: State) -> dict[str, torch.Tensor]
         "conf": prediction.confidence_world,
         "encoder_tokens": trace.encoder_tokens,
         "pose_query": trace.pose_query,
-        "decoder_tokens": trace.decoder_tokens,
-        "state_proposal": trace.state_proposal,
-        "alignment_logit": trace.alignment,
+        "decoder_tokens": trace.decoded.tokens,
+        "state_proposal": trace.decoded.state_proposal,
+        "alignment_logit": trace.decoded.alignment,
         "memory_proposal": state.memory,
     }
 

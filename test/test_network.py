@@ -59,7 +59,7 @@ def test_agrees_with_the_twin_that_materialises_every_map(network, size, rule):
             ours, state = network.step(image, state, rule=rule, outputs=ALL)
             theirs, naive_state = naive.step(image[0], naive_state, rule.name)
             for name, value in theirs.items():
-                mine = ours.trace.alignment if name == "alignment" else getattr(ours, name)
+                mine = ours.trace.decoded.alignment if name == "alignment" else getattr(ours, name)
                 keep = comparable(network, name, value)
                 assert difference(mine[0][keep], value[keep]) < TOLERANCE, name
             assert difference(state.tokens[0], naive_state.tokens) < TOLERANCE

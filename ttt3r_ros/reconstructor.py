@@ -17,9 +17,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ttt3r_ros.alignment import scale_between
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, focal_from_points, inverse
-from ttt3r_ros.model.network import POINTS_CAMERA, Network, State
+from ttt3r_ros.model.network import POINTS_CAMERA, Network, Prediction, State
 from ttt3r_ros.model.update import Ttt3r, UpdateRule
 from ttt3r_ros.preprocess import PixelMap, check_image, normalize, pixel_map, resample
 
@@ -55,6 +56,14 @@ class Timings:
 
 
 @dataclass(frozen=True)
+class _LastFrame:
+    """What is kept of a frame for a segment that may begin with it: the network's image, and what it said of it."""
+
+    image: Tensor
+    prediction: Prediction
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What is known after a frame; camera axes are OpenCV's, lengths in metres, images of the network's size H×W.
 
@@ -63,8 +72,10 @@ class Estimate:
         fault: None, or why this estimate must not be used; the other fields then hold whatever came out.
         learning_rate: (N,) float32, β of each state token.
         segment: number of segments begun before this one.
-        segment_frames: frames of this segment so far, this one included.
+        segment_frames: frames of this segment so far, this one included; 1 where this frame began it without one that
+            the segment before has seen, so that the motion up to it is not known.
         pixel_map: from the input image to the network's.
+        scale: factor on the network's lengths in this segment; the fields of the estimate include it.
         timings: seconds spent.
         points: (H, W, 3) float32 pointmap in the camera frame, as predicted; None if not asked for.
         confidence: (H, W) float32 >= 1; None if points were not asked for.
@@ -80,6 +91,7 @@ class Estimate:
     segment: int
     segment_frames: int
     pixel_map: PixelMap
+    scale: float
     timings: Timings
     points: Float32Array | None = None
     confidence: Float32Array | None = None
@@ -135,7 +147,8 @@ class Reconstructor:
         """Forget everything: the next frame is the origin of a new world."""
         self._state: State | None = None
         self._pending_reset = False
-        self._last_input: Tensor | None = None
+        self._last: _LastFrame | None = None
+        self._scale = 1.0
         self._input_size: tuple[int, int] | None = None
         self._segment = -1
         self._segment_frames = 0
@@ -147,13 +160,14 @@ class Reconstructor:
         """Forget the recurrent state before the next frame; the pose goes on from the last one.
 
         The last frame is fed again as the first of the new segment, so that the motion between it and the next one is
-        not lost (TTT3R, arXiv 2509.26645, section 3.3).
+        not lost (as TTT3R does, arXiv 2509.26645). Every segment predicts a scale of its own; that frame's two
+        pointmaps tell the ratio, which is divided out, so that the stream keeps the scale it began with.
         """
         self._pending_reset = self._state is not None
 
     def break_segment(self) -> None:
         """Forget the recurrent state and the last frame, as after a gap; the pose goes on from the last one."""
-        self._state, self._last_input, self._pending_reset = None, None, False
+        self._state, self._last, self._pending_reset = None, None, False
 
     def set_rule(self, rule: UpdateRule) -> None:
         """Change the update rule from the next frame on, which starts a new segment."""
@@ -181,13 +195,17 @@ class Reconstructor:
         """Do now what the next frame would otherwise wait for: start the new segment if a reset is due."""
         if not self._pending_reset:
             return
-        image = self._last_input
+        last = self._last
         self.break_segment()
-        if image is not None:
-            prediction, self._state = self.network.step(image, None, rule=self.rule, outputs=frozenset())
-            self._begin_segment(_pose(torch.cat([prediction.translation, prediction.quaternion], dim=1)[0].cpu()))
+        if last is None:
+            return
+        prediction, state = self.network.step(last.image, None, rule=self.rule, outputs={POINTS_CAMERA})
+        pose = _packed_pose(prediction, state)
+        if _fault(pose, None) is None:  # else the next frame starts the segment instead
+            self._scale *= self._scale_ratio(last.prediction, prediction)
+            self._begin_segment(_pose(pose, self._scale))
             self._segment_frames = 1
-            self._last_input = image
+            self._state, self._last = state, _LastFrame(last.image, prediction)
 
     @torch.inference_mode()
     def process(
@@ -230,12 +248,10 @@ class Reconstructor:
 
         wanted = {POINTS_CAMERA} if POINTS in outputs else set()
         prediction, state = self.network.step(network_input, self._state, rule=self.rule, outputs=wanted)
-        finite = torch.isfinite(state.tokens).all() & torch.isfinite(state.memory).all()
-        pose = torch.cat([prediction.translation[0], prediction.quaternion[0], finite[None].float()])
         stepped = time.perf_counter()
 
-        pose = pose.cpu()
-        points = _numpy(prediction.points_camera)
+        pose = _packed_pose(prediction, state)
+        points = _numpy(prediction.points_camera, self._scale)
         confidence = _numpy(prediction.confidence)
         learning_rate = prediction.learning_rate[0].float().cpu().numpy()
         seen = pixels.cpu().numpy() if IMAGE in outputs else None
@@ -243,11 +259,11 @@ class Reconstructor:
 
         fault = _fault(pose, points)
         if fault is None:
-            T_segment_camera = _pose(pose)
+            T_segment_camera = _pose(pose, self._scale)
             if self._state is None:
                 self._begin_segment(T_segment_camera)
             self._T_world_last = self._T_world_segment @ T_segment_camera
-            self._state, self._last_input = state, network_input
+            self._state, self._last = state, _LastFrame(network_input, prediction)
             self._segment_frames += 1
             if self.reset_interval and self._segment_frames >= self.reset_interval:
                 self._pending_reset = True
@@ -260,6 +276,7 @@ class Reconstructor:
             segment=max(self._segment, 0),
             segment_frames=self._segment_frames,
             pixel_map=mapping,
+            scale=self._scale,
             timings=Timings(prepared - begun, stepped - prepared, downloaded - stepped),
             points=points,
             confidence=confidence,
@@ -273,6 +290,18 @@ class Reconstructor:
         self._segment += 1
         self._segment_frames = 0
         self._T_world_segment = self._T_world_last @ inverse(T_segment_first)
+
+    def _scale_ratio(self, before: Prediction, after: Prediction) -> float:
+        """Return how much larger the segment before saw the frame that both segments have seen; 1 if it cannot tell."""
+        (points_a, confidence_a), (points_b, confidence_b) = (self._points(seen) for seen in (before, after))
+        ratio = scale_between(points_a[0], confidence_a[0], points_b[0], confidence_b[0])
+        return 1.0 if ratio is None else ratio
+
+    def _points(self, prediction: Prediction) -> tuple[Tensor, Tensor]:
+        """Return a frame's points and confidence, computed now if nobody wanted them then."""
+        if prediction.points_camera is None or prediction.confidence is None:
+            return self.network.camera_points(prediction.trace.decoded)
+        return prediction.points_camera, prediction.confidence
 
     def _estimated_intrinsics(
         self, mapping: PixelMap, points: Float32Array | None, fault: str | None
@@ -288,9 +317,15 @@ class Reconstructor:
         return Intrinsics(focal, focal, width // 2, height // 2, width, height)
 
 
-def _pose(values: Tensor) -> FloatArray:
-    """Return the (4, 4) transform of translation (3,) and quaternion wxyz (4,) in one (>= 7,) tensor."""
-    return T_from_pose(values[:3].numpy(), values[3:7].numpy())
+def _packed_pose(prediction: Prediction, state: State) -> Tensor:
+    """Return translation, quaternion wxyz and whether the state is finite, (8,) on the CPU: one download."""
+    finite = torch.isfinite(state.tokens).all() & torch.isfinite(state.memory).all()
+    return torch.cat([prediction.translation[0], prediction.quaternion[0], finite[None].float()]).cpu()
+
+
+def _pose(values: Tensor, scale: float) -> FloatArray:
+    """Return the (4, 4) transform of a packed pose, its lengths multiplied by the scale."""
+    return T_from_pose(values[:3].numpy() * scale, values[3:7].numpy())
 
 
 def _fault(pose: Tensor, points: Float32Array | None) -> str | None:
@@ -303,5 +338,7 @@ def _fault(pose: Tensor, points: Float32Array | None) -> str | None:
     return None
 
 
-def _numpy(tensor: Tensor | None) -> Float32Array | None:
-    return None if tensor is None else tensor[0].float().cpu().numpy()
+def _numpy(tensor: Tensor | None, scale: float = 1.0) -> Float32Array | None:
+    if tensor is None:
+        return None
+    return (tensor[0].float() if scale == 1.0 else tensor[0].float() * scale).cpu().numpy()

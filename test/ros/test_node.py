@@ -206,6 +206,7 @@ def test_a_changed_image_size_starts_a_segment(bench):
     (stamp,) = bench.exchange(image=picture(1, width=60, height=80))
     depth = bench.get("depth/image", stamp)
     assert (depth.width, depth.height) == (48, 64)
+    assert bench.get("odom", stamp).twist.covariance[0] > 1000  # the motion up to this frame is not known
 
 
 def test_an_image_without_frame_id_is_of_the_camera_frame(bench):

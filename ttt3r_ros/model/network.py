@@ -50,22 +50,40 @@ class State:
 
 
 @dataclass(frozen=True)
+class Decoded:
+    """The decoders' result for one frame, float32.
+
+    Attributes:
+        tokens: (B, 1 + M, C_d), Z; the first is the pose token.
+        levels: what the heads read.
+        state_proposal: (B, N, C_d), S̃.
+        alignment: (B, N), β before the sigmoid.
+    """
+
+    tokens: Tensor
+    levels: TokenLevels
+    state_proposal: Tensor
+    alignment: Tensor
+
+    @property
+    def pose_token(self) -> Tensor:
+        """(B, C_d)."""
+        return self.tokens[:, 0]
+
+
+@dataclass(frozen=True)
 class Trace:
     """The step's inner values, kept by reference (no cost), to find out where two implementations part.
 
     Attributes:
         encoder_tokens: (B, M, C_e), F.
         pose_query: (B, C_d), z.
-        decoder_tokens: (B, 1 + M, C_d) float32, Z.
-        state_proposal: (B, N, C_d) float32, S̃.
-        alignment: (B, N) float32, β before the sigmoid.
+        decoded: what the decoders made of the frame; `Network.camera_points` can still be asked for its points.
     """
 
     encoder_tokens: Tensor
     pose_query: Tensor
-    decoder_tokens: Tensor
-    state_proposal: Tensor
-    alignment: Tensor
+    decoded: Decoded
 
 
 @dataclass(frozen=True)
@@ -92,17 +110,6 @@ class Prediction:
     points_world: Tensor | None = None
     confidence_world: Tensor | None = None
     color: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Decoded:
-    """The decoders' result for one frame."""
-
-    pose_token: Tensor  # (B, C_d) float32
-    levels: TokenLevels
-    tokens: Tensor  # (B, 1 + M, C_d) float32
-    state_proposal: Tensor  # (B, N, C_d) float32
-    alignment: Tensor  # (B, N) float32
 
 
 class Network(nn.Module):
@@ -187,8 +194,8 @@ class Network(nn.Module):
             learning_rate, filter_memory = rule.learning_rate(proposal, alignment, state.filter)
         new_state = State(blend(tokens, proposal, learning_rate), memory, filter_memory)
 
-        trace = Trace(features, pose_query[:, 0], decoded.tokens, proposal, alignment)
-        return self.read_heads(decoded, learning_rate, outputs, trace), new_state
+        trace = Trace(features, pose_query[:, 0], decoded)
+        return self.read_heads(trace, learning_rate, outputs), new_state
 
     def encode(self, image: Tensor) -> Tensor:
         """Return the image tokens F (B, M, C_e), in row-major order."""
@@ -234,7 +241,7 @@ class Network(nn.Module):
         decoded = self.image_norm(image).float()
         half, three_quarters = layers[config.dec_depth // 2], layers[3 * config.dec_depth // 4]
         return Decoded(
-            pose_token=decoded[:, 0],
+            tokens=decoded,
             levels=TokenLevels(
                 encoder=features.float(),
                 half=half[:, 1:].float(),
@@ -242,20 +249,24 @@ class Network(nn.Module):
                 last=decoded[:, 1:],
                 grid=grid,
             ),
-            tokens=decoded,
             state_proposal=self.state_norm(state).float(),
             alignment=alignment,
         )
 
-    def read_heads(self, decoded: Decoded, learning_rate: Tensor, outputs: Set[str], trace: Trace) -> Prediction:
+    def camera_points(self, decoded: Decoded) -> tuple[Tensor, Tensor]:
+        """Return a decoded frame's points (B, H, W, 3) [m] in the camera's frame and confidence (B, H, W)."""
+        raw = self.camera_head(decoded.levels)
+        if self.config.head_type == "linear":  # this head alone turns points that lie behind the camera around
+            raw = torch.cat([raw[:, :3] * raw[:, 2:3].sign(), raw[:, 3:]], dim=1)
+        return decode_points(raw)
+
+    def read_heads(self, trace: Trace, learning_rate: Tensor, outputs: Set[str]) -> Prediction:
         """Run the pose head and those of the other heads that were asked for, in float32."""
+        decoded = trace.decoded
         translation, quaternion = self.pose_head(decoded.pose_token)
         points = confidence = points_world = confidence_world = color = None
         if POINTS_CAMERA in outputs:
-            raw = self.camera_head(decoded.levels)
-            if self.config.head_type == "linear":  # this head alone turns points that lie behind the camera around
-                raw = torch.cat([raw[:, :3] * raw[:, 2:3].sign(), raw[:, 3:]], dim=1)
-            points, confidence = decode_points(raw)
+            points, confidence = self.camera_points(decoded)
         if POINTS_WORLD in outputs:
             points_world, confidence_world = decode_points(self.world_head(self._to_world(decoded)))
         if COLOR in outputs and self.color_head is not None:

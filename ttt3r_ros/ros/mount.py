@@ -70,8 +70,9 @@ class Mount:
     def _assume(self, camera_frame: str, waited: float) -> FloatArray:
         self._node.get_logger().warning(
             f"TF has no transform {self._base_frame} -> {quoted(camera_frame)[1:-1]} after {waited:g} s: assuming a "
-            f"camera at the origin of {self._base_frame} that looks forward, and publishing that on /tf_static. Publish the real "
-            "mount (a URDF with robot_state_publisher, or static_transform_publisher), or set base_frame."
+            f"camera at the origin of {self._base_frame} that looks forward, and publishing that on /tf_static. "
+            "Publish the real mount (a URDF with robot_state_publisher, or static_transform_publisher), or set "
+            "base_frame."
         )
         T_base_camera = np.eye(4)
         T_base_camera[:3, :3] = R_BODY_OPTICAL

@@ -115,7 +115,7 @@ class Pipeline:
             )
         if frame.break_reason:
             self._notices.info(f"{frame.break_reason}: starting a new segment; the pose goes on from the last one")
-            self._break()
+            self._reconstructor.break_segment()
 
         camera_frame = message.header.frame_id or parameters.camera_frame
         if camera_frame == parameters.odom_frame:  # TF would answer with our own pose
@@ -133,12 +133,13 @@ class Pipeline:
         self.segment = (estimate.segment, estimate.segment_frames)
         if estimate.fault:
             self.failed += 1
-            self._break()
             self.health = diagnostics.lost(estimate.fault)
             self._notices.error(f"lost: {estimate.fault}; nothing is published for this frame, the state is reset")
             return
 
         T_base_camera = self._mount.T_base_camera(camera_frame, parameters.wait_for_transform)
+        if estimate.segment_frames == 1:
+            self._odometry.break_velocity()
         confidence = None if estimate.confidence is None else float(np.median(estimate.confidence))
         motion = self._odometry.update(estimate.T_world_camera, T_base_camera, stamp, confidence)
         with self._requests:
@@ -175,7 +176,7 @@ class Pipeline:
         """Live on after something unforeseen: say it, forget the state, take the next frame."""
         self.failed += 1
         self._failed_in_a_row += 1
-        self._break()
+        self._reconstructor.break_segment()
         trace = traceback.format_exc()
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_REASON]}"
         if isinstance(error, torch.cuda.OutOfMemoryError):
@@ -187,7 +188,3 @@ class Pipeline:
         self.health = diagnostics.lost(f"a frame failed{again} ({reason})")
         self._notices.error(f"a frame failed and was dropped, the state is reset ({reason})", kind=type(error).__name__)
         self._node.get_logger().debug(trace)
-
-    def _break(self) -> None:
-        self._reconstructor.break_segment()
-        self._odometry.break_velocity()

@@ -45,7 +45,8 @@ def _run(args: Sequence[str] | None) -> int:
             raise
     finally:
         _on_signals(signal.SIG_IGN)  # the end has begun, asking again changes nothing
-        if node is not None and (has_stopped := node.stop()):
+        if node is not None:
+            has_stopped = node.stop()
             node.destroy_node()
         rclpy.try_shutdown()
     return status if has_stopped else _leave(status)

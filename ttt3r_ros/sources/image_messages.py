@@ -125,7 +125,7 @@ def rgb_from_compressed(message: Any) -> RGBImage:
 def _claimed_size(data: npt.NDArray[np.uint8]) -> tuple[int, int] | None:
     """Return the width and height [px] that a compressed image's header claims; None where there is no such header."""
     try:
-        with PIL.Image.open(io.BytesIO(data), formats=_CONTAINERS) as header:  # decodes no pixels
+        with PIL.Image.open(io.BytesIO(data.tobytes()), formats=_CONTAINERS) as header:  # decodes no pixels
             return header.size
     except PIL.Image.DecompressionBombError:
         raise UserError(

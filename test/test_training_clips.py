@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from training_recipe import TINY_RECIPE, generator
+
+from training.clips import ClipBuffer, Clips, mirror, network_input, render_clips, training_camera
+from training.config import Stage
+from training.flats import Shard, build_shard
+from ttt3r_ros.synthetic import Sequence
+
+WALK = Stage("walk", 1.0, frames=3, batch=4, stride=4)
+TURN = replace(WALK, motion="turn", rotation_deg=10, translation_m=0.3)
+CAMERA = training_camera(replace(TINY_RECIPE, width=96, height=64))
+
+
+@pytest.fixture(scope="module")
+def shard() -> Shard:
+    return build_shard(range(3, 5))
+
+
+def depth_seen_twice(clips: Clips) -> torch.Tensor:
+    """Return, for pixels of later frames, the depth in the first camera over what the first frame has there."""
+    k = CAMERA
+    v, u = torch.meshgrid(torch.arange(k.height), torch.arange(k.width), indexing="ij")
+    depth = clips.depth[:, 1:].float()
+    points = torch.stack([depth * (u - k.cx) / k.fx, depth * (v - k.cy) / k.fy, depth], dim=-1)
+    R, t = clips.T_first_camera[:, 1:, :3, :3], clips.T_first_camera[:, 1:, :3, 3]
+    x, y, z = (torch.einsum("btij,bthwj->bthwi", R, points) + t[:, :, None, None]).unbind(-1)
+    column, row = (k.fx * x / z + k.cx).round().long(), (k.fy * y / z + k.cy).round().long()
+    inside = (z > 0.1) & (column >= 0) & (column < k.width) & (row >= 0) & (row < k.height)
+    batch = torch.arange(len(clips))[:, None, None, None].expand_as(column)
+    first = clips.depth[:, 0].float()[batch[inside], row[inside], column[inside]]
+    return z[inside] / first
+
+
+@pytest.mark.parametrize("stage", [WALK, TURN], ids=["walk", "turn"])
+def test_the_poses_explain_the_depth(shard: Shard, stage: Stage):
+    """Points of one frame lie on the surfaces of another: depth, pose and lens fit together."""
+    clips = render_clips(shard, stage, 6, CAMERA, generator())
+    assert clips.image.shape == (6, 3, 64, 96, 3)
+    assert clips.T_first_camera[:, 1:, :3, 3].norm(dim=-1).max() > 0.05
+    agree = ((depth_seen_twice(clips) - 1).abs() < 0.03).float().mean()
+    still = replace_poses(clips, torch.eye(4).expand_as(clips.T_first_camera))
+    assert agree > 0.85
+    assert ((depth_seen_twice(still) - 1).abs() < 0.03).float().mean() < agree - 0.1
+
+
+def test_mirrored_poses_explain_mirrored_depth(shard: Shard):
+    clips = render_clips(shard, TURN, 6, CAMERA, generator(1))
+    chosen = torch.tensor([True, False] * 3)
+    mirrored = mirror(clips, chosen)
+    assert torch.equal(mirrored.image[0], clips.image[0].flip(2))
+    assert torch.equal(mirrored.image[1], clips.image[1])
+    assert ((depth_seen_twice(mirrored) - 1).abs() < 0.03).float().mean() > 0.85
+    assert torch.equal(mirrored.T_first_camera[1], clips.T_first_camera[1])
+    wrong = replace_poses(mirrored, clips.T_first_camera)
+    assert ((depth_seen_twice(wrong) - 1).abs() < 0.03).float().mean() < 0.85
+
+
+def test_clips_are_the_same_for_a_seed(shard: Shard):
+    one, two = (render_clips(shard, WALK, 2, CAMERA, generator(5)) for _ in range(2))
+    assert torch.equal(one.image, two.image)
+    assert torch.equal(one.depth, two.depth)
+
+
+def test_the_camera_is_that_of_the_synthetic_world():
+    assert Sequence(0, 1, width=96, height=64).intrinsics == CAMERA
+
+
+def numbered(first: int, count: int) -> Clips:
+    number = torch.arange(first, first + count)
+    return Clips(
+        number.to(torch.uint8).view(-1, 1, 1, 1, 1).expand(-1, 1, 2, 2, 3),
+        number.half().view(-1, 1, 1, 1).expand(-1, 1, 2, 2),
+        number.float().view(-1, 1, 1, 1).expand(-1, 1, 4, 4),
+    )
+
+
+def test_a_buffer_keeps_the_newest():
+    buffer = ClipBuffer(5)
+    buffer.add(numbered(0, 2))
+    assert len(buffer) == 2
+    for first in (2, 4, 6):
+        buffer.add(numbered(first, 2))
+    assert len(buffer) == 5
+    drawn = buffer.sample(200, generator())
+    assert set(drawn.image.flatten().tolist()) == {3, 4, 5, 6, 7}
+    assert torch.equal(drawn.image[:, 0, 0, 0, 0].float(), drawn.depth[:, 0, 0, 0].float())
+    assert torch.equal(drawn.depth[:, 0, 0, 0].float(), drawn.T_first_camera[:, 0, 0, 0])
+
+
+def test_the_network_sees_varied_images_in_its_range(shard: Shard):
+    clips = render_clips(shard, TURN, 4, CAMERA, generator())
+    one, two = network_input(clips.image, generator(1)), network_input(clips.image, generator(2))
+    assert one.shape == (4, 3, 3, 64, 96)
+    assert one.min() >= -1
+    assert one.max() <= 1
+    plain = clips.image.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
+    assert 0.01 < (one - plain).abs().mean() < 0.4
+    assert (one - two).abs().mean() > 0.01
+    assert torch.equal(one, network_input(clips.image, generator(1)))
+    # what changes is the look, not what is where
+    assert torch.corrcoef(torch.stack([one[0, 0].flatten(), plain[0, 0].flatten()]))[0, 1] > 0.85
+
+
+def replace_poses(clips: Clips, T_first_camera: torch.Tensor) -> Clips:
+    return Clips(clips.image, clips.depth, T_first_camera)

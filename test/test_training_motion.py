@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from training.motion import invert, quaternion_from_rotation, random_turns, rotation_from_vector, tilts, walks
+from ttt3r_ros import geometry
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def test_quaternions_are_those_of_the_core():
+    angle = torch.linspace(1e-5, 3.1, 50)[:, None]
+    axis = torch.nn.functional.normalize(torch.randn(50, 3, generator=generator()), dim=-1)
+    R = rotation_from_vector(axis * angle)
+    expected = [geometry.quaternion_from_rotation(one.double().numpy()) for one in R]
+    np.testing.assert_allclose(quaternion_from_rotation(R).numpy(), expected, atol=3e-4)
+    small = angle[:, 0] < 2.5  # what a clip can hold
+    np.testing.assert_allclose(quaternion_from_rotation(R[small]).numpy(), np.array(expected)[small], atol=2e-6)
+
+
+def test_rotation_vectors_are_those_of_the_core():
+    vectors = torch.randn(20, 3, generator=generator()) * 0.5
+    for R, vector in zip(rotation_from_vector(vectors), vectors):
+        np.testing.assert_allclose(geometry.rotation_vector(R.double().numpy()), vector.numpy(), atol=1e-5)
+
+
+def test_inverses():
+    T = random_turns(4, 3, 90.0, 2.0, generator())
+    torch.testing.assert_close(invert(T) @ T, torch.eye(4).expand(4, 3, 4, 4), atol=1e-6, rtol=0)
+
+
+def test_turns_start_with_none_and_keep_to_their_limits():
+    T = random_turns(500, 3, 10.0, 0.3, generator())
+    assert torch.equal(T[:, 0], torch.eye(4).expand(500, 4, 4))
+    angles = 2 * quaternion_from_rotation(T[:, 1:, :3, :3])[..., 0].clamp(max=1).acos().rad2deg()
+    shifts = T[:, 1:, :3, 3].norm(dim=-1)
+    assert 9.0 < angles.max() <= 10.01
+    assert 0.28 < shifts.max() <= 0.3001
+    assert 4.5 < angles.mean() < 5.5  # uniform
+    assert torch.equal(random_turns(5, 2, 10.0, 0.0, generator())[..., :3, 3], torch.zeros(5, 2, 3))
+
+
+def test_a_tilt_turns_and_does_not_move():
+    T = tilts(50, 4.0, generator())
+    assert T.shape == (50, 1, 4, 4)
+    assert torch.equal(T[..., :3, 3], torch.zeros(50, 1, 3))
+    angles = 2 * quaternion_from_rotation(T[..., :3, :3])[..., 0].clamp(max=1).acos().rad2deg()
+    assert 3.0 < angles.max() <= 4.01
+
+
+def test_walks_follow_their_path_both_ways():
+    paths = torch.eye(4).repeat(200, 30, 1, 1)
+    paths[:, :, 0, 3] = torch.arange(30.0)  # x tells the time
+    paths[:, :, 1, 3] = torch.arange(200.0)[:, None]  # y tells the path
+    pieces = walks(paths, 5, 3, generator())
+    assert torch.equal(pieces[:, :, 1, 3], torch.arange(200.0)[:, None].expand(200, 5))
+    steps = pieces[:, 1:, 0, 3] - pieces[:, :-1, 0, 3]
+    assert torch.equal(steps, steps[:, :1].expand(200, 4))
+    assert set(steps[:, 0].tolist()) == {-3.0, -2.0, -1.0, 1.0, 2.0, 3.0}
+    assert pieces[..., 0, 3].min() == 0
+    assert pieces[..., 0, 3].max() == 29

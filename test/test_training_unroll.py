@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from rule_weights import rule_image, rule_network
+from training_recipe import TINY_RECIPE
+
+from training.unroll import unroll
+from ttt3r_ros.model import Cut3r
+from ttt3r_ros.model.heads import expand
+from ttt3r_ros.model.network import POINTS_CAMERA, POINTS_WORLD
+
+
+def test_unrolling_is_stepping_under_the_cut3r_rule():
+    network = rule_network(TINY_RECIPE.network)
+    frames = [torch.stack([rule_image(2 * t, 48, 64), rule_image(2 * t + 1, 48, 64)]) for t in range(3)]
+    raw = unroll(network, torch.stack(frames, dim=1), world=True)
+    assert raw.world is not None
+    state = None
+    for t, image in enumerate(frames):
+        said, state = network.step(image, state, rule=Cut3r(), outputs={POINTS_CAMERA, POINTS_WORLD})
+        torch.testing.assert_close(expand(raw.translation[:, t]), said.translation, atol=1e-5, rtol=1e-4)
+        quaternion = torch.nn.functional.normalize(raw.quaternion[:, t], dim=-1)
+        quaternion = quaternion * quaternion[:, :1].sign()
+        torch.testing.assert_close(quaternion, said.quaternion, atol=1e-5, rtol=1e-4)
+        world = expand(raw.world[:, t, :3].movedim(1, -1))
+        torch.testing.assert_close(world, said.points_world, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(1 + raw.world[:, t, 3].exp(), said.confidence_world, atol=1e-4, rtol=1e-3)
+        camera = raw.camera[:, t, :3] * raw.camera[:, t, 2:3].sign()  # the linear head looks ahead only
+        torch.testing.assert_close(expand(camera.movedim(1, -1)), said.points_camera, atol=1e-4, rtol=1e-3)
+
+
+def test_later_frames_teach_earlier_ones():
+    """The gradient goes back through the state: without that no motion could be learned."""
+    network = rule_network(TINY_RECIPE.network).requires_grad_(False)
+    first = rule_image(0, 48, 64)[None].requires_grad_()
+    second = rule_image(1, 48, 64)[None]
+    raw = unroll(network, torch.stack([first, second], dim=1), world=False)
+    raw.translation[:, 1].sum().backward()
+    assert first.grad is not None
+    assert first.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("world", [False, True])
+def test_the_world_points_are_made_only_when_asked_for(world: bool):
+    network = rule_network(TINY_RECIPE.network)
+    raw = unroll(network, rule_image(0, 48, 64)[None, None], world=world)
+    assert (raw.world is not None) == world
+    assert raw.camera.shape == (1, 1, 4, 48, 64)
