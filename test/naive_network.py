@@ -39,7 +39,8 @@ class NaiveNetwork:
         """Read one (3, H, W) image; no batches."""
         c, w = self.config, self.weights
         rows, columns = image.shape[1] // 16, image.shape[2] // 16
-        grid = torch.tensor([(row, column) for row in range(rows) for column in range(columns)])
+        device = image.device
+        grid = torch.tensor([(row, column) for row in range(rows) for column in range(columns)], device=device)
         x = F.conv2d(image[None], w["patch_embed.proj.weight"], w["patch_embed.proj.bias"], stride=16)
         x = x[0].flatten(1).T
         for layer in range(c.enc_depth):
@@ -60,11 +61,11 @@ class NaiveNetwork:
             query = q[:, c.dec_embed_dim :]
 
         z = torch.cat([query, self.linear(features, "decoder_embed")])
-        positions = torch.cat([torch.tensor([(-1, -1)]), grid])
+        positions = torch.cat([torch.tensor([(-1, -1)], device=device), grid])
         side = math.floor(math.sqrt(c.state_size))
         side += side % 2
         state_positions = torch.tensor(
-            [(i // side, i % side) if c.state_pe == "2d" else (i, i) for i in range(c.state_size)]
+            [(i // side, i % side) if c.state_pe == "2d" else (i, i) for i in range(c.state_size)], device=device
         )
         s, levels = state.tokens, [z]
         self.maps.clear()

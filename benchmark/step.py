@@ -1,0 +1,274 @@
+"""Time per frame and peak memory of the network, against its naive twin and against what the machine could do.
+
+    python benchmark/step.py --config full [--size 512x288] [--precision bfloat16] [--device cuda] [--json FILE]
+
+The twin materialises every attention map, computes every head and runs in float32; both take turns in this one process,
+so that the ratio holds even where the machine's speed drifts. The floor is the time that the network's multiply-adds
+would take at the rate of one large matrix product in the same precision, measured here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test"))
+
+import torch
+from naive_network import NaiveNetwork, NaiveState
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from rule_weights import TINY, rule_image, rule_network
+from torch.utils.flop_counter import FlopCounterMode
+
+from ttt3r_ros.device import choose_device
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, State
+from ttt3r_ros.reconstructor import PRECISIONS
+from ttt3r_ros.weights import PLACEHOLDER_CONFIG
+
+CONFIGS = {
+    "full": (CUT3R_512_DPT, (512, 288)),
+    "full-linear": (CUT3R_224_LINEAR, (224, 224)),
+    "small": (PLACEHOLDER_CONFIG, (256, 192)),
+    "tiny": (TINY, (64, 48)),
+}
+#: Side of the matrices whose product measures the machine.
+MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
+
+
+@dataclass(frozen=True)
+class Result:
+    """One measurement; times in milliseconds, median and 95th percentile over the frames."""
+
+    config: str
+    size: str
+    device: str
+    precision: str
+    threads: int
+    step_ms: float
+    step_ms_p95: float
+    naive_ms: float | None
+    naive_over_step: float | None
+    stages_ms: dict[str, float]
+    gflop: float
+    matrix_gflops_per_s: float
+    floor_ms: float
+    step_over_floor: float
+    peak_memory_mb: float
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print a table and, if asked to, write it as JSON."""
+    options = _parser().parse_args(argv)
+    console = Console()
+    try:
+        result = measure(options, console)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    show(result, console)
+    if options.json:
+        options.json.write_text(json.dumps(asdict(result), indent=2) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", choices=CONFIGS, default="small")
+    parser.add_argument("--size", help="width x height, multiples of 16 (default: as the configuration was trained)")
+    parser.add_argument("--precision", choices=PRECISIONS, default="float32")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--frames", type=int, default=10, help="counted frames of each (default %(default)s)")
+    parser.add_argument("--no-naive", action="store_true", help="leave the twin out")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    return parser
+
+
+@torch.inference_mode()
+def measure(options: argparse.Namespace, console: Console) -> Result:
+    """Run network and twin in turn."""
+    device = choose_device(options.device)
+    config, default_size = CONFIGS[options.config]
+    width, height = _size(options.size) if options.size else default_size
+    console.print(f"making {options.config} weights by rule", highlight=False)
+    plain = rule_network(config).to(device)
+    naive = None if options.no_naive else NaiveNetwork.like(plain)
+    if naive:  # the twin keeps the float32 weights; the network gets a copy where it changes them
+        plain = plain if options.precision == "float32" else _copy(plain)
+    network = plain.set_precision(PRECISIONS[options.precision])
+    images = [rule_image(index, height, width)[None].to(device) for index in range(4)]
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    state, naive_state = _warm_up(network, naive, images)
+    times, naive_times = [], []
+    for frame in track(range(options.frames), description="alternating", console=console):
+        image = images[frame % len(images)]
+        (_, state), seconds = timed(lambda image=image, state=state: network.step(image, state), device)
+        times.append(seconds)
+        if naive:
+            (_, naive_state), seconds = timed(
+                lambda image=image, state=naive_state: naive.step(image[0], state), device
+            )
+            naive_times.append(seconds)
+    stages = time_stages(network, images, state, device)
+    gflop = count_gflop(network, images[0], state)
+    rate = matrix_rate(device, PRECISIONS[options.precision])
+    step_ms, naive_ms = _median_ms(times), _median_ms(naive_times) if naive else None
+    floor_ms = gflop / rate * 1e3
+    return Result(
+        config=options.config,
+        size=f"{width}x{height}",
+        device=str(device),
+        precision=options.precision,
+        threads=torch.get_num_threads(),
+        step_ms=step_ms,
+        step_ms_p95=1e3 * sorted(times)[max(0, round(0.95 * len(times)) - 1)],
+        naive_ms=naive_ms,
+        naive_over_step=statistics.median(b / a for a, b in zip(times, naive_times, strict=True)) if naive else None,
+        stages_ms=stages,
+        gflop=gflop,
+        matrix_gflops_per_s=rate,
+        floor_ms=floor_ms,
+        step_over_floor=step_ms / floor_ms,
+        peak_memory_mb=peak_memory_mb(device),
+    )
+
+
+def timed(work: Callable[[], object], device: torch.device) -> tuple[object, float]:
+    """Return a call's result and the seconds it took, on a GPU until it has finished there."""
+    _wait(device)
+    begun = time.perf_counter()
+    result = work()
+    _wait(device)
+    return result, time.perf_counter() - begun
+
+
+def time_stages(network: Network, images: list[torch.Tensor], state: State, device: torch.device) -> dict[str, float]:
+    """Return the median time of each stage [ms]; timed apart from the whole, since each waits for the device."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+
+    @contextmanager
+    def watched(owner: object, name: str, stage: str) -> Iterator[None]:
+        method = getattr(owner, name)
+
+        def watching(*args: object, **kwargs: object) -> object:
+            result, spent = timed(lambda: method(*args, **kwargs), device)
+            seconds[stage].append(spent)
+            return result
+
+        setattr(owner, name, watching)
+        try:
+            yield
+        finally:
+            delattr(owner, name)
+
+    memory = network.pose_memory
+    with (
+        watched(network, "encode", "encode"),
+        watched(memory, "read", "pose query"),
+        watched(network, "decode", "decode"),
+        watched(memory, "write", "pose memory"),
+        watched(network, "read_heads", "heads"),
+    ):
+        for image in images:
+            network.step(image, state)
+    return {stage: _median_ms(values) for stage, values in seconds.items()}
+
+
+def count_gflop(network: Network, image: torch.Tensor, state: State) -> float:
+    """Return the floating point operations of a step [10^9], two per multiply-add."""
+    with FlopCounterMode(display=False) as counter:
+        network.step(image, state)
+    return counter.get_total_flops() / 1e9
+
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the machine's rate at one large matrix product [10^9 operations per second], the best of several."""
+    side = MATRIX_SIDE[device.type]
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    best = min(timed(lambda: a @ b, device)[1] for _ in range(8))
+    return 2 * side**3 / best / 1e9
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Return the most device memory used since the network was loaded, or the process's peak on a CPU [MB]."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def show(result: Result, console: Console) -> None:
+    """Print the figures."""
+    table = Table(
+        title=f"{result.config} {result.size}, {result.precision} on {result.device}, {result.threads} threads"
+    )
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_row("step, median", f"{result.step_ms:.1f} ms")
+    table.add_row("step, 95 %", f"{result.step_ms_p95:.1f} ms")
+    if result.naive_ms is not None and result.naive_over_step is not None:
+        table.add_row("naive twin, float32", f"{result.naive_ms:.1f} ms")
+        table.add_row("naive twin / step", f"{result.naive_over_step:.2f}")
+    for stage, milliseconds in result.stages_ms.items():
+        table.add_row(f"  {stage}", f"{milliseconds:.1f} ms")
+    table.add_row("arithmetic", f"{result.gflop:.1f} GFLOP")
+    table.add_row("matrix rate, same precision", f"{result.matrix_gflops_per_s:.0f} GFLOP/s")
+    table.add_row("floor", f"{result.floor_ms:.1f} ms")
+    table.add_row("step / floor", f"{result.step_over_floor:.2f}")
+    table.add_row(
+        "peak memory" + ("" if "cuda" in result.device else ", twin included"), f"{result.peak_memory_mb:.0f} MB"
+    )
+    console.print(table)
+
+
+def _warm_up(
+    network: Network, naive: NaiveNetwork | None, images: list[torch.Tensor]
+) -> tuple[State, NaiveState | None]:
+    _, state = network.step(images[0], None)
+    _, state = network.step(images[1], state)
+    naive_state = None
+    if naive:
+        _, naive_state = naive.step(images[0][0], None)
+        naive_state = replace(naive_state)
+    return state, naive_state
+
+
+def _copy(network: Network) -> Network:
+    copy = Network(network.config)
+    copy.load_state_dict(network.state_dict())
+    return copy.to(network.pose_token.device).eval().requires_grad_(False)
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        width, height = (int(side) for side in text.split("x"))
+    except ValueError:
+        raise UserError(f"--size {text} is not width x height, such as 512x288") from None
+    if width <= 0 or height <= 0 or width % 16 or height % 16:
+        raise UserError(f"--size {text}: both sides must be multiples of 16")
+    return width, height
+
+
+def _median_ms(seconds: list[float]) -> float:
+    return 1e3 * statistics.median(seconds)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
