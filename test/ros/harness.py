@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,12 +70,22 @@ class Running:
 
 
 @contextlib.contextmanager
-def node(log: Path, *arguments: str, wait: bool = True, **parameters: object) -> Iterator[Running]:
-    """Run the node until the block ends; parameters by name, remappings and the like as arguments."""
-    command = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", *arguments]
+def node(
+    log: Path,
+    *arguments: str,
+    wait: bool = True,
+    under: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
+    **parameters: object,
+) -> Iterator[Running]:
+    """Run the node until the block ends; parameters by name, remappings and the like as arguments.
+
+    `under` is a command that runs the node's command; `variables` go into its environment.
+    """
+    command = [*under, sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", *arguments]
     for name, value in parameters.items():
         command += ["-p", f"{name}:={value}"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})}
     with log.open("w") as file:
         process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment)
         running = Running(process, log)

@@ -31,6 +31,11 @@ class ChildProcess:
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
             )
 
+    @property
+    def pid(self) -> int:
+        """Its number in /proc."""
+        return self._process.pid
+
     def exit_code(self) -> int | None:
         """Return its exit code, None while it runs."""
         return self._process.poll()

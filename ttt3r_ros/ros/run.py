@@ -14,6 +14,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.fastdds import make_room_for_images
 from ttt3r_ros.ros.parameters import first_sentence
+from ttt3r_ros.ros.security import missing_keystore
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
 
 
@@ -56,6 +57,8 @@ def _initialize(args: Sequence[str] | None) -> None:
     try:
         rclpy.init(args=list(args) if args is not None else None)
     except Exception as error:  # of several classes, most of them private to rclpy
+        if lack := missing_keystore():
+            raise UserError(lack) from error
         raise UserError(f"ROS does not take these arguments: {first_sentence(error)}") from error
 
 

@@ -32,6 +32,7 @@ from ttt3r_ros.ros.parameters import (
     with_changes,
 )
 from ttt3r_ros.ros.pipeline import Pipeline
+from ttt3r_ros.ros.security import under_security
 from ttt3r_ros.weights import load_weights
 
 WARM_UP_SIZE = (480, 640)  # of a blank image: the commonest camera's
@@ -50,6 +51,8 @@ class Ttt3rNode(Node):
             super().__init__("ttt3r")
         except ParameterException as error:
             raise UserError(first_sentence(error)) from error
+        except RuntimeError as error:  # RCLError, which is private to rclpy
+            raise UserError(f"ROS could not make the node{under_security()}: {first_sentence(error)}") from error
         self.callbacks_failed = 0
         self._settings = declare(self)
         self._notices = Notices(self.get_logger())

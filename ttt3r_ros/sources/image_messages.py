@@ -108,9 +108,10 @@ def rgb_from_compressed(message: Any) -> RGBImage:
     if "compressedDepth" in message.format:
         raise UserError("compressedDepth images hold depth, not colour; choose the topic of a colour camera")
     data = np.frombuffer(message.data, dtype=np.uint8)
-    size = _claimed_size(data)
+    content = data.tobytes()
+    size = _claimed_size(content)
     image = None
-    if size is not None:
+    if size is not None and not _is_jpeg_cut_off(content):
         _check_size(*size)
         with contextlib.suppress(cv2.error):
             image = cv2.imdecode(data, cv2.IMREAD_COLOR)
@@ -122,10 +123,10 @@ def rgb_from_compressed(message: Any) -> RGBImage:
     return cast("RGBImage", cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
 
-def _claimed_size(data: npt.NDArray[np.uint8]) -> tuple[int, int] | None:
+def _claimed_size(content: bytes) -> tuple[int, int] | None:
     """Return the width and height [px] that a compressed image's header claims; None where there is no such header."""
     try:
-        with PIL.Image.open(io.BytesIO(data.tobytes()), formats=_CONTAINERS) as header:  # decodes no pixels
+        with PIL.Image.open(io.BytesIO(content), formats=_CONTAINERS) as header:  # decodes no pixels
             return header.size
     except PIL.Image.DecompressionBombError:
         raise UserError(
@@ -133,6 +134,11 @@ def _claimed_size(data: npt.NDArray[np.uint8]) -> tuple[int, int] | None:
         ) from None
     except Exception:  # what readers of damaged headers raise has no common base
         return None
+
+
+def _is_jpeg_cut_off(content: bytes) -> bool:
+    """Return whether a JPEG's last scan has no end; older versions of OpenCV paint what is missing grey."""
+    return content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
 
 
 def _check_size(width: int, height: int) -> None:

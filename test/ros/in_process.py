@@ -1,0 +1,46 @@
+"""The node in the test's own process, so that a test can see inside and break things."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+
+from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
+
+
+class InProcess:
+    """The real node, spun by a thread, with a record of what its reconstructor was asked for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
+        rclpy.init(args=["--ros-args", "-p", f"weights:={weights}", "-p", "wait_for_transform:=0.1"])
+        self.node = Ttt3rNode()
+        self.asked: list[set[str]] = []
+        self.reconstructor = self.node._pipeline._reconstructor
+        process = self.reconstructor.process
+
+        def recorded(image, camera=None, *, outputs):
+            self.asked.append(set(outputs))
+            return process(image, camera, outputs=outputs)
+
+        monkeypatch.setattr(self.reconstructor, "process", recorded)
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
+        self.closing = threading.Event()
+        self.thread = threading.Thread(target=self._spin)
+        self.thread.start()
+
+    def _spin(self) -> None:
+        while not self.closing.is_set():
+            self.executor.spin_once(timeout_sec=0.1)
+
+    def close(self) -> None:
+        self.closing.set()
+        self.thread.join()
+        self.node.stop()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.try_shutdown()

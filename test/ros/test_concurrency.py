@@ -1,0 +1,154 @@
+"""Everything at once: frames stream, clients call services by the thousand, parameters change."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import Bench, node, wait_until
+from nav_msgs.msg import Odometry
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from sensor_msgs.msg import Image
+from std_srvs.srv import SetBool, Trigger
+from tf2_msgs.msg import TFMessage
+
+CLIENTS = 4
+CALLS = 500  #: of each client
+PATIENCE = 20.0  #: seconds for one answer, of processors that other work may share
+
+BYTES_PER_PIXEL = {"32FC1": 4, "16UC1": 2}
+
+
+def text(name: str, value: str) -> Parameter:
+    return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value))
+
+
+def number(name: str, value: int) -> Parameter:
+    return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value))
+
+
+def requests() -> Iterator[tuple[type, str, object]]:
+    """Yield services, their names and requests, over and over."""
+    encodings, rules, names = (
+        itertools.cycle(BYTES_PER_PIXEL),
+        itertools.cycle(["ttt3r", "filt3r", "cut3r"]),
+        ["weights"],
+    )
+    for count in itertools.count():
+        yield Trigger, "reset", Trigger.Request()
+        changes = [text("depth_encoding", next(encodings)), number("point_stride", 1 + count % 3)]
+        yield SetParameters, "set_parameters", SetParameters.Request(parameters=changes)
+        yield GetParameters, "get_parameters", GetParameters.Request(names=["depth_encoding", "update_rule"])
+        yield SetParameters, "set_parameters", SetParameters.Request(parameters=[text("update_rule", next(rules))])
+        yield SetBool, "enable", SetBool.Request(data=bool(count % 5))
+        yield SetBool, "enable", SetBool.Request(data=True)
+        yield SetParameters, "set_parameters", SetParameters.Request(parameters=[text("depth_encoding", "9UC7")])
+        yield DescribeParameters, "describe_parameters", DescribeParameters.Request(names=names)
+        if count % 20 == 0:
+            yield Trigger, "reset_odometry", Trigger.Request()
+
+
+class Client:
+    """Calls one service after the other, each once the one before has answered."""
+
+    def __init__(self, name: str) -> None:
+        self.bench = Bench(name)
+        self.seconds: list[float] = []
+        self.failure: BaseException | None = None
+        self.thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        try:
+            clients = {}
+            for kind, name, request in itertools.islice(requests(), CALLS):
+                if name not in clients:
+                    clients[name] = self.bench.node.create_client(kind, f"/storm/ttt3r/{name}")
+                    assert clients[name].wait_for_service(timeout_sec=PATIENCE), name
+                begun = time.monotonic()
+                answered = threading.Event()
+                future = clients[name].call_async(request)
+                future.add_done_callback(lambda _, answered=answered: answered.set())
+                assert answered.wait(PATIENCE), f"no answer of {name}"
+                self.seconds.append(time.monotonic() - begun)
+                self._check(name, request, future.result())
+        except BaseException as failure:
+            self.failure = failure
+
+    def _check(self, name: str, request: object, answer: object) -> None:
+        if name == "set_parameters":
+            refused = any(p.value.string_value == "9UC7" for p in request.parameters)
+            assert all(result.successful != refused for result in answer.results)
+        elif name == "get_parameters":
+            assert answer.values[0].string_value in BYTES_PER_PIXEL
+        elif name == "describe_parameters":
+            assert answer.descriptors[0].read_only
+        else:
+            assert answer.success
+
+
+@pytest.fixture
+def camera() -> Iterator[Bench]:
+    bench = Bench("storm")
+    yield bench
+    bench.close()
+
+
+def test_services_by_the_thousand_while_frames_stream(weights, tmp_path, camera):
+    for key, kind in {"odom": Odometry, "depth/image": Image, "rgb/image": Image}.items():
+        camera.listen(f"/storm/ttt3r/{key}", kind, key=key)
+    camera.listen("/tf", TFMessage, key="tf")
+    camera.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+    with node(tmp_path / "log", "-r", "__ns:=/storm", weights=weights, wait_for_transform=0.1) as storm:
+        while not all(camera.received[key] for key in ("odom", "depth/image", "rgb/image", "tf")):
+            camera.send_until_answered(topic="/storm/image")
+        clients = [Client(f"client_{index}") for index in range(CLIENTS)]
+        sent = set(camera.stamps("odom"))
+        for client in clients:
+            client.thread.start()
+        while any(client.thread.is_alive() for client in clients):
+            sent.add(camera.send(topic="/storm/image"))
+            time.sleep(0.005)  # a fast camera
+        for client in clients:
+            client.thread.join()
+            client.bench.close()
+        assert [client.failure for client in clients] == [None] * CLIENTS
+
+        seconds = np.array([s for client in clients for s in client.seconds])
+        assert len(seconds) == CLIENTS * CALLS
+        print(
+            f"\nanswers: p50 {1e3 * np.median(seconds):.1f} ms, p99 {1e3 * np.percentile(seconds, 99):.1f} ms", end=""
+        )
+        print(f", longest {1e3 * seconds.max():.0f} ms; {len(sent)} frames, {len(camera.received['odom'])} answered")
+        assert np.percentile(seconds, 99) < 2.0
+        assert seconds.max() < 5.0
+
+        last = camera.send_until_answered(topic="/storm/image")
+        camera.get("depth/image", last)
+        _check_outputs(camera, sent | {last})
+        assert storm.process.poll() is None
+        assert "Traceback" not in storm.text()
+        values = wait_until(
+            lambda: (d := camera.diagnostics("storm/ttt3r: stream")).get("state") == "tracking" and d, "diagnostics"
+        )
+        assert values["callbacks_failed"] == values["frames_failed"] == "0"
+
+
+def _check_outputs(camera: Bench, sent: set[int]) -> None:
+    """Frames come out in order and once, whole: each output of the kind that its own header says."""
+    stamps = camera.stamps("odom")
+    assert len(stamps) > 20
+    assert stamps == sorted(set(stamps))
+    assert set(stamps) <= sent
+    for key in ("tf", "depth/image", "rgb/image"):
+        assert {stamp for stamp in camera.stamps(key) if stamp >= stamps[0]} <= set(stamps), key
+    for depth in camera.received["depth/image"]:
+        assert depth.step == depth.width * BYTES_PER_PIXEL[depth.encoding]
+        assert len(depth.data) == depth.step * depth.height
+    poses = {(p := m.pose.pose.position) and (p.x, p.y, p.z) for m in camera.received["odom"]}
+    assert np.isfinite(list(poses)).all()

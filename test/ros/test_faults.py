@@ -1,0 +1,362 @@
+"""What breaks while the node runs: the network, the camera, the clock, TF, a subscriber; and its end at any moment."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
+from harness import OUTPUTS, ROOT, Bench, Running, header, node, picture, wait_until
+from in_process import InProcess
+from nav_msgs.msg import Odometry
+from rclpy.parameter import Parameter
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Image
+from tf2_msgs.msg import TFMessage
+
+from ttt3r_ros.ros import ttt3r_node
+
+#: Seconds from a signal to the end of the process: two where the processors are free, which tests cannot count on.
+END_WITHIN = 4.0
+
+
+@pytest.fixture(scope="module")
+def inside(weights) -> Iterator[InProcess]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        inside = InProcess(monkeypatch, weights)
+        yield inside
+        inside.close()
+
+
+@pytest.fixture(scope="module")
+def camera(inside) -> Iterator[Bench]:
+    bench = Bench("faults")
+    bench.listen("/ttt3r/odom", Odometry, key="odom")
+    bench.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+    bench.wait_for_node()
+    bench.send_until_answered()
+    yield bench
+    bench.close()
+
+
+def state(bench: Bench, *wanted: str) -> dict[str, str]:
+    return wait_until(lambda: (d := bench.diagnostics()).get("state") in wanted and d, f"the state {wanted}")
+
+
+def test_a_network_that_always_fails_is_said_once_and_recovers(inside, camera, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(inside.node._pipeline._notices._logger, "error", said.append)
+
+    def broken(*_args: object, **_options: object) -> None:
+        raise RuntimeError("the arithmetic has failed")
+
+    before = inside.node._pipeline.failed
+    with monkeypatch.context() as patch:
+        patch.setattr(inside.reconstructor.network, "step", broken)
+        for count in range(1, 21):
+            camera.send()
+            wait_until(lambda: inside.node._pipeline.failed == before + count, "the frame to fail")  # noqa: B023
+        values = state(camera, "lost")
+        assert values["level"] == "2"
+        wait_until(lambda: "20 frames in a row" in camera.diagnostics()["message"], "the count")
+    assert len(said) == 1
+    assert "the arithmetic has failed" in said[0]
+    assert camera.exchange(3)
+    assert state(camera, "tracking")["level"] == "0"
+
+
+def test_an_exhausted_gpu_is_emptied_and_said(inside, camera, monkeypatch):
+    held: list[weakref.ref[torch.Tensor]] = []
+    alive_when_emptied: list[bool] = []
+
+    def exhausted(*_args: object, **_options: object) -> None:
+        activations = torch.zeros(1000)
+        held.append(weakref.ref(activations))
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inside.reconstructor.network, "step", exhausted)
+        patch.setattr(torch.cuda, "empty_cache", lambda: alive_when_emptied.append(held[-1]() is not None))
+        camera.send()
+        message = state(camera, "lost")["message"]
+    assert alive_when_emptied == [False]  # what the failed frame had allocated can be given back
+    assert "the GPU is out of memory; if it stays so choose a smaller image_size" in message
+    assert camera.exchange(2)
+    state(camera, "tracking")
+
+
+def test_a_gpu_that_is_gone_does_not_end_the_thread(inside, camera, monkeypatch):
+    def gone(*_args: object, **_options: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA error")
+
+    def refuse() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inside.reconstructor.network, "step", gone)
+        patch.setattr(torch.cuda, "empty_cache", refuse)
+        camera.send()
+        state(camera, "lost")
+    assert camera.exchange(2)
+
+
+def test_a_camera_that_stops_and_comes_back(inside, camera, monkeypatch):
+    monkeypatch.setattr(ttt3r_node, "MISSING_AFTER", 1.0)
+    (last,) = camera.exchange()
+    assert state(camera, "no input")["level"] == "1"
+    segment = inside.node._pipeline.segment[0]
+    other = Bench("restarted_camera")
+    try:
+        other.next_stamp = last + 10_000_000_000
+        camera.send_until_answered(by=other)
+        camera.next_stamp = other.next_stamp
+    finally:
+        other.close()
+    assert inside.node._pipeline.segment[0] > segment
+    state(camera, "tracking")
+
+
+def test_a_camera_that_changes_its_mind(inside, camera):
+    """Size, encoding and frame from frame to frame: each is answered, with its own stamp."""
+    for width, height in ((80, 60), (60, 80), (640, 480), (33, 31), (80, 60)):
+        camera.exchange(2, image=picture(1, width, height))
+    for frame_id in ("left", "right", "", "left"):
+        camera.exchange(frame_id=frame_id)
+    for encoding, size in (("mono8", 1), ("bgra8", 4), ("mono16", 2), ("rgb8", 3)):
+        message = Image(height=60, width=80, encoding=encoding, step=80 * size, data=bytes(80 * 60 * size))
+        stamp, camera.next_stamp = camera.next_stamp, camera.next_stamp + 100_000_000
+        message.header = header(stamp, "left")
+        camera.publisher(Image, "/image").publish(message)
+        camera.get("odom", stamp)
+    state(camera, "tracking")
+
+
+@pytest.mark.parametrize("jump", [1e6, -1e6, 0.0], ids=["forth", "back", "none"])
+def test_stamps_that_jump(camera, jump):
+    (last,) = camera.exchange()
+    (stamp,) = camera.exchange(stamp=max(last + int(jump * 1e9), 0))
+    assert camera.exchange(2)
+    assert camera.get("odom", stamp).twist.covariance[0] > 1000  # no velocity is known across it
+    camera.next_stamp = max(camera.stamps("odom")) + 100_000_000
+
+
+def test_a_simulated_clock_that_jumps(inside, camera):
+    clock = camera.publisher(Clock, "/clock", 10)
+    inside.node.set_parameters([Parameter("use_sim_time", value=True)])
+    try:
+        wait_until(clock.get_subscription_count, "the node to listen to /clock")
+        for seconds in (1000, 2_000_000_000, 5, 0, 100):
+
+            def set_to() -> bool:
+                clock.publish(Clock(clock=Time(sec=seconds)))  # noqa: B023
+                return inside.node.get_clock().now().nanoseconds == seconds * 10**9  # noqa: B023
+
+            wait_until(set_to, "the clock to be heard")
+            camera.exchange(2)
+        count = len(camera.received["diagnostics"])
+        wait_until(lambda: len(camera.received["diagnostics"]) > count, "diagnostics of a clock that stands still")
+    finally:
+        inside.node.set_parameters([Parameter("use_sim_time", value=False)])
+
+
+def test_a_mount_that_tf_has_lost_stays_as_it_was(inside, camera):
+    tf = camera.publisher(TFMessage, "/tf", 10)
+    wait_until(tf.get_subscription_count, "the node to listen to /tf")
+    mount = inside.node._pipeline._mount
+
+    def published() -> bool:
+        turned = TransformStamped(header=header(camera.next_stamp, "base_link"), child_frame_id="head")
+        turned.transform.translation.z = 1.5
+        turned.transform.rotation.w = 1.0
+        tf.publish(TFMessage(transforms=[turned]))
+        return mount._look_up("head") is not None
+
+    wait_until(published, "the transform to arrive")
+    camera.exchange(frame_id="head")
+    mount._buffer.clear()
+    assert mount._look_up("head") is None
+    camera.exchange(2, frame_id="head")
+    assert mount._known["head"][2, 3] == 1.5
+    assert "head" not in mount._assumed
+
+
+def test_frames_of_nowhere_are_refused_in_the_end(inside, camera):
+    """Each unknown frame costs a wait and a static transform: noise in frame_id must not cost them for ever."""
+    mount = inside.node._pipeline._mount
+    inside.node.set_parameters([Parameter("wait_for_transform", value=0.0)])
+    for index in range(30):
+        camera.send(frame_id=f"noise_{index}")
+    camera.exchange(frame_id="")
+    for index in range(30, 60):
+        stamp = camera.send(frame_id=f"noise_{index}")
+        wait_until(
+            lambda: stamp in camera.stamps("odom") or "lately from" in inside.node._pipeline.health.message,  # noqa: B023
+            "an answer or a refusal",
+        )
+    assert len(mount._assumed) <= 16
+    camera.exchange(2, frame_id="")
+
+
+STALLING = """
+import sys, rclpy
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+sys.path.insert(0, "test/ros")
+from harness import OUTPUTS
+rclpy.init()
+node = Node("stalling")
+def hear(name):
+    return lambda message: print(name, flush=True)
+for name, kind in OUTPUTS.items():
+    node.create_subscription(kind, f"/wide/ttt3r/{name}", hear(name), 10)
+rclpy.spin(node)
+"""
+
+
+def test_a_stalled_subscriber_holds_nobody_up(weights, tmp_path):
+    """A reliable consumer of images and clouds is stopped in its tracks; another one goes on hearing every frame."""
+    bench = Bench("healthy")
+    for name, kind in OUTPUTS.items():
+        bench.listen(f"/wide/ttt3r/{name}", kind, key=name)
+    heard = tmp_path / "heard"
+    with (
+        node(
+            tmp_path / "log",
+            "-r",
+            "__ns:=/wide",
+            weights=weights,
+            wait_for_transform=0.1,
+            image_size=320,
+            drop_frames="false",
+        ),
+        heard.open("w") as file,
+    ):
+        bench.send_until_answered("points", topic="/wide/image")
+        stalling = subprocess.Popen([sys.executable, "-c", STALLING], cwd=ROOT, stdout=file)
+        try:
+
+            def both_hear() -> int:
+                bench.exchange(key="points", topic="/wide/image")
+                return heard.stat().st_size
+
+            wait_until(both_hear, "the second subscriber")
+            before = _seconds_per_frame(bench, 20)
+            os.kill(stalling.pid, signal.SIGSTOP)
+            during = _seconds_per_frame(bench, 40)
+            assert np.median(during) < 3 * np.median(before) + 0.05, (np.median(before), np.median(during))
+            assert max(during) < 2.0
+            print(f"\nms per frame: {1e3 * np.median(before):.1f}, stalled {1e3 * np.median(during):.1f}")
+            os.kill(stalling.pid, signal.SIGCONT)
+            size = heard.stat().st_size
+
+            def hears_again() -> bool:
+                bench.exchange(key="points", topic="/wide/image")
+                return heard.stat().st_size > size
+
+            wait_until(hears_again, "the second subscriber to come back")
+        finally:
+            stalling.kill()
+            stalling.wait()
+            bench.close()
+
+
+def _seconds_per_frame(bench: Bench, count: int) -> list[float]:
+    seconds = []
+    for _ in range(count):
+        begun = time.monotonic()
+        bench.exchange(key="points", topic="/wide/image")
+        seconds.append(time.monotonic() - begun)
+    return seconds
+
+
+def _handles_signals(running: Running) -> bool:
+    status = Path(f"/proc/{running.process.pid}/status").read_text()
+    caught = int(status.split("SigCgt:")[1].split()[0], 16)
+    return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+
+def _is_importing_torch(running: Running) -> bool:
+    return "libtorch" in Path(f"/proc/{running.process.pid}/maps").read_text()
+
+
+def _says(words: str) -> Callable[[Running], bool]:
+    return lambda running: words in running.text()
+
+
+MOMENTS = {
+    "at the start": _handles_signals,
+    "importing": _is_importing_torch,
+    "loading": _says("loading weights"),
+    "warming up": _says("warming up"),
+    "ready": _says("ready: listening"),
+    "frames": lambda running: False,  # told by an answer, see below
+}
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_it_ends_at_any_moment(weights, tmp_path, bench, moment, how):
+    with node(tmp_path / "log", "-r", "__ns:=/brief", wait=False, weights=weights, wait_for_transform=0.05) as brief:
+        publisher = bench.publisher(Image, "/brief/image")
+        bench.listen("/brief/ttt3r/odom", Odometry, key="brief")
+
+        def reached() -> bool:
+            if moment == "frames" and publisher.get_subscription_count():
+                bench.send(topic="/brief/image")
+            return bool(bench.received["brief"]) or MOMENTS[moment](brief)
+
+        wait_until(reached, moment)
+        begun = time.monotonic()
+        assert brief.stop(how) == 0, brief.text()
+        assert time.monotonic() - begun < END_WITHIN
+        assert "Traceback" not in brief.text()
+        assert "Exception ignored" not in brief.text()
+
+
+BUSY = """
+import sys, time
+from ttt3r_ros.reconstructor import Reconstructor
+real = Reconstructor.process
+def process(self, image, *args, **options):
+    if image.any():  # a frame of the camera's, not of the warm-up
+        print("busy", flush=True)
+        time.sleep(60)
+    return real(self, image, *args, **options)
+Reconstructor.process = process
+from ttt3r_ros.ros.node import main
+sys.exit(main())
+"""
+
+
+def test_it_ends_in_the_midst_of_a_frame_that_takes_a_minute(weights, tmp_path, bench):
+    log = tmp_path / "log"
+    command = [sys.executable, "-c", BUSY, "--ros-args", "-r", "__ns:=/busy", "-p", f"weights:={weights}"]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True)
+    running = Running(process, log)
+    try:
+        publisher = bench.publisher(Image, "/busy/image")
+
+        def busy() -> bool:
+            if publisher.get_subscription_count():
+                bench.send(topic="/busy/image")
+            return "busy" in running.text().splitlines()
+
+        wait_until(busy, "the node to be busy")
+        begun = time.monotonic()
+        assert running.stop(signal.SIGTERM) == 0, running.text()
+        assert time.monotonic() - begun < END_WITHIN
+        assert "Traceback" not in running.text()
+    finally:
+        process.kill()
