@@ -58,6 +58,14 @@ format: venv ## let ruff lay out the code and sort the imports
 lock: ## resolve requirements/*.in into requirements/*.txt again
 	@requirements/lock.sh
 
+.PHONY: licences
+licences: venv ## write THIRD_PARTY_LICENSES.md
+	.venv/bin/python requirements/licences.py
+
+.PHONY: audit
+audit: ## ask PyPI for known vulnerabilities of everything pinned
+	@requirements/audit.sh
+
 .PHONY: clean
 clean: ## remove .venv, caches and outputs
 	rm -rf .venv .cache build install log demo_output .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -13,7 +13,8 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{PACKAGE}"]),
         (f"share/{PACKAGE}", ["package.xml"]),
         (f"share/{PACKAGE}/launch", glob("launch/*.launch.py")),
-        (f"share/{PACKAGE}/config", glob("config/*")),
+        (f"share/{PACKAGE}/config", glob("config/*.*")),
+        (f"share/{PACKAGE}/config/sros2", glob("config/sros2/*")),
     ],
     # In a pip environment requirements/ pins what this needs; in a ROS workspace package.xml names it.
     install_requires=["setuptools"],

@@ -80,11 +80,50 @@ pip_install() {
     local status=0
     .venv/bin/python -m pip install --disable-pip-version-check "$@" 2>>"$log" | tee -a "$log" | condense || status=$?
     if ((status)); then
+        if grep -q 'DO NOT MATCH THE HASHES' "$log"; then
+            fail "$(stranger) is not the file that requirements/ names by its SHA-256, so it was not installed: the index, a" \
+                "proxy or a local copy gives another one (all pip said: $log)."
+        fi
         grep -E '^ *(ERROR|error)' "$log" | tail -n 5 >&2 || true
         if grep -qiE 'connection|resolution|timed? ?out' "$log"; then
             fail "PyPI cannot be reached: is there a network, or a proxy to name in HTTPS_PROXY? \`make venv\` tries again."
         fi
         fail "pip could not install what is needed (all it said: $log). \`make venv\` tries again."
+    fi
+}
+
+# What pip has downloaded that has another hash than it must have.
+stranger() {
+    awk '/DO NOT MATCH THE HASHES/ { found = 1; next } found && NF { print $1; exit }' "$log"
+}
+
+# The torch that pip's configuration (PIP_EXTRA_INDEX_URL and the like) offers beside PyPI's: one without CUDA, or for
+# another CUDA than PyPI's. Prints its version, nothing if there is none.
+torch_of_another_index() {
+    local pinned
+    pinned="$(sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)"
+    .venv/bin/python -m pip index versions torch 2>>"$log" | tr -s ', ' '\n' | grep -F "$pinned+" | head -n 1 || true
+}
+
+hash_of_cpu_torch_is_known() {
+    grep -E '^# known:' requirements/torch-cpu.txt |
+        grep -qw "$(.venv/bin/python -S -c 'import sys; print("cp%d%d" % sys.version_info[:2])')"
+}
+
+# Everything must have a hash that requirements/ lists; excepted is a torch from another index whose files have no known
+# hash. Everything comes as wheels, which run no code of theirs when they are installed; excepted is empy, which has none.
+install_packages() {
+    local options=(--progress-bar raw --no-build-isolation --only-binary :all: --no-binary empy) other
+    local verified=("${options[@]}" --require-hashes -r requirements/runtime.txt -r requirements/dev.txt)
+    other="$(torch_of_another_index)"
+    if [[ -z $other ]]; then
+        pip_install "${verified[@]}" -r requirements/torch.txt -r requirements/cuda.txt
+    elif [[ $other == *+cpu ]] && hash_of_cpu_torch_is_known; then
+        pip_install "${verified[@]}" -r requirements/torch-cpu.txt
+    else
+        pip_install "${verified[@]}"
+        say "torch $other for this Python is taken as your index gives it: no hash of it is known here"
+        pip_install "${options[@]}" "torch==$other"
     fi
 }
 
@@ -133,9 +172,8 @@ main() {
         advise_on_torch
     fi
     touch .venv/incomplete
-    pip_install --quiet -r requirements/pip.txt
-    pip_install --progress-bar raw --no-build-isolation -c requirements/cuda.txt \
-        -r requirements/torch.txt -r requirements/runtime.txt -r requirements/dev.txt
+    pip_install --quiet --require-hashes --only-binary :all: -r requirements/pip.txt
+    install_packages
     say "adding what PyPI lacks of ROS 2 (see underlay/README.md)"
     .venv/bin/python underlay/install.py 2>&1 | sed 's/^underlay: /        /' || fail "set-up ended early. \`make venv\` tries again."
     pip_install --quiet --no-deps --no-index --no-build-isolation --editable .

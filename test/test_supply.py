@@ -1,0 +1,98 @@
+"""What the package is built on: pinned with hashes, licensed, and no more of it in the node than it needs."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+REQUIREMENTS = ROOT / "requirements"
+LISTS = sorted(REQUIREMENTS.glob("*.txt"))
+
+sys.path.insert(0, str(REQUIREMENTS))
+
+import licences  # noqa: E402
+
+
+def requirements(path: Path) -> list[str]:
+    """Return the requirements of a file, each in one line with its hashes."""
+    text = re.sub(r"^\s*#.*\n", "", path.read_text(), flags=re.MULTILINE)
+    return [line for line in text.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda path: path.name)
+def test_everything_is_pinned_with_hashes(path):
+    found = requirements(path)
+    assert found
+    for requirement in found:
+        assert re.match(r"[a-z0-9-]+==[\w.+]+ ", requirement), requirement
+        hashes = re.findall(r"--hash=(\S+)", requirement)
+        assert hashes, f"{requirement} has no hash"
+        assert all(re.fullmatch(r"sha256:[0-9a-f]{64}", item) for item in hashes), requirement
+
+
+def test_every_list_of_wishes_has_its_pins():
+    for wishes in REQUIREMENTS.glob("*.in"):
+        pinned = set(licences.pins(wishes.stem))
+        for line in wishes.read_text().splitlines():
+            if name := re.match(r"[a-z][a-z0-9-]*", line):
+                assert name[0] in pinned, f"{name[0]} of {wishes.name} is not resolved: run `make lock`"
+
+
+def test_the_torch_without_cuda_is_the_same_torch():
+    (version,) = licences.pins("torch")["torch"]
+    assert licences.pins("torch-cpu") == {"torch": [f"{version}+cpu"]}
+    known = re.search(r"^# known: (.*)$", (REQUIREMENTS / "torch-cpu.txt").read_text(), flags=re.MULTILINE)
+    assert known
+    (requirement,) = requirements(REQUIREMENTS / "torch-cpu.txt")
+    assert requirement.count("--hash=") == len(known[1].split())
+
+
+def test_what_is_installed_is_what_is_pinned():
+    pinned: dict[str, set[str]] = {}
+    for path in LISTS:
+        for name, versions in licences.pins(path.stem).items():
+            pinned.setdefault(name, set()).update(versions)
+    if not Path(sys.prefix, "fingerprint").exists():
+        pytest.skip("this is not the environment that requirements/install.sh makes")
+    for name in (
+        "torch",
+        "numpy",
+        "opencv-python-headless",
+        "safetensors",
+        "ros-rclpy",
+        "ros-fastdds",
+        "evo",
+        "rosbags",
+    ):
+        assert metadata.version(name) in pinned[name]
+
+
+def test_the_licences_are_listed_and_up_to_date():
+    if not Path(sys.prefix, "share", "rclpy", "package.xml").exists():
+        pytest.skip("the ROS packages' licences are read from the pip environment")
+    listed = licences.TARGET.read_text()
+    for name in licences.LISTS:
+        for package, versions in licences.pins(name).items():
+            assert f"| {package} | {', '.join(versions)} |" in listed, f"run `make licences`: {package} is not listed"
+            assert licences.licence(package), package
+
+
+def test_the_node_imports_nothing_that_it_does_not_need():
+    script = "import sys, ttt3r_ros.ros.run; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
+    imported = set(run.stdout.split())
+    assert {"torch", "rclpy"} <= imported
+    # evo is under the GPL; the others are heavy, and for the demo, the player and the tests
+    assert not imported & {"evo", "matplotlib", "pandas", "scipy", "seaborn", "rosbags", "rich", "pytest", "hypothesis"}
+
+
+@pytest.mark.parametrize("module", ["ttt3r_ros.reconstructor", "ttt3r_ros.weights", "ttt3r_ros.odometry"])
+def test_the_core_imports_no_gpl(module):
+    script = f"import sys, {module}; sys.exit('evo' in sys.modules)"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
