@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from training_recipe import TINY_RECIPE, generator
 
+from training import clips as module
 from training.clips import ClipBuffer, Clips, mirror, network_input, render_clips, training_camera
 from training.config import Stage
 from training.flats import Shard, build_shard
@@ -64,6 +66,21 @@ def test_clips_are_the_same_for_a_seed(shard: Shard):
     one, two = (render_clips(shard, WALK, 2, CAMERA, generator(5)) for _ in range(2))
     assert torch.equal(one.image, two.image)
     assert torch.equal(one.depth, two.depth)
+
+
+def test_views_the_renderer_refuses_are_replaced(shard: Shard, monkeypatch: pytest.MonkeyPatch):
+    refusals = iter([True, True, False])
+    render = module.render
+
+    def moody(*args: Any) -> Any:
+        if next(refusals, True):
+            raise ValueError("a tile sees too much")
+        return render(*args)
+
+    monkeypatch.setattr(module, "render", moody)
+    assert len(render_clips(shard, WALK, 2, CAMERA, generator())) == 2
+    with pytest.raises(ValueError, match="sees too much"):
+        render_clips(shard, WALK, 2, CAMERA, generator())
 
 
 def test_the_camera_is_that_of_the_synthetic_world():

@@ -56,7 +56,7 @@ def test_the_truth_is_laid_out_as_the_heads_are(truth: Targets):
 
 def test_a_perfect_prediction_has_no_error(truth: Targets):
     _, parts = losses(perfect(truth, confidence=-30.0), truth, STAGE)
-    assert parts.keys() == {"camera", "world", "shift", "rotation", "translation"}
+    assert parts.keys() == {"camera", "edges", "world", "shift", "rotation", "translation"}
     for name, value in parts.items():
         assert abs(value) < 3e-3, name
     judged = figures(perfect(truth), truth)
@@ -94,11 +94,21 @@ def test_the_shift_loss_does_not_see_errors_of_depth(truth: Targets):
     assert losses(moved, truth, STAGE)[1]["shift"] == pytest.approx(0.4, rel=0.01)
 
 
+def test_the_edge_loss_sees_what_differs_between_neighbours_alone(truth: Targets):
+    raw = perfect(truth)
+    everywhere = torch.tensor([0.0, 0.0, 0.4, 0.0]).view(1, 1, 4, 1, 1)
+    assert losses(replace(raw, camera=raw.camera + everywhere), truth, STAGE)[1]["edges"] < 1e-5
+    beside = raw.camera.clone()
+    beside[..., 2, :, 32:] += 0.4  # one seam between two columns, of which step 1 sees 1 in 63 and step 4, 4 in 60
+    expected = 0.4 * (1 / 63 + 4 / 60)
+    assert losses(replace(raw, camera=beside), truth, STAGE)[1]["edges"] == pytest.approx(expected, rel=1e-3)
+
+
 def test_confidence_pays_where_the_error_is_small(truth: Targets):
     error = 0.05
     best = CONFIDENCE_REWARD / error
     assert best > 1
-    stage = replace(STAGE, world=0.0, shift=0.0, pose=0.0)
+    stage = replace(STAGE, edges=0.0, world=0.0, shift=0.0, pose=0.0)
     off = torch.tensor([0.0, 0.0, error, 0.0]).view(1, 1, 4, 1, 1)
 
     def loss(confidence: float) -> float:

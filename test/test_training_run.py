@@ -186,6 +186,17 @@ def test_workers_and_a_rendering_thread_give_batches():
         assert supply.next_seed > 1000
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_run_on_a_gpu(tmp_path: Path):
+    recipe = replace(TINY_RECIPE, workers=1, prefetch=True)
+    trainer = Trainer(recipe, torch.device("cuda"))
+    assert trainer.run(Budget(steps=20), RunFolder(tmp_path), lambda _: None)
+    assert trainer.skipped == 0
+    resumed = Trainer(recipe, torch.device("cuda"), state=RunFolder(tmp_path).load())
+    assert resumed.run(Budget(steps=24), RunFolder(tmp_path), lambda _: None)
+
+
 def test_a_failing_renderer_is_heard_of():
     def fail() -> None:
         raise ZeroDivisionError

@@ -9,18 +9,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from training.config import Recipe, Stage
+from training.flats import Shard
+from training.motion import invert, random_turns, tilts, walks
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.synthetic import HORIZONTAL_FOV_DEG
 from ttt3r_ros.synthetic.atlas import build_atlas
 from ttt3r_ros.synthetic.cull import Views
 from ttt3r_ros.synthetic.render import render
 
-from training.config import Recipe, Stage
-from training.flats import Shard
-from training.motion import invert, random_turns, tilts, walks
-
 #: Largest random tilt of a whole clip [deg].
 TILT_DEG = 4.0
+#: The renderer refuses a view of too many things in one place, which comes up once in thousands.
+_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,7 @@ class Clips:
 def training_camera(recipe: Recipe) -> Intrinsics:
     """Return the intrinsics of the training images: the synthetic world's lens, seen whole."""
     focal = recipe.width / 2 / math.tan(math.radians(HORIZONTAL_FOV_DEG) / 2)
-    return Intrinsics(
-        focal, focal, (recipe.width - 1) / 2, (recipe.height - 1) / 2, recipe.width, recipe.height
-    )
+    return Intrinsics(focal, focal, (recipe.width - 1) / 2, (recipe.height - 1) / 2, recipe.width, recipe.height)
 
 
 def render_clips(shard: Shard, stage: Stage, count: int, camera: Intrinsics, generator: torch.Generator) -> Clips:
@@ -63,7 +62,19 @@ def render_clips(shard: Shard, stage: Stage, count: int, camera: Intrinsics, gen
         count: how many clips.
         camera: of all frames.
         generator: of everything random here.
+
+    Raises:
+        ValueError: the renderer refused one view after another.
     """
+    for _ in range(_ATTEMPTS - 1):
+        try:
+            return _render_once(shard, stage, count, camera, generator)
+        except ValueError:
+            continue  # the generator has moved on: the next views are others
+    return _render_once(shard, stage, count, camera, generator)
+
+
+def _render_once(shard: Shard, stage: Stage, count: int, camera: Intrinsics, generator: torch.Generator) -> Clips:
     device = generator.device
     scene = torch.randint(len(shard.paths), (count,), generator=generator, device=device)
     kind = torch.randint(2, (count,), generator=generator, device=device)
@@ -75,14 +86,12 @@ def render_clips(shard: Shard, stage: Stage, count: int, camera: Intrinsics, gen
         T_world_camera = walks(paths, stage.frames, stage.stride, generator)
     T_world_camera = T_world_camera @ tilts(count, TILT_DEG, generator)
     poses = T_world_camera.flatten(0, 1)
-    views = Views(
-        poses[:, :3, :3].contiguous(), poses[:, :3, 3].contiguous(), scene.repeat_interleave(stage.frames)
-    )
+    views = Views(poses[:, :3, :3].contiguous(), poses[:, :3, 3].contiguous(), scene.repeat_interleave(stage.frames))
     image, depth = render(shard.world, build_atlas(str(device)), views, camera)
     shape = (count, stage.frames)
     return Clips(
-        image=image.unflatten(0, shape),
-        depth=depth.unflatten(0, shape).half(),
+        image=image.view(*shape, *image.shape[1:]),
+        depth=depth.view(*shape, *depth.shape[1:]).half(),
         T_first_camera=invert(T_world_camera[:, :1]) @ T_world_camera,
     )
 
@@ -146,7 +155,7 @@ def network_input(image: Tensor, generator: torch.Generator) -> Tensor:
         F.pad(x.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate"), (kernel[:, None] * kernel)[None, None]
     ).view_as(x)
     sharpness = uniform(-0.25, 0.9, count, 1, 1, 1, 1).expand(-1, frames, -1, -1, -1).flatten(0, 1)
-    x = torch.lerp(x, smooth, sharpness).unflatten(0, (count, frames))
+    x = torch.lerp(x, smooth, sharpness).view(count, frames, *x.shape[1:])
     gain = uniform(0.75, 1.25, count, 1, 1, 1, 1) * uniform(0.9, 1.1, count, 1, 3, 1, 1)
     exposure = uniform(0.97, 1.03, count, frames, 1, 1, 1)
     noise = torch.randn(x.shape, generator=generator, device=image.device) * uniform(0.0, 0.015, count, 1, 1, 1, 1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from ttt3r_ros.errors import UserError
@@ -31,6 +31,7 @@ class Stage:
         learning_rate: at its highest.
         final: share of that at the stage's end.
         camera: weight of the loss on points in the camera frame.
+        edges: weight of the loss on depth differences between neighbours, which makes edges crisp and seams vanish.
         world: weight of the loss on points in the world frame.
         shift: weight of the loss on the difference between the two, which depends on the motion alone.
         pose: weight of the loss on the seven pose numbers.
@@ -47,6 +48,7 @@ class Stage:
     learning_rate: float = 1e-3
     final: float = 0.3
     camera: float = 1.0
+    edges: float = 1.0
     world: float = 0.0
     shift: float = 0.0
     pose: float = 0.0
@@ -65,11 +67,13 @@ class Recipe:
         shards: how many such groups are at hand; the oldest is replaced whenever workers have built another.
         workers: processes that build flats; 0 builds them between steps.
         buffer_frames: rendered frames kept to be drawn from.
+        render_frames: rendered in one go, about.
         reuse: how often a rendered clip is trained on, on average.
         prefetch: render in a thread of its own, on a GPU on a stream of its own.
         weight_decay, gradient_norm: of the optimizer.
         warm_up_steps: over which every stage's learning rate rises.
         ema: decay of the averaged weights, which are what is exported.
+        first_seed: of the flats; every later flat has the next.
     """
 
     network: NetworkConfig
@@ -81,13 +85,28 @@ class Recipe:
     shards: int = 8
     workers: int = 0
     buffer_frames: int = 4096
+    render_frames: int = 32
     reuse: int = 4
     prefetch: bool = False
     weight_decay: float = 0.03
     gradient_norm: float = 1.0
     warm_up_steps: int = 100
     ema: float = 0.999
-    first_seed: int = field(default=FIRST_TRAINING_SEED)
+    first_seed: int = FIRST_TRAINING_SEED
+
+    def only(self, names: Collection[str]) -> Recipe:
+        """Return a recipe with these stages alone, which then share the whole budget as they did before.
+
+        Raises:
+            UserError: a stage is unknown.
+        """
+        unknown = sorted(set(names) - {stage.name for stage in self.stages})
+        if unknown:
+            known = ", ".join(stage.name for stage in self.stages)
+            raise UserError(f"the recipe has no stage {', '.join(unknown)}; choose from {known}")
+        kept = [stage for stage in self.stages if stage.name in names]
+        total = sum(stage.share for stage in kept)
+        return replace(self, stages=tuple(replace(stage, share=stage.share / total) for stage in kept))
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values; the inverse of `from_dict`."""
@@ -137,17 +156,19 @@ GPU = Recipe(
     width=192,
     height=144,
     stages=(
-        Stage("depth", 0.25, frames=1, batch=512, motion="turn"),
-        Stage("turns", 0.20, frames=2, batch=256, motion="turn", rotation_deg=14, world=0.5, shift=3, pose=2),
-        Stage("pairs", 0.15, frames=2, batch=256, motion="turn", rotation_deg=12, translation_m=0.3, learning_rate=8e-4,
+        Stage("depth", 0.12, frames=1, batch=768, motion="turn", world=0.5, pose=0.5),
+        Stage("turns", 0.28, frames=2, batch=256, motion="turn", rotation_deg=14, learning_rate=4e-4, final=0.6,
               world=0.5, shift=3, pose=2),
-        Stage("short", 0.20, frames=4, batch=128, stride=4, learning_rate=6e-4, world=0.5, shift=2, pose=3),
-        Stage("long", 0.20, frames=16, batch=32, stride=2, learning_rate=4e-4, final=0.02, world=0.5, shift=2, pose=3),
+        Stage("pairs", 0.20, frames=2, batch=256, motion="turn", rotation_deg=12, translation_m=0.3, learning_rate=3e-4,
+              world=0.5, shift=3, pose=2),
+        Stage("short", 0.20, frames=4, batch=128, stride=4, learning_rate=3e-4, world=0.5, shift=2, pose=3),
+        Stage("long", 0.20, frames=12, batch=64, stride=2, learning_rate=2e-4, final=0.02, world=0.5, shift=2, pose=3),
     ),
-    shard_flats=64,
+    shard_flats=32,
     shards=16,
     workers=12,
     buffer_frames=200_000,
+    render_frames=512,
     reuse=4,
     prefetch=True,
 )  # fmt: skip
@@ -158,16 +179,17 @@ CPU = Recipe(
     width=128,
     height=96,
     stages=(
-        Stage("depth", 0.20, frames=1, batch=32, motion="turn"),
-        Stage("turns", 0.25, frames=2, batch=32, motion="turn", rotation_deg=14, world=0.5, shift=3, pose=2),
-        Stage("pairs", 0.20, frames=2, batch=32, motion="turn", rotation_deg=12, translation_m=0.3, learning_rate=8e-4,
+        Stage("depth", 0.15, frames=1, batch=32, motion="turn", world=0.5, pose=0.5),
+        Stage("turns", 0.30, frames=2, batch=32, motion="turn", rotation_deg=14, learning_rate=2e-4, final=0.6,
               world=0.5, shift=3, pose=2),
-        Stage("short", 0.20, frames=4, batch=16, stride=4, learning_rate=6e-4, world=0.5, shift=2, pose=3),
-        Stage("long", 0.15, frames=12, batch=6, stride=2, learning_rate=4e-4, final=0.02, world=0.5, shift=2, pose=3),
+        Stage("pairs", 0.20, frames=2, batch=32, motion="turn", rotation_deg=12, translation_m=0.3, learning_rate=2e-4,
+              world=0.5, shift=3, pose=2),
+        Stage("short", 0.20, frames=4, batch=16, stride=4, learning_rate=2e-4, world=0.5, shift=2, pose=3),
+        Stage("long", 0.15, frames=12, batch=6, stride=2, learning_rate=2e-4, final=0.02, world=0.5, shift=2, pose=3),
     ),
     shard_flats=16,
     shards=16,
-    reuse=8,
+    reuse=4,
 )  # fmt: skip
 
 RECIPES = {"gpu": GPU, "cpu": CPU}

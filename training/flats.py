@@ -6,19 +6,19 @@ import multiprocessing
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from training.config import Recipe
 from ttt3r_ros.synthetic.path import camera_path
 from ttt3r_ros.synthetic.route import Floor
 from ttt3r_ros.synthetic.scene import Scene, build_scene
 from ttt3r_ros.synthetic.world import World
-
-from training.config import Recipe
 
 #: Each flat has a path of either kind, this long and this fine.
 PATH_FPS, PATH_POSES = 15.0, 240
@@ -39,12 +39,14 @@ class Shard:
 
     def to(self, device: torch.device) -> Shard:
         """Return a copy on a device."""
-        tensors = {name: value.to(device) for name, value in vars(self.world).items() if isinstance(value, Tensor)}
-        tables = {
-            name: {column: value.to(device) for column, value in getattr(self.world, name).items()}
-            for name in ("surfaces", "rooms")
-        }
-        return Shard(replace(self.world, **tensors, **tables), self.paths.to(device))
+        moved = {name: _moved(value, device) for name, value in vars(self.world).items()}
+        return Shard(World(**moved), self.paths.to(device))
+
+
+def _moved(value: Any, device: torch.device) -> Any:
+    if isinstance(value, dict):
+        return {name: column.to(device) for name, column in value.items()}
+    return value.to(device) if isinstance(value, Tensor) else value
 
 
 def build_shard(seeds: range) -> Shard:
@@ -78,7 +80,12 @@ class FlatSupply:
         self._pending: deque[Future[Shard]] = deque()
         self._draws = 0
         self._pool = (  # not forked: a forked process has no working CUDA, and the renderer's threads' locks
-            ProcessPoolExecutor(recipe.workers, mp_context=multiprocessing.get_context("spawn"))
+            ProcessPoolExecutor(
+                recipe.workers,
+                mp_context=multiprocessing.get_context("spawn"),
+                initializer=torch.set_num_threads,
+                initargs=(1,),
+            )
             if recipe.workers
             else None
         )

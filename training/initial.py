@@ -23,8 +23,8 @@ def initial_network(config: NetworkConfig, seed: int) -> Network:
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-                if ".mlp.1" in name and "world_transform" in name:
-                    nn.init.zeros_(module.weight)  # starts unmodulated
+                if name.startswith("world_transform") and name.endswith((".mlp.1", "attn.proj", "mlp.fc2")):
+                    nn.init.zeros_(module.weight)  # at first the world is the camera's own frame
         patch = network.patch_embed.weight
         nn.init.xavier_uniform_(patch.view(patch.shape[0], -1))
         nn.init.normal_(network.state_tokens, std=0.2)

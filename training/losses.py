@@ -12,13 +12,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.model.heads import expand
-
 from training.clips import Clips
 from training.config import Stage
 from training.motion import quaternion_from_rotation
 from training.unroll import RawClip
+from ttt3r_ros.geometry import Intrinsics
+from ttt3r_ros.model.config import PATCH
+from ttt3r_ros.model.heads import expand
 
 #: Weight of the reward for being confident: where the error is e, the best confidence is this over e.
 CONFIDENCE_REWARD = 0.1
@@ -46,7 +46,7 @@ class Targets:
 
 def compress(vector: Tensor, dim: int = -1) -> Tensor:
     """Map metres to raw space, ``v/|v| · log1p(|v|)``; the inverse of the heads' `expand`."""
-    length = vector.norm(dim=dim, keepdim=True).clamp_min(1e-12)
+    length = vector.square().sum(dim, keepdim=True).sqrt().clamp_min(1e-12)
     return vector * (torch.log1p(length) / length)
 
 
@@ -72,12 +72,13 @@ def targets(clips: Clips, camera: Intrinsics) -> Targets:
 def losses(raw: RawClip, truth: Targets, stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the weighted sum, and its parts without their weights, detached."""
     parts = {"camera": _points(raw.camera, truth.camera)}
-    total = stage.camera * parts["camera"]
+    parts["edges"] = _neighbours(raw.camera[:, :, 2] - truth.camera[:, :, 2])
+    total = stage.camera * parts["camera"] + stage.edges * parts["edges"]
     if raw.world is not None:
         parts["world"] = _points(raw.world, truth.world)
         # what the motion alone does to every point: the camera points' own error is taken out, as a constant
         moved = raw.world[:, :, :3] - raw.camera[:, :, :3].detach()
-        parts["shift"] = _length(moved - (truth.world - truth.camera), dim=2).mean()
+        parts["shift"] = _patches(moved - (truth.world - truth.camera))
         total = total + stage.world * parts["world"] + stage.shift * parts["shift"]
     if stage.pose:
         rotation, translation = _pose(raw, truth)
@@ -107,7 +108,8 @@ def figures(raw: RawClip, truth: Targets) -> dict[str, Tensor]:
         result["rotation_deg"] = torch.rad2deg(angle).mean()
         result["rotation_ratio"] = angle.mean() / true_angle.mean().clamp_min(1e-6)
         result["translation_m"] = miss.mean()
-        result["translation_ratio"] = miss.mean() / way.mean().clamp_min(1e-3)
+        if way.mean() > 0.01:  # there is no share of nothing
+            result["translation_ratio"] = miss.mean() / way.mean()
     return result
 
 
@@ -116,6 +118,24 @@ def _points(raw: Tensor, truth: Tensor) -> Tensor:
     error = _length(raw[:, :, :3] - truth, dim=2)
     confidence = 1 + raw[:, :, 3].clamp(max=6.0).exp()
     return (confidence * error - CONFIDENCE_REWARD * confidence.log()).mean()
+
+
+def _neighbours(error: Tensor) -> Tensor:
+    """Return how much an error (..., H, W) differs between neighbours, and between pixels a quarter patch apart."""
+    total = error.new_zeros(())
+    for step in (1, 4):
+        across, down = error[..., step:] - error[..., :-step], error[..., step:, :] - error[..., :-step, :]
+        total = total + across.abs().mean() + down.abs().mean()
+    return total
+
+
+def _patches(error: Tensor) -> Tensor:
+    """Return the mean length of (B, T, 3, H, W) errors averaged over each patch.
+
+    A motion moves the points of a patch nearly alike; what differs from pixel to pixel is the two heads' jitter, which
+    would drown it.
+    """
+    return _length(F.avg_pool2d(error.flatten(0, 1), PATCH), dim=1).mean()
 
 
 def _pose(raw: RawClip, truth: Targets) -> tuple[Tensor, Tensor]:

@@ -6,6 +6,7 @@ Transforms are (..., 4, 4) float32, ``T_a_b`` as everywhere; camera axes are Ope
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 #: How much a random turn goes about the camera's x (pitch), y (yaw) and z (roll) axis.
@@ -26,8 +27,9 @@ def rotation_from_vector(vector: Tensor) -> Tensor:
     """Return (..., 3, 3) rotations of rotation vectors (..., 3) [rad]: axis times angle."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
-    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).unflatten(-1, (3, 3))
-    return torch.linalg.matrix_exp(skew)
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).view(*x.shape, 3, 3)
+    rotation: Tensor = torch.linalg.matrix_exp(skew)
+    return rotation
 
 
 def quaternion_from_rotation(R: Tensor) -> Tensor:
@@ -46,7 +48,7 @@ def quaternion_from_rotation(R: Tensor) -> Tensor:
     # far from half a turn the imaginary part is the difference over 4w, which loses nothing for small angles
     imaginary = torch.where(w > 0.1, differences / (4 * w.clamp_min(0.1)), sizes[..., 1:] * differences.sign())
     quaternion = torch.cat([w, imaginary], dim=-1)
-    return quaternion / quaternion.norm(dim=-1, keepdim=True)
+    return F.normalize(quaternion, dim=-1)
 
 
 def random_turns(

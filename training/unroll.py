@@ -46,15 +46,20 @@ def unroll(network: Network, images: Tensor, *, world: bool, precision: torch.dt
     count, frames = images.shape[:2]
     grid = images.shape[3] // PATCH, images.shape[4] // PATCH
     with torch.autocast(images.device.type, dtype=precision or torch.bfloat16, enabled=precision is not None):
-        features = network.encode(images.flatten(0, 1)).unflatten(0, (count, frames))
+        features = network.encode(images.flatten(0, 1))
+        features = features.view(count, frames, *features.shape[1:])
         steps = _recur(network, features, grid)
+
+    def by_clip(x: Tensor) -> Tensor:
+        return x.view(frames, count, *x.shape[1:]).transpose(0, 1)
+
     decoded = _join(steps, grid)
     camera = network.camera_head(decoded.levels)
     in_world = network.world_head(network._to_world(decoded)) if world else None
-    pose = network.pose_head.mlp(decoded.pose_token).unflatten(0, (frames, count)).transpose(0, 1)
+    pose = by_clip(network.pose_head.mlp(decoded.pose_token))
     return RawClip(
-        camera=camera.unflatten(0, (frames, count)).transpose(0, 1),
-        world=None if in_world is None else in_world.unflatten(0, (frames, count)).transpose(0, 1),
+        camera=by_clip(camera),
+        world=None if in_world is None else by_clip(in_world),
         translation=pose[..., :3],
         quaternion=pose[..., 3:],
     )
@@ -85,7 +90,6 @@ def _join(steps: list[Decoded], grid: tuple[int, int]) -> Decoded:
         return torch.cat([getattr(step.levels, name) for step in steps])
 
     return Decoded(
-        pose_token=torch.cat([step.pose_token for step in steps]),
         levels=TokenLevels(level("encoder"), level("half"), level("three_quarters"), level("last"), grid),
         tokens=torch.cat([step.tokens for step in steps]),
         state_proposal=steps[-1].state_proposal,

@@ -1,0 +1,117 @@
+"""How well weights do on one held-out sequence, through the same reconstructor as the node's."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.evaluation import (
+    Trajectory,
+    TrajectoryError,
+    compare_depth,
+    compare_trajectories,
+    resample_depth,
+)
+from ttt3r_ros.reconstructor import IMAGE, POINTS, Reconstructor
+from ttt3r_ros.synthetic import Motion, Sequence
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame of a measurement, to look at; all of the network's size H×W.
+
+    Attributes:
+        image: (H, W, 3) uint8, what the network saw.
+        depth, truth: (H, W) float32, metres.
+    """
+
+    image: npt.NDArray[np.uint8]
+    depth: npt.NDArray[np.float32]
+    truth: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One sequence's figures.
+
+    Attributes:
+        seed, motion: which sequence.
+        abs_rel, delta_125: of metric depth, without any scale matching; means over frames.
+        abs_rel_scaled: the same with every frame's median matched.
+        ate_m: of the positions after SE(3) alignment.
+        still_ate_m: the same for an estimate that never moves.
+        path_m: length of the true path.
+        rpe_rotation_deg: per frame, root mean square.
+        still_rpe_rotation_deg: the same for an estimate that never moves.
+        ms_per_frame: median, without rendering.
+    """
+
+    seed: int
+    motion: Motion
+    abs_rel: float
+    delta_125: float
+    abs_rel_scaled: float
+    ate_m: float
+    still_ate_m: float
+    path_m: float
+    rpe_rotation_deg: float
+    still_rpe_rotation_deg: float
+    ms_per_frame: float
+
+    @property
+    def ate_percent(self) -> float:
+        """ATE as a share of the path's length [%]."""
+        return 100 * self.ate_m / self.path_m
+
+
+def measure(
+    reconstructor: Reconstructor, sequence: Sequence, start: int, motion: Motion
+) -> tuple[Measurement, list[Frame]]:
+    """Feed the frames from ``start`` on, as one segment, and compare.
+
+    Args:
+        reconstructor: restarted first.
+        sequence: at least three frames from start on.
+        start: first frame.
+        motion: of the sequence, for the record.
+    """
+    reconstructor.restart()
+    depths, scaled, frames, poses, seconds = [], [], [], [], []
+    for index in range(start, len(sequence)):
+        rendered = sequence.render(index)
+        estimate = reconstructor.process(rendered.image[0].cpu().numpy(), sequence.intrinsics, outputs={POINTS, IMAGE})
+        assert estimate.depth is not None
+        assert estimate.image is not None
+        target = estimate.pixel_map.intrinsics(sequence.intrinsics)
+        truth = resample_depth(rendered.depth[0].cpu().numpy(), sequence.intrinsics, target)
+        depths.append(compare_depth(estimate.depth, truth))
+        scaled.append(compare_depth(estimate.depth, truth, match_median=True))
+        frames.append(Frame(estimate.image, estimate.depth, truth))
+        poses.append(estimate.T_world_camera)
+        seconds.append(estimate.timings.total)
+    stamps = sequence.stamps_ns[start:]
+    true_poses = list(sequence.T_world_camera[start:].cpu().double().numpy())
+    truth_path = Trajectory.from_transforms(stamps, true_poses)
+    error = compare_trajectories(Trajectory.from_transforms(stamps, poses), truth_path)
+    still = _standing_still(truth_path)
+    return Measurement(
+        seed=sequence.seed,
+        motion=motion,
+        abs_rel=float(np.mean([depth.abs_rel for depth in depths])),
+        delta_125=float(np.mean([depth.delta_125 for depth in depths])),
+        abs_rel_scaled=float(np.mean([depth.abs_rel for depth in scaled])),
+        ate_m=error.ate_rmse_m,
+        still_ate_m=float(np.sqrt(np.square(truth_path.positions - truth_path.positions.mean(0)).sum(1).mean())),
+        path_m=error.path_length_m,
+        rpe_rotation_deg=error.rpe_rotation_deg,
+        still_rpe_rotation_deg=still.rpe_rotation_deg,
+        ms_per_frame=1e3 * float(np.median(seconds)),
+    ), frames
+
+
+def _standing_still(truth: Trajectory) -> TrajectoryError:
+    """Return the error of an estimate that says that nothing moves: what any other has to beat."""
+    still = [truth.transform(0) for _ in range(len(truth))]
+    return compare_trajectories(Trajectory.from_transforms(truth.stamps_ns.tolist(), still), truth)

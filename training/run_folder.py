@@ -1,0 +1,85 @@
+"""What a run leaves on the disk: checkpoints that can be resumed, and a log."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ttt3r_ros.errors import UserError
+
+RUNS = Path(__file__).parent / "runs"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run."""
+
+    path: Path
+
+    @classmethod
+    def named(cls, name: str) -> RunFolder:
+        """Return the folder of a run's name, or the one a path names.
+
+        Raises:
+            UserError: the name is empty.
+        """
+        if not name.strip():
+            raise UserError("a run needs a name, as in --run first")
+        return cls(Path(name) if os.sep in name else RUNS / name)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
+    @property
+    def log(self) -> Path:
+        return self.path / "log.jsonl"
+
+    @property
+    def curve(self) -> Path:
+        return self.path / "curve.png"
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint, whole or not at all."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        unfinished = self.checkpoint.with_suffix(".tmp")
+        with unfinished.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(self.checkpoint)
+
+    def load(self) -> dict[str, Any]:
+        """Read the checkpoint; only tensors and plain values are ever read.
+
+        Raises:
+            UserError: there is none, or it is damaged.
+        """
+        if not self.checkpoint.exists():
+            raise UserError(f"the run {self.path} has no checkpoint; start it without --resume")
+        try:
+            state: dict[str, Any] = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+        except Exception as error:
+            raise UserError(f"{self.checkpoint} cannot be read; start the run anew") from error
+        return state
+
+    def append(self, entry: dict[str, Any]) -> None:
+        """Add a line to the log."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with self.log.open("a") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def entries(self) -> list[dict[str, Any]]:
+        """Return the log; a line cut short by a crash is left out."""
+        entries = []
+        for line in self.log.read_text().splitlines() if self.log.exists() else []:
+            try:
+                entries.append(json.loads(line))
+            except json.JSONDecodeError:
+                continue
+        return entries
