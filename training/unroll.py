@@ -55,7 +55,7 @@ def unroll(network: Network, images: Tensor, *, world: bool, precision: torch.dt
 
     decoded = _join(steps, grid)
     camera = network.camera_head(decoded.levels)
-    in_world = network.world_head(network._to_world(decoded)) if world else None
+    in_world = network.world_head(network.to_world(decoded)) if world else None
     pose = by_clip(network.pose_head.mlp(decoded.pose_token))
     return RawClip(
         camera=by_clip(camera),

@@ -268,7 +268,7 @@ class Network(nn.Module):
         if POINTS_CAMERA in outputs:
             points, confidence = self.camera_points(decoded)
         if POINTS_WORLD in outputs:
-            points_world, confidence_world = decode_points(self.world_head(self._to_world(decoded)))
+            points_world, confidence_world = decode_points(self.world_head(self.to_world(decoded)))
         if COLOR in outputs and self.color_head is not None:
             color = decode_color(self.color_head(decoded.levels))
         return Prediction(
@@ -302,7 +302,7 @@ class Network(nn.Module):
             parameter.data = parameter.data.to(dtype)
         return self
 
-    def _to_world(self, decoded: Decoded) -> TokenLevels:
+    def to_world(self, decoded: Decoded) -> TokenLevels:
         """Pass the last level through the pose-modulated blocks, which move its points to the world frame."""
         levels, x = decoded.levels, decoded.levels.last
         head_dim = self.config.dec_embed_dim // self.config.dec_num_heads

@@ -102,16 +102,15 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         player_command = _player_command(specification, options, summary)
         failure: UserError | None = None
         try:
-            with (
-                ChildProcess("node", _node_command(options), options.output / "node.log") as node,
-                ChildProcess("player", player_command, options.output / "player.log") as player,
-            ):
-                console.print(f"camera: {source.name}" + (f", {total} frames" if total else ""), highlight=False)
+            with ChildProcess("node", _node_command(options), options.output / "node.log") as node:
                 console.print(f"node:   starting, log in {node.log}", highlight=False)
-                try:
-                    _record(recorder, node, player, total, console, stop)
-                except UserError as error:
-                    failure = error
+                _wait_for_node(recorder, node, console, stop)
+                console.print(f"camera: {source.name}" + (f", {total} frames" if total else ""), highlight=False)
+                with ChildProcess("player", player_command, options.output / "player.log") as player:
+                    try:
+                        _record(recorder, node, player, total, console, stop)
+                    except UserError as error:
+                        failure = error
         finally:
             recorder.destroy_node()
             rclpy.try_shutdown()
@@ -151,6 +150,17 @@ def _player_command(specification: str, options: argparse.Namespace, summary: Pa
     if options.frames:
         command += ["--max-frames", str(options.frames)]
     return command
+
+
+def _wait_for_node(recorder: Recorder, node: ChildProcess, console: Console, stop: threading.Event) -> None:
+    """Wait until every output of the node has been discovered, so that the first frame is not missed."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    with console.status("waiting for the node"):
+        while not stop.is_set() and not recorder.hears_the_node():
+            node.raise_if_dead()
+            if time.monotonic() > deadline:
+                raise UserError(f"the node was not ready within {_START_TIMEOUT_S:.0f} s; see {node.log}")
+            time.sleep(0.1)
 
 
 def _record(

@@ -25,7 +25,14 @@ from ttt3r_ros.ros.conversions import camera_from_info, matrix_from_transform, n
 _PENDING_FRAMES = 20
 
 #: The outputs of a frame that make a whole moment.
-_PARTS = frozenset({"odom", "rgb", "depth", "depth_info", "confidence", "points"})
+_PARTS = {
+    "odom": (Odometry, "ttt3r/odom"),
+    "rgb": (Image, "ttt3r/rgb/image"),
+    "depth": (Image, "ttt3r/depth/image"),
+    "depth_info": (CameraInfo, "ttt3r/depth/camera_info"),
+    "confidence": (Image, "ttt3r/confidence/image"),
+    "points": (PointCloud2, "ttt3r/points"),
+}
 
 
 class Recorder(Node):
@@ -48,19 +55,16 @@ class Recorder(Node):
         self._tf = Buffer()
         self._tf_listener = TransformListener(self._tf, self)
         qos = QoSProfile(depth=10)
-        for kind, topic, part in (
-            (Odometry, "ttt3r/odom", "odom"),
-            (Image, "ttt3r/rgb/image", "rgb"),
-            (Image, "ttt3r/depth/image", "depth"),
-            (CameraInfo, "ttt3r/depth/camera_info", "depth_info"),
-            (Image, "ttt3r/confidence/image", "confidence"),
-            (PointCloud2, "ttt3r/points", "points"),
-        ):
+        for part, (kind, topic) in _PARTS.items():
             self.create_subscription(kind, topic, lambda message, part=part: self._on_part(part, message), qos)
         self.create_subscription(Odometry, "ground_truth/odom", self._on_truth, qos)
         self.create_subscription(Image, "ground_truth/depth/image", self._on_true_depth, qos)
         self.create_subscription(CameraInfo, "camera/camera_info", self._on_camera_info, qos)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos)
+
+    def hears_the_node(self) -> bool:
+        """Return whether somebody publishes every output."""
+        return all(self.count_publishers(topic) > 0 for _, topic in _PARTS.values())
 
     def _on_part(self, part: str, message: Any) -> None:
         stamp_ns = nanoseconds(message.header.stamp)
@@ -85,7 +89,7 @@ class Recorder(Node):
             self._take_if_whole(stamp)
 
     def _take_if_whole(self, stamp_ns: int) -> None:
-        if self._pending[stamp_ns].keys() >= _PARTS and self._take(stamp_ns, self._pending[stamp_ns]):
+        if self._pending[stamp_ns].keys() >= _PARTS.keys() and self._take(stamp_ns, self._pending[stamp_ns]):
             del self._pending[stamp_ns]
 
     def _take(self, stamp_ns: int, parts: dict[str, Any]) -> bool:

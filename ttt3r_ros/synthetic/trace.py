@@ -14,7 +14,7 @@ from torch import Tensor
 from ttt3r_ros.synthetic.cull import Views
 from ttt3r_ros.synthetic.world import World
 
-_SLOT_BITS = 7  # while looking for the nearest primitive, its place in the tile's list rides in the low bits of t
+_SLOT_BITS = 8  # while looking for the nearest primitive, its place in the tile's list rides in the low bits of t
 _SLOTS = 1 << _SLOT_BITS
 _MISS = 1e12  # turns any overlap that is missing into a depth beyond everything
 _GRAZING = 1e-4
