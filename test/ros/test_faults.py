@@ -324,6 +324,27 @@ def test_it_ends_at_any_moment(weights, tmp_path, bench, moment, how):
         assert "Exception ignored" not in brief.text()
 
 
+HALF_MADE = """
+import os, signal, sys
+from rclpy.signals import SignalHandlerGuardCondition
+def init(self, *args, **options):
+    print("told to end", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+SignalHandlerGuardCondition.__init__ = init
+from ttt3r_ros.ros.node import main
+sys.exit(main())
+"""
+
+
+def test_it_ends_quietly_in_the_midst_of_making_what_ros_needs(weights):
+    command = [sys.executable, "-c", HALF_MADE, "--ros-args", "-r", "__ns:=/half", "-p", f"weights:={weights}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "told to end" in done.stdout
+    assert "Exception ignored" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
 BUSY = """
 import sys, time
 from ttt3r_ros.reconstructor import Reconstructor

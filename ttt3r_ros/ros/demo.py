@@ -142,7 +142,8 @@ def _node_command(options: argparse.Namespace) -> list[str]:
 
 def _player_command(specification: str, options: argparse.Namespace, summary: Path) -> list[str]:
     command = [sys.executable, "-m", "ttt3r_ros.ros.play", specification, "--stamps", "now", "--mount-tf"]
-    command += ["--summary", str(summary)]
+    # each listener is discovered on its own: the truth's may be found well after the node
+    command += ["--wait-for-truth-listener", "--summary", str(summary)]
     if not options.input:
         command += ["--preload"]  # so that the renderer takes no time from the node, whose latency is measured
     if options.topic:

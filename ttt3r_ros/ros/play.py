@@ -132,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
         default=True,
         help="wait until somebody listens, so that no image is lost (default)",
     )
+    add("--wait-for-truth-listener", action="store_true", help="wait until somebody listens to ground_truth/* as well")
     add("--preload", action="store_true", help="read or render everything before the first image is published")
     add("--summary", type=Path, metavar="FILE", help="write what was played as JSON")
     return parser
@@ -176,7 +177,7 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
             ready = _preload(ready, timeline.length(source))
         _say(f"{source.name} as {player.image_topic}, {source.rate_hz * options.rate:.4g} Hz")
         if options.wait_for_subscriber:
-            _wait_for_subscriber(player, stop)
+            _wait_for_subscribers(player, options.wait_for_truth_listener, stop)
         with FrameProgress("playing", timeline.length(source), Console(stderr=True)) as progress:
             summary = _publish(player, ready, options, stop, progress)
         if not stop.is_set():
@@ -227,11 +228,12 @@ def _preload(ready: Iterable[_Ready], total: int | None) -> list[_Ready]:
     return items
 
 
-def _wait_for_subscriber(player: Player, stop: threading.Event) -> None:
-    if player.is_heard():
+def _wait_for_subscribers(player: Player, with_truth: bool, stop: threading.Event) -> None:
+    if player.is_heard(with_truth=with_truth):
         return
-    _say(f"waiting for a subscriber of {player.image_topic} (--no-wait-for-subscriber starts at once)")
-    while not player.is_heard() and not stop.wait(0.05):
+    topics = player.image_topic + (" and of ground_truth" if with_truth else "")
+    _say(f"waiting for a subscriber of {topics} (--no-wait-for-subscriber starts at once)")
+    while not player.is_heard(with_truth=with_truth) and not stop.wait(0.05):
         pass
 
 

@@ -84,9 +84,10 @@ class Player(Node):
         """The topic of the images, remapped and in its namespace."""
         return str(self._images.topic_name)
 
-    def is_heard(self) -> bool:
-        """Return whether anybody subscribes to the images."""
-        return bool(self._images.get_subscription_count() > 0)
+    def is_heard(self, *, with_truth: bool = False) -> bool:
+        """Return whether anybody subscribes to the images, and to the truth as well if asked for."""
+        publishers = [self._images, self._truth, self._true_depth] if with_truth else [self._images]
+        return all(publisher.get_subscription_count() > 0 for publisher in publishers)
 
     def image_message(self, image: npt.NDArray[np.uint8]) -> Image | CompressedImage:
         """Return the message of an image, without its stamp; may be called from another thread.

@@ -31,7 +31,7 @@ def _run(args: Sequence[str] | None) -> int:
     node: Ttt3rNode | None = None
     try:
         # rclpy puts handlers of its own before these; they wake the executor. These end the loading of weights as well.
-        _on_signals(signal.default_int_handler)
+        _on_signals(_interrupt)
         make_room_for_images()
         _initialize(args)
         node = Ttt3rNode()
@@ -75,6 +75,12 @@ def _spin(node: Ttt3rNode) -> None:
             if not rclpy.ok():
                 return
             node.survive(error)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """Raise KeyboardInterrupt; what of ROS is left half made by it then says nothing of what it lacks."""
+    sys.unraisablehook = lambda _: None
+    signal.default_int_handler(number, frame)
 
 
 def _on_signals(handler: Any) -> None:
