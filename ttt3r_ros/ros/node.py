@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Run the node until it is told to stop; return the exit status."""
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the node until it is told to stop, and end the process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))  # nothing has been made yet that would need an orderly end
     from ttt3r_ros.ros.run import run  # takes seconds, for torch
 
-    return run(args)
+    run(args)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

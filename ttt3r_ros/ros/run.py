@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -18,16 +18,16 @@ from ttt3r_ros.ros.security import missing_keystore
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
 
 
-def run(args: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; return the exit status. To be called from the main thread."""
+def run(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the node until SIGINT or SIGTERM and end the process. To be called from the main thread."""
     try:
-        return _run(args)
+        _leave(_run(args))
     except KeyboardInterrupt:  # in the midst of an end of another cause
-        return _leave(0)
+        _leave(0)
 
 
 def _run(args: Sequence[str] | None) -> int:
-    status, has_stopped = 0, True
+    status = 0
     node: Ttt3rNode | None = None
     try:
         # rclpy puts handlers of its own before these; they wake the executor. These end the loading of weights as well.
@@ -47,10 +47,10 @@ def _run(args: Sequence[str] | None) -> int:
     finally:
         _on_signals(signal.SIG_IGN)  # the end has begun, asking again changes nothing
         if node is not None:
-            has_stopped = node.stop()
+            node.stop()
             node.destroy_node()
         rclpy.try_shutdown()
-    return status if has_stopped else _leave(status)
+    return status
 
 
 def _initialize(args: Sequence[str] | None) -> None:
@@ -88,8 +88,11 @@ def _on_signals(handler: Any) -> None:
         signal.signal(number, handler)
 
 
-def _leave(status: int) -> int:
-    """End the process while a thread is still at work on a frame, which the interpreter's own end would not survive."""
+def _leave(status: int) -> NoReturn:
+    """End the process at once, since all is put away: the interpreter's own end would take torch a second.
+
+    It would not survive a thread that is still at work on a frame either.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
