@@ -3,8 +3,11 @@
     python benchmark/step.py --config full [--size 512x288] [--precision bfloat16] [--device cuda] [--json FILE]
 
 The twin materialises every attention map, computes every head and runs in float32; both take turns in this one process,
-so that the ratio holds even where the machine's speed drifts. The floor is the time that the network's multiply-adds
-would take at the rate of one large matrix product in the same precision, measured here.
+so that the ratio holds even where the machine's speed drifts. The floor is the time that the network's multiply-adds,
+those of attention included, would take at the rate of one large matrix product, measured here: those of linear layers
+at the rate of the precision, all others at that of what the network computes in beside them.
+
+With OMP_NUM_THREADS=1 a CPU's times are the processor's, which other programs on the machine hardly touch.
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ttt3r_ros.device import choose_device
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, State
+from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, NetworkConfig, State
+from ttt3r_ros.model.precision import Int8Linear
 from ttt3r_ros.reconstructor import PRECISIONS
 from ttt3r_ros.weights import PLACEHOLDER_CONFIG
 
@@ -123,10 +127,11 @@ def measure(options: argparse.Namespace, console: Console) -> Result:
             )
             naive_times.append(seconds)
     stages = time_stages(network, images, state, device)
-    gflop = count_gflop(network, images[0], state)
-    rate = matrix_rate(device, PRECISIONS[options.precision])
+    linear_gflop, other_gflop = count_gflop(network.config, height, width)
+    other_rate = matrix_rate(device, network.image_norm.weight.dtype)
+    rate = int8_rate() if options.precision == "int8" else other_rate
     step_ms, naive_ms = _median_ms(times), _median_ms(naive_times) if naive else None
-    floor_ms = gflop / rate * 1e3
+    floor_ms = (linear_gflop / rate + other_gflop / other_rate) * 1e3
     return Result(
         config=options.config,
         size=f"{width}x{height}",
@@ -138,7 +143,7 @@ def measure(options: argparse.Namespace, console: Console) -> Result:
         naive_ms=naive_ms,
         naive_over_step=statistics.median(b / a for a, b in zip(times, naive_times, strict=True)) if naive else None,
         stages_ms=stages,
-        gflop=gflop,
+        gflop=linear_gflop + other_gflop,
         matrix_gflops_per_s=rate,
         floor_ms=floor_ms,
         step_over_floor=step_ms / floor_ms,
@@ -148,11 +153,16 @@ def measure(options: argparse.Namespace, console: Console) -> Result:
 
 def timed(work: Callable[[], object], device: torch.device) -> tuple[object, float]:
     """Return a call's result and the seconds it took, on a GPU until it has finished there."""
+    clock = time.thread_time if _is_one_thread(device) else time.perf_counter
     _wait(device)
-    begun = time.perf_counter()
+    begun = clock()
     result = work()
     _wait(device)
-    return result, time.perf_counter() - begun
+    return result, clock() - begun
+
+
+def _is_one_thread(device: torch.device) -> bool:
+    return device.type == "cpu" and torch.get_num_threads() == 1
 
 
 def time_stages(network: Network, images: list[torch.Tensor], state: State, device: torch.device) -> dict[str, float]:
@@ -187,11 +197,21 @@ def time_stages(network: Network, images: list[torch.Tensor], state: State, devi
     return {stage: _median_ms(values) for stage, values in seconds.items()}
 
 
-def count_gflop(network: Network, image: torch.Tensor, state: State) -> float:
-    """Return the floating point operations of a step [10^9], two per multiply-add."""
-    with FlopCounterMode(display=False) as counter:
+def count_gflop(config: NetworkConfig, height: int, width: int) -> tuple[float, float]:
+    """Return the floating point operations [10^9] of a step's linear layers and of all else, two per multiply-add."""
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        network = Network(config).eval().requires_grad_(False)
+        image = torch.empty(1, 3, height, width)
+        _, state = network.step(image, None)
+        first = _by_kind(counter)
         network.step(image, state)
-    return counter.get_total_flops() / 1e9
+    linear, total = (after - before for before, after in zip(first, _by_kind(counter), strict=True))
+    return linear / 1e9, (total - linear) / 1e9
+
+
+def _by_kind(counter: FlopCounterMode) -> tuple[int, int]:
+    counts = counter.get_flop_counts()["Global"]
+    return counts.get(torch.ops.aten.addmm, 0), sum(counts.values())
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
@@ -199,6 +219,14 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     side = MATRIX_SIDE[device.type]
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best = min(timed(lambda: a @ b, device)[1] for _ in range(8))
+    return 2 * side**3 / best / 1e9
+
+
+def int8_rate() -> float:
+    """Return the rate of a large linear layer on 8-bit integers [10^9 operations per second], the best of several."""
+    side = MATRIX_SIDE["cpu"]
+    layer, x = Int8Linear(torch.nn.Linear(side, side)), torch.randn(side, side)
+    best = min(timed(lambda: layer(x), x.device)[1] for _ in range(8))
     return 2 * side**3 / best / 1e9
 
 
@@ -224,7 +252,7 @@ def show(result: Result, console: Console) -> None:
     for stage, milliseconds in result.stages_ms.items():
         table.add_row(f"  {stage}", f"{milliseconds:.1f} ms")
     table.add_row("arithmetic", f"{result.gflop:.1f} GFLOP")
-    table.add_row("matrix rate, same precision", f"{result.matrix_gflops_per_s:.0f} GFLOP/s")
+    table.add_row("matrix rate of its linear layers", f"{result.matrix_gflops_per_s:.0f} GFLOP/s")
     table.add_row("floor", f"{result.floor_ms:.1f} ms")
     table.add_row("step / floor", f"{result.step_over_floor:.2f}")
     table.add_row(

@@ -36,6 +36,19 @@ def test_rope_turns_pairs_by_their_own_angle():
     torch.testing.assert_close(turned, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rope_in_place_is_rope(dtype):
+    rotary = Rotary.at(torch.randint(-1, 9, (6, 2)), 12, 100.0)
+    x = torch.randn(2, 6, 3, 12).to(dtype).transpose(1, 2)  # heads as a projection leaves them
+    before = x.clone()
+    plain = rotary.turn(x)
+    with torch.no_grad():
+        fast = rotary.turn(x)
+    torch.testing.assert_close(fast, plain)
+    assert fast.is_contiguous()
+    assert torch.equal(x, before)
+
+
 def test_heads_split_and_merge():
     x = torch.randn(2, 5, 12)
     assert torch.equal(merge_heads(split_heads(x, 3)), x)

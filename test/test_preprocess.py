@@ -9,7 +9,15 @@ from PIL import Image
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.preprocess import check_image, normalize, pixel_map, resample, resample_by_matrices
+from ttt3r_ros.preprocess import (
+    check_image,
+    normalize,
+    pixel_map,
+    resample,
+    resample_by_matrices,
+    resample_by_pillow,
+    resample_by_torch,
+)
 
 CHECKED = {
     (640, 480): (512, 384),
@@ -78,11 +86,15 @@ def photo(width: int, height: int) -> np.ndarray:
 
 @pytest.mark.parametrize("size", list(CHECKED))
 @pytest.mark.parametrize("target", [(512, False), (224, True)])
-def test_matrices_do_what_pillow_does(size, target):
+@pytest.mark.parametrize("way", ["matrices", "torch"])
+def test_the_fast_ways_do_what_pillow_does(size, target, way):
     image = photo(*size)
     mapping = pixel_map(*size, image_size=target[0], square=target[1])
-    expected = resample(image, mapping, torch.device("cpu")).int()
-    found = resample_by_matrices(torch.from_numpy(image), mapping).int()
+    expected = resample_by_pillow(image, mapping).int()
+    if way == "torch":
+        found = resample_by_torch(image, mapping).int()
+    else:
+        found = resample_by_matrices(torch.from_numpy(image), mapping).int()
     assert found.shape == (mapping.size[1], mapping.size[0], 3)
     difference = (found - expected).abs()
     assert difference.max() <= 2
@@ -94,6 +106,7 @@ def test_an_image_of_the_right_size_is_left_alone():
     mapping = pixel_map(512, 384, image_size=512)
     for found in (
         resample(image, mapping, torch.device("cpu")),
+        resample_by_pillow(image, mapping),
         resample_by_matrices(torch.from_numpy(image), mapping),
     ):
         assert np.array_equal(found.numpy(), image)

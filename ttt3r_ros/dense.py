@@ -62,8 +62,13 @@ def colored_points(
     """
     points = unproject(depth, intrinsics)[::stride, ::stride]
     cloud = np.empty(points.shape[:2], dtype=POINT_DTYPE)
-    cloud["x"], cloud["y"], cloud["z"] = points[..., 0], points[..., 1], points[..., 2]
-    red, green, blue = (image[::stride, ::stride, channel].astype(np.uint32) for channel in range(3))
-    cloud["rgb"] = red << 16 | green << 8 | blue
-    cloud["confidence"] = confidence[::stride, ::stride]
+    # rows of words: numpy copies a field of a structure many times slower
+    words = cloud.view(np.float32).reshape((*cloud.shape, -1))
+    for axis in range(3):
+        words[..., axis] = points[..., axis]
+    words[..., 4] = confidence[::stride, ::stride]
+    colors = np.zeros((*cloud.shape, 4), dtype=np.uint8)
+    for channel in range(3):
+        colors[..., 2 - channel] = image[::stride, ::stride, channel]
+    words.view(np.uint32)[..., 3] = colors.view("<u4")[..., 0]
     return cloud

@@ -47,7 +47,8 @@ def load_network(
     path = Path(path)
     try:
         contents = read_published(path) if _is_published(path) else read_native(path).contents()
-        network = contents.network.set_precision(precision)
+        stored = torch.float32 if precision == torch.int8 else precision
+        network = contents.network.set_precision(stored, torch.device(device))
         dtypes = {key: value.dtype for key, value in network.state_dict().items()}
         state = {}
         for key, tensor in contents.tensors:
@@ -56,7 +57,8 @@ def load_network(
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
     network.load_state_dict(state, strict=True, assign=True)
-    return network.eval().requires_grad_(False), contents.provenance
+    network.eval().requires_grad_(False)
+    return network.set_precision(precision) if precision != stored else network, contents.provenance
 
 
 def save_network(

@@ -27,6 +27,7 @@ from ttt3r_ros.model.heads import (
 )
 from ttt3r_ros.model.layers import NORM_EPS, DecoderBlock, EncoderBlock, ModulatedBlock, Rotary
 from ttt3r_ros.model.memory import PoseMemory
+from ttt3r_ros.model.precision import computes_in, quantize_linears, store_linears
 from ttt3r_ros.model.update import FilterMemory, Ttt3r, UpdateRule, blend
 
 #: What the heads can be asked for beside the pose.
@@ -283,8 +284,21 @@ class Network(nn.Module):
             color=color,
         )
 
-    def set_precision(self, dtype: torch.dtype) -> Network:
-        """Hold encoder, decoders and pose memory in this dtype; state, pose, norm outputs and heads stay float32."""
+    def set_precision(self, dtype: torch.dtype, device: torch.device | None = None) -> Network:
+        """Hold encoder, decoders and pose memory in this dtype; state, pose, norm outputs and heads stay float32.
+
+        On a CPU that computes no faster in half precision only the weights of linear layers are stored in it. With
+        int8 linear layers compute on integers and all else in float32; there is no way back from it.
+
+        Args:
+            dtype: float32, bfloat16, float16 or int8.
+            device: that the network will compute on; where it is now if None.
+
+        Raises:
+            UserError: this computer has no fast 8-bit products.
+        """
+        native = dtype != torch.int8 and computes_in(dtype, device or self.pose_token.device)
+        computed = dtype if native else torch.float32
         for part in (
             self.patch_embed,
             self.encoder,
@@ -297,9 +311,13 @@ class Network(nn.Module):
             self.state_decoder,
             self.state_norm,
         ):
-            part.to(dtype)
+            part.to(computed)
+            if dtype == torch.int8:
+                quantize_linears(part)
+            elif not native:
+                store_linears(part, dtype)
         for parameter in (self.state_tokens, self.pose_token):
-            parameter.data = parameter.data.to(dtype)
+            parameter.data = parameter.data.to(computed)
         return self
 
     def to_world(self, decoded: Decoded) -> TokenLevels:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +14,6 @@ from cv_bridge import CvBridge
 from geometry_msgs.msg import PoseStamped, Transform, TransformStamped
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
-from sensor_msgs_py.point_cloud2 import create_cloud
 from std_msgs.msg import Header
 
 from ttt3r_ros.dense import POINT_DTYPE
@@ -129,15 +130,15 @@ def camera_info_message(intrinsics: Intrinsics, header: Header) -> CameraInfo:
 
 def cloud_message(points: npt.NDArray[np.void], header: Header) -> PointCloud2:
     """Return an organised cloud of an (H, W) array of `POINT_DTYPE`."""
-    cloud = create_cloud(header, CLOUD_FIELDS, points.reshape(-1).view(_CLOUD_DTYPE))
-    cloud.height, cloud.width = points.shape
-    cloud.row_step = cloud.point_step * cloud.width
-    cloud.is_dense = False
+    height, width = points.shape
+    step = points.dtype.itemsize
+    cloud = PointCloud2(header=header, height=height, width=width, fields=CLOUD_FIELDS)
+    cloud.point_step, cloud.row_step = step, step * width
+    cloud.is_bigendian, cloud.is_dense = sys.byteorder == "big", False
+    data = array.array("B")  # what the field holds; any other kind would be copied number by number
+    data.frombytes(np.ascontiguousarray(points).data.cast("B"))
+    cloud.data = data
     return cloud
-
-
-#: POINT_DTYPE as the message names it: the packed colour is a FLOAT32.
-_CLOUD_DTYPE = np.dtype([(name, np.float32) for name in POINT_DTYPE.names or ()])
 
 
 def odometry_message(motion: Motion, header: Header, child_frame_id: str) -> Odometry:

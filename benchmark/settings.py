@@ -1,0 +1,197 @@
+"""What `precision` and `image_size` cost and save: ``python -m benchmark.settings [--weights FILE] [--json FILE]``.
+
+Held-out flats of the synthetic world are walked through under every setting. All settings take turns at every frame, so
+that their times compare where the machine's speed drifts; the memory of each is that of a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+from collections.abc import Sequence as Seq
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from ttt3r_ros.device import choose_device
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.evaluation import Trajectory, compare_depth, compare_trajectories, resample_depth
+from ttt3r_ros.geometry import FloatArray
+from ttt3r_ros.reconstructor import PRECISIONS, Reconstructor
+from ttt3r_ros.synthetic import Frames, Sequence
+from ttt3r_ros.weights import load_weights
+
+FPS = 15.0
+FIRST_SEED = 700  # held out of training, and not benchmark/length.py's
+INPUT = (640, 480)
+_BATCH = 8
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One choice of the two parameters; a size of 0 is the one the network was trained at."""
+
+    precision: str
+    image_size: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of one setting.
+
+    Attributes:
+        ms_per_frame: median of preprocessing, network and download.
+        memory_mib: of a process that runs this setting alone; on a GPU the peak of its memory.
+        ate_percent: RMSE of the positions after SE(3) alignment, of the path's length, mean over the flats [%].
+        abs_rel: of metric depth, mean over all frames.
+        ate_change_percent, abs_rel_change_percent: against float32 at the same image size; lower is better.
+    """
+
+    precision: str
+    image_size: int
+    ms_per_frame: float
+    memory_mib: float
+    ate_percent: float
+    abs_rel: float
+    ate_change_percent: float = 0.0
+    abs_rel_change_percent: float = 0.0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure every setting, print a table and write JSON if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", default="", help="a weights file; default: the package's own")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: all that the device has")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[0], help="image sizes; 0, the default, as trained")
+    parser.add_argument("--seeds", type=int, default=4, help="held-out flats (default: %(default)s)")
+    parser.add_argument("--length", type=int, default=100, help="frames in each (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    args = parser.parse_args(argv)
+    console = Console()
+    try:
+        device = choose_device(args.device)
+        if args.seeds < 1 or args.length < 2:
+            raise UserError("--seeds must be 1 or more and --length 2 or more")
+        precisions = args.precisions or [name for name in PRECISIONS if name != "int8" or device.type == "cpu"]
+        source = load_weights(args.weights).source
+        settings = [Setting(precision, size) for size in args.sizes for precision in precisions]
+        rows = measure(settings, args, device, console)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console.print(_table(rows, f"{source} on {device}, {torch.get_num_threads()} threads, {args.seeds} held-out flats"))
+    if args.json:
+        facts = {"weights": source, "device": str(device), "threads": torch.get_num_threads()}
+        args.json.write_text(json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    return 0
+
+
+def measure(settings: Seq[Setting], args: argparse.Namespace, device: torch.device, console: Console) -> list[Row]:
+    """Return one row for each setting."""
+    streams = [_stream(args.weights, setting, device) for setting in settings]
+    seconds: list[list[float]] = [[] for _ in settings]
+    errors: list[list[float]] = [[] for _ in settings]
+    ate: list[list[float]] = [[] for _ in settings]
+    for stream in streams:
+        stream.warm_up(INPUT[1], INPUT[0])
+    for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
+        sequence = Sequence(seed, args.length, width=INPUT[0], height=INPUT[1], fps=FPS, device=device)
+        poses: list[list[FloatArray]] = [[] for _ in settings]
+        for stream in streams:
+            stream.restart()
+        for start in track(range(0, args.length, _BATCH), description=f"flat {seed}", console=console, transient=True):
+            batch = sequence.render(start, min(start + _BATCH, args.length))
+            for frame in range(len(batch.index)):
+                for index, stream in enumerate(streams):
+                    pose, error, spent = _walk(stream, sequence, batch, frame)
+                    poses[index].append(pose)
+                    errors[index].append(error)
+                    seconds[index].append(spent)
+        truth = Trajectory.from_transforms(sequence.stamps_ns, list(sequence.T_world_camera.cpu().double().numpy()))
+        for index, path in enumerate(poses):
+            found = compare_trajectories(Trajectory.from_transforms(sequence.stamps_ns, path), truth)
+            ate[index].append(100 * found.ate_rmse_m / found.path_length_m)
+    rows = [
+        Row(
+            precision=setting.precision,
+            image_size=stream.image_size,
+            ms_per_frame=1e3 * float(np.median(seconds[index])),
+            memory_mib=_memory_alone(args.weights, setting, device),
+            ate_percent=float(np.mean(ate[index])),
+            abs_rel=float(np.mean(errors[index])),
+        )
+        for index, (setting, stream) in enumerate(zip(settings, streams, strict=True))
+    ]
+    return [_compared(row, rows) for row in rows]
+
+
+def _stream(weights: str, setting: Setting, device: torch.device) -> Reconstructor:
+    network = load_weights(weights).network
+    return Reconstructor(
+        network, precision=setting.precision, image_size=setting.image_size or None, device=device, reset_interval=100
+    )
+
+
+def _walk(stream: Reconstructor, sequence: Sequence, batch: Frames, frame: int) -> tuple[FloatArray, float, float]:
+    """Return a frame's pose, depth error and time."""
+    estimate = stream.process(batch.image[frame].cpu().numpy(), sequence.intrinsics)
+    assert estimate.depth is not None
+    target = estimate.pixel_map.intrinsics(sequence.intrinsics)
+    truth = resample_depth(batch.depth[frame].cpu().numpy(), sequence.intrinsics, target)
+    return estimate.T_world_camera, compare_depth(estimate.depth, truth).abs_rel, estimate.timings.total
+
+
+def _memory_alone(weights: str, setting: Setting, device: torch.device) -> float:
+    """Return the memory [MiB] of a process that runs nothing else."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
+        return pool.submit(_memory, weights, setting, str(device)).result()
+
+
+def _memory(weights: str, setting: Setting, device: str) -> float:
+    stream = _stream(weights, setting, torch.device(device))
+    stream.warm_up(INPUT[1], INPUT[0])
+    if stream.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(stream.device) / 2**20
+    # what it holds now: float32 weights that were only read to be converted are given back by then
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["VmRSS"].split()[0]) / 2**10
+
+
+def _compared(row: Row, rows: Seq[Row]) -> Row:
+    """Return the row with its changes against float32 at the same size, NaN where that was not measured."""
+    plain = next((r for r in rows if r.image_size == row.image_size and r.precision == "float32"), None)
+
+    def change(name: str) -> float:
+        return 100 * (getattr(row, name) / getattr(plain, name) - 1) if plain else float("nan")
+
+    return replace(row, ate_change_percent=change("ate_percent"), abs_rel_change_percent=change("abs_rel"))
+
+
+def _table(rows: Seq[Row], title: str) -> Table:
+    table = Table(title=title)
+    for column in ("precision", "image_size", "ms/frame", "MiB", "ATE [% of path]", "depth AbsRel"):
+        table.add_column(column, justify="left" if column == "precision" else "right")
+    for row in rows:
+        table.add_row(
+            row.precision,
+            str(row.image_size),
+            f"{row.ms_per_frame:.1f}",
+            f"{row.memory_mib:.0f}",
+            f"{row.ate_percent:.3f} ({row.ate_change_percent:+.2f} %)",
+            f"{row.abs_rel:.4f} ({row.abs_rel_change_percent:+.2f} %)",
+        )
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(main())

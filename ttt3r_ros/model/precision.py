@@ -1,0 +1,88 @@
+"""Linear layers in fewer bits, as a processor computes them fastest.
+
+A GPU, and a CPU with matrix units, computes in half precision. Without such units oneDNN's half-precision products are
+no faster than float32's, or half as fast (docs/adr/0014), so that there only the weights are stored in it. On 8-bit
+integers a CPU with VNNI instructions is about four times as fast as in float32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.model.layers import Linear
+
+_ZERO = 128  #: what stands for 0 among the unsigned 8-bit inputs
+_LARGEST = 127  #: largest magnitude of an 8-bit weight or input
+
+
+def computes_in(dtype: torch.dtype, device: torch.device) -> bool:
+    """Return whether products of this dtype are worth computing in it on this device."""
+    if dtype == torch.float32 or device.type != "cpu":
+        return True
+    able = torch.cpu.get_capabilities()
+    return bool(able.get({torch.bfloat16: "amx_bf16", torch.float16: "amx_fp16"}[dtype], False))
+
+
+def store_linears(part: nn.Module, dtype: torch.dtype) -> None:
+    """Hold the weights of a float32 part's linear layers in this dtype; they still compute in float32."""
+    for layer in part.modules():
+        if isinstance(layer, Linear):
+            layer.to(dtype)
+
+
+def quantize_linears(part: nn.Module) -> None:
+    """Replace a float32 part's linear layers by such on 8-bit integers; done twice, it changes nothing.
+
+    Raises:
+        UserError: this computer has no fast 8-bit products.
+    """
+    for owner in list(part.modules()):
+        for name, layer in owner.named_children():
+            if isinstance(layer, Linear):
+                setattr(owner, name, Int8Linear(layer))
+
+
+class Int8Linear(nn.Module):
+    """A linear layer whose weights and inputs are 8-bit integers; a CPU's only.
+
+    Weights have a scale per output channel, inputs one per token, taken from the token itself: no calibration.
+    """
+
+    def __init__(self, linear: nn.Linear) -> None:
+        """Quantize a layer.
+
+        Raises:
+            UserError: see `quantize_linears`.
+        """
+        super().__init__()
+        _check_able(linear.weight.device)
+        weight = linear.weight.detach().float()
+        scale = (weight.abs().amax(dim=1) / _LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+        integers = (weight / scale[:, None]).round_().to(torch.int8)
+        # oneDNN's own order of the weights: an opaque tensor, which no buffer can hold
+        self._packed: Tensor = torch.ops.onednn.qlinear_prepack(integers, None)
+        self._zero = torch.zeros(len(scale), dtype=torch.int64)
+        self.scale = nn.Buffer(scale, persistent=False)
+        self.bias = nn.Buffer(linear.bias.detach().float(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in) to (..., out), both float32."""
+        largest = torch.maximum(x.amax(dim=-1, keepdim=True), -x.amin(dim=-1, keepdim=True))
+        scale = (largest / _LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+        # the conversion cuts off what follows the point
+        integers = torch.addcmul(x.new_tensor(_ZERO + 0.5), x, 1 / scale).to(torch.uint8)
+        product: Tensor = torch.ops.onednn.qlinear_pointwise(
+            integers, 1.0, _ZERO, self._packed, self.scale, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
+        )
+        return torch.addcmul(self.bias, product, scale, out=product)
+
+
+def _check_able(device: torch.device) -> None:
+    able = torch.cpu.get_capabilities()
+    if device.type != "cpu" or not (able.get("avx512_vnni") or able.get("avx_vnni") or able.get("amx_int8")):
+        raise UserError(
+            "precision int8 needs an x86 CPU with VNNI instructions (made since about 2020); choose float32 on another "
+            "CPU and bfloat16 on a GPU"
+        )
