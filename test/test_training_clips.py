@@ -8,13 +8,14 @@ import torch
 from training_recipe import TINY_RECIPE, generator
 
 from training import clips as module
-from training.clips import ClipBuffer, Clips, mirror, network_input, render_clips, training_camera
+from training.clips import ClipBuffer, Clips, mirror, network_input, render_clips, reorder, training_camera
 from training.config import Stage
 from training.flats import Shard, build_shard
 from ttt3r_ros.synthetic import Sequence
 
 WALK = Stage("walk", 1.0, frames=3, batch=4, stride=4)
 TURN = replace(WALK, motion="turn", rotation_deg=10, translation_m=0.3)
+BOTH = replace(TURN, motion="both")
 CAMERA = training_camera(replace(TINY_RECIPE, width=96, height=64))
 
 
@@ -38,7 +39,7 @@ def depth_seen_twice(clips: Clips) -> torch.Tensor:
     return z[inside] / first
 
 
-@pytest.mark.parametrize("stage", [WALK, TURN], ids=["walk", "turn"])
+@pytest.mark.parametrize("stage", [WALK, TURN, BOTH], ids=["walk", "turn", "both"])
 def test_the_poses_explain_the_depth(shard: Shard, stage: Stage):
     """Points of one frame lie on the surfaces of another: depth, pose and lens fit together."""
     clips = render_clips(shard, stage, 6, CAMERA, generator())
@@ -60,6 +61,15 @@ def test_mirrored_poses_explain_mirrored_depth(shard: Shard):
     assert torch.equal(mirrored.T_first_camera[1], clips.T_first_camera[1])
     wrong = replace_poses(mirrored, clips.T_first_camera)
     assert ((depth_seen_twice(wrong) - 1).abs() < 0.03).float().mean() < 0.85
+
+
+def test_any_frame_can_be_the_first(shard: Shard):
+    clips = render_clips(shard, TURN, 6, CAMERA, generator(2))
+    other = reorder(clips, generator(3))
+    assert ((depth_seen_twice(other) - 1).abs() < 0.03).float().mean() > 0.85
+    torch.testing.assert_close(other.T_first_camera[:, 0], torch.eye(4).expand(6, 4, 4), atol=1e-5, rtol=0)
+    firsts = [int((clips.image[b] == other.image[b, 0]).flatten(1).all(dim=1).nonzero()[0]) for b in range(6)]
+    assert len(set(firsts)) > 1
 
 
 def test_clips_are_the_same_for_a_seed(shard: Shard):

@@ -60,5 +60,6 @@ def test_walks_follow_their_path_both_ways():
     steps = pieces[:, 1:, 0, 3] - pieces[:, :-1, 0, 3]
     assert torch.equal(steps, steps[:, :1].expand(200, 4))
     assert set(steps[:, 0].tolist()) == {-3.0, -2.0, -1.0, 1.0, 2.0, 3.0}
+    assert 0.05 < (steps[:, 0] < 0).float().mean() < 0.3
     assert pieces[..., 0, 3].min() == 0
     assert pieces[..., 0, 3].max() == 29

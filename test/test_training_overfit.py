@@ -21,9 +21,7 @@ from training.unroll import unroll
 from ttt3r_ros.model import Cut3r, Network
 from ttt3r_ros.model.network import POINTS_CAMERA, POINTS_WORLD
 
-STAGE = Stage(
-    "heart", 1.0, frames=2, batch=4, motion="turn", rotation_deg=20, translation_m=0.4, world=1, shift=1, pose=3
-)
+STAGE = Stage("heart", 1.0, frames=2, batch=4, motion="turn", rotation_deg=20, translation_m=0.4, world=1, pose=3)
 CAMERA = training_camera(TINY_RECIPE)
 STEPS = 160
 
@@ -43,7 +41,7 @@ def learned() -> tuple[Clips, Network]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # nothing here is large enough for two
     for _ in range(STEPS):
-        loss, _ = losses(unroll(network, images(clips), world=True), truth, STAGE)
+        loss, _ = losses(unroll(network, images(clips), world=True)[0], truth, STAGE)
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 import signal
 import threading
 import time
@@ -24,6 +25,7 @@ from training.stream import ClipStream, _Renderer
 from training.trainer import Rhythm, Trainer
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.checkpoint import load_network
+from ttt3r_ros.weights import load_weights
 
 CPU = torch.device("cpu")
 
@@ -61,6 +63,7 @@ def test_a_run_goes_through_its_stages_and_leaves_what_is_needed(tmp_path: Path,
     assert network.config == TINY_RECIPE.network
     assert provenance["license"] == "Apache-2.0"
     assert (provenance["steps"], provenance["seed"]) == (8, 0)
+    assert load_weights(str(tmp_path / "small.safetensors")).segment_frames == TINY_RECIPE.segment_frames
     averaged = folder.load()["average"]
     for key, value in network.state_dict().items():
         torch.testing.assert_close(value, averaged[key].half().float())
@@ -81,9 +84,49 @@ def test_a_run_can_start_from_weights_and_at_a_later_stage(tmp_path: Path, capsy
     assert [entry["stage"] for entry in RunFolder(tmp_path / "a").entries()] == ["pairs"]
     learned = RunFolder(tmp_path / "a").load()["network"]["patch_embed.weight"]
     before = load_network(tmp_path / "w.safetensors")[0].patch_embed.weight
+    assert export.main(["--run", str(tmp_path / "a"), "--output", str(tmp_path / "b.safetensors")]) == 0
+    origin = load_network(tmp_path / "b.safetensors")[1]["started_from"]
+    assert origin["part"] == "all"
+    assert origin["stages"] == ["depth", "pairs"]
+    assert origin["started_from"] is None
     assert 0 < (learned - before).abs().max() < 0.002
     assert train.main(["--run", str(tmp_path / "b"), "--stages", "pears", *start]) == 2
     assert "pears" in capsys.readouterr().err
+
+
+def test_a_run_can_start_from_the_encoder_of_another_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """Depth is learned by the encoder, and does not have to be learned again for another decoder."""
+    network = replace(TINY_RECIPE.network, state_size=20, dec_depth=3)
+    export.export(Trainer(replace(TINY_RECIPE, network=network, seed=5), CPU).state(), tmp_path / "w.safetensors")
+    start = ["--device", "cpu", "--steps", "1", "--encoder", str(tmp_path / "w.safetensors")]
+    assert train.main(["--run", str(tmp_path / "a"), *start]) == 0
+    learned = RunFolder(tmp_path / "a").load()["network"]
+    given = load_network(tmp_path / "w.safetensors")[0].state_dict()
+    assert 0 < (learned["patch_embed.weight"] - given["patch_embed.weight"]).abs().max() < 0.002
+    fresh = initial_network(TINY_RECIPE.network, TINY_RECIPE.seed).state_dict()
+    assert (learned["image_embed.weight"] - fresh["image_embed.weight"]).abs().max() < 0.002
+
+    assert train.main(["--run", str(tmp_path / "b"), *start, "--init", str(tmp_path / "w.safetensors")]) == 2
+    assert "either --init or --encoder" in capsys.readouterr().err
+    wider = replace(TINY_RECIPE, network=replace(TINY_RECIPE.network, enc_embed_dim=64))
+    export.export(Trainer(wider, CPU).state(), tmp_path / "wide.safetensors")
+    assert train.main(["--run", str(tmp_path / "b"), "--encoder", str(tmp_path / "wide.safetensors")]) == 2
+    assert "another shape" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_compiled_blocks_learn_the_same():
+    stage = TINY_RECIPE.stages[1]
+    with FlatSupply(TINY_RECIPE, CPU, 0) as supply:
+        clips = ClipStream(TINY_RECIPE, stage, supply, training_camera(TINY_RECIPE), CPU, seed=0).batch()
+    losses = []
+    for fuse in (False, True):
+        trainer = Trainer(TINY_RECIPE, CPU, fuse=fuse)
+        steps = [trainer.step(clips, stage, 1e-3, torch.Generator().manual_seed(0)) for _ in range(3)]
+        losses.append(torch.stack([step["loss"] for step in steps]))
+        assert all(not key.startswith("_orig") and "._orig" not in key for key in trainer.state()["network"])
+    torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-4)
 
 
 def test_a_stopped_run_goes_on_where_it_stopped(tmp_path: Path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from training.config import CPU, FIRST_TRAINING_SEED, GPU, RECIPES, Recipe, Stage, recipe_by_name
 from training.export import MAX_BYTES
@@ -8,6 +9,7 @@ from training.schedule import Budget, learning_rate, place_in
 from training.trainer import VALIDATION_SEEDS
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
+from ttt3r_ros.model.network import state_positions
 
 STAGE = Stage("one", 1.0, frames=1, batch=1, learning_rate=1e-3, final=0.1)
 
@@ -49,10 +51,9 @@ def test_recipes_fit_the_package_and_each_other(recipe: Recipe):
     assert max(recipe.width, recipe.height) == recipe.network.image_size
     assert recipe.width % 16 == recipe.height % 16 == 0
     rows, columns = recipe.height // 16, recipe.width // 16
-    side = round(recipe.network.state_size**0.5)
-    assert side**2 == recipe.network.state_size
-    assert side % 2 == 0
-    assert side >= max(rows, columns)  # a state token at the place of every patch
+    patches = torch.cartesian_prod(torch.arange(rows), torch.arange(columns))
+    # the first state tokens are at the places of the patches
+    assert torch.equal(state_positions(recipe.network.state_size, "2d")[: rows * columns], patches)
     assert all(stage.translation_m <= 0.4 for stage in recipe.stages)  # paths keep 0.56 m clear of everything
     assert recipe.buffer_frames >= 2 * recipe.render_frames
     assert Recipe.from_dict(recipe.to_dict()) == recipe

@@ -14,7 +14,7 @@ from ttt3r_ros.model.network import POINTS_CAMERA, POINTS_WORLD
 def test_unrolling_is_stepping_under_the_cut3r_rule():
     network = rule_network(TINY_RECIPE.network)
     frames = [torch.stack([rule_image(2 * t, 48, 64), rule_image(2 * t + 1, 48, 64)]) for t in range(3)]
-    raw = unroll(network, torch.stack(frames, dim=1), world=True)
+    raw, _ = unroll(network, torch.stack(frames, dim=1), world=True)
     assert raw.world is not None
     state = None
     for t, image in enumerate(frames):
@@ -35,7 +35,7 @@ def test_later_frames_teach_earlier_ones():
     network = rule_network(TINY_RECIPE.network).requires_grad_(False)
     first = rule_image(0, 48, 64)[None].requires_grad_()
     second = rule_image(1, 48, 64)[None]
-    raw = unroll(network, torch.stack([first, second], dim=1), world=False)
+    raw, _ = unroll(network, torch.stack([first, second], dim=1), world=False)
     raw.translation[:, 1].sum().backward()
     assert first.grad is not None
     assert first.grad.abs().max() > 0
@@ -44,6 +44,22 @@ def test_later_frames_teach_earlier_ones():
 @pytest.mark.parametrize("world", [False, True])
 def test_the_world_points_are_made_only_when_asked_for(world: bool):
     network = rule_network(TINY_RECIPE.network)
-    raw = unroll(network, rule_image(0, 48, 64)[None, None], world=world)
+    raw, _ = unroll(network, rule_image(0, 48, 64)[None, None], world=world)
     assert (raw.world is not None) == world
     assert raw.camera.shape == (1, 1, 4, 48, 64)
+
+
+def test_a_star_is_pairs_that_share_their_first_frame():
+    network = rule_network(TINY_RECIPE.network)
+    clip = torch.stack([torch.stack([rule_image(4 * b + t, 48, 64) for t in range(4)]) for b in range(2)])
+    star, inside = unroll(network, clip, world=True, star=True)
+    assert star.world is not None
+    for t in range(1, 4):
+        pair, between = unroll(network, clip[:, [0, t]], world=True)
+        assert pair.world is not None
+        for one, two in ((star.camera, pair.camera), (star.world, pair.world), (star.quaternion, pair.quaternion)):
+            torch.testing.assert_close(one[:, [0, t]], two, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(inside.state[:, t - 1], between.state[:, 0])
+        torch.testing.assert_close(inside.features[:, t - 1], between.features[:, 0], atol=1e-5, rtol=1e-4)
+        for one, two in zip(inside.levels, between.levels, strict=True):
+            torch.testing.assert_close(one[:, t - 1], two[:, 0], atol=1e-5, rtol=1e-4)

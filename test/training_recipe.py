@@ -10,12 +10,14 @@ from rule_weights import TINY
 from training.config import Recipe, Stage
 
 TINY_RECIPE = Recipe(
-    network=replace(TINY, rgb_head=False),
+    network=replace(TINY, rgb_head=False, state_size=12),
     width=64,
     height=48,
     stages=(
         Stage("depth", 0.5, frames=1, batch=4, motion="turn"),
-        Stage("pairs", 0.5, frames=2, batch=2, motion="turn", rotation_deg=10, world=1.0, shift=1.0, pose=1.0),
+        Stage(
+            "pairs", 0.5, frames=2, batch=2, motion="turn", star=True, rotation_deg=10, world=1.0, pose=1.0, hints=1.0
+        ),
     ),
     shard_flats=1,
     shards=1,

@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from training.config import Recipe, Stage
+from training.config import Motion, Recipe, Stage
 from training.flats import Shard
 from training.motion import invert, random_turns, tilts, walks
 from ttt3r_ros.geometry import Intrinsics
@@ -22,6 +21,7 @@ from ttt3r_ros.synthetic.render import render
 TILT_DEG = 4.0
 #: The renderer refuses a view of too many things in one place, which comes up once in thousands.
 _ATTEMPTS = 10
+_TURNING: dict[Motion, float] = {"turn": 1.0, "walk": 0.0, "both": 0.3}  # share of clips
 
 
 @dataclass(frozen=True)
@@ -79,11 +79,12 @@ def _render_once(shard: Shard, stage: Stage, count: int, camera: Intrinsics, gen
     scene = torch.randint(len(shard.paths), (count,), generator=generator, device=device)
     kind = torch.randint(2, (count,), generator=generator, device=device)
     paths = shard.paths[scene, kind]
-    if stage.motion == "turn":
-        base = walks(paths, 1, 1, generator)
-        T_world_camera = base @ random_turns(count, stage.frames, stage.rotation_deg, stage.translation_m, generator)
-    else:
-        T_world_camera = walks(paths, stage.frames, stage.stride, generator)
+    walking = walks(paths, stage.frames, stage.stride, generator)
+    turning = walks(paths, 1, 1, generator) @ random_turns(
+        count, stage.frames, stage.rotation_deg, stage.translation_m, generator
+    )
+    turns = torch.rand((count, 1, 1, 1), generator=generator, device=device) < _TURNING[stage.motion]
+    T_world_camera = torch.where(turns, turning, walking)
     T_world_camera = T_world_camera @ tilts(count, TILT_DEG, generator)
     poses = T_world_camera.flatten(0, 1)
     views = Views(poses[:, :3, :3].contiguous(), poses[:, :3, 3].contiguous(), scene.repeat_interleave(stage.frames))
@@ -138,6 +139,15 @@ def mirror(clips: Clips, chosen: Tensor) -> Clips:
     )
 
 
+def reorder(clips: Clips, generator: torch.Generator) -> Clips:
+    """Put the frames of every clip in a random order; what is first then is what poses are given relative to."""
+    count, frames = clips.depth.shape[:2]
+    order = torch.rand((count, frames), generator=generator, device=generator.device).argsort(dim=1)
+    clip = torch.arange(count, device=order.device)[:, None]
+    T = clips.T_first_camera[clip, order]
+    return Clips(clips.image[clip, order], clips.depth[clip, order], invert(T[:, :1]) @ T)
+
+
 def network_input(image: Tensor, generator: torch.Generator) -> Tensor:
     """Return (B, T, 3, H, W) float32 in [-1, 1] of (B, T, H, W, 3) uint8 images, with random colour and sharpness.
 
@@ -150,10 +160,7 @@ def network_input(image: Tensor, generator: torch.Generator) -> Tensor:
         return low + (high - low) * torch.rand(shape, generator=generator, device=image.device)
 
     x = image.permute(0, 1, 4, 2, 3).float().flatten(0, 1) / 255.0
-    kernel = torch.tensor([0.25, 0.5, 0.25], device=image.device)
-    smooth = F.conv2d(
-        F.pad(x.flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate"), (kernel[:, None] * kernel)[None, None]
-    ).view_as(x)
+    smooth = _smooth(_smooth(x, dim=-1), dim=-2)
     sharpness = uniform(-0.25, 0.9, count, 1, 1, 1, 1).expand(-1, frames, -1, -1, -1).flatten(0, 1)
     x = torch.lerp(x, smooth, sharpness).view(count, frames, *x.shape[1:])
     gain = uniform(0.75, 1.25, count, 1, 1, 1, 1) * uniform(0.9, 1.1, count, 1, 3, 1, 1)
@@ -161,3 +168,11 @@ def network_input(image: Tensor, generator: torch.Generator) -> Tensor:
     noise = torch.randn(x.shape, generator=generator, device=image.device) * uniform(0.0, 0.015, count, 1, 1, 1, 1)
     gamma = uniform(0.8, 1.25, count, 1, 1, 1, 1)
     return ((x.clamp(1e-3, 1.0) ** gamma) * gain * exposure + noise).clamp(0.0, 1.0) * 2.0 - 1.0
+
+
+def _smooth(x: Tensor, dim: int) -> Tensor:
+    """Return the (1, 2, 1)/4 mean of neighbours along an axis, repeated at the border; five times as fast as conv2d."""
+    size = x.shape[dim]
+    index = torch.arange(size, device=x.device)
+    before, after = x.index_select(dim, (index - 1).clamp_min(0)), x.index_select(dim, (index + 1).clamp_max(size - 1))
+    return before.add_(after).mul_(0.25).add_(x, alpha=0.5)

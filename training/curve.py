@@ -11,7 +11,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 _PANELS = (
-    ("loss, training", ("camera", "world", "shift", "rotation", "translation"), "log"),
+    (
+        "loss, training",
+        ("camera", "world", "rotation", "translation", "flow", "moments", "shift", "attention", "keep"),
+        "log",
+    ),
     ("depth, held-out flats", ("abs_rel", "delta_125"), "linear"),
     ("motion error over motion, held-out flats", ("rotation_ratio", "translation_ratio"), "linear"),
     ("rotation error [°], held-out flats", ("rotation_deg",), "log"),

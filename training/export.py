@@ -15,6 +15,7 @@ from training.run_folder import RunFolder
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
 from ttt3r_ros.model.checkpoint import save_network
+from ttt3r_ros.weights import SEGMENT_FRAMES
 
 #: The package carries the file in its repository.
 MAX_BYTES = 16 * 2**20
@@ -67,6 +68,8 @@ def export(state: dict[str, Any], output: Path, figures: dict[str, Any] | None =
         "source": "training/ of ttt3r_ros, in its synthetic world",
         "license": "Apache-2.0",
         "recipe": {key: value for key, value in recipe.to_dict().items() if key != "network"},
+        "started_from": state["origin"],
+        SEGMENT_FRAMES: recipe.segment_frames,
         "seed": recipe.seed,
         "steps": counters["steps"],
         "frames": counters["frames"],

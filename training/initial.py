@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from training.wiring import wire_decoders
 from ttt3r_ros.model import Network, NetworkConfig
 
 #: Raw z of every pixel at the start: expm1 of it, 2.9 m, is about the middle of a room.
@@ -29,6 +30,7 @@ def initial_network(config: NetworkConfig, seed: int) -> Network:
         nn.init.xavier_uniform_(patch.view(patch.shape[0], -1))
         nn.init.normal_(network.state_tokens, std=0.2)
         nn.init.normal_(network.pose_token, std=0.2)
+        wire_decoders(network)
     with torch.no_grad():
         for head in (network.camera_head, network.world_head):
             if config.head_type == "linear":

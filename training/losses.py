@@ -17,11 +17,11 @@ from training.config import Stage
 from training.motion import quaternion_from_rotation
 from training.unroll import RawClip
 from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.model.config import PATCH
 from ttt3r_ros.model.heads import expand
 
 #: Weight of the reward for being confident: where the error is e, the best confidence is this over e.
-CONFIDENCE_REWARD = 0.1
+CONFIDENCE_REWARD = 0.3
+_SMALL_TURN, _SMALL_SHIFT = 0.05, 0.2  #: below these [rad, raw space] a pose error counts by its square
 _EPS = 1e-8
 
 
@@ -76,10 +76,7 @@ def losses(raw: RawClip, truth: Targets, stage: Stage) -> tuple[Tensor, dict[str
     total = stage.camera * parts["camera"] + stage.edges * parts["edges"]
     if raw.world is not None:
         parts["world"] = _points(raw.world, truth.world)
-        # what the motion alone does to every point: the camera points' own error is taken out, as a constant
-        moved = raw.world[:, :, :3] - raw.camera[:, :, :3].detach()
-        parts["shift"] = _patches(moved - (truth.world - truth.camera))
-        total = total + stage.world * parts["world"] + stage.shift * parts["shift"]
+        total = total + stage.world * parts["world"]
     if stage.pose:
         rotation, translation = _pose(raw, truth)
         parts["rotation"], parts["translation"] = rotation, translation
@@ -129,21 +126,17 @@ def _neighbours(error: Tensor) -> Tensor:
     return total
 
 
-def _patches(error: Tensor) -> Tensor:
-    """Return the mean length of (B, T, 3, H, W) errors averaged over each patch.
-
-    A motion moves the points of a patch nearly alike; what differs from pixel to pixel is the two heads' jitter, which
-    would drown it.
-    """
-    return _length(F.avg_pool2d(error.flatten(0, 1), PATCH), dim=1).mean()
-
-
 def _pose(raw: RawClip, truth: Targets) -> tuple[Tensor, Tensor]:
-    """Return the mean error of the rotation [about rad] and of the translation in raw space."""
+    """Return the error of the rotation [about rad] and of the translation in raw space, summed over components.
+
+    Per component, not the length of the error: one that is not understood yet would take the others' gradients away.
+    And squares of small errors: where a motion is hardly seen its mean is wanted, not its median, which is no motion.
+    """
     quaternion = F.normalize(raw.quaternion, dim=-1)
     sign = torch.where((quaternion * truth.quaternion).sum(-1, keepdim=True) < 0, -1.0, 1.0)
-    rotation = 2 * _length(sign * quaternion - truth.quaternion, dim=-1).mean()
-    return rotation, _length(raw.translation - truth.translation, dim=-1).mean()
+    rotation = F.smooth_l1_loss(2 * sign * quaternion, 2 * truth.quaternion, reduction="none", beta=_SMALL_TURN)
+    translation = F.smooth_l1_loss(raw.translation, truth.translation, reduction="none", beta=_SMALL_SHIFT)
+    return rotation.sum(dim=-1).mean(), translation.sum(dim=-1).mean()
 
 
 def _length(vector: Tensor, dim: int) -> Tensor:

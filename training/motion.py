@@ -11,6 +11,8 @@ from torch import Tensor
 
 #: How much a random turn goes about the camera's x (pitch), y (yaw) and z (roll) axis.
 _AXIS_WEIGHTS = (0.5, 1.0, 0.25)
+#: Share of walks that go backwards: cameras mostly do not.
+_BACKWARDS = 0.15
 
 
 def invert(T: Tensor) -> Tensor:
@@ -78,7 +80,7 @@ def tilts(count: int, degrees: float, generator: torch.Generator) -> Tensor:
 
 
 def walks(paths: Tensor, frames: int, stride: int, generator: torch.Generator) -> Tensor:
-    """Return (B, frames, 4, 4) pieces of paths, at every 1st to stride-th pose, forwards or backwards.
+    """Return (B, frames, 4, 4) pieces of paths, at every 1st to stride-th pose, most of them forwards.
 
     Args:
         paths: (B, P, 4, 4), one for each clip, P > (frames - 1) * stride.
@@ -91,6 +93,6 @@ def walks(paths: Tensor, frames: int, stride: int, generator: torch.Generator) -
     span = steps * (frames - 1)
     start = (torch.rand((count, 1), generator=generator, device=device) * (poses - span)).long()
     order = torch.arange(frames, device=device)
-    backwards = torch.rand((count, 1), generator=generator, device=device) < 0.5
+    backwards = torch.rand((count, 1), generator=generator, device=device) < _BACKWARDS
     index = start + steps * torch.where(backwards, frames - 1 - order, order)
     return paths[torch.arange(count, device=device)[:, None], index]

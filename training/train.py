@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from torch import Tensor
 
 from training.config import RECIPES, Recipe, recipe_by_name
 from training.curve import draw_curve
@@ -24,6 +25,7 @@ from ttt3r_ros.model.checkpoint import load_network
 _SHOWN = ("loss", "camera", "shift", "rotation", "abs_rel", "delta_125", "rotation_deg", "rotation_ratio",
           "translation_ratio")  # fmt: skip
 _CURVE_S = 60.0
+_ENCODER_SHAPE = ("enc_embed_dim", "enc_depth", "enc_num_heads", "mlp_ratio")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -36,6 +38,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, help="in all, instead of minutes")
     parser.add_argument("--stop-after", type=float, metavar="MINUTES", help="stop this call then, to be resumed")
     parser.add_argument("--init", metavar="FILE", help="start from the weights in this file")
+    parser.add_argument("--encoder", metavar="FILE", help="start from the encoder in this file, all else new")
+    parser.add_argument("--fuse", action="store_true", help="compile the network's blocks (needs a C++ compiler)")
     parser.add_argument("--stages", metavar="A,B", help="only these of the recipe's stages")
     parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
     args = parser.parse_args(argv)
@@ -45,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError("give either --minutes or --steps")
         device = choose_device(args.device)
         folder = RunFolder.named(args.run)
-        trainer = _resumed(folder, device) if args.resume else _new(folder, device, args)
+        trainer = _resumed(folder, device, args) if args.resume else _new(folder, device, args)
         budget = Budget(steps=args.steps) if args.steps else Budget(minutes=args.minutes or 10.0)
         return _train(trainer, budget, folder, console, _stopper(args.stop_after))
     except UserError as error:
@@ -53,9 +57,9 @@ def main(argv: list[str] | None = None) -> int:
         return 2
 
 
-def _resumed(folder: RunFolder, device: torch.device) -> Trainer:
+def _resumed(folder: RunFolder, device: torch.device, args: argparse.Namespace) -> Trainer:
     state = folder.load()
-    return Trainer(Recipe.from_dict(state["recipe"]), device, state=state)
+    return Trainer(Recipe.from_dict(state["recipe"]), device, state=state, fuse=args.fuse)
 
 
 def _new(folder: RunFolder, device: torch.device, args: argparse.Namespace) -> Trainer:
@@ -64,12 +68,29 @@ def _new(folder: RunFolder, device: torch.device, args: argparse.Namespace) -> T
     recipe = recipe_by_name(args.recipe or ("gpu" if device.type == "cuda" else "cpu"))
     if args.stages:
         recipe = recipe.only(args.stages.split(","))
-    if not args.init:
-        return Trainer(recipe, device)
-    network, _ = load_network(args.init)
-    if network.config != recipe.network:
-        raise UserError(f"{args.init} holds a network of another shape than the recipe's")
-    return Trainer(recipe, device, weights=network.state_dict())
+    if args.init and args.encoder:
+        raise UserError("give either --init or --encoder")
+    if not args.init and not args.encoder:
+        return Trainer(recipe, device, fuse=args.fuse)
+    weights, origin = _weights(recipe, args.init or args.encoder, encoder_only=bool(args.encoder))
+    return Trainer(recipe, device, weights=weights, origin=origin, fuse=args.fuse)
+
+
+def _weights(recipe: Recipe, path: str, *, encoder_only: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return a file's weights, or those of its encoder, and what it says about where they come from."""
+    network, provenance = load_network(path)
+    wanted = network.config == recipe.network
+    if encoder_only:
+        wanted = all(getattr(network.config, name) == getattr(recipe.network, name) for name in _ENCODER_SHAPE)
+    if not wanted:
+        raise UserError(f"{path} holds a network of another shape than the recipe's")
+    parts = ("patch_embed.", "encoder.", "encoder_norm.") if encoder_only else ("",)
+    weights = {key: value for key, value in network.state_dict().items() if key.startswith(parts)}
+    stages = [stage["name"] for stage in provenance.get("recipe", {}).get("stages", [])]
+    kept: dict[str, Any] = {
+        name: provenance[name] for name in ("steps", "frames", "minutes", "started_from") if name in provenance
+    }
+    return weights, {"part": "encoder" if encoder_only else "all", "stages": stages, **kept}
 
 
 def _train(
