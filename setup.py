@@ -30,6 +30,7 @@ setup(
             f"play = {PACKAGE}.ros.play:main",
             f"fetch_weights = {PACKAGE}.fetch_weights:main",
             f"demo = {PACKAGE}.ros.demo:main",
+            f"reconstruct = {PACKAGE}.reconstruct:main",
         ],
     },
 )

@@ -43,7 +43,7 @@ from ttt3r_ros.ros.processes import ChildProcess
 from ttt3r_ros.synthetic import Sequence
 
 OUTPUTS = {"odom": Odometry, "depth/image": Image, "points": PointCloud2}
-PICTURES = 32  #: rendered once and sent over and over
+PICTURES = 32  #: rendered once and sent over and over, there and back, as a camera can move
 IN_FLIGHT = 2  #: frames sent and not answered yet, so that the node never waits for the camera
 SAMPLES = 200  #: of the process, in a whole run
 SETTLED = 0.25  #: share of a run after which nothing may grow any more
@@ -90,7 +90,8 @@ class Camera:
     def send(self) -> int:
         """Publish the next image; return its stamp [ns]."""
         stamp, self._next = self._next, self._next + 33_333_333
-        message = self.messages[len(self.sent) % len(self.messages)]
+        index = len(self.sent) % (2 * len(self.messages) - 2)
+        message = self.messages[min(index, 2 * len(self.messages) - 2 - index)]
         message.header.stamp = Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
         for waiting in self._waiting.values():
             waiting.add(stamp)
@@ -173,6 +174,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     make_room_for_images()
     command = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", "-p", "drop_frames:=false"]
     command += ["-p", "wait_for_transform:=0.1"]
+    command += ["-p", "max_speed:=1000.0", "-p", "max_turn_rate:=1000.0"]  # whatever the weights make of it
     if args.weights:
         command += ["-p", f"weights:={args.weights.expanduser().resolve()}"]
     for parameter in args.param:

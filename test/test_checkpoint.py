@@ -106,7 +106,7 @@ class TestRoundTrip:
 
     def test_precision_spares_the_heads(self, tmp_path: Path) -> None:
         loaded, _ = load_network(save_published(tmp_path / "tiny.pth"), precision=torch.bfloat16)
-        assert loaded.patch_embed.weight.dtype == torch.bfloat16
+        assert loaded.encoder[0].mlp.fc1.weight.dtype == torch.bfloat16
         assert {value.dtype for value in loaded.pose_head.state_dict().values()} == {torch.float32}
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])

@@ -56,7 +56,7 @@ def test_without_a_frame_before_or_time_between_no_velocity_is_known():
     unknown = [odometry.update(np.eye(4), T_BASE_CAMERA, SECOND, 3.0)]
     unknown.append(odometry.update(forward, T_BASE_CAMERA, SECOND, 3.0))  # the same stamp again
     unknown.append(odometry.update(forward, T_BASE_CAMERA, 0, 3.0))  # back in time
-    odometry.break_velocity()
+    odometry.interrupt()
     unknown.append(odometry.update(np.eye(4), T_BASE_CAMERA, 2 * SECOND, 3.0))
     for motion in unknown:
         assert not np.any(motion.twist)
@@ -66,10 +66,25 @@ def test_without_a_frame_before_or_time_between_no_velocity_is_known():
 
 def test_the_last_confidence_holds_until_another_comes():
     odometry = Odometry()
-    sure = odometry.update(np.eye(4), T_BASE_CAMERA, 0, 10.0)
-    held = odometry.update(np.eye(4), T_BASE_CAMERA, SECOND, None)
-    assert np.array_equal(sure.covariances.pose, held.covariances.pose)
+    forward = [T_from_pose([0.0, 0.0, float(n)], [1, 0, 0, 0]) for n in range(4)]
+    odometry.update(forward[0], T_BASE_CAMERA, 0, 10.0)
+    sure = odometry.update(forward[1], T_BASE_CAMERA, SECOND, 10.0)
+    held = odometry.update(forward[2], T_BASE_CAMERA, 2 * SECOND, None)
+    np.testing.assert_allclose(sure.covariances.twist, held.covariances.twist)
     assert odometry.frames_since_confidence == 1
-    unsure = odometry.update(np.eye(4), T_BASE_CAMERA, 2 * SECOND, 1.1)
-    assert (unsure.covariances.pose > held.covariances.pose).all()
+    unsure = odometry.update(forward[3], T_BASE_CAMERA, 3 * SECOND, 1.1)
+    assert (unsure.covariances.twist > held.covariances.twist).all()
     assert odometry.frames_since_confidence == 0
+
+
+def test_a_pose_is_less_sure_the_longer_the_way_and_after_an_interruption():
+    odometry, spreads = Odometry(), []
+    for n in range(10):
+        T = T_from_pose([0.0, 0.0, float(n)], [1, 0, 0, 0])
+        spreads.append(odometry.update(T, T_BASE_CAMERA, n * SECOND, 3.0).covariances.pose)
+    assert (np.diff(spreads, axis=0) > 0).all()
+    odometry.interrupt()
+    assert odometry.seconds_lost(12 * SECOND) == 3.0
+    jump = odometry.update(T, T_BASE_CAMERA, 12 * SECOND, 3.0).covariances.pose - spreads[-1]
+    assert (jump > np.diff(spreads, axis=0)[-1]).all()
+    assert odometry.seconds_lost(15 * SECOND) == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -18,13 +19,16 @@ _PROPERTIES = (
 )
 
 
-def write_ply(path: Path, points: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8]) -> None:
+def write_ply(
+    file: Path | IO[bytes], points: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8], *, comment: str = ""
+) -> None:
     """Write a binary PLY file.
 
     Args:
-        path: of the file.
+        file: its path, or an open binary file.
         points: (N, 3) float32, metres.
         colours: (N, 3) uint8, RGB.
+        comment: one line for the header, about frame and units for example.
 
     Raises:
         ValueError: the shapes do not fit together.
@@ -35,6 +39,15 @@ def write_ply(path: Path, points: npt.NDArray[np.float32], colours: npt.NDArray[
     columns = [*points.T, *colours.T]
     for (name, _, _), column in zip(_PROPERTIES, columns, strict=True):
         vertices[name] = column
+    comments = [f"comment {' '.join(comment.split())}"] if comment else []
     properties = [f"property {kind} {name}" for name, _, kind in _PROPERTIES]
-    header = ["ply", "format binary_little_endian 1.0", f"element vertex {len(points)}", *properties, "end_header"]
-    path.write_bytes("\n".join(header).encode() + b"\n" + vertices.tobytes())
+    header = [
+        *("ply", "format binary_little_endian 1.0", *comments),
+        *(f"element vertex {len(points)}", *properties, "end_header"),
+    ]
+    text = "\n".join(header).encode() + b"\n"
+    if isinstance(file, Path):
+        file.write_bytes(text + vertices.tobytes())
+    else:
+        file.write(text)
+        file.write(vertices.view(np.uint8).data)

@@ -1,4 +1,4 @@
-"""One camera stream: images in, estimates out, segments chained into one world.
+"""One camera's images in, estimates out, segments chained into one world.
 
 A *segment* is the run of frames between two resets. The network's poses are relative to the segment's first camera; the
 reconstructor chains segments so that the stream has one world, that of its very first camera.
@@ -6,11 +6,9 @@ reconstructor chains segments so that the stream has one world, that of its very
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Set
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -19,94 +17,33 @@ from torch import Tensor
 
 from ttt3r_ros.alignment import scale_between
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, focal_from_points, inverse
+from ttt3r_ros.estimate import DEFAULT_OUTPUTS, IMAGE, POINTS, Estimate, Float32Array, Timings
+from ttt3r_ros.focal import intrinsics_of, with_focal_of
+from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, inverse
+from ttt3r_ros.memory import LastFrame, Memory
+from ttt3r_ros.model.fingerprint import fingerprint
 from ttt3r_ros.model.network import POINTS_CAMERA, Network, Prediction, State
 from ttt3r_ros.model.update import Ttt3r, UpdateRule
-from ttt3r_ros.preprocess import PixelMap, check_image, normalize, pixel_map, resample
+from ttt3r_ros.preprocess import check_image, normalize, pixel_map, resample
 
-Float32Array = npt.NDArray[np.float32]
+__all__ = ["DEFAULT_OUTPUTS", "IMAGE", "POINTS", "PRECISIONS", "Estimate", "Reconstructor"]
 
-#: What `Reconstructor.process` can be asked for beside the pose.
-POINTS, IMAGE = "points", "image"
-DEFAULT_OUTPUTS = frozenset({POINTS})
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.int8}
 
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+#: What a reset keeps of the scale's logarithm. The ratios that resets chain have errors, which would add up for ever;
+#: what the network itself says of metres has no such drift, so that every reset goes back towards it by this little:
+#: where a new segment sees everything 1.3 times as large, what is published changes by half a per cent.
+SCALE_KEPT = 0.98
 
-#: The focal length is the median over this many frames and then held, so that a consumer sees one camera.
-FOCAL_FRAMES = 30
-#: Pixels are thinned by this factor on each axis before a focal length is fitted to them.
-FOCAL_STRIDE = 4
-#: Focal lengths over the image's long side that a lens can have (a field of view from 5 to 160 degrees).
-FOCAL_RANGE = (0.09, 12.0)
-#: The same ratio where nothing better is known: about 58 degrees, a common lens.
-ASSUMED_FOCAL = 0.9
-
-
-@dataclass(frozen=True)
-class Timings:
-    """Seconds spent on one frame. On a GPU the network's share shows in `download`, where the host waits for it."""
-
-    preprocess: float
-    network: float
-    download: float
-
-    @property
-    def total(self) -> float:
-        return self.preprocess + self.network + self.download
-
-
-@dataclass(frozen=True)
-class _LastFrame:
-    """What is kept of a frame for a segment that may begin with it: the network's image, and what it said of it."""
-
-    image: Tensor
-    prediction: Prediction
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """What is known after a frame; camera axes are OpenCV's, lengths in metres, images of the network's size H×W.
-
-    Attributes:
-        T_world_camera: (4, 4) float64; the world is the stream's first camera.
-        fault: None, or why this estimate must not be used; the other fields then hold whatever came out.
-        learning_rate: (N,) float32, β of each state token.
-        segment: number of segments begun before this one.
-        segment_frames: frames of this segment so far, this one included; 1 where this frame began it without one that
-            the segment before has seen, so that the motion up to it is not known.
-        pixel_map: from the input image to the network's.
-        scale: factor on the network's lengths in this segment; the fields of the estimate include it.
-        timings: seconds spent.
-        points: (H, W, 3) float32 pointmap in the camera frame, as predicted; None if not asked for.
-        confidence: (H, W) float32 >= 1; None if points were not asked for.
-        image: (H, W, 3) uint8 RGB as the network saw it; None if not asked for.
-        intrinsics: of the network's image; None while unknown (no camera calibration and no points yet).
-        intrinsics_source: 'given' by the caller, 'estimated' from the points, or 'assumed' (a common lens) while the
-            points fit none.
-    """
-
-    T_world_camera: FloatArray
-    fault: str | None
-    learning_rate: Float32Array
-    segment: int
-    segment_frames: int
-    pixel_map: PixelMap
-    scale: float
-    timings: Timings
-    points: Float32Array | None = None
-    confidence: Float32Array | None = None
-    image: npt.NDArray[np.uint8] | None = None
-    intrinsics: Intrinsics | None = None
-    intrinsics_source: Literal["given", "estimated", "assumed"] = "given"
-
-    @property
-    def depth(self) -> Float32Array | None:
-        """(H, W) float32 metres along the optical axis, a view of `points`; None if those were not asked for."""
-        return None if self.points is None else self.points[..., 2]
+#: State tokens this many times as large as after the segment's first frame have exploded: those of sound states stay
+#: within a few per cent for hundreds of frames.
+EXPLODED = 100.0
 
 
 class Reconstructor:
     """Feeds one camera's images to a network and chains what it says.
+
+    `memory` is replaced by every frame, never changed in place; it may be kept and put back between frames.
 
     Not safe for use from several threads at once.
     """
@@ -129,45 +66,38 @@ class Reconstructor:
             reset_interval: frames after which a new segment starts; 0 for never.
             image_size: side of the network's image [px]; None for the size it was trained on.
             device: to compute on.
-            precision: of the weights, 'float32', 'bfloat16' or 'float16'; heads and state are float32 always.
+            precision: of the weights, 'float32', 'bfloat16', 'float16' or 'int8' (on a CPU); heads and state are always
+                float32.
 
         Raises:
-            UserError: the precision does not exist.
+            UserError: the precision does not exist, or not on this device.
         """
         if precision not in PRECISIONS:
             raise UserError(f"there is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
         self.device = torch.device(device)
+        self.weights_fingerprint = fingerprint(network)
         self.network = network.eval().requires_grad_(False).to(self.device).set_precision(PRECISIONS[precision])
         self.rule: UpdateRule = Ttt3r() if rule is None else rule
         self.reset_interval = reset_interval
         self.image_size = image_size or network.config.image_size
-        self.restart()
+        self.memory = Memory()
 
     def restart(self) -> None:
         """Forget everything: the next frame is the origin of a new world."""
-        self._state: State | None = None
-        self._pending_reset = False
-        self._last: _LastFrame | None = None
-        self._scale = 1.0
-        self._input_size: tuple[int, int] | None = None
-        self._segment = -1
-        self._segment_frames = 0
-        self._T_world_last: FloatArray = np.eye(4)
-        self._T_world_segment: FloatArray = np.eye(4)
-        self._focals: list[float] = []
+        self.memory = Memory()
 
     def reset(self) -> None:
         """Forget the recurrent state before the next frame; the pose goes on from the last one.
 
         The last frame is fed again as the first of the new segment, so that the motion between it and the next one is
         not lost (as TTT3R does, arXiv 2509.26645). Every segment predicts a scale of its own; that frame's two
-        pointmaps tell the ratio, which is divided out, so that the stream keeps the scale it began with.
+        pointmaps tell the ratio, which is divided out, so that the stream keeps its scale (but for `SCALE_KEPT`).
         """
-        self._pending_reset = self._state is not None
+        self.memory = replace(self.memory, reset_due=self.memory.state is not None)
 
     def break_segment(self) -> None:
         """Forget the recurrent state and the last frame, as after a gap; the pose goes on from the last one."""
-        self._state, self._last, self._pending_reset = None, None, False
+        self.memory = self.memory.without_state()
 
     def set_rule(self, rule: UpdateRule) -> None:
         """Change the update rule from the next frame on, which starts a new segment."""
@@ -180,8 +110,7 @@ class Reconstructor:
         image_size = image_size or self.network.config.image_size
         if image_size != self.image_size:
             self.image_size = image_size
-            self._focals.clear()
-            self.break_segment()
+            self.memory = replace(self.memory.without_state(), focals=())
 
     def warm_up(self, height: int, width: int) -> None:
         """Run blank frames of this size, so that no later frame pays for what the first one sets up."""
@@ -193,19 +122,42 @@ class Reconstructor:
     @torch.inference_mode()
     def settle(self) -> None:
         """Do now what the next frame would otherwise wait for: start the new segment if a reset is due."""
-        if not self._pending_reset:
+        memory = self.memory
+        if not memory.reset_due:
             return
-        last = self._last
-        self.break_segment()
-        if last is None:
+        self.memory = memory.without_state()
+        if memory.last is None:
             return
-        prediction, state = self.network.step(last.image, None, rule=self.rule, outputs={POINTS_CAMERA})
+        image = memory.last.image
+        prediction, state = self.network.step(image, None, rule=self.rule, outputs={POINTS_CAMERA})
         pose = _packed_pose(prediction, state)
-        if _fault(pose, None) is None:  # else the next frame starts the segment instead
-            self._scale *= self._scale_ratio(last.prediction, prediction)
-            self._begin_segment(_pose(pose, self._scale))
-            self._segment_frames = 1
-            self._state, self._last = state, _LastFrame(last.image, prediction)
+        if _fault(pose, None, None) is None:  # else the next frame starts the segment instead
+            last = LastFrame.of(image, prediction)
+            scale = (memory.scale * self._scale_ratio(memory.last, last)) ** SCALE_KEPT
+            self.memory = replace(
+                _next_segment(memory, pose, scale),
+                state=state,
+                last=last,
+                reset_due=False,
+                segment_frames=1,
+            )
+
+    @torch.inference_mode()
+    def snapshot(self) -> Memory:
+        """Return the memory with nothing left in it that only this network can finish, as for keeping it in a file."""
+        last = self.memory.last
+        return replace(self.memory, last=last and LastFrame(last.image, *self._points(last)))
+
+    @torch.inference_mode()
+    def last_points(self) -> tuple[Float32Array, Float32Array] | None:
+        """Return points (H, W, 3) [m] and confidence (H, W) of the last frame, in its camera's frame; None without one.
+
+        Computed now if nobody wanted them then.
+        """
+        if self.memory.last is None:
+            return None
+        points, confidence = self._points(self.memory.last)
+        return _numpy(points, self.memory.scale), _numpy(confidence)
 
     @torch.inference_mode()
     def process(
@@ -237,108 +189,110 @@ class Reconstructor:
         mapping = pixel_map(width, height, image_size=self.image_size, square=self.network.config.square_input)
 
         begun = time.perf_counter()
-        if self._input_size not in (None, (width, height)):
-            self.break_segment()
-            self._focals.clear()
-        self._input_size = (width, height)
+        if self.memory.input_size not in (None, (width, height)):
+            self.memory = replace(self.memory.without_state(), focals=())
         self.settle()
         pixels = resample(image, mapping, self.device)
         network_input = normalize(pixels)
         prepared = time.perf_counter()
 
         wanted = {POINTS_CAMERA} if POINTS in outputs else set()
-        prediction, state = self.network.step(network_input, self._state, rule=self.rule, outputs=wanted)
+        prediction, state = self.network.step(network_input, self.memory.state, rule=self.rule, outputs=wanted)
         stepped = time.perf_counter()
 
         pose = _packed_pose(prediction, state)
-        points = _numpy(prediction.points_camera, self._scale)
-        confidence = _numpy(prediction.confidence)
+        points = None if prediction.points_camera is None else _numpy(prediction.points_camera, self.memory.scale)
+        confidence = None if prediction.confidence is None else _numpy(prediction.confidence)
         learning_rate = prediction.learning_rate[0].float().cpu().numpy()
         seen = pixels.cpu().numpy() if IMAGE in outputs else None
         downloaded = time.perf_counter()
 
-        fault = _fault(pose, points)
+        memory = replace(self.memory, input_size=(width, height))
+        fault = _fault(pose, points, None if memory.state is None else memory.first_level)
         if fault is None:
-            T_segment_camera = _pose(pose, self._scale)
-            if self._state is None:
-                self._begin_segment(T_segment_camera)
-            self._T_world_last = self._T_world_segment @ T_segment_camera
-            self._state, self._last = state, _LastFrame(network_input, prediction)
-            self._segment_frames += 1
-            if self.reset_interval and self._segment_frames >= self.reset_interval:
-                self._pending_reset = True
+            if memory.state is None:
+                memory = _next_segment(memory, pose, memory.scale)
+            self.memory = memory = replace(
+                memory,
+                state=state,
+                last=LastFrame.of(network_input, prediction),
+                segment_frames=memory.segment_frames + 1,
+                reset_due=bool(self.reset_interval) and memory.segment_frames + 1 >= self.reset_interval,
+                T_world_camera=memory.T_world_segment @ _T_segment_camera(pose, memory.scale),
+                focals=memory.focals if points is None else with_focal_of(memory.focals, points),
+            )
         else:
-            self.break_segment()
+            self.memory = memory = memory.without_state()
+        guessed = None if not memory.focals and points is None else intrinsics_of(memory.focals, *mapping.size)
         return Estimate(
-            T_world_camera=self._T_world_last.copy(),
+            T_world_camera=memory.T_world_camera,
             fault=fault,
             learning_rate=learning_rate,
-            segment=max(self._segment, 0),
-            segment_frames=self._segment_frames,
+            state_level=float(pose[7]),
+            segment=max(memory.segment, 0),
+            segment_frames=memory.segment_frames,
             pixel_map=mapping,
-            scale=self._scale,
+            scale=memory.scale,
             timings=Timings(prepared - begun, stepped - prepared, downloaded - stepped),
             points=points,
             confidence=confidence,
             image=seen,
-            intrinsics=mapping.intrinsics(camera) if camera else self._estimated_intrinsics(mapping, points, fault),
-            intrinsics_source="given" if camera else "estimated" if self._focals else "assumed",
+            intrinsics=mapping.intrinsics(camera) if camera else guessed,
+            intrinsics_source="given" if camera else "estimated" if memory.focals else "assumed",
         )
 
-    def _begin_segment(self, T_segment_first: FloatArray) -> None:
-        """Anchor a new segment: its first camera stands where the stream's last one stood."""
-        self._segment += 1
-        self._segment_frames = 0
-        self._T_world_segment = self._T_world_last @ inverse(T_segment_first)
-
-    def _scale_ratio(self, before: Prediction, after: Prediction) -> float:
+    def _scale_ratio(self, before: LastFrame, after: LastFrame) -> float:
         """Return how much larger the segment before saw the frame that both segments have seen; 1 if it cannot tell."""
         (points_a, confidence_a), (points_b, confidence_b) = (self._points(seen) for seen in (before, after))
         ratio = scale_between(points_a[0], confidence_a[0], points_b[0], confidence_b[0])
         return 1.0 if ratio is None else ratio
 
-    def _points(self, prediction: Prediction) -> tuple[Tensor, Tensor]:
+    def _points(self, last: LastFrame) -> tuple[Tensor, Tensor]:
         """Return a frame's points and confidence, computed now if nobody wanted them then."""
-        if prediction.points_camera is None or prediction.confidence is None:
-            return self.network.camera_points(prediction.trace.decoded)
-        return prediction.points_camera, prediction.confidence
+        if last.points is not None and last.confidence is not None:
+            return last.points, last.confidence
+        assert last.trace is not None  # see `LastFrame.of`
+        return self.network.camera_points(last.trace.decoded)
 
-    def _estimated_intrinsics(
-        self, mapping: PixelMap, points: Float32Array | None, fault: str | None
-    ) -> Intrinsics | None:
-        if points is not None and fault is None and len(self._focals) < FOCAL_FRAMES:
-            focal = FOCAL_STRIDE * focal_from_points(points[::FOCAL_STRIDE, ::FOCAL_STRIDE])
-            if FOCAL_RANGE[0] < focal / max(mapping.size) < FOCAL_RANGE[1]:  # NaN compares false
-                self._focals.append(focal)
-        if not self._focals and points is None:
-            return None
-        width, height = mapping.size
-        focal = statistics.median(self._focals) if self._focals else ASSUMED_FOCAL * max(width, height)
-        return Intrinsics(focal, focal, width // 2, height // 2, width, height)
+
+def _next_segment(memory: Memory, pose: Tensor, scale: float) -> Memory:
+    """Anchor a new segment: its first camera stands where the stream's last one stood."""
+    return replace(
+        memory,
+        scale=scale,
+        first_level=float(pose[7]),
+        segment=memory.segment + 1,
+        segment_frames=0,
+        T_world_segment=memory.T_world_camera @ inverse(_T_segment_camera(pose, scale)),
+    )
 
 
 def _packed_pose(prediction: Prediction, state: State) -> Tensor:
-    """Return translation, quaternion wxyz and whether the state is finite, (8,) on the CPU: one download."""
-    finite = torch.isfinite(state.tokens).all() & torch.isfinite(state.memory).all()
-    return torch.cat([prediction.translation[0], prediction.quaternion[0], finite[None].float()]).cpu()
+    """Return translation, quaternion wxyz and the mean magnitude of the state tokens, (8,) on the CPU: one download.
+
+    The magnitude is NaN where the pose memory is no longer finite. It does not count otherwise: every frame adds to it,
+    so that it grows with the segment by nature.
+    """
+    level = torch.where(torch.isfinite(state.memory).all(), state.tokens.abs().mean(), torch.nan)
+    return torch.cat([prediction.translation[0], prediction.quaternion[0], level[None]]).cpu()
 
 
-def _pose(values: Tensor, scale: float) -> FloatArray:
+def _T_segment_camera(pose: Tensor, scale: float) -> FloatArray:
     """Return the (4, 4) transform of a packed pose, its lengths multiplied by the scale."""
-    return T_from_pose(values[:3].numpy() * scale, values[3:7].numpy())
+    return T_from_pose(pose[:3].numpy() * scale, pose[3:7].numpy())
 
 
-def _fault(pose: Tensor, points: Float32Array | None) -> str | None:
-    if not torch.isfinite(pose).all():
+def _fault(pose: Tensor, points: Float32Array | None, first_level: float | None) -> str | None:
+    if not torch.isfinite(pose[:7]).all():
         return "the network returned a pose that is not a number"
-    if not pose[7]:
+    if not torch.isfinite(pose[7]):
         return "the recurrent state is no longer finite"
+    if first_level is not None and pose[7] > EXPLODED * first_level:
+        return f"the recurrent state has exploded to {float(pose[7]) / first_level:.0f} times its size"
     if points is not None and not np.isfinite(points[..., 2]).any():
         return "the network returned no finite depth"
     return None
 
 
-def _numpy(tensor: Tensor | None, scale: float = 1.0) -> Float32Array | None:
-    if tensor is None:
-        return None
+def _numpy(tensor: Tensor, scale: float = 1.0) -> Float32Array:
     return (tensor[0].float() if scale == 1.0 else tensor[0].float() * scale).cpu().numpy()

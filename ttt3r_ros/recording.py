@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -27,6 +27,20 @@ class EvenlySpaced(Generic[T]):
         self._items: list[T] = []
         self._seen = 0
         self._stride = 1
+
+    @classmethod
+    def resumed(cls, capacity: int, items: Iterable[T], seen: int) -> EvenlySpaced[T]:
+        """Return one that has kept these items of ``seen``, to go on where another one stopped."""
+        kept = cls(capacity)
+        kept._items, kept._seen = list(items), seen
+        while -(-seen // kept._stride) > capacity:
+            kept._stride *= 2
+        return kept
+
+    @property
+    def seen(self) -> int:
+        """How many items there have been, kept or not."""
+        return self._seen
 
     def wants_next(self) -> bool:
         """Return whether the next item would be kept; one that is not needs no preparation."""

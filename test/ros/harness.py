@@ -32,6 +32,9 @@ from tf2_msgs.msg import TFMessage
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0  #: seconds until something that must happen has failed to
 
+#: Parameters for networks made by rule, which see the camera fly about, and for pictures that show nothing or the same.
+ANY_MOTION = {"max_speed": 1000.0, "max_turn_rate": 1000.0, "check_images": "false"}
+
 OUTPUTS = {
     "odom": Odometry,
     "path": PathMessage,
@@ -83,7 +86,7 @@ def node(
     `under` is a command that runs the node's command; `variables` go into its environment.
     """
     command = [*under, sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", *arguments]
-    for name, value in parameters.items():
+    for name, value in {**ANY_MOTION, **parameters}.items():
         command += ["-p", f"{name}:={value}"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})}
     with log.open("w") as file:

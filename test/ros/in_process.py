@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import rclpy
+from harness import ANY_MOTION
 from rclpy.executors import SingleThreadedExecutor
 
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
@@ -15,11 +16,12 @@ from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
 class InProcess:
     """The real node, spun by a thread, with a record of what its reconstructor was asked for."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, weights: Path) -> None:
-        rclpy.init(args=["--ros-args", "-p", f"weights:={weights}", "-p", "wait_for_transform:=0.1"])
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, weights: Path | str = "scripted", **parameters: object) -> None:
+        parameters = {"weights": weights, "wait_for_transform": 0.1, **ANY_MOTION, **parameters}
+        rclpy.init(args=["--ros-args", *(part for p in parameters.items() for part in ("-p", f"{p[0]}:={p[1]}"))])
         self.node = Ttt3rNode()
         self.asked: list[set[str]] = []
-        self.reconstructor = self.node._pipeline._reconstructor
+        self.reconstructor = self.node._pipeline._stream.reconstructor
         process = self.reconstructor.process
 
         def recorded(image, camera=None, *, outputs):

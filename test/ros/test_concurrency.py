@@ -52,6 +52,8 @@ def requests() -> Iterator[tuple[type, str, object]]:
         yield DescribeParameters, "describe_parameters", DescribeParameters.Request(names=names)
         if count % 20 == 0:
             yield Trigger, "reset_odometry", Trigger.Request()
+        if count % 10 == 5:
+            yield Trigger, ("save_state", "load_state", "save_map")[count // 10 % 3], Trigger.Request()
 
 
 class Client:
@@ -88,6 +90,9 @@ class Client:
             assert answer.values[0].string_value in BYTES_PER_PIXEL
         elif name == "describe_parameters":
             assert answer.descriptors[0].read_only
+        elif name in ("save_state", "load_state", "save_map"):
+            empty = ("nothing to save", "no map to save", "there is no ", "saved with update_rule")
+            assert answer.success or any(words in answer.message for words in empty), answer.message
         else:
             assert answer.success
 
@@ -104,7 +109,8 @@ def test_services_by_the_thousand_while_frames_stream(weights, tmp_path, camera)
         camera.listen(f"/storm/ttt3r/{key}", kind, key=key)
     camera.listen("/tf", TFMessage, key="tf")
     camera.listen("/diagnostics", DiagnosticArray, key="diagnostics")
-    with node(tmp_path / "log", "-r", "__ns:=/storm", weights=weights, wait_for_transform=0.1) as storm:
+    saving = {"save_folder": tmp_path / "saved", "overwrite": True, "publish_map": True}
+    with node(tmp_path / "log", "-r", "__ns:=/storm", weights=weights, wait_for_transform=0.1, **saving) as storm:
         while not all(camera.received[key] for key in ("odom", "depth/image", "rgb/image", "tf")):
             camera.send_until_answered(topic="/storm/image")
         clients = [Client(f"client_{index}") for index in range(CLIENTS)]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from ttt3r_ros.ros.map_output import MAP_POINTS
 from ttt3r_ros.ros.outputs import TOPICS
 from ttt3r_ros.ros.parameters import Parameters
 
@@ -31,7 +32,7 @@ def test_the_readme_tells_the_defaults():
 
 
 def test_the_readme_names_every_output():
-    for topic in TOPICS:
+    for topic in (*TOPICS, MAP_POINTS):
         assert f"`~/{topic}`" in README
 
 
@@ -39,7 +40,7 @@ def test_the_view_shows_topics_that_exist():
     view = yaml.safe_load((ROOT / "config" / "ttt3r.rviz").read_text())
     displays = view["Visualization Manager"]["Displays"]
     shown = {display["Topic"]["Value"] for display in displays if "Topic" in display}
-    assert shown <= {f"ttt3r/{topic}" for topic in TOPICS}
+    assert shown <= {f"ttt3r/{topic}" for topic in (*TOPICS, MAP_POINTS)}
     assert {"ttt3r/path", "ttt3r/points", "ttt3r/depth/image", "ttt3r/confidence/image"} <= shown
     assert "rviz_default_plugins/TF" in {display["Class"] for display in displays}
 

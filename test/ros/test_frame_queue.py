@@ -53,3 +53,27 @@ def test_clearing_is_not_dropping():
     queue.clear()
     assert len(queue) == 0
     assert queue.dropped == 0
+
+
+def test_jobs_come_before_frames_and_are_never_dropped():
+    queue = FrameQueue(latest_only=True)
+    done = []
+    for frame in frames(None, None):
+        queue.put(frame)
+        queue.put_job(lambda: done.append(1))
+    queue.clear()
+    queue.put(frames(None)[0])
+    for _ in range(2):
+        queue.take()()
+    assert done == [1, 1]
+    assert queue.take().message == 0
+
+
+def test_a_job_wakes_whoever_waits_for_a_frame():
+    queue = FrameQueue(latest_only=True)
+    taken = []
+    thread = threading.Thread(target=lambda: taken.append(queue.take()))
+    thread.start()
+    queue.put_job(taken.clear)
+    thread.join(5)
+    assert taken == [taken.clear]

@@ -20,6 +20,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 
+from ttt3r_ros.continuity import why_broken
 from ttt3r_ros.errors import quoted
 from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds
 from ttt3r_ros.ros.frame_queue import LONGEST_QUEUE, FrameQueue, QueuedFrame
@@ -147,11 +148,8 @@ class CameraInput:
         self._last_stamp, self._last_frame_id = stamp, frame_id
         if last_stamp is None:
             return None
-        seconds = (stamp - last_stamp) * 1e-9
-        if seconds < 0:
-            return f"time jumped back by {-seconds:.3f} s"
-        if seconds > self._max_gap():
-            return f"no image for {seconds:.3f} s"
+        if reason := why_broken(last_stamp, stamp, self._max_gap()):
+            return reason
         if frame_id != last_frame_id:
             return f"the images' frame_id changed from {quoted(last_frame_id or '')} to {quoted(frame_id)}"
         return None

@@ -50,6 +50,7 @@ class Counters:
     frames_received: int
     frames_dropped: int
     frames_failed: int
+    frames_lost: int
     camera_infos_refused: int
     callbacks_failed: int
     segment: int
@@ -73,6 +74,7 @@ def diagnostic_array(
         "frames_processed": str(summary.finished),
         "frames_dropped": str(counters.frames_dropped),
         "frames_failed": str(counters.frames_failed),
+        "frames_lost": str(counters.frames_lost),
         "camera_infos_refused": str(counters.camera_infos_refused),
         "callbacks_failed": str(counters.callbacks_failed),
         "beta_min": f"{low:.4f}",

@@ -1,9 +1,10 @@
-"""Hands images from the executor's thread to the network's: the latest, or every one."""
+"""Hands images from the executor's thread to the network's: the latest, or every one; and work for between them."""
 
 from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +32,7 @@ class FrameQueue:
 
     def __init__(self, *, latest_only: bool) -> None:
         self._frames: deque[QueuedFrame] = deque()
+        self._jobs: deque[Callable[[], None]] = deque()
         self._capacity = 1 if latest_only else LONGEST_QUEUE
         self._changed = threading.Condition()
         self._closed = False
@@ -49,11 +51,19 @@ class FrameQueue:
             self._changed.notify()
             return full
 
-    def take(self) -> QueuedFrame | None:
-        """Wait for the next frame; None once the queue is closed."""
+    def put_job(self, job: Callable[[], None]) -> None:
+        """Add something for the consumer to call between two frames; it comes before the frames that wait."""
         with self._changed:
-            self._changed.wait_for(lambda: self._frames or self._closed)
-            return None if self._closed else self._frames.popleft()
+            self._jobs.append(job)
+            self._changed.notify()
+
+    def take(self) -> QueuedFrame | Callable[[], None] | None:
+        """Wait for the next job or frame; None once the queue is closed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._jobs or self._frames or self._closed)
+            if self._closed:
+                return None
+            return self._jobs.popleft() if self._jobs else self._frames.popleft()
 
     def clear(self) -> None:
         """Forget the frames that wait, uncounted."""

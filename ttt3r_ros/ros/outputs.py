@@ -17,8 +17,8 @@ from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
 from ttt3r_ros.dense import colored_points, depth_in_millimetres, masked_depth
+from ttt3r_ros.estimate import IMAGE, POINTS, Estimate
 from ttt3r_ros.odometry import Motion
-from ttt3r_ros.reconstructor import IMAGE, POINTS, Estimate
 from ttt3r_ros.ros.conversions import (
     camera_info_message,
     cloud_message,

@@ -18,6 +18,8 @@ from rclpy.parameter import Parameter
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.model.config import PATCH
 from ttt3r_ros.reconstructor import PRECISIONS
+from ttt3r_ros.save_folder import STATE_SUFFIX, check_name
+from ttt3r_ros.stream import POLICIES
 
 AUTO = "auto"
 SMALLEST_IMAGE_SIZE = 2 * PATCH
@@ -99,8 +101,17 @@ class Parameters:
         "How a frame changes the recurrent state: ttt3r, filt3r or cut3r. A change starts a new segment.",
         choices=("cut3r", "ttt3r", "filt3r"),
     )
+    reset_policy: str = _parameter(
+        "interval",
+        "When the recurrent state is reset, pose and scale going on: never, interval (after every reset_interval "
+        "frames), or adaptive (when the view has left what the state knows, or the state is no longer well).",
+        choices=POLICIES,
+    )
     reset_interval: int = _parameter(
-        0, "Frames after which the recurrent state is reset, the pose going on; 0 for never.", between=(0, 1_000_000)
+        0,
+        "Frames between two resets under the reset_policy interval (under adaptive: about so many); 0 for what suits "
+        "the weights. Where none are wanted set reset_policy to never.",
+        between=(0, 1_000_000),
     )
     drop_frames: bool = _parameter(
         True,
@@ -112,6 +123,56 @@ class Parameters:
         2.0, "A longer gap between the stamps of two images starts a new segment [s].", between=(0.001, 86_400.0)
     )
 
+    publish_map: bool = _parameter(
+        False,
+        "Accumulate confident points in odom_frame and publish them on ~/map_points. false lets go of the map.",
+    )
+    map_voxel_size: float = _parameter(
+        0.05,
+        "Side of the map's voxels [m], each of which has one point. A change starts the map anew.",
+        between=(0.001, 100.0),
+    )
+    map_max_points: int = _parameter(
+        1_000_000,
+        "Points of the map at most; when it is full its voxels double in size. A change starts the map anew.",
+        between=(1000, 20_000_000),
+    )
+    map_period: float = _parameter(
+        2.0, "Seconds between two messages on ~/map_points, at least.", between=(0.05, 3600.0)
+    )
+    save_folder: str = _parameter(
+        "~/.ros/ttt3r", "Folder that ~/save_state, ~/load_state and ~/save_map use; nothing else.", read_only=True
+    )
+    save_name: str = _parameter(
+        "ttt3r", "Name of saved files, to which .state.safetensors and .ply are added: letters, digits, '-', '_', '.'."
+    )
+    overwrite: bool = _parameter(False, "Saving may replace existing files.")
+    load_at_start: bool = _parameter(
+        False, "Go on from the saved state, where there is one; where it cannot be used do not start.", read_only=True
+    )
+
+    check_images: bool = _parameter(
+        True,
+        "Publish nothing of images that are black, white, without contrast, blurred or frozen, and keep them from the "
+        "network. false gives it every image.",
+    )
+    frozen_timeout: float = _parameter(
+        1.0,
+        "A camera that sends the same pixels, bit for bit, for longer is frozen, and nothing is published [s]. "
+        "0 for never: for simulated cameras without noise, whose images repeat while the robot stands.",
+        between=(0.0, 86_400.0),
+    )
+    max_speed: float = _parameter(
+        5.0,
+        "No camera here is faster: what seems so is taken for a fault and not published [m/s].",
+        between=(0.01, 1000.0),
+    )
+    max_turn_rate: float = _parameter(
+        6.0,
+        "No camera here turns faster: what seems so is taken for a fault and not published [rad/s].",
+        between=(0.01, 1000.0),
+    )
+
     def __post_init__(self) -> None:
         for item in dataclasses.fields(self):
             _check(item.name, getattr(self, item.name), item.metadata["between"], item.metadata["choices"])
@@ -119,6 +180,12 @@ class Parameters:
             frame = getattr(self, name)
             if not frame or frame.startswith("/") or any(character.isspace() for character in frame):
                 raise UserError(f"parameter {name} is {frame!r}: a frame has a name without spaces or a leading slash")
+        if not self.save_folder or "\0" in self.save_folder:
+            raise UserError(f"parameter save_folder is {self.save_folder!r}: name a folder")
+        try:
+            check_name(self.save_name + STATE_SUFFIX)
+        except UserError as error:
+            raise UserError(f"parameter save_name is {quoted(self.save_name)}: {error}") from error
         if self.odom_frame == self.base_frame:
             raise UserError(f"parameters odom_frame and base_frame are both {self.odom_frame!r}: they must differ")
         if 0 < self.image_size < SMALLEST_IMAGE_SIZE:

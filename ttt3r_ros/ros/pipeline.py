@@ -6,29 +6,31 @@ import contextlib
 import threading
 import time
 import traceback
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar, cast
 
-import numpy as np
 import torch
 from rclpy.node import Node
 from std_msgs.msg import Header
 
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.model.update import rule_by_name
-from ttt3r_ros.odometry import Odometry
-from ttt3r_ros.reconstructor import POINTS, Reconstructor
+from ttt3r_ros.reconstructor import Reconstructor
 from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.calibration import Calibration
 from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds, rgb_from_message
 from ttt3r_ros.ros.diagnostics import Health
 from ttt3r_ros.ros.frame_queue import FrameQueue, QueuedFrame
+from ttt3r_ros.ros.map_output import MapOutput
 from ttt3r_ros.ros.mount import Mount
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.outputs import Outputs
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.statistics import StreamStatistics
+from ttt3r_ros.stream import ResetPolicy, Stream, StreamSettings, StreamSnapshot
 
-#: Odometry's covariance needs a confidence; while nobody listens to dense outputs, every so many frames compute one.
-CONFIDENCE_INTERVAL = 10
+T = TypeVar("T")
 
 LONGEST_REASON = 300  #: characters of an unforeseen error's text in the log and the diagnostics
 
@@ -36,26 +38,37 @@ LONGEST_REASON = 300  #: characters of an unforeseen error's text in the log and
 class Pipeline:
     """Runs the network over the frames of a queue and publishes what comes out.
 
-    `health`, `statistics`, `failed`, `segment` and `intrinsics_source` may be read, and `reset`, `reset_odometry`,
-    `change_parameters`, `start` and `stop` be called, from any thread.
+    `health`, `statistics`, `failed`, `lost`, `segment`, `segment_reason` and `intrinsics_source` may be read, and
+    `reset`, `reset_odometry`, `between_frames`, `change_parameters`, `start` and `stop` be called, from any thread.
     """
 
-    def __init__(self, node: Node, reconstructor: Reconstructor, parameters: Parameters, queue: FrameQueue) -> None:
-        self._node, self._reconstructor, self._queue = node, reconstructor, queue
-        self._parameters = parameters
+    def __init__(
+        self,
+        node: Node,
+        reconstructor: Reconstructor,
+        segment_frames: int,
+        parameters: Parameters,
+        queue: FrameQueue,
+    ) -> None:
+        """Prepare; `segment_frames` is the reset_interval that suits the weights."""
+        self._node, self._queue = node, queue
+        self._parameters, self._segment_frames = parameters, segment_frames
+        self._stream = Stream(reconstructor, _stream_settings(parameters, segment_frames))
         self._notices = Notices(node.get_logger())
         self._calibration = Calibration(node, self._notices)
         self._outputs = Outputs(node, parameters)
         self._mount = Mount(node, parameters.base_frame)
+        self.map = MapOutput(node, self._notices, parameters)
         self._requests = threading.Lock()
         self._reset_wanted = False
         self._origin = 0  # counts calls of reset_odometry, so that a frame in flight knows it has become stale
         self._origin_used = 0
-        self._odometry = Odometry()
+        self._break_reason: str | None = None  # of frames that could not be read, too
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
         self.statistics = StreamStatistics()
         self.health: Health = diagnostics.STARTING
         self.failed = 0
+        self.lost = 0
         self._failed_in_a_row = 0
         self.segment = (0, 0)
         self.intrinsics_source = "unknown"
@@ -69,12 +82,18 @@ class Pipeline:
         """Frames that had to do without because the camera_info could not be used."""
         return self._calibration.refused
 
+    @property
+    def segment_reason(self) -> str:
+        """Why the running segment began."""
+        return self._stream.segment_reason
+
     def stop(self, timeout: float = 1.0) -> bool:
-        """Take no more frames; wait for the one in work as long as the timeout [s]; return whether it has ended."""
+        """Take no more frames; wait for what is in work as long as the timeout [s]; return whether it has ended."""
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        return not self._thread.is_alive()
+        has_mapped = self.map.stop(timeout)
+        return has_mapped and not self._thread.is_alive()
 
     def reset(self) -> None:
         """Forget the recurrent state before the next frame; the pose goes on."""
@@ -87,15 +106,47 @@ class Pipeline:
             self._origin += 1
             self._reset_wanted = False
 
+    def between_frames(self, job: Callable[[Stream], T]) -> Future[T]:
+        """Have the network's thread do something with the stream between two frames; from any thread."""
+        future: Future[T] = Future()
+
+        def run() -> None:
+            try:
+                self._obey_requests()
+                future.set_result(job(self._stream))
+            except Exception as error:
+                future.set_exception(error)
+
+        self._queue.put_job(run)
+        return future
+
+    def resume(self, read: Callable[[Reconstructor], StreamSnapshot]) -> Future[None]:
+        """Go on from a snapshot with the next frame; what has been published so far is of another odometry.
+
+        Args:
+            read: gives the snapshot for this reconstructor; where it raises, nothing changes.
+        """
+
+        def job(stream: Stream) -> None:
+            stream.resume(read(stream.reconstructor), later=True)
+            self._break_reason = None
+            self._outputs.forget_path()
+            self.map.clear()
+
+        return self.between_frames(job)
+
     def change_parameters(self, parameters: Parameters) -> None:
         """Use other parameters from the next frame on."""
         self._parameters = parameters
 
     def _run(self) -> None:
         while (frame := self._queue.take()) is not None:
+            if not isinstance(frame, QueuedFrame):
+                frame()
+                continue
             try:
                 self._process(frame)
-                self._reconstructor.settle()
+                self._stream.settle()
             except UserError as error:
                 self.failed += 1
                 self.health = diagnostics.unreadable(str(error))
@@ -113,10 +164,7 @@ class Pipeline:
             raise UserError(
                 f"an image's stamp of {stamp * 1e-9:.3f} s is not a time; correct the camera driver's clock"
             )
-        if frame.break_reason:
-            self._notices.info(f"{frame.break_reason}: starting a new segment; the pose goes on from the last one")
-            self._reconstructor.break_segment()
-
+        self._break_reason = frame.break_reason or self._break_reason
         camera_frame = message.header.frame_id or parameters.camera_frame
         if camera_frame == parameters.odom_frame:  # TF would answer with our own pose
             raise UserError(
@@ -126,22 +174,27 @@ class Pipeline:
         camera = self._calibration.camera(image.shape[1], image.shape[0], rectified=parameters.rectified_images)
         if camera is not None and camera.rectifier is not None:
             image = camera.rectifier.rectify(image)
-        wanted = self._outputs.wanted()
-        if self._odometry.frames_since_confidence >= CONFIDENCE_INTERVAL - 1:
-            wanted.add(POINTS)
-        estimate = self._reconstructor.process(image, camera.intrinsics if camera else None, outputs=wanted)
-        self.segment = (estimate.segment, estimate.segment_frames)
-        if estimate.fault:
-            self.failed += 1
-            self.health = diagnostics.lost(estimate.fault)
-            self._notices.error(f"lost: {estimate.fault}; nothing is published for this frame, the state is reset")
-            return
-
         T_base_camera = self._mount.T_base_camera(camera_frame, parameters.wait_for_transform)
-        if estimate.segment_frames == 1:
-            self._odometry.break_velocity()
-        confidence = None if estimate.confidence is None else float(np.median(estimate.confidence))
-        motion = self._odometry.update(estimate.T_world_camera, T_base_camera, stamp, confidence)
+        break_reason, self._break_reason = self._break_reason, None
+        done = self._stream.process(
+            image,
+            stamp,
+            T_base_camera,
+            camera.intrinsics if camera else None,
+            outputs=self._outputs.wanted() | self.map.wanted(message.header, parameters),
+            break_reason=break_reason,
+        )
+        for event in done.events:
+            self._notices.info(event)
+        estimate, motion = done.estimate, done.motion
+        if estimate is not None:
+            self.segment = (estimate.segment, estimate.segment_frames)
+        if estimate is None or motion is None:
+            self.failed += 1
+            self.lost += 1
+            self.health = diagnostics.lost(done.lost or "no pose")
+            self._notices.error(f"lost: {done.lost}; nothing is published until the camera is found again")
+            return
         with self._requests:
             if origin != self._origin:
                 return
@@ -150,33 +203,36 @@ class Pipeline:
         stamp_message = message.header.stamp
         self._outputs.publish_motion(motion, Header(stamp=stamp_message, frame_id=parameters.odom_frame), parameters)
         self._outputs.publish_dense(estimate, Header(stamp=stamp_message, frame_id=camera_frame), parameters)
+        odom_header = Header(stamp=stamp_message, frame_id=parameters.odom_frame)
+        self.map.offer(estimate, motion.T_odom_base @ T_base_camera, odom_header, parameters)
         self._failed_in_a_row = 0
         self.health = diagnostics.TRACKING
         self.statistics.add(time.perf_counter() - frame.received, estimate.learning_rate)
 
     def _obey_requests(self) -> int:
         """Carry out what other threads asked for since the last frame; return the odometry's origin."""
-        parameters, reconstructor = self._parameters, self._reconstructor
+        parameters, stream = self._parameters, self._stream
         with self._requests:
             reset, self._reset_wanted = self._reset_wanted, False
             origin = self._origin
         if origin != self._origin_used:
             self._origin_used = origin
-            reconstructor.restart()
-            self._odometry = Odometry()
+            stream.restart()
             self._outputs.forget_path()
+            self.map.clear()
         elif reset:
-            reconstructor.reset()
-        reconstructor.set_rule(rule_by_name(parameters.update_rule))
-        reconstructor.set_image_size(parameters.image_size)
-        reconstructor.reset_interval = parameters.reset_interval
+            stream.reset()
+        stream.settings = _stream_settings(parameters, self._segment_frames)
+        stream.reconstructor.set_rule(rule_by_name(parameters.update_rule))
+        stream.reconstructor.set_image_size(parameters.image_size)
         return origin
 
     def _recover(self, error: Exception) -> None:
-        """Live on after something unforeseen: say it, forget the state, take the next frame."""
+        """Live on after something unforeseen: say it, doubt the state, take the next frame."""
         self.failed += 1
+        self.lost += 1
         self._failed_in_a_row += 1
-        self._reconstructor.break_segment()
+        self._stream.lose("a frame failed")
         trace = traceback.format_exc()
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_REASON]}"
         if isinstance(error, torch.cuda.OutOfMemoryError):
@@ -186,5 +242,18 @@ class Pipeline:
             reason = f"the GPU is out of memory; if it stays so choose a smaller image_size. {reason}"
         again = f", {self._failed_in_a_row} frames in a row" if self._failed_in_a_row > 1 else ""
         self.health = diagnostics.lost(f"a frame failed{again} ({reason})")
-        self._notices.error(f"a frame failed and was dropped, the state is reset ({reason})", kind=type(error).__name__)
+        self._notices.error(f"a frame failed and was dropped ({reason})", kind=type(error).__name__)
         self._node.get_logger().debug(trace)
+
+
+def _stream_settings(parameters: Parameters, segment_frames: int) -> StreamSettings:
+    return StreamSettings(
+        reset_policy=cast("ResetPolicy", parameters.reset_policy),
+        reset_interval=parameters.reset_interval or segment_frames,
+        max_frame_gap=parameters.max_frame_gap,
+        check_images=parameters.check_images,
+        frozen_timeout=parameters.frozen_timeout,
+        max_speed=parameters.max_speed,
+        max_turn_rate=parameters.max_turn_rate,
+        judges_gaps=False,  # frames are dropped on the way here; `CameraInput` saw them all
+    )

@@ -32,6 +32,7 @@ from ttt3r_ros.ros.parameters import (
     with_changes,
 )
 from ttt3r_ros.ros.pipeline import Pipeline
+from ttt3r_ros.ros.saving import Saving
 from ttt3r_ros.ros.security import under_security
 from ttt3r_ros.weights import load_weights
 
@@ -56,7 +57,7 @@ class Ttt3rNode(Node):
         self.callbacks_failed = 0
         self._settings = declare(self)
         self._notices = Notices(self.get_logger())
-        reconstructor = self._load(self._settings)
+        reconstructor, segment_frames = self._load(self._settings)
         queue = FrameQueue(latest_only=self._settings.drop_frames)
         self._queue = queue
         with qos_overrides(self):
@@ -67,7 +68,8 @@ class Ttt3rNode(Node):
                 latest_only=self._settings.drop_frames,
                 max_gap=lambda: self._settings.max_frame_gap,
             )
-            self._pipeline = Pipeline(self, reconstructor, self._settings, queue)
+            self._pipeline = Pipeline(self, reconstructor, segment_frames, self._settings, queue)
+        self._saving = Saving(self, self._pipeline, lambda: self._settings)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/reset_odometry", self._on_reset_odometry)
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -78,11 +80,14 @@ class Ttt3rNode(Node):
         for sentence in unknown(self):
             self.get_logger().warning(sentence)
         self._pipeline.start()
+        if self._settings.load_at_start:
+            self._saving.load_at_start()
         self.get_logger().info(f"ready: listening to {self._input.topic}")
 
     def stop(self) -> bool:
-        """End the pipeline's thread; return whether it has ended, which a frame in work may keep it from for now."""
-        return self._pipeline.stop()
+        """End all threads; return whether they have ended, which a frame or file in work may keep them from for now."""
+        has_saved = self._saving.stop()
+        return self._pipeline.stop() and has_saved
 
     def survive(self, error: Exception) -> None:
         """Live on after a callback has failed, at a message that a library chokes on for example."""
@@ -90,8 +95,8 @@ class Ttt3rNode(Node):
         self._notices.error(f"a message could not be handled ({type(error).__name__}: {first_sentence(error)[:300]})")
         self.get_logger().debug("".join(traceback.format_exception(error)))
 
-    def _load(self, parameters: Parameters) -> Reconstructor:
-        """Load and warm up the network, saying what takes long."""
+    def _load(self, parameters: Parameters) -> tuple[Reconstructor, int]:
+        """Load and warm up the network, saying what takes long; return the reset_interval that suits it as well."""
         log = self.get_logger()
         device = choose_device(parameters.device)
         precision = choose_precision(parameters.precision, device)
@@ -106,7 +111,6 @@ class Ttt3rNode(Node):
         reconstructor = Reconstructor(
             weights.network,
             rule=rule_by_name(parameters.update_rule),
-            reset_interval=parameters.reset_interval,
             image_size=parameters.image_size,
             device=device,
             precision=precision,
@@ -119,7 +123,7 @@ class Ttt3rNode(Node):
             "device": str(device),
             "precision": precision,
         }
-        return reconstructor
+        return reconstructor, weights.segment_frames
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._pipeline.reset()
@@ -158,6 +162,7 @@ class Ttt3rNode(Node):
             frames_received=self._input.received,
             frames_dropped=self._queue.dropped,
             frames_failed=self._pipeline.failed,
+            frames_lost=self._pipeline.lost,
             camera_infos_refused=self._pipeline.camera_infos_refused,
             callbacks_failed=self.callbacks_failed,
             segment=segment,
@@ -167,6 +172,9 @@ class Ttt3rNode(Node):
             **self._facts,
             "update_rule": self._settings.update_rule,
             "intrinsics": self._pipeline.intrinsics_source,
+            **self._pipeline.map.facts(),
+            "reset_policy": self._settings.reset_policy,
+            "segment_reason": self._pipeline.segment_reason,
         }
         self._diagnostics.publish(
             diagnostics.diagnostic_array(

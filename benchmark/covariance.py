@@ -1,0 +1,197 @@
+"""Whether odometry's covariances tell the truth: ``python -m benchmark.covariance [--weights FILE] [--json FILE]``.
+
+The constants of the covariance model are fitted to the errors along walks through flats of seeds that training uses
+(1000 and above) and checked on held-out flats (below 500): the mean normalised estimation error squared (NEES) per
+degree of freedom of position, orientation, linear and angular velocity shall lie between 0.5 and 2. What is measured,
+and against what, says `covariance_runs`. The exit status is 1 where it does not.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence as Seq
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.covariance_figures import draw
+from benchmark.covariance_fit import PARTS, Calibration, calibration, fit, replay
+from benchmark.covariance_runs import Walked, load, save, walk
+from ttt3r_ros.covariance import CovarianceModel
+from ttt3r_ros.device import choose_device, choose_precision
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.frame_progress import FrameProgress
+from ttt3r_ros.model.fingerprint import fingerprint
+from ttt3r_ros.model.update import rule_by_name
+from ttt3r_ros.reconstructor import Reconstructor
+from ttt3r_ros.stream import POLICIES, Stream, StreamSettings
+from ttt3r_ros.synthetic import Sequence
+from ttt3r_ros.weights import load_weights
+
+#: First seeds of the walks: to fit, among those of training but beyond what it reaches; to check, held out.
+FIT_SEED, CHECK_SEED = 1_000_000, 300
+#: What NEES per degree of freedom counts as true.
+TRUE_NEES = (0.5, 2.0)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Walk, fit, check, print a table, and write what was asked for."""
+    args = _parser().parse_args(argv)
+    console = Console()
+    try:
+        result, check = run(args, console)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    console.print(_table(result))
+    console.print(_as_code(result["model"]), highlight=False)
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=1) + "\n")
+    if args.picture:
+        draw(args.picture, check, CovarianceModel(**result["model"]), _title(result))
+    wrong = [name for name, part in result["checked"].items() if not TRUE_NEES[0] <= part["nees"] <= TRUE_NEES[1]]
+    console.print(f"not true: {', '.join(wrong)}" if wrong else "the covariances tell the truth", highlight=False)
+    return 1 if wrong else 0
+
+
+def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], list[Walked]]:
+    """Return figures and constants, and the walks that they were checked on.
+
+    Raises:
+        UserError: an option cannot be used.
+    """
+    if min(args.fit_walks, args.check_walks) < 1 or args.frames < 10:
+        raise UserError("--fit-walks and --check-walks must be at least 1, --frames at least 10")
+    weights, device = load_weights(args.weights), choose_device(args.device)
+    precision = choose_precision(args.precision, device)
+    settings = (args.rule, args.policy, args.interval, precision, args.frames, args.fps, *args.size)
+    key = "_".join([fingerprint(weights.network)[:12], *map(str, settings)])
+    reconstructor = Reconstructor(weights.network, rule=rule_by_name(args.rule), device=device, precision=precision)
+    stream = Stream(reconstructor, StreamSettings(reset_policy=args.policy, reset_interval=args.interval))
+    folder = args.work / key
+    to_fit = [] if args.no_fit else _walks(stream, FIT_SEED, args.fit_walks, args, folder, console)
+    to_check = _walks(stream, CHECK_SEED, args.check_walks, args, folder, console)
+    shipped = CovarianceModel()
+    model = shipped
+    if to_fit:
+        with console.status("fitting") as status:
+            model = fit(to_fit, shipped, lambda cost: status.update(f"fitting: {cost:.4f}"))
+    result = {
+        "weights": weights.source,
+        "rule": args.rule,
+        "policy": args.policy,
+        "frames": args.frames,
+        "fps": args.fps,
+        "fit_walks": len(to_fit),
+        "check_walks": len(to_check),
+        "model": asdict(model),
+        "fitted": _figures(to_fit, model),
+        "checked": _figures(to_check, model),
+        "shipped": _figures(to_check, shipped),
+    }
+    return result, to_check
+
+
+def _walks(
+    stream: Stream, first_seed: int, count: int, args: argparse.Namespace, folder: Path, console: Console
+) -> list[Walked]:
+    """Return walks through so many flats, alternately handheld and wheeled; those in the folder are not made again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    walks = []
+    with FrameProgress(f"walks from seed {first_seed}", count * args.frames, console) as progress:
+        for seed in range(first_seed, first_seed + count):
+            file = folder / f"{seed}.npz"
+            if not file.exists():
+                motion = ("handheld", "wheeled")[seed % 2]
+                sequence = Sequence(
+                    seed,
+                    args.frames,
+                    width=args.size[0],
+                    height=args.size[1],
+                    fps=args.fps,
+                    motion=motion,  # type: ignore[arg-type]
+                    device=str(stream.reconstructor.device),
+                )
+                save(file, walk(stream, sequence))
+            walks.append(load(file))
+            progress.update(len(walks) * args.frames)
+    return walks
+
+
+def _figures(walks: Seq[Walked], model: CovarianceModel) -> dict[str, dict[str, float]]:
+    """Return each part's calibration."""
+    if not walks:
+        return {}
+    errors = {"pose": [w.pose_errors()[1:] for w in walks], "twist": [w.twist_errors()[1:] for w in walks]}
+    variances: dict[str, list[Any]] = {"pose": [], "twist": []}
+    for walked in walks:
+        pose, twist = replay(walked, model)
+        variances["pose"].append(pose[1:])
+        variances["twist"].append(twist[1:])
+    return {
+        name: asdict(calibration(np.concatenate(errors[kind])[:, columns], np.concatenate(variances[kind])[:, columns]))
+        for name, (kind, columns) in PARTS.items()
+    }
+
+
+def _table(result: dict[str, Any]) -> Table:
+    table = Table(title=_title(result), title_justify="left")
+    for column in ("", "NEES, held out", "NEES, fitted to", "NEES, shipped", "within 1σ, 2σ", "RMS error", "RMS σ"):
+        table.add_column(column, justify="right")
+    for name in PARTS:
+        part = Calibration(**result["checked"][name])
+        fitted = result["fitted"].get(name)
+        table.add_row(
+            name,
+            f"{part.nees:.2f}",
+            f"{fitted['nees']:.2f}" if fitted else "-",
+            f"{result['shipped'][name]['nees']:.2f}",
+            f"{100 * part.within_1_sigma:.0f} %, {100 * part.within_2_sigma:.0f} %",
+            f"{part.rms_error:.3g}",
+            f"{part.rms_sigma:.3g}",
+        )
+    return table
+
+
+def _title(result: dict[str, Any]) -> str:
+    return (
+        f"{result['check_walks']} held-out walks of {result['frames']} frames at {result['fps']:g} Hz; "
+        f"{Path(result['weights']).name}, {result['rule']}, resets: {result['policy']}"
+    )
+
+
+def _as_code(model: dict[str, float]) -> str:
+    """Return the constants as they stand in the code."""
+    lines = [f"    {field.name}: float = {model[field.name]:.3g}" for field in fields(CovarianceModel)]
+    return "\n".join(["class CovarianceModel:", *lines])
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="covariance", description=__doc__.partition("\n")[0] if __doc__ else "")
+    add = parser.add_argument
+    add("--weights", default="", help="a weights file; default: the package's own")
+    add("--fit-walks", type=int, default=40, help="flats to fit to (default: %(default)s)")
+    add("--check-walks", type=int, default=40, help="held-out flats (default: %(default)s)")
+    add("--no-fit", action="store_true", help="check the package's constants as they are")
+    add("--frames", type=int, default=300, help="of a walk (default: %(default)s)")
+    add("--fps", type=float, default=15.0, help="frames per second of a walk")
+    add("--size", type=int, nargs=2, default=(160, 120), metavar=("W", "H"), help="of the images [px]")
+    add("--rule", default="ttt3r", choices=("cut3r", "ttt3r", "filt3r"), help="update rule (default: %(default)s)")
+    add("--policy", default="interval", choices=POLICIES, help="of resets")
+    add("--interval", type=int, default=100, help="frames between resets under the policy interval")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--precision", default="auto", help="auto, float32, bfloat16 or float16")
+    add("--work", type=Path, default=Path(".cache/covariance"), help="folder for walks so far")
+    add("--json", type=Path, help="write figures and constants to this file")
+    add("--picture", type=Path, help="draw errors against standard deviations to this PNG")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

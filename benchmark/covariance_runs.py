@@ -1,0 +1,124 @@
+"""Walks through held-out flats, and how far odometry was off at every frame: what covariances are fitted to.
+
+Two errors are measured, as a user of nav_msgs/Odometry meets them:
+
+* **Pose.** The odometry frame stands where the base stood at the first frame; the true path is moved there by its first
+  pose alone, nothing else is aligned. Position error: the difference of the two positions along the odometry frame's
+  axes [m]. Orientation error: the rotation vector of ``R_estimate · R_trueᵀ``, about the same fixed axes [rad]. It
+  grows along the path, as dead reckoning does.
+* **Twist.** The velocity that was published less the true mean velocity between the same two frames, both in the base
+  frame [m/s, rad/s]. Frames whose velocity is not known (the first one, the first one after a loss) do not count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, inverse, rotation_vector, twist_between
+from ttt3r_ros.stream import Stream
+from ttt3r_ros.synthetic import Sequence
+
+#: Frames rendered together.
+_BATCH = 8
+#: A velocity of a larger variance is "not known" [m²/s²].
+_UNKNOWN = 1000.0
+
+_T_BASE_CAMERA: FloatArray = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
+
+
+@dataclass(frozen=True)
+class Walked:
+    """One walk, frame by frame; frames without a pose are left out.
+
+    Attributes:
+        stamps_ns: (N,) int64.
+        poses: (N, 4, 4) ``T_odom_base`` as estimated.
+        true_poses: (N, 4, 4), the first one the identity.
+        twists: (N, 6) linear [m/s] and angular [rad/s] velocity as published.
+        confidences: (N,) median over the image.
+        segments: (N,) number of each frame's segment.
+        pose_variances, twist_variances: (N, 6) as published.
+    """
+
+    stamps_ns: npt.NDArray[np.int64]
+    poses: FloatArray
+    true_poses: FloatArray
+    twists: FloatArray
+    confidences: FloatArray
+    segments: npt.NDArray[np.int64]
+    pose_variances: FloatArray
+    twist_variances: FloatArray
+
+    def pose_errors(self) -> FloatArray:
+        """Return (N, 6) errors of position [m] and orientation [rad], see above."""
+        rotations = self.poses[:, :3, :3] @ self.true_poses[:, :3, :3].transpose(0, 2, 1)
+        positions = self.poses[:, :3, 3] - self.true_poses[:, :3, 3]
+        return np.concatenate([positions, [rotation_vector(R) for R in rotations]], axis=1)
+
+    def interrupted(self) -> npt.NDArray[np.bool_]:
+        """Return (N,) whether a frame's velocity was not known."""
+        return np.asarray(self.twist_variances[:, 0] > _UNKNOWN)
+
+    def twist_errors(self) -> FloatArray:
+        """Return (N, 6) errors of the velocity [m/s, rad/s], NaN where it was not known."""
+        errors = np.full((len(self.stamps_ns), 6), np.nan)
+        for i in np.flatnonzero(~self.interrupted()):
+            seconds = (self.stamps_ns[i] - self.stamps_ns[i - 1]) * 1e-9
+            true = np.concatenate(twist_between(self.true_poses[i - 1], self.true_poses[i], seconds))
+            errors[i] = self.twists[i] - true
+        return errors
+
+    def seconds(self) -> FloatArray:
+        """Return (N,) seconds since the first frame."""
+        return np.asarray((self.stamps_ns - self.stamps_ns[0]) * 1e-9)
+
+
+def walk(stream: Stream, sequence: Sequence) -> Walked:
+    """Feed a sequence to a stream, from its origin on."""
+    stream.restart()
+    rows: list[tuple[Any, ...]] = []
+    T_camera_base = inverse(_T_BASE_CAMERA)
+    T_start_world = None
+    for start in range(0, len(sequence), _BATCH):
+        rendered = sequence.render(start, min(start + _BATCH, len(sequence)))
+        for image, T, index in zip(rendered.image.cpu().numpy(), rendered.T_world_camera.cpu().numpy(), rendered.index):
+            stamp = sequence.stamps_ns[int(index)]
+            frame = stream.process(image, stamp, _T_BASE_CAMERA, sequence.intrinsics)
+            stream.settle()
+            T_world_base = T @ T_camera_base
+            if T_start_world is None:
+                T_start_world = inverse(T_world_base)
+            estimate, motion = frame.estimate, frame.motion
+            if estimate is None or motion is None:
+                continue
+            assert estimate.confidence is not None
+            rows.append(
+                (
+                    stamp,
+                    motion.T_odom_base,
+                    T_start_world @ T_world_base,
+                    np.concatenate(motion.twist),
+                    float(np.median(estimate.confidence)),
+                    estimate.segment,
+                    motion.covariances.pose,
+                    motion.covariances.twist,
+                )
+            )
+    return Walked(*(np.array(column) for column in zip(*rows)))
+
+
+def save(path: Path, walked: Walked) -> None:
+    """Keep a walk in a file."""
+    with path.open("wb") as file:
+        np.savez(file, **{field.name: getattr(walked, field.name) for field in fields(walked)})
+
+
+def load(path: Path) -> Walked:
+    """Return a walk from its file."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return Walked(**{field.name: arrays[field.name] for field in fields(Walked)})

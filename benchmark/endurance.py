@@ -1,0 +1,161 @@
+"""Whether a stream stays as it is for hours: ``python -m benchmark.endurance [--frames 10000] [--weights FILE]``.
+
+One long walk goes through the whole stream, as in the node but without ROS, once under each reset policy. Each policy
+has a process of its own, whose memory and time per frame are sampled all along; error and scale are measured against
+the truth. A stopped run goes on with the policies that are missing. The exit status is 1 where something grew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import sys
+from dataclasses import asdict
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from benchmark.endurance_figures import draw, markdown, show, verdict
+from benchmark.endurance_walk import Task, go_along
+from benchmark.walk import Walk, WalkSpec
+from ttt3r_ros.device import choose_device, choose_precision
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.frame_progress import FrameProgress
+from ttt3r_ros.model.fingerprint import fingerprint
+from ttt3r_ros.stream import POLICIES
+from ttt3r_ros.weights import load_weights
+
+#: A flat that no weights were trained on or fitted to.
+SEED = 499
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the policies that are missing, print a table, write what was asked for."""
+    args = _parser().parse_args(argv)
+    console = Console()
+    try:
+        results = run(args, console)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    show(results, console)
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=1) + "\n")
+    if args.markdown:
+        args.markdown.write_text(markdown(results))
+    if args.picture:
+        draw(results, args.picture)
+    faults = [f"{result['policy']}: {fault}" for result in results for fault in verdict(result)]
+    console.print("\n".join(faults) or "memory and time per frame are flat", highlight=False)
+    return 1 if faults else 0
+
+
+def run(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
+    """Return the result of each policy, old ones where the folder has them.
+
+    Raises:
+        UserError: an option cannot be used, or a policy's process ended early.
+    """
+    if args.frames < 100:
+        raise UserError(f"--frames must be at least 100, not {args.frames}")
+    device = choose_device(args.device)
+    precision = choose_precision(args.precision, device)
+    weights = load_weights(args.weights)
+    args.work.mkdir(parents=True, exist_ok=True)
+    spec = WalkSpec(args.seed, args.motion, args.frames, *args.size, args.fps)
+    walk = Walk(spec, args.work, device=str(device))
+    with FrameProgress("rendering", args.frames, console) as progress:
+        walk.render(progress.update)
+    results = []
+    for policy in args.policies:
+        task = Task(
+            walk=asdict(spec),
+            work=str(args.work),
+            weights=args.weights,
+            fingerprint=fingerprint(weights.network),
+            source=weights.source,
+            device=str(device),
+            precision=precision,
+            rule=args.rule,
+            policy=policy,
+            interval=args.interval,
+        )
+        results.append(_finished(args.work, task) or _run_policy(args.work, task, console))
+    return results
+
+
+def _finished(work: Path, task: Task) -> dict[str, Any] | None:
+    """Return the result of an earlier run of the same task."""
+    file = _result_file(work, task)
+    if not file.exists():
+        return None
+    result: dict[str, Any] = json.loads(file.read_text())
+    return result if result["task"] == asdict(task) else None
+
+
+def _run_policy(work: Path, task: Task, console: Console) -> dict[str, Any]:
+    """Run one policy in a process of its own, so that no other one's memory is in its figures."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(task, theirs), daemon=True)
+    process.start()
+    theirs.close()
+    result: dict[str, Any] | None = None
+    frames = task.walk["frames"]
+    try:
+        with FrameProgress(task.policy, frames, console) as progress:
+            while result is None:
+                message = ours.recv()
+                if isinstance(message, dict):
+                    result = message
+                else:
+                    progress.update(*message)
+    except EOFError:
+        process.join()
+        raise UserError(
+            f"the process of the policy {task.policy} ended early, with status {process.exitcode}"
+        ) from None
+    finally:
+        process.terminate()
+        process.join()
+    _result_file(work, task).write_text(json.dumps(result) + "\n")
+    return result
+
+
+def _work(task: Task, results: Connection) -> None:
+    torch.manual_seed(0)
+    results.send(go_along(task, lambda done, detail: results.send((done, detail))))
+    results.close()
+
+
+def _result_file(work: Path, task: Task) -> Path:
+    return work / f"result_{task.policy}_{task.walk['frames']}.json"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="endurance", description=__doc__.partition("\n")[0] if __doc__ else "")
+    add = parser.add_argument
+    add("--frames", type=int, default=10_000, help="of the walk (default: %(default)s)")
+    add("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), help="reset policies (default: all)")
+    add("--interval", type=int, default=100, help="frames between resets under the policy interval")
+    add("--weights", default="", help="a weights file; default: the package's own")
+    add("--rule", default="ttt3r", choices=("cut3r", "ttt3r", "filt3r"), help="update rule (default: %(default)s)")
+    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
+    add("--precision", default="auto", help="auto, float32, bfloat16 or float16")
+    add("--seed", type=int, default=SEED, help="of the flat and the path (default: %(default)s)")
+    add("--motion", default="wheeled", choices=("handheld", "wheeled"), help="how the camera moves")
+    add("--size", type=int, nargs=2, default=(160, 120), metavar=("W", "H"), help="of the images [px]")
+    add("--fps", type=float, default=15.0, help="frames per second of the walk")
+    add("--work", type=Path, default=Path(".cache/endurance"), help="folder for images and results so far")
+    add("--json", type=Path, help="write all figures to this file")
+    add("--markdown", type=Path, help="write the table to this file")
+    add("--picture", type=Path, help="draw the figures over the frames to this PNG")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

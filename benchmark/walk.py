@@ -1,0 +1,112 @@
+"""One long walk through a flat, rendered once and kept on disk, so that those who go along it need no renderer.
+
+Files are read, not mapped: pages of a mapped file would count as memory of the process that is being measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.geometry import FloatArray, Intrinsics
+from ttt3r_ros.synthetic import Sequence
+from ttt3r_ros.synthetic.path import Motion
+
+#: True depth is kept of one frame in so many.
+DEPTH_EVERY = 10
+
+_BATCH = 40  # frames rendered together, a multiple of DEPTH_EVERY
+
+
+@dataclass(frozen=True)
+class WalkSpec:
+    """Which walk, and how it is seen."""
+
+    seed: int
+    motion: Motion
+    frames: int
+    width: int
+    height: int
+    fps: float
+
+    @property
+    def name(self) -> str:
+        """For its file; a longer walk begins like a shorter one, so that the length does not matter."""
+        return f"walk_{self.seed}_{self.motion}_{self.width}x{self.height}_{self.fps:g}"
+
+
+class Walk:
+    """A walk whose images lie in a folder.
+
+    Attributes:
+        intrinsics: of every frame.
+        T_world_camera: (frames, 4, 4) float64, OpenCV camera axes.
+        stamps_ns: of the frames [ns].
+    """
+
+    def __init__(self, spec: WalkSpec, folder: Path, *, device: str = "cpu") -> None:
+        """Work out the path; nothing is rendered yet."""
+        self.spec = spec
+        self._images, self._depths = folder / f"{spec.name}.rgb", folder / f"{spec.name}.depth"
+        self._sequence = Sequence(
+            spec.seed,
+            spec.frames,
+            width=spec.width,
+            height=spec.height,
+            fps=spec.fps,
+            motion=spec.motion,
+            device=device,
+        )
+        self.intrinsics: Intrinsics = self._sequence.intrinsics
+        self.T_world_camera: FloatArray = self._sequence.T_world_camera.cpu().double().numpy()
+        self.stamps_ns = self._sequence.stamps_ns
+
+    def render(self, progress: Callable[[int], None]) -> None:
+        """Render what the folder lacks, going on where an earlier call was stopped."""
+        size, pixels = self._image_bytes, self.spec.width * self.spec.height
+        done = self._images.stat().st_size // size if self._images.exists() else 0
+        if done >= self.spec.frames:
+            return
+        done -= done % _BATCH
+        with self._images.open("ab") as images, self._depths.open("ab") as depths:
+            images.truncate(done * size)
+            depths.truncate(done // DEPTH_EVERY * pixels * 4)
+            while done < self.spec.frames:
+                stop = min(done + _BATCH, self.spec.frames)
+                rendered = self._sequence.render(done, stop)
+                depths.write(rendered.depth[::DEPTH_EVERY].cpu().numpy().tobytes())
+                depths.flush()
+                images.write(rendered.image.cpu().numpy().tobytes())
+                images.flush()
+                done = stop
+                progress(done)
+
+    def image(self, index: int) -> npt.NDArray[np.uint8]:
+        """Return a frame, (H, W, 3) uint8 RGB."""
+        data = _read(self._images, index * self._image_bytes, self._image_bytes)
+        return np.frombuffer(data, np.uint8).reshape(self.spec.height, self.spec.width, 3)
+
+    def depth(self, index: int) -> npt.NDArray[np.float32] | None:
+        """Return a frame's true depth, (H, W) float32 metres; None for the frames of which none is kept."""
+        if index % DEPTH_EVERY:
+            return None
+        size = self.spec.width * self.spec.height * 4
+        data = _read(self._depths, index // DEPTH_EVERY * size, size)
+        return np.frombuffer(data, np.float32).reshape(self.spec.height, self.spec.width)
+
+    @property
+    def _image_bytes(self) -> int:
+        return self.spec.width * self.spec.height * 3
+
+
+def _read(path: Path, offset: int, size: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(offset)
+        data = file.read(size)
+    if len(data) != size:
+        raise EOFError(f"{path} ends before byte {offset + size}: render the walk first")
+    return data

@@ -1,0 +1,239 @@
+"""The accumulated map: in the node, over DDS."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import PATIENCE, Bench, wait_until
+from in_process import InProcess
+from nav_msgs.msg import Odometry
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import PointCloud2
+from sensor_msgs_py.point_cloud2 import read_points
+from std_msgs.msg import Header
+from std_srvs.srv import Trigger
+
+from ttt3r_ros.geometry import T_from_pose
+from ttt3r_ros.reconstructor import IMAGE, POINTS
+from ttt3r_ros.ros import map_output
+from ttt3r_ros.ros.conversions import nanoseconds
+from ttt3r_ros.ros.map_output import map_message
+from ttt3r_ros.voxel_map import MapPoints, VoxelMap
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@pytest.fixture(scope="module")
+def inside(weights, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        folder = tmp_path_factory.mktemp("map")
+        inside = InProcess(monkeypatch, weights, save_folder=folder, map_period=0.1, min_confidence=1.2, overwrite=True)
+        yield inside
+        inside.close()
+
+
+@pytest.fixture(scope="module")
+def camera(inside):
+    bench = Bench("map")
+    bench.listen("/ttt3r/odom", Odometry, key="odom")
+    bench.listen("/ttt3r/points", PointCloud2, key="points")
+    bench.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+    bench.wait_for_node()
+    bench.send_until_answered("points")
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def mapping(inside, camera):
+    set_parameters(inside, publish_map=True)
+    assert camera.call(Trigger, "/ttt3r/reset_odometry").success
+    yield camera
+    set_parameters(inside, publish_map=False, map_voxel_size=0.05, map_max_points=1_000_000)
+    camera.exchange()
+    wait_until(lambda: the_map(inside).points() is None, "the map to be forgotten")
+
+
+def set_parameters(inside: InProcess, **values: object) -> None:
+    results = inside.node.set_parameters([Parameter(name, value=value) for name, value in values.items()])
+    assert all(result.successful for result in results)
+
+
+def the_map(inside: InProcess) -> map_output.MapOutput:
+    return inside.node._pipeline.map
+
+
+def hear(bench: Bench, key: str) -> list[PointCloud2]:
+    """Listen to the map from now on."""
+    bench.node.create_subscription(PointCloud2, "/ttt3r/map_points", bench.received[key].append, LATCHED)
+    return bench.received[key]
+
+
+def taken(inside: InProcess, stamp: int) -> MapPoints:
+    """Return the map once it has taken in, or left out, the frame of this stamp."""
+    pipeline = inside.node._pipeline
+    pipeline.between_frames(lambda stream: None).result(PATIENCE)  # the frame has been handed over
+    wait_until(lambda: the_map(inside)._offer is None and the_map(inside).points(), f"a map after {stamp}")
+    return wait_until(lambda: the_map(inside).points(), "the map")
+
+
+def test_points_are_computed_for_the_map_and_only_where_it_is_wanted(inside):
+    """Nobody listens to anything but the odometry."""
+    bench = Bench("lonely")
+    bench.listen("/ttt3r/odom", Odometry, key="odom")
+    bench.wait_for_node()
+    try:
+        bench.send_until_answered()
+        for publish_map in (False, True):
+            set_parameters(inside, publish_map=publish_map)
+            inside.asked.clear()
+            bench.exchange(5, step=0.25)
+            assert any({POINTS, IMAGE} <= outputs for outputs in inside.asked) == publish_map
+            assert any(IMAGE in outputs for outputs in inside.asked) == publish_map
+            assert (the_map(inside)._last_stamp is not None) == publish_map
+        set_parameters(inside, publish_map=False)
+        bench.exchange()
+        wait_until(lambda: the_map(inside).points() is None, "the map to be forgotten")
+    finally:
+        bench.close()
+
+
+def test_it_is_the_clouds_put_together(inside, mapping):
+    """The map of a few frames is the voxel map of the published clouds in the published poses."""
+    heard = hear(mapping, "clouds together")
+    expected = VoxelMap(0.05, 1_000_000)
+    T_base_camera = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
+    for _ in range(4):
+        (stamp,) = mapping.exchange(step=0.25)  # slower than frames are taken into the map
+        pose = mapping.get("odom", stamp).pose.pose
+        p, q = pose.position, pose.orientation
+        T_odom_camera = T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z]) @ T_base_camera
+        cloud = read_points(mapping.get("points", stamp), skip_nans=True)
+        points = np.stack([cloud["x"], cloud["y"], cloud["z"]], axis=1) @ T_odom_camera[:3, :3].T + T_odom_camera[:3, 3]
+        colours = cloud["rgb"].view(np.uint32)[:, None] >> np.array([16, 8, 0], np.uint32) & 255
+        expected.insert(points.astype(np.float32), colours.astype(np.uint8), cloud["confidence"])
+        found = taken(inside, stamp)
+    wanted = expected.points()
+    assert len(found.positions) == pytest.approx(len(wanted.positions), rel=0.02)  # rounding moves points over edges
+    cells = [{tuple(cell) for cell in np.floor(p / 0.05).astype(int)} for p in (found.positions, wanted.positions)]
+    assert len(cells[0] & cells[1]) > 0.95 * len(cells[1]) > 100
+
+    wait_until(lambda: heard and heard[-1].width == len(found.positions), "the map to be published")
+    message = heard[-1]
+    assert message.header.frame_id == "odom"
+    assert nanoseconds(message.header.stamp) == stamp
+    assert (message.height, message.is_dense) == (1, True)
+    read = read_points(message)
+    np.testing.assert_array_equal(np.stack([read["x"], read["y"], read["z"]], axis=1), found.positions)
+    wait_until(lambda: mapping.diagnostics().get("map_points") == str(len(found.positions)), "the diagnostics")
+
+
+def test_who_comes_late_gets_the_last_map(inside, mapping):
+    mapping.exchange(2, step=0.25)
+    early = hear(mapping, "early")
+    wait_until(lambda: early, "the map")
+    late = Bench("late")
+    try:
+        heard = hear(late, "map")
+        wait_until(lambda: heard, "the latched map")
+        assert heard[-1].width == early[-1].width > 0
+    finally:
+        late.close()
+
+
+def test_only_so_many_frames_are_taken(inside, mapping, monkeypatch):
+    insert, inserted = VoxelMap.insert, []
+    monkeypatch.setattr(VoxelMap, "insert", lambda *args: (inserted.append(1), insert(*args)))
+    for _ in range(12):
+        taken(inside, *mapping.exchange(step=0.1))
+    assert 4 <= len(inserted) <= 7  # every second one: 0.2 s
+
+
+def test_a_reset_of_the_odometry_forgets_the_map(inside, mapping):
+    heard = hear(mapping, "reset")
+    mapping.exchange(3, step=0.25)
+    wait_until(lambda: heard and heard[-1].width, "a map")
+    set_parameters(inside, publish_map=False)
+    mapping.exchange()
+    wait_until(lambda: heard[-1].width == 0, "an empty map")
+    set_parameters(inside, publish_map=True)
+    mapping.exchange(2, step=0.25)
+    wait_until(lambda: heard[-1].width, "a new map")
+    generation = the_map(inside)._generation
+    assert mapping.call(Trigger, "/ttt3r/reset_odometry").success
+    mapping.exchange()
+    assert the_map(inside)._generation == generation + 1
+
+
+def test_a_full_map_says_so_and_stays_within_its_bound(inside, mapping, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(inside.node._pipeline._notices._logger, "info", said.append)
+    set_parameters(inside, map_voxel_size=0.01, map_max_points=1000)
+    stamps = mapping.exchange(6, step=0.25)
+    found = taken(inside, stamps[-1])
+    wait_until(lambda: any("the map is full with 1000 points" in line for line in said), "a word about it")
+    assert 100 < len(found.positions) <= 1000
+
+
+def test_a_map_that_fails_holds_nobody_up(inside, mapping, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(inside.node._pipeline._notices._logger, "error", said.append)
+
+    def broken(*_args: object) -> None:
+        raise MemoryError("no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VoxelMap, "insert", broken)
+        assert mapping.exchange(5, step=0.25)
+    assert said == ["the map failed (MemoryError: no room)"]
+    stamps = mapping.exchange(2, step=0.25)
+    assert len(taken(inside, stamps[-1]).positions)
+
+
+def test_frames_do_not_wait_for_the_map(inside, mapping, monkeypatch):
+    insert, begun, may_end = VoxelMap.insert, threading.Event(), threading.Event()
+
+    def slow(*args: object) -> None:
+        begun.set()
+        assert may_end.wait(PATIENCE)
+        insert(*args)
+
+    monkeypatch.setattr(VoxelMap, "insert", slow)
+    try:
+        mapping.exchange(8, step=0.25)
+        assert begun.is_set()
+        assert mapping.call(Trigger, "/ttt3r/reset_odometry").success
+        assert mapping.exchange(2)
+    finally:
+        may_end.set()
+
+
+def test_the_saved_map_is_the_published_one(inside, mapping):
+    stamps = mapping.exchange(3, step=0.25)
+    found = taken(inside, stamps[-1])
+    answer = mapping.call(Trigger, "/ttt3r/save_map")
+    assert answer.success, answer.message
+    header, _, body = Path(answer.message.split()[4]).read_bytes().partition(b"end_header\n")
+    assert b"comment metres in the frame odom\n" in header
+    assert f"element vertex {len(found.positions)}\n".encode() in header
+    vertices = np.frombuffer(body, [("xyz", "<f4", 3), ("rgb", "u1", 3)])
+    np.testing.assert_array_equal(vertices["xyz"], found.positions)
+    np.testing.assert_array_equal(vertices["rgb"], found.colours)
+
+
+def test_a_million_points_become_a_message_in_no_time():
+    count = 1_000_000
+    positions = np.random.default_rng(0).random((count, 3), dtype=np.float32)
+    colours = np.full((count, 3), (1, 2, 3), np.uint8)
+    begun = time.thread_time()
+    message = map_message(MapPoints(positions, colours, np.ones(count, np.float32)), Header(frame_id="odom"))
+    assert time.thread_time() - begun < 2.0
+    read = read_points(message)
+    np.testing.assert_array_equal(read["y"], positions[:, 1])
+    assert (read["rgb"].view(np.uint32) == 0x010203).all()

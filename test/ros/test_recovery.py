@@ -1,0 +1,214 @@
+"""Each fault that loses the camera, injected into a running node over DDS, and how it is found again.
+
+The node is real but for its network, which knows where each picture was taken (see `scripted_network`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import OUTPUTS, Bench, wait_until
+from in_process import InProcess
+from nav_msgs.msg import Odometry
+from rclpy.parameter import Parameter
+from scripted_network import ScriptedNetwork, along, view
+from tf2_msgs.msg import TFMessage
+
+from ttt3r_ros.ros import ttt3r_node
+from ttt3r_ros.weights import Weights
+
+SPEED = 0.02  #: metres between two pictures, a tenth of a second apart
+ELSEWHERE = 200  #: from this picture on the camera is somewhere else
+FOUND_WITHIN = 3  #: frames
+
+
+@pytest.fixture(scope="module")
+def network() -> ScriptedNetwork:
+    poses = along(SPEED)
+    for T in poses[ELSEWHERE:]:
+        T[0, 3] += 20.0
+    return ScriptedNetwork(poses)
+
+
+@pytest.fixture(scope="module")
+def inside(network) -> Iterator[InProcess]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(ttt3r_node, "WARM_UP_SIZE", (60, 80))
+        monkeypatch.setattr(ttt3r_node, "load_weights", lambda path: Weights(network, "scripted"))
+        inside = InProcess(monkeypatch, max_speed=5.0, max_turn_rate=6.0, check_images="true")
+        yield inside
+        inside.close()
+
+
+@pytest.fixture(scope="module")
+def bench(inside) -> Iterator[Bench]:
+    bench = Bench("recovery")
+    for name in ("odom", "depth/image", "points"):
+        bench.listen(f"/ttt3r/{name}", OUTPUTS[name], key=name)
+    bench.listen("/tf", TFMessage, key="tf")
+    bench.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+    bench.wait_for_node()
+    inside.node.set_parameters([Parameter("frozen_timeout", value=0.0)])
+    while not all(bench.received[name] for name in ("odom", "depth/image", "points", "tf", "diagnostics")):
+        bench.send_until_answered(image=view(0))
+    inside.node.set_parameters([Parameter("frozen_timeout", value=1.0)])
+    yield bench
+    bench.close()
+
+
+class Camera:
+    """Drives from picture 0 on, in a stream that has just been made to forget everything."""
+
+    def __init__(self, inside: InProcess, bench: Bench) -> None:
+        self.inside, self.bench, self.number = inside, bench, 0
+        inside.node._pipeline.reset_odometry()
+        self.drive(8)
+
+    def drive(self, count: int = 1) -> list[Odometry]:
+        """Send the next pictures; return the node's answers."""
+        answers = []
+        for _ in range(count):
+            (stamp,) = self.bench.exchange(image=view(self.number))
+            answers.append(self.bench.get("odom", stamp))
+            self.number += 1
+        return answers
+
+    def lose(self, image: np.ndarray | None = None) -> int:
+        """Send a picture that the node must lose; return its stamp."""
+        lost = self.inside.node._pipeline.lost
+        stamp = self.bench.send(view(self.number) if image is None else image)
+        self.number += 1
+        wait_until(lambda: self.inside.node._pipeline.lost == lost + 1, "the frame to be lost")
+        return stamp
+
+    def is_said(self, words: str) -> None:
+        """Check that diagnostics say what happened."""
+        values = wait_until(
+            lambda: words in (d := self.bench.diagnostics()).get("message", "") and d, f"'{words}' in diagnostics"
+        )
+        assert (values["level"], values["state"]) == ("2", "lost")
+
+    def nothing_came_of(self, stamps: list[int]) -> None:
+        for name in ("odom", "depth/image", "points", "tf"):
+            assert not set(stamps) & set(self.bench.stamps(name)), name
+
+    def is_found(self) -> None:
+        wait_until(lambda: self.bench.diagnostics()["level"] == "0", "diagnostics to recover")
+
+
+@pytest.fixture
+def camera(inside, network, bench) -> Iterator[Camera]:
+    yield Camera(inside, bench)
+    network.script = None
+
+
+def x_of(odometry: Odometry) -> float:
+    return odometry.pose.pose.position.x
+
+
+def velocity_is_unknown(odometry: Odometry) -> bool:
+    return odometry.twist.twist.linear.x == 0.0 and odometry.twist.covariance[0] > 1000
+
+
+def blurred(number: int) -> np.ndarray:
+    return cv2.GaussianBlur(view(number), (0, 0), 6)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda number: np.zeros((60, 80, 3), dtype=np.uint8), "the image is black"),
+        (lambda number: np.full((60, 80, 3), 255, dtype=np.uint8), "the image is white"),
+        (lambda number: np.full((60, 80, 3), 90, dtype=np.uint8), "the image has no contrast"),
+        (blurred, "the image is blurred"),
+    ],
+    ids=["black", "white", "empty", "blurred"],
+)
+def test_images_that_show_nothing(camera, network, spoil, words):
+    steps = network.steps
+    lost = [camera.lose(spoil(camera.number)) for _ in range(5)]
+    camera.is_said(words)
+    assert network.steps == steps  # its memory is not spoilt
+    back, then = camera.drive(2)
+    camera.nothing_came_of(lost)
+    assert x_of(back) == pytest.approx(13 * SPEED, abs=1e-4)
+    assert velocity_is_unknown(back)
+    assert back.pose.covariance[0] > 0.25 * 0.25  # half a metre per second for half a second
+    assert then.twist.twist.linear.x == pytest.approx(SPEED / 0.1, abs=1e-3)
+    camera.is_found()
+
+
+def test_a_frozen_camera(camera):
+    picture = view(camera.number)
+    camera.bench.exchange(11, image=picture)
+    lost = [camera.lose(picture) for _ in range(3)]
+    camera.is_said("the camera is frozen: the same pixels for")
+    (back,) = camera.drive()
+    camera.nothing_came_of(lost)
+    assert velocity_is_unknown(back)
+    camera.is_found()
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (lambda p, s: (dataclasses.replace(p, translation=p.translation * torch.nan), s), "not a number"),
+        (lambda p, s: (p, dataclasses.replace(s, tokens=s.tokens * torch.inf)), "no longer finite"),
+        (lambda p, s: (p, dataclasses.replace(s, tokens=s.tokens * 1e5)), "has exploded"),
+        (lambda p, s: (dataclasses.replace(p, points_camera=p.points_camera * torch.nan), s), "no finite depth"),
+        (lambda p, s: (dataclasses.replace(p, translation=p.translation + 9.0), s), "seems to have jumped"),
+    ],
+    ids=["nan", "infinite state", "exploding state", "no depth", "implausible"],
+)
+def test_a_network_that_talks_nonsense(camera, network, script, words):
+    """Once: the frame is left out. For good: the state is given up, and the pose goes on where it was."""
+    network.script = script
+    lost = [camera.lose()]
+    camera.is_said(words)
+    network.script = None
+    (back,) = camera.drive()
+    assert x_of(back) == pytest.approx(9 * SPEED, abs=1e-4)
+    assert velocity_is_unknown(back)
+
+    broken = network.segments
+    network.script = lambda p, s: script(p, s) if network.segments == broken else (p, s)
+    lost += [camera.lose(), camera.lose()]
+    network.script = None
+    again, then = camera.drive(2)
+    camera.nothing_came_of(lost)
+    assert x_of(again) == pytest.approx(9 * SPEED, abs=1e-4)
+    assert velocity_is_unknown(again)
+    assert then.twist.twist.linear.x == pytest.approx(SPEED / 0.1, abs=1e-3)
+    camera.is_found()
+    wait_until(lambda: "2 frames in a row" in camera.bench.diagnostics()["segment_reason"], "the segment's reason")
+
+
+def test_a_camera_that_is_moved_while_nobody_looks(camera):
+    """It comes back elsewhere within the permitted gap, so that only the motion gives it away."""
+    (before,) = camera.drive()
+    camera.number = ELSEWHERE
+    lost = [camera.lose() for _ in range(FOUND_WITHIN - 1)]
+    camera.is_said("seems to have jumped")
+    back, then = camera.drive(2)
+    camera.nothing_came_of(lost)
+    assert x_of(back) == pytest.approx(x_of(before), abs=1e-4)
+    assert x_of(then) == pytest.approx(x_of(before) + SPEED, abs=1e-4)
+    camera.is_found()
+
+
+def test_a_camera_that_stops_and_comes_back_elsewhere(camera):
+    """After a gap that starts a segment anyway nothing is lost, and nothing jumps."""
+    (before,) = camera.drive()
+    camera.number = ELSEWHERE
+    camera.bench.next_stamp += 10_000_000_000
+    (back,) = camera.drive()
+    assert x_of(back) == pytest.approx(x_of(before), abs=1e-4)
+    assert velocity_is_unknown(back)
+    assert back.pose.covariance[0] > before.pose.covariance[0] + 1.0
+    wait_until(lambda: "no image for 10." in camera.bench.diagnostics()["segment_reason"], "the segment's reason")

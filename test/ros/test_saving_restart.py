@@ -1,0 +1,72 @@
+"""A node that ends and starts again, with what it has saved."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import numpy as np
+import pytest
+from harness import Bench, node, picture
+from nav_msgs.msg import Odometry
+from std_srvs.srv import Trigger
+
+from ttt3r_ros.model.checkpoint import load_network
+from ttt3r_ros.reconstructor import Reconstructor
+from ttt3r_ros.session_file import from_bytes
+
+
+def call(bench: Bench, service: str) -> tuple[bool, str]:
+    answer = bench.call(Trigger, f"/ttt3r/{service}")
+    return answer.success, answer.message
+
+
+def position(bench: Bench, stamp: int) -> np.ndarray:
+    found = bench.get("odom", stamp).pose.pose.position
+    return np.array([found.x, found.y, found.z])
+
+
+def test_a_restarted_robot_goes_on_in_its_old_map(weights, tmp_path, bench):
+    bench.listen("/ttt3r/odom", Odometry, key="odom")
+    options = {"weights": weights, "save_folder": tmp_path / "saved", "wait_for_transform": 0.1, "load_at_start": True}
+    with node(tmp_path / "first.log", **options) as first:
+        assert "there is no" in first.text()  # the very first start, with nothing to load
+        bench.wait_for_node()
+        bench.send_until_answered()
+        (stamp,) = bench.exchange(3)[-1:]
+        assert call(bench, "save_state")[0]
+        stood = position(bench, stamp)
+        (stamp,) = bench.exchange(image=picture(5))
+        expected = position(bench, stamp)
+        assert first.stop() == 0
+    with node(tmp_path / "second.log", **options) as second:
+        assert "loaded the state" in second.text()
+        bench.wait_for_node()
+        bench.next_stamp = 1_000_000_000  # its clock has started anew
+        stamp = bench.send_until_answered(image=picture(5), step=1e-9)
+        np.testing.assert_allclose(position(bench, stamp), expected, atol=1e-4)
+        assert np.abs(expected - stood).max() > 1e-3
+        assert second.stop() == 0
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_an_end_during_a_save_leaves_a_whole_file_or_none(weights, tmp_path, bench, how):
+    bench.listen("/ttt3r/odom", Odometry, key="odom")
+    saved = tmp_path / "saved"
+    options = {"weights": weights, "save_folder": saved, "wait_for_transform": 0.1, "overwrite": True}
+    with node(tmp_path / "log", **options) as running:
+        bench.wait_for_node()
+        bench.send_until_answered()
+        client = bench.node.create_client(Trigger, "/ttt3r/save_state")
+        assert client.wait_for_service(timeout_sec=10)
+        for _ in range(20):  # of which the signal meets one
+            client.call_async(Trigger.Request())
+            time.sleep(0.002)
+        running.process.send_signal(how)
+        assert running.process.wait(timeout=15) == (0 if how == signal.SIGTERM else -how)
+    assert "Traceback" not in running.text()
+    names = {path.name for path in saved.iterdir()} if saved.exists() else set()
+    assert "ttt3r.state.safetensors" in names or how == signal.SIGKILL or not names
+    if "ttt3r.state.safetensors" in names:
+        data = (saved / "ttt3r.state.safetensors").read_bytes()
+        assert from_bytes(data, Reconstructor(load_network(weights)[0]), "it").reconstructor.state is not None

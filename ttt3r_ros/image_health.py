@@ -1,0 +1,125 @@
+"""Whether an image shows anything, judged before it reaches the network, whose memory it would spoil.
+
+What is refused is refused for a reason that holds in any surroundings: nothing but black or white, no contrast at all,
+the same view as before with its detail gone, or the same pixels for longer than a camera can give them. A plain wall, a
+night with some lights or a quick turn are none of these.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, replace
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+#: Images are shrunk to this width before they are judged, by averaging, which also takes the sensor's noise away [px].
+WIDTH = 160
+#: An image is black where all but one pixel in 200 are darker than this; a lens cap is, a lit window at night is not.
+BLACK = 16
+#: An image is blinded where at least this share of its pixels is as bright as the sensor goes.
+WHITE, BLINDED_SHARE = 250, 0.95
+#: An image whose pixels (but one in 100 at each end) lie within so many grey levels shows nothing; vignetting alone
+#: gives a plain wall more.
+LEAST_CONTRAST = 4
+#: The view is the same as in the frame before where the coarse structure of the two correlates like this...
+THUMBNAIL, SAME_VIEW = (10, 8), 0.8
+#: ...and it is blurred where no more than this share of the detail usual in the last frames is left, both across and
+#: down: what moves quickly is smeared along one direction only.
+DETAIL_LEFT, RECENT = 0.3, 15
+#: After so many blurred images in a row that is how this camera sees now: better little detail than none.
+MOST_BLURRED = 15
+#: At least so many rows (as far as there are) are compared with those of the frame before: noise changes each of them.
+ROWS = 60
+
+FloatImage = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ImageMemory:
+    """What is kept of accepted images.
+
+    Attributes:
+        thumbnail: (h, w) float32, coarse structure of the last one.
+        details: detail of the last ones, across and down, relative to contrast.
+        blurred: images refused as blurred since.
+        checksum: of the last image's rows, refused or not.
+        same_since: stamp of the first image with these pixels [ns].
+    """
+
+    thumbnail: FloatImage | None = None
+    details: tuple[tuple[float, float], ...] = ()
+    blurred: int = 0
+    checksum: int | None = None
+    same_since: int = 0
+
+
+class ImageHealth:
+    """Looks at one camera's images in turn."""
+
+    def __init__(self) -> None:
+        self.memory = ImageMemory()
+
+    def forget_frozen(self) -> None:
+        """Say that the next image may have the pixels of the last one, however long ago that came."""
+        self.memory = replace(self.memory, checksum=None)
+
+    def why_refused(self, image: npt.NDArray[np.uint8], stamp_ns: int, frozen_timeout: float) -> str | None:
+        """Return why an image must not be used, in one clause; None where it may, and it then counts as usual.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            stamp_ns: when it was taken [ns].
+            frozen_timeout: for how long a camera may send the same pixels [s]; 0 for as long as it likes.
+        """
+        if reason := self._why_frozen(image, stamp_ns, frozen_timeout):
+            return reason
+        height, width = image.shape[:2]
+        size = min(WIDTH, width), max(1, round(height * min(WIDTH, width) / width))
+        if width > 4 * WIDTH:  # averages over four by four pixels are enough
+            thinned = cv2.resize(image, (4 * size[0], 4 * size[1]), interpolation=cv2.INTER_NEAREST)
+        else:
+            thinned = image
+        gray = cv2.cvtColor(cv2.resize(thinned, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        low, high, brightest = np.percentile(gray, [1.0, 99.0, 99.5])
+        if brightest < BLACK:
+            return "the image is black"
+        if np.mean(gray >= WHITE) >= BLINDED_SHARE:
+            return "the image is white: the camera is blinded or overexposed"
+        if high - low < LEAST_CONTRAST:
+            return "the image has no contrast: the lens is covered or the camera sends an empty picture"
+
+        return self._why_blurred(gray.astype(np.float32))
+
+    def _why_blurred(self, gray: FloatImage) -> str | None:
+        memory = self.memory
+        thumbnail = cv2.resize(gray, THUMBNAIL, interpolation=cv2.INTER_AREA)
+        structure = (thumbnail - cv2.GaussianBlur(thumbnail, (0, 0), 2.0)).astype(np.float32)
+        contrast = float(gray.std()) + 1e-6
+        across, down = (float(np.abs(np.diff(gray, 2, axis=axis)).sum()) / gray.size / contrast for axis in (1, 0))
+        if memory.thumbnail is not None and memory.blurred < MOST_BLURRED:
+            left = float(np.max(np.divide((across, down), np.median(memory.details, axis=0) + 1e-6)))
+            if left < DETAIL_LEFT and _correlation(memory.thumbnail, structure) > SAME_VIEW:
+                self.memory = replace(memory, blurred=memory.blurred + 1)
+                return f"the image is blurred: {left:.0%} of the detail of the frames before is left"
+        details = () if memory.blurred >= MOST_BLURRED else memory.details
+        self.memory = replace(memory, thumbnail=structure, details=(*details, (across, down))[-RECENT:], blurred=0)
+        return None
+
+    def _why_frozen(self, image: npt.NDArray[np.uint8], stamp_ns: int, frozen_timeout: float) -> str | None:
+        checksum = zlib.crc32(image[:: max(1, len(image) // ROWS)].tobytes())
+        if checksum != self.memory.checksum or stamp_ns < self.memory.same_since:
+            self.memory = replace(self.memory, checksum=checksum, same_since=stamp_ns)
+            return None
+        seconds = (stamp_ns - self.memory.same_since) * 1e-9
+        if frozen_timeout > 0 and seconds > frozen_timeout:
+            return f"the camera is frozen: the same pixels for {seconds:.1f} s (frozen_timeout is {frozen_timeout:g} s)"
+        return None
+
+
+def _correlation(a: FloatImage, b: FloatImage) -> float:
+    """Return Pearson's correlation of two images of one size; 0 where one of them is uniform."""
+    a, b = a - a.mean(), b - b.mean()
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float((a * b).sum()) / norm if norm > 0 else 0.0

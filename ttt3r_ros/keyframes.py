@@ -1,0 +1,74 @@
+"""How much of what a camera sees now has been seen before: points of a frame against earlier views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.geometry import FloatArray, focal_from_points, inverse
+
+#: A pointmap is thinned to about so many columns; an overlap needs hundreds of points, not hundreds of thousands.
+COLUMNS = 32
+#: A point is what a view has seen there if the two depths differ by no more than this share.
+DEPTH_TOLERANCE = 0.25
+
+
+@dataclass(frozen=True)
+class View:
+    """A frame's thinned points.
+
+    Attributes:
+        T_world_camera: (4, 4) pose of the camera.
+        points: (h, w, 3) float32 metres, camera optical frame.
+        focal: of the thinned grid [px], principal point at (w // 2, h // 2).
+    """
+
+    T_world_camera: FloatArray
+    points: npt.NDArray[np.float32]
+    focal: float
+
+    @property
+    def median_depth(self) -> float:
+        """Median of the points in front of the camera [m]; NaN without any."""
+        depth = self.points[..., 2]
+        usable = depth[np.isfinite(depth) & (depth > 0)]
+        return float(np.median(usable)) if usable.size else float("nan")
+
+
+def view_of(points: npt.NDArray[np.float32], T_world_camera: FloatArray) -> View | None:
+    """Return the view of a (H, W, 3) pointmap; None where no camera can have made it."""
+    step = max(1, points.shape[1] // COLUMNS)
+    thinned = np.ascontiguousarray(points[step // 2 :: step, step // 2 :: step])
+    focal = focal_from_points(thinned)
+    return View(T_world_camera, thinned, focal) if focal > 0 else None  # NaN compares false
+
+
+def overlap(view: View, others: Sequence[View]) -> float:
+    """Return the share of a view's points that at least one of the others has seen where they are; 1 without points."""
+    points = view.points.reshape(-1, 3).astype(np.float64)
+    points = points[np.isfinite(points).all(axis=1) & (points[:, 2] > 0)]
+    if not len(points):
+        return 1.0
+    points_world = points @ view.T_world_camera[:3, :3].T + view.T_world_camera[:3, 3]
+    seen = np.zeros(len(points), dtype=bool)
+    for other in others:
+        seen |= _has_seen(other, points_world)
+    return float(seen.mean())
+
+
+def _has_seen(view: View, points_world: FloatArray) -> npt.NDArray[np.bool_]:
+    T_camera_world = inverse(view.T_world_camera)
+    x, y, z = (points_world @ T_camera_world[:3, :3].T + T_camera_world[:3, 3]).T
+    height, width = view.points.shape[:2]
+    in_front = z > 1e-6
+    safe_z = np.where(in_front, z, 1.0)
+    # clipped before they become integers: a point near the camera's plane is beyond every number
+    column = np.rint(np.clip(view.focal * x / safe_z + width // 2, -1, width)).astype(int)
+    row = np.rint(np.clip(view.focal * y / safe_z + height // 2, -1, height)).astype(int)
+    inside = in_front & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    depth = view.points[row * inside, column * inside, 2]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(inside & (np.abs(z - depth) < DEPTH_TOLERANCE * depth))

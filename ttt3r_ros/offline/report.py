@@ -1,0 +1,172 @@
+"""What a finished run leaves beside its images: trajectories, numbers, a cloud, pictures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.evaluation import TrajectoryError, compare_trajectories, write_tum
+from ttt3r_ros.offline.findings import Findings
+from ttt3r_ros.offline.run import Run, Wishes, image_name
+from ttt3r_ros.offline.run_folder import RunFolder
+from ttt3r_ros.pictures import draw_frames, draw_trajectory
+from ttt3r_ros.ply import write_ply
+
+#: Columns of frames.png.
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Numbers of one run; None where there is no ground truth.
+
+    Attributes:
+        frames: taken.
+        poses: found; the others were lost.
+        segments: of the network's state.
+        path_length_m: of the ground truth where there is one, else of the estimate [m].
+        ate_rmse_m: absolute trajectory error after SE(3) alignment [m].
+        ate_rmse_scaled_m: the same after Sim(3) alignment [m].
+        scale: what that alignment multiplies the estimate by.
+        rpe_translation_m, rpe_rotation_deg: error of the motion between neighbouring frames, root mean square.
+        depth_abs_rel: mean relative error of the depth.
+        depth_delta_125: share of pixels whose depth is right within a factor of 1.25.
+        frames_per_second: of the whole work, writing included.
+    """
+
+    frames: int
+    poses: int
+    segments: int
+    path_length_m: float | None
+    ate_rmse_m: float | None
+    ate_rmse_scaled_m: float | None
+    scale: float | None
+    rpe_translation_m: float | None
+    rpe_rotation_deg: float | None
+    depth_abs_rel: float | None
+    depth_delta_125: float | None
+    frames_per_second: float | None
+
+
+def write_report(folder: RunFolder, run: Run, wishes: Wishes, caption: str) -> Metrics:
+    """Write all that can be written; of a run that was stopped as well.
+
+    Args:
+        folder: of the run.
+        run: with what was found.
+        wishes: which images there are.
+        caption: says what made the pictures.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    found = run.findings
+    error = _error(found)
+    metrics = _metrics(found, error)
+    try:
+        _write(folder, run, wishes, metrics, error, caption)
+    except OSError as failure:
+        raise UserError(f"{failure.filename or folder.path} cannot be written: {failure.strerror}") from None
+    folder.write_json("metrics.json", asdict(metrics))
+    return metrics
+
+
+def _write(
+    folder: RunFolder, run: Run, wishes: Wishes, metrics: Metrics, error: TrajectoryError | None, caption: str
+) -> None:
+    found = run.findings
+    if found.poses:
+        trajectory = found.trajectory()
+        write_tum(folder.path / "trajectory.txt", trajectory)
+        aligned, reference = (error.aligned, error.reference) if error else (trajectory, None)
+        draw_trajectory(folder.path / "trajectory.png", aligned, reference, caption=_summary(metrics))
+    if found.true_poses:
+        write_tum(folder.path / "groundtruth.txt", found.ground_truth())
+    for name, written in (("depth", wishes.depth), ("rgb", wishes.rgb)):
+        if written and found.poses:
+            lines = [f"{image_name(stamp)[:-4]} {name}/{image_name(stamp)}" for stamp in sorted(found.poses)]
+            (folder.path / f"{name}.txt").write_text("\n".join([f"# timestamp[s] {name} image", *lines]) + "\n")
+    if found.camera is not None:
+        folder.write_json("camera.json", {**asdict(found.camera), "depth_units_per_metre": 1000})
+    moments = list(found.moments)
+    if moments and len({moment.depth.shape for moment in moments}) == 1:
+        chosen = np.unique(np.linspace(0, len(moments) - 1, _SHOWN).round().astype(int))
+        draw_frames(folder.path / "frames.png", [moments[i] for i in chosen], caption=caption)
+    if run.voxel_map is not None:
+        points = run.voxel_map.points()
+        write_ply(folder.path / "cloud.ply", points.positions, points.colours, comment="metres, x forward, z up")
+
+
+def show_metrics(metrics: Metrics, console: Console) -> None:
+    """Print the numbers as a table."""
+    table = Table(title="Result", title_justify="left", title_style="bold", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    for label, value, unit, meaning in (
+        ("frames", metrics.frames, "", "taken from the recording"),
+        ("poses", metrics.poses, "", "found; the other frames were lost"),
+        ("segments", metrics.segments, "", "of the network's state"),
+        ("path length", metrics.path_length_m, "m", "of the ground truth, or of the estimate without one"),
+        ("trajectory error", metrics.ate_rmse_m, "m", "ATE RMSE after SE(3) alignment"),
+        ("with best scale", metrics.ate_rmse_scaled_m, "m", "ATE RMSE after Sim(3) alignment"),
+        ("scale", metrics.scale, "", "what that multiplies the estimate by; 1 is metric"),
+        ("rotation error", metrics.rpe_rotation_deg, "°", "RPE from frame to frame, RMSE"),
+        ("depth error", metrics.depth_abs_rel, "", "AbsRel: mean of |depth - truth| / truth"),
+        ("speed", metrics.frames_per_second, "Hz", "frames per second of work, writing included"),
+    ):
+        table.add_row(label, _formatted(value, unit), meaning)
+    console.print(table)
+
+
+def _error(found: Findings) -> TrajectoryError | None:
+    if not found.true_poses:
+        return None
+    try:
+        return compare_trajectories(found.trajectory(), found.ground_truth())
+    except UserError:
+        return None  # too short to compare
+
+
+def _metrics(found: Findings, error: TrajectoryError | None) -> Metrics:
+    path_length = error.path_length_m if error else found.trajectory().path_length() if found.poses else math.nan
+    depth = np.array(found.depth_errors).reshape(-1, 2)
+    abs_rel, delta = depth.mean(axis=0) if len(depth) else (math.nan, math.nan)
+    return Metrics(
+        frames=found.frames,
+        poses=len(found.poses),
+        segments=found.segments,
+        path_length_m=_rounded(path_length, 3),
+        ate_rmse_m=_rounded(error.ate_rmse_m, 4) if error else None,
+        ate_rmse_scaled_m=_rounded(error.ate_rmse_scaled_m, 4) if error else None,
+        scale=_rounded(error.scale, 4) if error else None,
+        rpe_translation_m=_rounded(error.rpe_translation_m, 5) if error else None,
+        rpe_rotation_deg=_rounded(error.rpe_rotation_deg, 4) if error else None,
+        depth_abs_rel=_rounded(abs_rel, 4),
+        depth_delta_125=_rounded(delta, 4),
+        frames_per_second=_rounded(found.frames / found.seconds, 2) if found.seconds > 0 else None,
+    )
+
+
+def _summary(metrics: Metrics) -> str:
+    parts = [f"{metrics.poses} poses along {_formatted(metrics.path_length_m, 'm')}"]
+    if metrics.ate_rmse_m is not None:
+        parts.append(f"error {_formatted(metrics.ate_rmse_m, 'm')} (ATE RMSE after SE(3) alignment)")
+    return ", ".join(parts)
+
+
+def _rounded(value: Any, digits: int) -> float | None:
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+def _formatted(value: float | None, unit: str) -> str:
+    if value is None:
+        return "-"
+    number = str(value) if isinstance(value, int) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return f"{number} {unit}".strip()

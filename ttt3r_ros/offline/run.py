@@ -1,0 +1,212 @@
+"""The run itself: every frame of a recording through the stream, and what is kept of it."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.dense import depth_in_millimetres, masked_depth
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.evaluation import compare_depth, resample_depth
+from ttt3r_ros.frame_progress import FrameProgress
+from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, Intrinsics, inverse, unproject
+from ttt3r_ros.offline.findings import Findings, load_findings, save_findings
+from ttt3r_ros.offline.kept_map import load_map, save_map
+from ttt3r_ros.offline.run_folder import RunFolder
+from ttt3r_ros.offline.selection import Selection
+from ttt3r_ros.reconstructor import IMAGE, POINTS, Estimate
+from ttt3r_ros.recording import Moment
+from ttt3r_ros.rectify import Rectifier
+from ttt3r_ros.session_file import from_bytes, to_bytes
+from ttt3r_ros.sources import Distortion, Source, SourceFrame
+from ttt3r_ros.stream import Stream
+from ttt3r_ros.voxel_map import VoxelMap
+
+#: The mount that the node assumes where nobody tells: a camera at the base's origin that looks forward.
+T_BASE_CAMERA: FloatArray = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
+
+#: Between two moments that a killed run can go on from [s].
+SAVE_PERIOD_S = 30.0
+
+#: What is kept to go on from.
+_FINDINGS, _STREAM, _MAP = "findings.npz", "stream.state.safetensors", "map.npz"
+
+#: Points of a frame that go into the map, about.
+_POINTS_PER_FRAME = 20_000
+#: A little more time than the strongest compression, for half the size of none.
+_PNG_COMPRESSION = 3
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What is made of every frame.
+
+    Attributes:
+        depth, rgb, cloud: write depth images, the images they belong to, and a cloud.
+        min_confidence, max_depth: pixels below the one or beyond the other [m] have no depth and no point.
+        undistort: the images are as the lens made them; undo it with the recording's calibration.
+    """
+
+    depth: bool
+    rgb: bool
+    cloud: bool
+    min_confidence: float
+    max_depth: float
+    undistort: bool
+
+
+class Run:
+    """One run, new or gone on with.
+
+    Attributes:
+        findings: so far.
+        voxel_map: so far; None where no cloud is wanted.
+    """
+
+    def __init__(self, stream: Stream, folder: RunFolder, wishes: Wishes, voxel_map: VoxelMap | None) -> None:
+        self._stream, self._folder, self._wishes = stream, folder, wishes
+        self.findings = Findings()
+        self.voxel_map = voxel_map
+        self._rectifier: tuple[Intrinsics, Distortion, Rectifier] | None = None
+
+    def go_on_from(self, left: Path) -> None:
+        """Take up what an interrupted run has left.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        self.findings = load_findings(left / _FINDINGS)
+        file = left / _STREAM
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise UserError(f"{file} cannot be read ({error.strerror}); begin anew with --overwrite") from None
+        self._stream.resume(from_bytes(data, self._stream.reconstructor, str(file)))
+        if self.voxel_map is not None:
+            load_map(left / _MAP, self.voxel_map)
+
+    def take_all(self, source: Source, selection: Selection, progress: FrameProgress, stop: threading.Event) -> bool:
+        """Take every frame that is left; return whether the end was reached, rather than being stopped.
+
+        Raises:
+            UserError: a frame cannot be read or a result not be written; all before it is kept.
+        """
+        found, sitting, before = self.findings, time.monotonic(), self.findings.seconds
+        saved_at = sitting
+        try:
+            for place, frame in selection.frames(source, found.place):
+                if stop.is_set():
+                    return False
+                self._take(frame)
+                found.place = place
+                now = time.monotonic()
+                found.seconds = before + now - sitting
+                progress.update(selection.taken(place), self._detail(now - sitting))
+                if now - saved_at > SAVE_PERIOD_S:
+                    self._save()
+                    saved_at = time.monotonic()
+        finally:
+            if found.place is not None:
+                self._save()
+        return True
+
+    def _take(self, frame: SourceFrame) -> None:
+        found = self.findings
+        image, camera = self._without_distortion(frame)
+        result = self._stream.process(image, frame.stamp_ns, T_BASE_CAMERA, camera, outputs=frozenset({POINTS, IMAGE}))
+        if frame.T_world_camera is not None:
+            found.true_poses[frame.stamp_ns] = frame.T_world_camera @ inverse(T_BASE_CAMERA)
+        estimate, motion = result.estimate, result.motion
+        if estimate is None or motion is None:
+            found.lost.append(frame.stamp_ns)
+        else:
+            found.poses[frame.stamp_ns] = motion.T_odom_base
+            found.segments = estimate.segment + 1
+            found.camera = estimate.intrinsics
+            self._keep(frame, estimate, motion.T_odom_base @ T_BASE_CAMERA, camera)
+        self._stream.settle()
+
+    def _keep(
+        self, frame: SourceFrame, estimate: Estimate, T_odom_camera: FloatArray, camera: Intrinsics | None
+    ) -> None:
+        found, wishes = self.findings, self._wishes
+        depth, confidence, image = estimate.depth, estimate.confidence, estimate.image
+        assert depth is not None
+        assert confidence is not None
+        assert image is not None
+        seen = masked_depth(depth, confidence, min_confidence=wishes.min_confidence, max_depth=wishes.max_depth)
+        truth = None
+        if frame.depth is not None and camera is not None:
+            truth = resample_depth(frame.depth, camera, estimate.pixel_map.intrinsics(camera))
+            error = compare_depth(seen, truth)
+            if error.pixels:
+                found.depth_errors.append((error.abs_rel, error.delta_125))
+        name = image_name(frame.stamp_ns)
+        if wishes.depth:
+            _write_png(self._folder.depth / name, depth_in_millimetres(seen))
+        if wishes.rgb:
+            _write_png(self._folder.rgb / name, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        moment = None
+        if found.moments.wants_next():
+            moment = Moment(
+                stamp_ns=frame.stamp_ns,
+                rgb=image,
+                depth=seen,
+                confidence=confidence,
+                true_depth=truth,
+                points_odom=np.empty((0, 3), np.float32),
+                colours=np.empty((0, 3), np.uint8),
+                point_confidence=np.empty(0, np.float32),
+            )
+        found.moments.add(moment)
+        if self.voxel_map is not None and estimate.intrinsics is not None:
+            stride = max(1, round(math.sqrt(depth.size / _POINTS_PER_FRAME)))
+            chosen = np.zeros(depth.shape, bool)
+            chosen[::stride, ::stride] = np.isfinite(seen[::stride, ::stride])
+            R, t = T_odom_camera[:3, :3].astype(np.float32), T_odom_camera[:3, 3].astype(np.float32)
+            points = unproject(seen, estimate.intrinsics)[chosen] @ R.T + t
+            self.voxel_map.insert(points, image[chosen], confidence[chosen])
+
+    def _without_distortion(self, frame: SourceFrame) -> tuple[npt.NDArray[np.uint8], Intrinsics | None]:
+        camera, distortion = frame.intrinsics, frame.distortion
+        if not self._wishes.undistort or camera is None or distortion is None:
+            return frame.image, camera
+        if self._rectifier is None or self._rectifier[:2] != (camera, distortion):
+            self._rectifier = (camera, distortion, Rectifier(camera, distortion.coefficients, distortion.model))
+        return self._rectifier[2].rectify(frame.image), camera
+
+    def _save(self) -> None:
+        def fill(folder: Path) -> None:
+            save_findings(folder / _FINDINGS, self.findings)
+            (folder / _STREAM).write_bytes(to_bytes(self._stream.snapshot(), self._stream.reconstructor))
+            if self.voxel_map is not None:
+                save_map(folder / _MAP, self.voxel_map)
+
+        self._folder.save(self.findings.frames, fill)
+
+    def _detail(self, seconds: float) -> str:
+        lost = f", {len(self.findings.lost)} lost" if self.findings.lost else ""
+        return f"{self.findings.frames / max(self.findings.seconds, 1e-3):.1f} Hz{lost}"
+
+
+def image_name(stamp_ns: int) -> str:
+    """Return the file name of a frame's image: its stamp in seconds."""
+    return f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}.png"
+
+
+def _write_png(path: Path, image: npt.NDArray[np.integer[Any] | np.floating[Any]]) -> None:
+    try:
+        path.parent.mkdir(exist_ok=True)
+        encoded, data = cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION])
+        assert encoded
+        path.write_bytes(data.tobytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from None

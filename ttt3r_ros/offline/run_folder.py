@@ -1,0 +1,181 @@
+"""The folder of a run: what was asked for, results so far, and where to go on after an interruption."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from ttt3r_ros.errors import UserError
+
+FORMAT = 1
+
+_RUN = "run.json"
+_UNFINISHED = "unfinished"
+_RESULTS = (
+    "trajectory.txt",
+    "groundtruth.txt",
+    "metrics.json",
+    "camera.json",
+    "cloud.ply",
+    "trajectory.png",
+    "frames.png",
+    "depth.txt",
+    "rgb.txt",
+)
+_IMAGE_FOLDERS = ("depth", "rgb")
+
+
+class RunFolder:
+    """One run's folder. Only files of ours in it are ever replaced or removed."""
+
+    def __init__(self, path: Path) -> None:
+        """Name a folder; nothing is touched yet."""
+        self.path = path.expanduser()
+
+    @property
+    def depth(self) -> Path:
+        """Folder of the depth images."""
+        return self.path / "depth"
+
+    @property
+    def rgb(self) -> Path:
+        """Folder of the images as the network saw them."""
+        return self.path / "rgb"
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Make the folder, and keep other runs out of it.
+
+        Raises:
+            UserError: it cannot be made, or another run has it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise UserError(f"the folder {self.path} cannot be made: {error.strerror}") from None
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"another run is writing to {self.path}; choose another --output") from None
+            yield
+        finally:
+            os.close(handle)
+
+    def begin(self, settings: dict[str, Any], *, overwrite: bool) -> Path | None:
+        """Make ready for a run.
+
+        Args:
+            settings: everything that makes a difference to the results.
+            overwrite: drop an earlier run's results.
+
+        Returns:
+            Folder with what an interrupted run of the same settings has left to go on from; None for a new run.
+
+        Raises:
+            UserError: the folder has results of another run, or files that no run of ours has made.
+        """
+        earlier = self._earlier()
+        if earlier is not None and not overwrite:
+            if earlier.get("finished"):
+                raise UserError(f"{self.path} holds a finished run; choose another --output, or give --overwrite")
+            changed = _difference(earlier.get("settings", {}), settings)
+            if changed is not None:
+                raise UserError(
+                    f"{self.path} holds an unfinished run with another {changed}; go on with that one, choose another "
+                    "--output, or begin anew with --overwrite"
+                )
+            left = self._newest()
+            if left is not None:
+                return left
+        elif earlier is None:
+            foreign = next(
+                (name for name in (*_RESULTS, *_IMAGE_FOLDERS, _UNFINISHED) if (self.path / name).exists()), None
+            )
+            if foreign is not None:
+                raise UserError(
+                    f"{self.path} has a {foreign} that no run of this program made; choose another --output"
+                )
+        self._clear()
+        self._write(_RUN, {"format": FORMAT, "finished": False, "settings": settings})
+        return None
+
+    def save(self, frames: int, fill: Callable[[Path], None]) -> None:
+        """Keep what is needed to go on from here, whole or not at all.
+
+        Args:
+            frames: taken so far.
+            fill: writes it into an empty folder.
+        """
+        with self._sentences():
+            unfinished = self.path / _UNFINISHED
+            making, made = unfinished / "in_the_making", unfinished / f"{frames:09d}"
+            if made.exists():
+                return
+            shutil.rmtree(making, ignore_errors=True)
+            making.mkdir(parents=True)
+            fill(making)
+            making.rename(made)
+            for older in unfinished.iterdir():
+                if older != made:
+                    shutil.rmtree(older)
+
+    def finish(self) -> None:
+        """Say that all results are there, and drop what was kept to go on from."""
+        run = self._earlier() or {}
+        self._write(_RUN, {**run, "finished": True})
+        shutil.rmtree(self.path / _UNFINISHED, ignore_errors=True)
+
+    def write_json(self, name: str, content: dict[str, Any]) -> None:
+        """Write a result file."""
+        self._write(name, content)
+
+    def _earlier(self) -> dict[str, Any] | None:
+        """Return what the folder says of an earlier run."""
+        try:
+            content = json.loads((self.path / _RUN).read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            content = None
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise UserError(f"{self.path / _RUN} is not of this version of the program; choose another --output")
+        return content
+
+    def _newest(self) -> Path | None:
+        saved = sorted(path for path in (self.path / _UNFINISHED).glob("[0-9]*") if path.is_dir())
+        return saved[-1] if saved else None
+
+    def _clear(self) -> None:
+        """Remove an earlier run's results."""
+        with self._sentences():
+            for name in (*_IMAGE_FOLDERS, _UNFINISHED):
+                if (self.path / name).is_dir():
+                    shutil.rmtree(self.path / name)
+            for name in (*_RESULTS, _RUN):  # the last one says whose the others are
+                (self.path / name).unlink(missing_ok=True)
+
+    def _write(self, name: str, content: dict[str, Any]) -> None:
+        with self._sentences():
+            unfinished = self.path / f".{name}.tmp"
+            unfinished.write_text(json.dumps(content, indent=2) + "\n")
+            unfinished.replace(self.path / name)
+
+    @contextlib.contextmanager
+    def _sentences(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{error.filename or self.path} cannot be written: {error.strerror or error}") from None
+
+
+def _difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
+    """Return the name of a setting that has changed."""
+    return next((name for name in (*new, *old) if old.get(name) != new.get(name)), None)

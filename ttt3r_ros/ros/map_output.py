@@ -1,0 +1,212 @@
+"""The accumulated map on ~/map_points: made and published by a thread of its own, so that no frame waits for it."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from sensor_msgs.msg import PointCloud2
+from std_msgs.msg import Header
+
+from ttt3r_ros.dense import POINT_DTYPE, Float32Array, masked_depth
+from ttt3r_ros.estimate import IMAGE, POINTS, Estimate
+from ttt3r_ros.geometry import FloatArray, Intrinsics, unproject
+from ttt3r_ros.ros.conversions import cloud_message, nanoseconds
+from ttt3r_ros.ros.notices import Notices
+from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.voxel_map import MapPoints, VoxelMap
+
+MAP_POINTS = "map_points"
+#: At most so often a frame is added [s, of stamps]: else the network computes points of nearly the same view.
+INSERT_PERIOD = 0.2
+LISTEN_PERIOD = 0.2  #: seconds between two looks for somebody who listens to a map that nobody has heard yet
+
+NO_POINTS = MapPoints(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True)
+class _Offer:
+    """A frame for the map; see `Estimate` for the first four."""
+
+    depth: Float32Array
+    confidence: Float32Array
+    image: npt.NDArray[np.uint8]
+    intrinsics: Intrinsics
+    T_odom_camera: FloatArray
+    header: Header
+    parameters: Parameters
+
+
+class MapOutput:
+    """Keeps the map while `publish_map` is true, and publishes it where it has changed and somebody listens.
+
+    A frame that comes while another one waits to be added is left out. Any thread may call any method.
+    """
+
+    def __init__(self, node: Node, notices: Notices, parameters: Parameters) -> None:
+        self._node, self._notices, self._parameters = node, notices, parameters
+        # latched: who comes late, or after the camera has stopped, gets the last map
+        self._publisher = node.create_publisher(
+            PointCloud2,
+            f"~/{MAP_POINTS}",
+            QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+        self._changed = threading.Condition()  # guards what follows, and is never held for long
+        self._offer: _Offer | None = None
+        self._last_stamp: int | None = None  # of the last frame handed over [ns]
+        self._due_stamp: int | None = None  # of the frame that is wanted
+        self._generation = 0  # counts calls of clear
+        self._closed = False
+        self._map_in_use = threading.Lock()  # guards what follows; held while a frame is added
+        self._map: VoxelMap | None = None
+        self._map_generation = 0
+        self._settings: tuple[float, int] | None = None
+        self._header = Header(frame_id=parameters.odom_frame)
+        self._is_published = True
+        self._published_at = -np.inf
+        self._thread = threading.Thread(target=self._run, name="map", daemon=True)
+        self._thread.start()
+
+    def wanted(self, header: Header, parameters: Parameters) -> set[str]:
+        """Return what the reconstructor has to compute of the frame with this header for the map."""
+        self._parameters = parameters
+        if not parameters.publish_map:
+            if self._last_stamp is not None:
+                self.clear()
+            return set()
+        stamp = nanoseconds(header.stamp)
+        with self._changed:
+            since = np.inf if self._last_stamp is None else (stamp - self._last_stamp) * 1e-9
+            is_due = self._offer is None and not 0 <= since < INSERT_PERIOD  # also when time went back
+            self._due_stamp = stamp if is_due else None
+        return {POINTS, IMAGE} if is_due else set()
+
+    def offer(self, estimate: Estimate, T_odom_camera: FloatArray, header: Header, parameters: Parameters) -> None:
+        """Hand over a frame, which is left out if it was not wanted.
+
+        Args:
+            estimate: of the frame; its arrays must not be changed any more.
+            T_odom_camera: (4, 4) pose of the camera.
+            header: the frame's stamp and the odometry's frame.
+            parameters: in force for the frame.
+        """
+        depth, confidence, image = estimate.depth, estimate.confidence, estimate.image
+        if depth is None or confidence is None or image is None or estimate.intrinsics is None:
+            return
+        with self._changed:
+            if parameters.publish_map and self._due_stamp == nanoseconds(header.stamp):
+                self._offer = _Offer(depth, confidence, image, estimate.intrinsics, T_odom_camera, header, parameters)
+                self._last_stamp = self._due_stamp
+                self._changed.notify()
+
+    def clear(self) -> None:
+        """Forget the map, and frames handed over so far."""
+        with self._changed:
+            self._offer, self._last_stamp, self._due_stamp = None, None, None
+            self._generation += 1
+            self._changed.notify()
+
+    def points(self) -> MapPoints | None:
+        """Return a copy of the map; None where there is none."""
+        with self._map_in_use:
+            return None if self._map is None or self._map_generation != self._generation else self._map.points()
+
+    def facts(self) -> dict[str, str]:
+        """Return what diagnostics say about the map."""
+        kept = self._map
+        return {} if kept is None else {"map_points": str(len(kept)), "map_voxel_size": f"{kept.voxel_size:g}"}
+
+    def stop(self, timeout: float = 1.0) -> bool:
+        """End the thread; wait for it as long as the timeout [s]; return whether it has ended."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                if self._offer is None and not self._closed and self._generation == self._map_generation:
+                    self._changed.wait(None if self._is_published else max(LISTEN_PERIOD, self._until_due()))
+                if self._closed:
+                    return
+                offer, self._offer = self._offer, None
+                generation = self._generation
+            message = None
+            with self._map_in_use:
+                try:
+                    self._obey(generation)
+                    if offer is not None:
+                        self._insert(offer)
+                    message = self._message()
+                except Exception as error:  # of memory, above all
+                    self._map = None
+                    self._say(error)
+            if message is not None:
+                try:
+                    self._publisher.publish(message)
+                except Exception as error:  # while the node ends, for example
+                    self._say(error)
+
+    def _obey(self, generation: int) -> None:
+        """Let go of a map that has been cleared."""
+        if generation != self._map_generation:
+            self._map_generation = generation
+            if self._map is not None:
+                self._map, self._is_published = None, False
+
+    def _insert(self, offer: _Offer) -> None:
+        parameters = offer.parameters
+        settings = (parameters.map_voxel_size, parameters.map_max_points)
+        if self._map is None or self._settings != settings:
+            self._map, self._settings = VoxelMap(*settings), settings
+        depth = masked_depth(
+            offer.depth, offer.confidence, min_confidence=parameters.min_confidence, max_depth=parameters.max_depth
+        )
+        seen, before = np.isfinite(depth), self._map.voxel_size
+        R, t = offer.T_odom_camera[:3, :3].astype(np.float32), offer.T_odom_camera[:3, 3].astype(np.float32)
+        points_camera = unproject(depth, offer.intrinsics)[seen]
+        self._map.insert(points_camera @ R.T + t, offer.image[seen], offer.confidence[seen])
+        self._header, self._is_published = offer.header, False
+        if self._map.voxel_size != before:
+            self._notices.info(
+                f"the map is full with {parameters.map_max_points} points (map_max_points): its voxels are "
+                f"{self._map.voxel_size:g} m large now"
+            )
+
+    def _message(self) -> PointCloud2 | None:
+        """Return the map as a message where one is due."""
+        if self._is_published or self._until_due() > 0 or not self._publisher.get_subscription_count():
+            return None
+        self._is_published, self._published_at = True, time.monotonic()
+        return map_message(NO_POINTS if self._map is None else self._map.points(), self._header)
+
+    def _until_due(self) -> float:
+        """Return the seconds until the map may be published again."""
+        return max(0.0, self._published_at + self._parameters.map_period - time.monotonic())
+
+    def _say(self, error: Exception) -> None:
+        if self._node.context.ok():
+            self._notices.error(f"the map failed ({type(error).__name__}: {' '.join(str(error).split())[:300]})")
+            self._node.get_logger().debug(traceback.format_exc())
+
+
+def map_message(points: MapPoints, header: Header) -> PointCloud2:
+    """Return a map as a cloud without order, of the fields of ~/points."""
+    cloud = np.empty((1, len(points.positions)), dtype=POINT_DTYPE)
+    cloud["x"], cloud["y"], cloud["z"] = points.positions.T[:, None]
+    red, green, blue = points.colours.T.astype(np.uint32)
+    cloud["rgb"] = red << 16 | green << 8 | blue
+    cloud["confidence"] = points.confidences
+    message = cloud_message(cloud, header)
+    message.is_dense = True
+    return message

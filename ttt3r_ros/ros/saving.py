@@ -1,0 +1,141 @@
+"""The services that save and load: ~/save_state, ~/load_state and ~/save_map.
+
+What they read and write is named by parameters, never by a request, and lies in one folder. A thread of their own waits
+for the disk, so that neither images nor other services do; one file is worked on at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import traceback
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.node import Node
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.ply import write_ply
+from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.ros.pipeline import Pipeline
+from ttt3r_ros.save_folder import MAP_SUFFIX, STATE_SUFFIX, SaveFolder
+from ttt3r_ros.session_file import LARGEST, from_bytes, to_bytes
+from ttt3r_ros.stream import Stream
+
+Work = Callable[[], str]  #: does it, and returns a sentence about what has been done
+
+
+class Saving:
+    """Offers the services."""
+
+    def __init__(self, node: Node, pipeline: Pipeline, parameters: Callable[[], Parameters]) -> None:
+        """Offer them.
+
+        Args:
+            node: to offer them on.
+            pipeline: whose stream and map they are about.
+            parameters: gives those in force.
+
+        Raises:
+            UserError: the save_folder cannot be.
+        """
+        self._node, self._pipeline, self._parameters = node, pipeline, parameters
+        self._folder = SaveFolder(parameters().save_folder)
+        self._work: queue.SimpleQueue[tuple[Work, Future] | None] = queue.SimpleQueue()
+        self._done = node.create_guard_condition(lambda: None)  # wakes the executor, which looks after its coroutines
+        self._thread = threading.Thread(target=self._run, name="saving", daemon=True)
+        self._thread.start()
+        one_by_one = MutuallyExclusiveCallbackGroup()  # not the node's own, which would have to wait as well
+        for name, work in (
+            ("save_state", self._save_state),
+            ("load_state", self._load_state),
+            ("save_map", self._save_map),
+        ):
+            node.create_service(Trigger, f"~/{name}", self._service(work), callback_group=one_by_one)
+
+    def load_at_start(self) -> None:
+        """Go on from the saved state, if there is one, before the first frame.
+
+        Raises:
+            UserError: there is one, but it cannot be used.
+        """
+        try:
+            self._node.get_logger().info(self._load_state())
+        except FileNotFoundError:
+            self._node.get_logger().warning(
+                f"load_at_start: there is no {self._path(STATE_SUFFIX)} yet; starting without it"
+            )
+
+    def stop(self, timeout: float = 1.0) -> bool:
+        """End the thread; wait for the file in work as long as the timeout [s]; return whether it has ended."""
+        self._work.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _service(self, work: Work) -> Callable[[Trigger.Request, Trigger.Response], object]:
+        async def answer(_request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            done: Future = Future()
+            self._work.put((work, done))
+            await done
+            answer: Any = done.result()
+            response.success, response.message = answer
+            if response.success:
+                self._node.get_logger().info(response.message)
+            else:
+                self._node.get_logger().error(response.message)
+            return response
+
+        return answer
+
+    def _run(self) -> None:
+        while (item := self._work.get()) is not None:
+            work, done = item
+            try:
+                answer = True, work()
+            except UserError as error:
+                answer = False, str(error)
+            except FileNotFoundError:
+                answer = False, f"there is no {self._path(STATE_SUFFIX)}; save a state first, or set save_name"
+            except Exception as error:  # of memory, above all
+                answer = False, f"it failed ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
+                self._node.get_logger().debug(traceback.format_exc())
+            done.set_result(answer)
+            with contextlib.suppress(Exception):  # the node has ended meanwhile
+                self._done.trigger()
+
+    def _save_state(self) -> str:
+        def taken(stream: Stream) -> bytes:
+            if stream.reconstructor.memory.segment < 0:
+                raise UserError("there is nothing to save: no image has been tracked yet")
+            return to_bytes(stream.snapshot(), stream.reconstructor)
+
+        parameters = self._parameters()
+        name = parameters.save_name + STATE_SUFFIX
+        data = self._pipeline.between_frames(taken).result()
+        path = self._folder.write(name, lambda file: file.write(data), overwrite=parameters.overwrite)
+        return f"saved the state to {path} ({len(data) / 1e6:.1f} MB)"
+
+    def _load_state(self) -> str:
+        path = self._path(STATE_SUFFIX)
+        data = self._folder.read(self._parameters().save_name + STATE_SUFFIX, most=LARGEST)
+        self._pipeline.resume(lambda reconstructor: from_bytes(data, reconstructor, str(path))).result()
+        return f"loaded the state from {path}: the next frame goes on in its map"
+
+    def _save_map(self) -> str:
+        parameters = self._parameters()
+        points = self._pipeline.map.points()
+        if points is None or not len(points.positions):
+            why = "no confident point has been seen yet" if parameters.publish_map else "set publish_map to true"
+            raise UserError(f"there is no map to save: {why}")
+        comment = f"metres in the frame {parameters.odom_frame}"
+        write = partial(write_ply, points=points.positions, colours=points.colours, comment=comment)
+        path = self._folder.write(parameters.save_name + MAP_SUFFIX, write, overwrite=parameters.overwrite)
+        return f"saved the map to {path} ({len(points.positions)} points)"
+
+    def _path(self, suffix: str) -> object:
+        return self._folder.path / (self._parameters().save_name + suffix)
