@@ -65,7 +65,7 @@ STUB = NetworkConfig(
 #: The stub flies about, and its pictures are sent again and again.
 PARAMETERS = {
     "drop_frames": "false", "wait_for_transform": "0.1", "reset_policy": "never", "frozen_timeout": "0.0",
-    "max_speed": "1000.0", "max_turn_rate": "1000.0",
+    "max_speed": "0.0", "max_turn_rate": "0.0",
 }  # fmt: skip
 PICTURES = 16  #: rendered once and sent over and over
 WARM_UP = 10  #: frames that are not counted

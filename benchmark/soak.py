@@ -174,7 +174,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     make_room_for_images()
     command = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", "-p", "drop_frames:=false"]
     command += ["-p", "wait_for_transform:=0.1"]
-    command += ["-p", "max_speed:=1000.0", "-p", "max_turn_rate:=1000.0"]  # whatever the weights make of it
+    command += ["-p", "max_speed:=0.0", "-p", "max_turn_rate:=0.0"]  # whatever the weights make of it
     if args.weights:
         command += ["-p", f"weights:={args.weights.expanduser().resolve()}"]
     for parameter in args.param:

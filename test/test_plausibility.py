@@ -84,3 +84,15 @@ def test_time_that_stands_still_allows_for_noise_only(seconds):
     check.accept(np.eye(4), 10**9)
     assert judge(check, at(0.1, 0, 0), 1.0 + seconds) is None
     assert judge(check, at(1, 0, 0), 1.0 + seconds)
+
+
+def test_zero_allows_any_motion():
+    check = MotionCheck()
+    for number in range(10):
+        check.accept(at(0, 0, 0.1 * number), 100_000_000 * number)
+    far = turned(3.0)
+    far[0, 3] = 1000.0
+    assert check.why_implausible(far, 1_000_000_000, 5.0, 6.0)
+    assert check.why_implausible(far, 1_000_000_000, 0.0, 6.0)
+    assert check.why_implausible(far, 1_000_000_000, 5.0, 0.0)
+    assert check.why_implausible(far, 1_000_000_000, 0.0, 0.0) is None

@@ -55,8 +55,8 @@ class MotionCheck:
         Args:
             T_world_camera: (4, 4) pose.
             stamp_ns: of the frame [ns].
-            max_speed: that the camera can have [m/s].
-            max_turn_rate: that it can turn with [rad/s].
+            max_speed: that the camera can have [m/s]; 0 for any.
+            max_turn_rate: that it can turn with [rad/s]; 0 for any.
         """
         memory = self.memory
         if memory.T_world_camera is None or memory.stamp is None:
@@ -64,12 +64,12 @@ class MotionCheck:
         seconds = max((stamp_ns - memory.stamp) * 1e-9, 0.0)
         moved = _motion(memory.T_world_camera, T_world_camera)
         metres, radians = _lengths(moved)
-        if metres > SLACK_METRES + max_speed * seconds:
+        if max_speed and metres > SLACK_METRES + max_speed * seconds:
             return (
                 f"the camera seems to have jumped {metres:.2f} m in {seconds:.3f} s "
                 f"(max_speed allows {max_speed:g} m/s)"
             )
-        if radians > SLACK_RADIANS + max_turn_rate * seconds:
+        if max_turn_rate and radians > SLACK_RADIANS + max_turn_rate * seconds:
             return (
                 f"the camera seems to have turned {np.degrees(radians):.0f} degrees in {seconds:.3f} s "
                 f"(max_turn_rate allows {max_turn_rate:g} rad/s)"
@@ -78,9 +78,9 @@ class MotionCheck:
             return None
         usual = np.median(memory.deviations, axis=0)
         metres, radians = _lengths(moved - memory.velocity * seconds)
-        if metres > SLACK_METRES + MAX_ACCELERATION * seconds**2 + UNUSUAL * usual[0]:
+        if max_speed and metres > SLACK_METRES + MAX_ACCELERATION * seconds**2 + UNUSUAL * usual[0]:
             return f"the camera seems to have jumped {metres:.2f} m from where its motion would have taken it"
-        if radians > SLACK_RADIANS + MAX_TURN_ACCELERATION * seconds**2 + UNUSUAL * usual[1]:
+        if max_turn_rate and radians > SLACK_RADIANS + MAX_TURN_ACCELERATION * seconds**2 + UNUSUAL * usual[1]:
             return f"the camera seems to have turned {np.degrees(radians):.0f} degrees out of its motion"
         return None
 

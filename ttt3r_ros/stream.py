@@ -46,8 +46,8 @@ class StreamSettings:
         max_frame_gap: a longer time between two stamps, or lost, breaks the segment [s].
         check_images: whether images that show nothing are refused before the network sees them, see `ImageHealth`.
         frozen_timeout: for how long a camera may send the same pixels [s]; 0 for as long as it likes.
-        max_speed: that the camera can have [m/s].
-        max_turn_rate: that it can turn with [rad/s].
+        max_speed: that the camera can have [m/s]; 0 for any.
+        max_turn_rate: that it can turn with [rad/s]; 0 for any.
         judges_gaps: whether the frames given are all that the camera sent. False where frames have been dropped on the
             way: only who saw them arrive can tell a gap then, and says so with `break_reason`.
     """

@@ -33,7 +33,7 @@ ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0  #: seconds until something that must happen has failed to
 
 #: Parameters for networks made by rule, which see the camera fly about, and for pictures that show nothing or the same.
-ANY_MOTION = {"max_speed": 1000.0, "max_turn_rate": 1000.0, "check_images": "false"}
+ANY_MOTION = {"max_speed": 0.0, "max_turn_rate": 0.0, "check_images": "false"}
 
 OUTPUTS = {
     "odom": Odometry,

@@ -91,7 +91,7 @@ BAD = [
     ({"point_stride": 0}, "point_stride is 0: it must be from 1 to 64"),
     ({"depth_encoding": "8UC1"}, "choose one of 32FC1, 16UC1"),
     ({"image_transport": "theora"}, "choose one of raw, compressed"),
-    ({"precision": "int8"}, "choose one of auto, float32, bfloat16, float16"),
+    ({"precision": "int4"}, "choose one of auto, float32, bfloat16, float16, int8"),
     ({"device": "gpu"}, "choose auto, cpu, cuda or cuda:N"),
     ({"odom_frame": "/odom"}, "without spaces or a leading slash"),
     ({"base_frame": ""}, "base_frame is ''"),

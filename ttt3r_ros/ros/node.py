@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -14,7 +15,17 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         signal.signal(number, lambda *_: os._exit(0))  # nothing has been made yet that would need an orderly end
     from ttt3r_ros.ros.run import run  # takes seconds, for torch
 
-    run(args)
+    _leave(run(args))
+
+
+def _leave(status: int) -> NoReturn:
+    """End the process at once, since all is put away: the interpreter's own end would take torch a second.
+
+    It would not survive a thread that is still at work on a frame either.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 if __name__ == "__main__":

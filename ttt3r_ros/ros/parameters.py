@@ -164,13 +164,13 @@ class Parameters:
     )
     max_speed: float = _parameter(
         5.0,
-        "No camera here is faster: what seems so is taken for a fault and not published [m/s].",
-        between=(0.01, 1000.0),
+        "No camera here is faster: what seems so is taken for a fault and not published [m/s]; 0 for any.",
+        between=(0.0, 1000.0),
     )
     max_turn_rate: float = _parameter(
         6.0,
-        "No camera here turns faster: what seems so is taken for a fault and not published [rad/s].",
-        between=(0.01, 1000.0),
+        "No camera here turns faster: what seems so is taken for a fault and not published [rad/s]; 0 for any.",
+        between=(0.0, 1000.0),
     )
 
     def __post_init__(self) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -18,12 +17,12 @@ from ttt3r_ros.ros.security import missing_keystore
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
 
 
-def run(args: Sequence[str] | None = None) -> NoReturn:
-    """Run the node until SIGINT or SIGTERM and end the process. To be called from the main thread."""
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the node until SIGINT or SIGTERM; return the exit status. To be called from the main thread."""
     try:
-        _leave(_run(args))
+        return _run(args)
     except KeyboardInterrupt:  # in the midst of an end of another cause
-        _leave(0)
+        return 0
 
 
 def _run(args: Sequence[str] | None) -> int:
@@ -86,13 +85,3 @@ def _interrupt(number: int, frame: Any) -> None:
 def _on_signals(handler: Any) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, handler)
-
-
-def _leave(status: int) -> NoReturn:
-    """End the process at once, since all is put away: the interpreter's own end would take torch a second.
-
-    It would not survive a thread that is still at work on a frame either.
-    """
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
