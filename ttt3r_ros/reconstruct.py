@@ -161,7 +161,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     network("--max-speed", type=_not_negative, default=defaults.max_speed, metavar="M/S", help="default %(default)s")
     network(
-        "--max-turn-rate", type=_not_negative, default=defaults.max_turn_rate, metavar="RAD/S", help="default %(default)s"
+        "--max-turn-rate",
+        type=_not_negative,
+        default=defaults.max_turn_rate,
+        metavar="RAD/S",
+        help="default %(default)s",
     )
     network("--image-size", type=int, default=0, metavar="PX", help="long side; 0 (default): as trained")
     network("--device", default=AUTO, help="auto (default), cpu, cuda or cuda:N")
