@@ -36,6 +36,9 @@ _FIRST_STAMP_NS = 1_000_000_000
 #: How long the last images may take to arrive [s].
 _FLUSH_S = 5.0
 
+#: A subscriber that we have discovered may not have discovered us yet, and drops what it gets until then [s].
+_SETTLE_S = 0.5
+
 #: A frame and its message.
 _Ready: TypeAlias = "tuple[TimedFrame, Image | CompressedImage]"
 
@@ -229,12 +232,12 @@ def _preload(ready: Iterable[_Ready], total: int | None) -> list[_Ready]:
 
 
 def _wait_for_subscribers(player: Player, with_truth: bool, stop: threading.Event) -> None:
-    if player.is_heard(with_truth=with_truth):
-        return
-    topics = player.image_topic + (" and of ground_truth" if with_truth else "")
-    _say(f"waiting for a subscriber of {topics} (--no-wait-for-subscriber starts at once)")
+    if not player.is_heard(with_truth=with_truth):
+        topics = player.image_topic + (" and of ground_truth" if with_truth else "")
+        _say(f"waiting for a subscriber of {topics} (--no-wait-for-subscriber starts at once)")
     while not player.is_heard(with_truth=with_truth) and not stop.wait(0.05):
         pass
+    stop.wait(_SETTLE_S)
 
 
 def _say(sentence: str) -> None:
