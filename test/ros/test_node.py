@@ -281,7 +281,7 @@ def test_parameters_explain_themselves(bench):
         assert len(descriptor.description) > 30
     by_name = {d.name: d for d in answer.descriptors}
     assert by_name["weights"].read_only
-    assert by_name["reset_interval"].integer_range[0].from_value == 1
+    assert by_name["reset_interval"].integer_range[0].from_value == 0
     assert "filt3r" in by_name["update_rule"].additional_constraints
 
 

@@ -136,7 +136,8 @@ def cloud_message(points: npt.NDArray[np.void], header: Header) -> PointCloud2:
     cloud.point_step, cloud.row_step = step, step * width
     cloud.is_bigendian, cloud.is_dense = sys.byteorder == "big", False
     data = array.array("B")  # what the field holds; any other kind would be copied number by number
-    data.frombytes(np.ascontiguousarray(points).data.cast("B"))
+    if points.size:  # a view of nothing cannot be cast
+        data.frombytes(np.ascontiguousarray(points).data.cast("B"))
     cloud.data = data
     return cloud
 
