@@ -148,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     network("--weights", default="", metavar="FILE", help="weights file (default: those of the package)")
     network("--rule", choices=("cut3r", "ttt3r", "filt3r"), default="ttt3r", help="update rule (default %(default)s)")
     network("--reset-policy", choices=POLICIES, default=defaults.reset_policy, help="default %(default)s")
-    network("--reset-interval", type=_count, metavar="N", help="default: what suits the weights")
+    network("--reset-interval", type=_count_or_none, default=0, metavar="N", help="default 0: what suits the weights")
     network("--max-frame-gap", type=_positive, default=defaults.max_frame_gap, metavar="S", help="default %(default)s")
     network(
         "--check-images",
@@ -192,6 +192,10 @@ def _not_negative(text: str) -> float:
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
     return value
+
+
+def _count_or_none(text: str) -> int:
+    return 0 if text == "0" else _count(text)
 
 
 def _count(text: str) -> int:

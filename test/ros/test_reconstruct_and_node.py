@@ -15,6 +15,7 @@ from ttt3r_ros.evaluation import read_tum
 from ttt3r_ros.geometry import T_from_pose
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.stream import StreamSettings
+from ttt3r_ros.weights import PUBLISHED_SEGMENT
 
 STAMPS = [1_700_000_000_000_000_123 + i * 100_000_000 for i in range(12)]
 BLACK = 8  #: number of a frame that both refuse
@@ -74,6 +75,7 @@ def test_both_have_the_same_defaults():
     assert shared >= {"reset_policy", "reset_interval", "max_frame_gap", "max_speed", "min_confidence", "max_depth"}
     assert {name: options[name] for name in shared} == {name: parameters[name] for name in shared}
     settings = dataclasses.asdict(StreamSettings())
+    parameters["reset_interval"] = PUBLISHED_SEGMENT  # where 0 means what suits the weights
     assert settings.keys() - {"judges_gaps"} <= options.keys()
     assert {name: settings[name] for name in settings.keys() & parameters.keys()} == {
         name: parameters[name] for name in settings.keys() & parameters.keys()
