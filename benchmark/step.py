@@ -37,14 +37,18 @@ from torch.utils.flop_counter import FlopCounterMode
 from ttt3r_ros.device import choose_device
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, NetworkConfig, State
+from ttt3r_ros.model.native_file import read_native
 from ttt3r_ros.model.precision import Int8Linear
 from ttt3r_ros.reconstructor import PRECISIONS
-from ttt3r_ros.weights import PLACEHOLDER_CONFIG
+from ttt3r_ros.weights import PACKAGED
 
 CONFIGS = {
     "full": (CUT3R_512_DPT, (512, 288)),
     "full-linear": (CUT3R_224_LINEAR, (224, 224)),
-    "small": (PLACEHOLDER_CONFIG, (256, 192)),
+    "small": (
+        replace(read_native(PACKAGED).config, rgb_head=True),
+        (128, 96),
+    ),
     "tiny": (TINY, (64, 48)),
 }
 #: Side of the matrices whose product measures the machine.

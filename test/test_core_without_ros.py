@@ -31,8 +31,8 @@ for name in names:
 
 import numpy as np
 from ttt3r_ros.reconstructor import Reconstructor
-from ttt3r_ros.weights import placeholder_network
-stream = Reconstructor(placeholder_network())
+from ttt3r_ros.weights import load_weights
+stream = Reconstructor(load_weights("").network)
 for seed in range(2):
     estimate = stream.process(np.random.default_rng(seed).integers(0, 256, (120, 160, 3), dtype=np.uint8))
 assert np.isfinite(estimate.T_world_camera).all() and np.isfinite(estimate.depth).all()

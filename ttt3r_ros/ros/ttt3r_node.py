@@ -103,11 +103,6 @@ class Ttt3rNode(Node):
         begun = time.monotonic()
         log.info(f"loading weights {parameters.weights or 'of the package'}")
         weights = load_weights(parameters.weights)
-        if not weights.trained:
-            log.warning(
-                "no trained weights are given: running on an untrained placeholder, whose numbers mean nothing. Get "
-                "the published weights with fetch_weights and set the parameter weights."
-            )
         reconstructor = Reconstructor(
             weights.network,
             rule=rule_by_name(parameters.update_rule),
