@@ -20,6 +20,7 @@ from ttt3r_ros.evaluation import compare_depth, resample_depth
 from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose
 from ttt3r_ros.recording import Moment, Recording
 from ttt3r_ros.ros.conversions import camera_from_info, matrix_from_transform, nanoseconds
+from ttt3r_ros.ros.player import TRUTH_QOS, TRUTH_TOPIC
 
 #: Frames whose outputs may still be on their way.
 _PENDING_FRAMES = 20
@@ -57,7 +58,7 @@ class Recorder(Node):
         qos = QoSProfile(depth=10)
         for part, (kind, topic) in _PARTS.items():
             self.create_subscription(kind, topic, lambda message, part=part: self._on_part(part, message), qos)
-        self.create_subscription(Odometry, "ground_truth/odom", self._on_truth, qos)
+        self.create_subscription(Odometry, TRUTH_TOPIC, self._on_truth, TRUTH_QOS)
         self.create_subscription(Image, "ground_truth/depth/image", self._on_true_depth, qos)
         self.create_subscription(CameraInfo, "camera/camera_info", self._on_camera_info, qos)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos)
