@@ -41,5 +41,8 @@ def test_the_cloud_projects_onto_the_pixel_grid_and_keeps_colours():
         assert np.array_equal(cloud["confidence"], confidence[::stride, ::stride])
         channels = np.stack([cloud["rgb"] >> 16 & 255, cloud["rgb"] >> 8 & 255, cloud["rgb"] & 255], axis=-1)
         assert np.array_equal(channels, image[::stride, ::stride])
+        memory = np.empty_like(cloud)
+        assert colored_points(depth, confidence, image, camera, stride=stride, out=memory) is memory
+        assert memory.tobytes() == cloud.tobytes()
     hole = colored_points(depth, confidence, image, camera)[3, 5]
     assert np.isnan([hole["x"], hole["y"], hole["z"]]).all()

@@ -131,14 +131,19 @@ def unproject(depth: npt.NDArray[np.float32], intrinsics: Intrinsics) -> npt.NDA
     Returns:
         (H, W, 3) float32, metres, camera optical frame.
     """
-    height, width = depth.shape
-    points = np.empty((height, width, 3), dtype=np.float32)
-    rays_x = ((np.arange(width) - intrinsics.cx) / intrinsics.fx).astype(np.float32)
-    rays_y = ((np.arange(height) - intrinsics.cy) / intrinsics.fy).astype(np.float32)
-    np.multiply(depth, rays_x[None, :], out=points[..., 0])
-    np.multiply(depth, rays_y[:, None], out=points[..., 1])
+    rays_x, rays_y = rays(intrinsics)
+    points = np.empty((*depth.shape, 3), dtype=np.float32)
+    np.multiply(depth, rays_x, out=points[..., 0])
+    np.multiply(depth, rays_y, out=points[..., 1])
     points[..., 2] = depth
     return points
+
+
+def rays(intrinsics: Intrinsics) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return x/z (1, W) and y/z (H, 1) of the points that each column and row of pixels sees."""
+    rays_x = (np.arange(intrinsics.width) - intrinsics.cx) / intrinsics.fx
+    rays_y = (np.arange(intrinsics.height) - intrinsics.cy) / intrinsics.fy
+    return rays_x[None, :].astype(np.float32), rays_y[:, None].astype(np.float32)
 
 
 def focal_from_points(points: npt.NDArray[np.float32], iterations: int = 10) -> float:

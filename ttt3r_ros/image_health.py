@@ -81,8 +81,8 @@ class ImageHealth:
             thinned = cv2.resize(image, (4 * size[0], 4 * size[1]), interpolation=cv2.INTER_NEAREST)
         else:
             thinned = image
-        gray = cv2.cvtColor(cv2.resize(thinned, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        low, high, brightest = np.percentile(gray, [1.0, 99.0, 99.5])
+        gray = cv2.resize(cv2.cvtColor(thinned, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+        low, high, brightest = _grey_levels(gray, (0.01, 0.99, 0.995))
         if brightest < BLACK:
             return "the image is black"
         if np.mean(gray >= WHITE) >= BLINDED_SHARE:
@@ -116,6 +116,12 @@ class ImageHealth:
         if frozen_timeout > 0 and seconds > frozen_timeout:
             return f"the camera is frozen: the same pixels for {seconds:.1f} s (frozen_timeout is {frozen_timeout:g} s)"
         return None
+
+
+def _grey_levels(gray: npt.NDArray[np.uint8], shares: tuple[float, ...]) -> list[int]:
+    """Return the smallest grey levels that so large shares of the pixels do not exceed."""
+    below = np.cumsum(np.bincount(gray.ravel(), minlength=256))
+    return [int(np.searchsorted(below, share * gray.size)) for share in shares]
 
 
 def _correlation(a: FloatImage, b: FloatImage) -> float:

@@ -16,6 +16,8 @@ from ttt3r_ros.geometry import Intrinsics, T_from_pose
 from ttt3r_ros.ros.conversions import (
     camera_from_info,
     camera_info_message,
+    cloud_memory,
+    cloud_message,
     image_message,
     matrix_from_transform,
     nanoseconds,
@@ -133,3 +135,14 @@ def test_a_transform_survives_its_message():
     message = transform_message(T, header(5, "odom"), "base_link")
     assert (message.header.frame_id, message.child_frame_id) == ("odom", "base_link")
     np.testing.assert_allclose(matrix_from_transform(message.transform), T, atol=1e-12)
+
+
+def test_a_cloud_over_its_own_memory_is_the_copied_one():
+    cloud, memory = cloud_memory(2, 3)
+    for name in ("x", "y", "z", "rgb", "confidence"):
+        cloud[name] = np.arange(6).reshape(2, 3) + len(name)
+    there, copied = cloud_message(cloud, header(5, "camera"), memory), cloud_message(cloud, header(5, "camera"))
+    assert there == copied
+    assert (there.height, there.width, there.point_step, there.row_step) == (2, 3, 20, 60)
+    cloud["z"][1, 2] = -1.0
+    assert there != copied  # no bytes were copied

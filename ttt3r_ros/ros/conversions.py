@@ -128,18 +128,31 @@ def camera_info_message(intrinsics: Intrinsics, header: Header) -> CameraInfo:
     return message
 
 
-def cloud_message(points: npt.NDArray[np.void], header: Header) -> PointCloud2:
-    """Return an organised cloud of an (H, W) array of `POINT_DTYPE`."""
+def cloud_message(points: npt.NDArray[np.void], header: Header, memory: array.array[int] | None = None) -> PointCloud2:
+    """Return an organised cloud of an (H, W) array of `POINT_DTYPE`.
+
+    Args:
+        points: to send.
+        header: stamp and frame.
+        memory: that `points` is a view of all of, see `cloud_memory`: the message then holds that instead of a copy.
+    """
     height, width = points.shape
     step = points.dtype.itemsize
     cloud = PointCloud2(header=header, height=height, width=width, fields=CLOUD_FIELDS)
     cloud.point_step, cloud.row_step = step, step * width
     cloud.is_bigendian, cloud.is_dense = sys.byteorder == "big", False
-    data = array.array("B")  # what the field holds; any other kind would be copied number by number
-    if points.size:  # a view of nothing cannot be cast
-        data.frombytes(np.ascontiguousarray(points).data.cast("B"))
-    cloud.data = data
+    if memory is None:
+        memory = array.array("B")  # what the field holds; any other kind would be copied number by number
+        if points.size:  # a view of nothing cannot be cast
+            memory.frombytes(np.ascontiguousarray(points).data.cast("B"))
+    cloud.data = memory
     return cloud
+
+
+def cloud_memory(height: int, width: int) -> tuple[npt.NDArray[np.void], array.array[int]]:
+    """Return an (height, width) array of `POINT_DTYPE` and the bytes behind it, for `cloud_message`."""
+    memory = array.array("B", bytes(height * width * POINT_DTYPE.itemsize))
+    return np.frombuffer(memory, dtype=POINT_DTYPE).reshape(height, width), memory
 
 
 def odometry_message(motion: Motion, header: Header, child_frame_id: str) -> Odometry:

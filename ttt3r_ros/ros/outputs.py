@@ -21,6 +21,7 @@ from ttt3r_ros.estimate import IMAGE, POINTS, Estimate
 from ttt3r_ros.odometry import Motion
 from ttt3r_ros.ros.conversions import (
     camera_info_message,
+    cloud_memory,
     cloud_message,
     image_message,
     odometry_message,
@@ -66,6 +67,7 @@ class Outputs:
         self._tf = TransformBroadcaster(node)
         self._poses: deque[PoseStamped] = deque(maxlen=parameters.path_max_size)
         self._path_sent = -np.inf
+        self._cloud, self._cloud_memory = cloud_memory(0, 0)  # used over and over: fresh memory takes longer to get
 
     def wanted(self) -> set[str]:
         """Return what the reconstructor has to compute for those who listen now."""
@@ -115,10 +117,14 @@ class Outputs:
         if self._has_listener(DEPTH):
             self._publish_depth(depth, header, parameters.depth_encoding)
         if self._has_listener(POINT_CLOUD) and estimate.image is not None and estimate.intrinsics is not None:
-            cloud = colored_points(
-                depth, estimate.confidence, estimate.image, estimate.intrinsics, stride=parameters.point_stride
+            stride = parameters.point_stride
+            shape = depth[::stride, ::stride].shape
+            if self._cloud.shape != shape:
+                self._cloud, self._cloud_memory = cloud_memory(*shape)
+            colored_points(
+                depth, estimate.confidence, estimate.image, estimate.intrinsics, stride=stride, out=self._cloud
             )
-            self._publishers[POINT_CLOUD].publish(cloud_message(cloud, header))
+            self._publishers[POINT_CLOUD].publish(cloud_message(self._cloud, header, self._cloud_memory))
 
     def forget_path(self) -> None:
         """Start the path anew."""
