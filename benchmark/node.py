@@ -1,4 +1,4 @@
-"""What the node adds to its network: ``python benchmark/node.py [--frames 200] [--json FILE]``.
+"""What the node adds to its network: ``python -m benchmark.node [--frames 200] [--json FILE]``.
 
 The node runs in a process of its own, a camera and consumer in this one, over DDS. Its network is a stub of 20
 thousand weights whose every step is timed and taken out of the latency of its frame. Three runs: every output
@@ -11,14 +11,15 @@ time. The clock of all processes is the system's monotonic one.
 from __future__ import annotations
 
 import argparse
-import array
+import contextlib
 import json
 import os
 import struct
 import sys
 import tempfile
 import time
-from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,35 +27,24 @@ import numpy as np
 import numpy.typing as npt
 import rclpy
 from builtin_interfaces.msg import Time
-from nav_msgs.msg import Odometry
-from nav_msgs.msg import Path as PathMessage
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rich.console import Console
 from rich.table import Table
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-from timed_node import RECORD
+from sensor_msgs.msg import Image
 
+from benchmark import timed_node
+from benchmark.graph import keep_to_this_computer
+from benchmark.images import image_messages
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network, NetworkConfig
 from ttt3r_ros.model.checkpoint import save_network
-from ttt3r_ros.ros.fastdds import make_room_for_images
+from ttt3r_ros.ros.outputs import ODOM, PATH, TOPICS
 from ttt3r_ros.ros.processes import ChildProcess
-from ttt3r_ros.synthetic import Sequence
 
-OUTPUTS = {
-    "odom": Odometry,
-    "path": PathMessage,
-    "rgb/image": Image,
-    "rgb/camera_info": CameraInfo,
-    "depth/image": Image,
-    "depth/camera_info": CameraInfo,
-    "confidence/image": Image,
-    "points": PointCloud2,
-}
 RUNS = ("all_outputs", "odometry_only")
-RARE = {"path"}  #: not sent for every frame
+RARE = {PATH}  #: not sent for every frame
 
 #: As little network as can make images of the usual size.
 STUB = NetworkConfig(
@@ -69,25 +59,43 @@ PARAMETERS = {
 }  # fmt: skip
 PICTURES = 16  #: rendered once and sent over and over
 WARM_UP = 10  #: frames that are not counted
+FEWEST = 20  #: counted frames; a slow network answers a third of them, which are told early from late
 PATIENCE = 90.0  #: seconds for an answer
 CAMERA_HZ, SLOW_NETWORK = 30.0, 0.1  #: of the sustained run [Hz, s]
 _STAMP = struct.Struct("<4xiI")  #: of a serialized message that begins with a header, little endian
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What all runs have in common.
+
+    Attributes:
+        frames: counted ones of each run.
+        parameters: of the node, as NAME:=VALUE.
+        weights: file of the stub.
+        images: to be sent over and over.
+    """
+
+    frames: int
+    parameters: list[str]
+    weights: Path
+    images: list[Image]
+
+
 class Consumer:
     """Publishes images and notes when each output of each stamp arrives [s, monotonic]."""
 
-    def __init__(self, outputs: list[str], size: tuple[int, int]) -> None:
+    def __init__(self, outputs: list[str], images: list[Image]) -> None:
         self.node = Node("benchmark")
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
-        self.messages = _pictures(*size)
+        self.messages = images
         self.sent: dict[int, float] = {}
-        self.arrived: dict[str, dict[int, float]] = defaultdict(dict)
+        self.arrived: dict[str, dict[int, float]] = {name: {} for name in outputs}
         self._images = self.node.create_publisher(Image, "image", QoSProfile(depth=1))
         for name in outputs:
             self.node.create_subscription(
-                OUTPUTS[name], f"ttt3r/{name}", self._listener(name), QoSProfile(depth=10), raw=True
+                TOPICS[name][0], f"ttt3r/{name}", self._listener(name), QoSProfile(depth=10), raw=True
             )
         self._next = 1_000_000_123
 
@@ -103,6 +111,10 @@ class Consumer:
     def spin(self, seconds: float) -> None:
         """Receive for at most so long."""
         self.executor.spin_once(timeout_sec=seconds)
+
+    def has_all(self, names: Iterable[str], stamp: int) -> bool:
+        """Return whether these outputs of a stamp have come."""
+        return all(stamp in self.arrived[name] for name in names)
 
     def latencies(self, name: str, stamps: list[int]) -> npt.NDArray[np.float64]:
         """Return the latency of an output [s]; NaN where it never came."""
@@ -132,22 +144,23 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node")
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     args = parser.parse_args(argv)
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # more would only wait for each other in so small a network
-    make_room_for_images()
     console = Console()
     try:
+        if args.frames < FEWEST:
+            raise UserError(f"--frames must be at least {FEWEST}, not {args.frames}")
+        keep_to_this_computer()
         with tempfile.TemporaryDirectory() as folder:
             weights = Path(folder) / "stub.safetensors"
             save_network(_stub(), weights, provenance={"source": "stub"})
+            setup = Setup(args.frames, args.param, weights, image_messages(PICTURES, *args.size))
             result = {
                 "size": list(args.size),
                 "processors": os.cpu_count(),
                 "load_before": os.getloadavg()[0],
-                "all_outputs": overhead(list(OUTPUTS), args, weights),
-                "odometry_only": overhead(["odom"], args, weights),
-                "sustained": sustained(args, weights),
+                "all_outputs": overhead(list(TOPICS), setup),
+                "odometry_only": overhead([ODOM], setup),
+                "sustained": sustained(setup),
             }
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -158,16 +171,16 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def overhead(outputs: list[str], args: argparse.Namespace, weights: Path) -> dict[str, Any]:
+def overhead(outputs: list[str], setup: Setup) -> dict[str, Any]:
     """Send one image after the other has been answered; return the latency per output, network taken out [ms]."""
-    with _Bench(outputs, args, weights, extra=0.0) as bench:
+    with _bench(outputs, setup, extra=0.0) as bench:
         consumer, stamps, cpu = bench.consumer, [], 0.0
         needed = [name for name in outputs if name not in RARE]
-        for index in range(WARM_UP + args.frames):
+        for index in range(WARM_UP + setup.frames):
             cpu = bench.cpu_seconds() if index == WARM_UP else cpu
             stamps.append(consumer.send())
             deadline = time.monotonic() + PATIENCE
-            while not all(stamps[-1] in consumer.arrived[name] for name in needed):
+            while not consumer.has_all(needed, stamps[-1]):
                 consumer.spin(0.5)
                 bench.check(deadline)
             time.sleep(0.005)  # the node puts away what it still holds of the frame
@@ -182,26 +195,27 @@ def overhead(outputs: list[str], args: argparse.Namespace, weights: Path) -> dic
     }
 
 
-def sustained(args: argparse.Namespace, weights: Path) -> dict[str, Any]:
+def sustained(setup: Setup) -> dict[str, Any]:
     """Let a camera run ahead of a slow network; return latency of the pose, processor time and what queued."""
-    with _Bench(["odom"], args, weights, extra=SLOW_NETWORK, drop_frames="true") as bench:
+    with _bench([ODOM], setup, extra=SLOW_NETWORK, drop_frames="true") as bench:
         consumer, stamps, period = bench.consumer, [], 1.0 / CAMERA_HZ
         # its bench's own warm-up has ended discovery
         begun, cpu = time.monotonic(), bench.cpu_seconds()
-        for index in range(args.frames):
+        for index in range(setup.frames):
             while (left := begun + index * period - time.monotonic()) > 0:
                 consumer.spin(left)
             stamps.append(consumer.send())
             bench.check(time.monotonic() + PATIENCE)
         seconds, cpu = time.monotonic() - begun, bench.cpu_seconds() - cpu
         deadline = time.monotonic() + 1.0
-        while time.monotonic() < deadline:
+        while not consumer.has_all([ODOM], stamps[-1]) and time.monotonic() < deadline:
             consumer.spin(0.1)
         steps = bench.steps()
         network = steps[steps[:, 0] >= begun, 1]
         latencies = consumer.latencies("odom", stamps)
     latencies = latencies[np.isfinite(latencies)]
-    third = len(latencies) // 3
+    if (third := len(latencies) // 3) == 0:
+        raise UserError(f"the node answered only {len(latencies)} of {len(stamps)} images")
     return {
         "camera_hz": CAMERA_HZ,
         "seconds": seconds,
@@ -214,40 +228,45 @@ def sustained(args: argparse.Namespace, weights: Path) -> dict[str, Any]:
     }
 
 
-class _Bench:
-    """A node with the stub, and its consumer, until the block ends."""
-
-    def __init__(
-        self, outputs: list[str], args: argparse.Namespace, weights: Path, *, extra: float, **parameters: str
-    ) -> None:
-        self._folder = tempfile.TemporaryDirectory()
-        self._steps = Path(self._folder.name) / "steps"
-        command = [sys.executable, str(Path(__file__).with_name("timed_node.py")), str(self._steps), str(extra)]
-        command += ["--ros-args", "-p", f"weights:={weights}"]
+@contextlib.contextmanager
+def _bench(outputs: list[str], setup: Setup, *, extra: float, **parameters: str) -> Iterator[_Bench]:
+    """Run a node with the stub and its consumer until the block ends; both have met when it begins."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        command = [sys.executable, str(Path(timed_node.__file__)), str(folder / "steps"), str(extra)]
+        command += ["--ros-args", "-p", f"weights:={setup.weights}"]
         for name, value in {**PARAMETERS, **parameters}.items():
             command += ["-p", f"{name}:={value}"]
-        for parameter in args.param:
+        for parameter in setup.parameters:
             command += ["-p", parameter]
         rclpy.init(args=[])
-        self.consumer = Consumer(outputs, tuple(args.size))
-        self._child = ChildProcess("node", command, Path(self._folder.name) / "node.log")
+        stack.callback(rclpy.try_shutdown)
+        consumer = Consumer(outputs, setup.images)
+        stack.callback(consumer.close)
+        child = stack.enter_context(ChildProcess("node", command, folder / "node.log"))
+        bench = _Bench(consumer, child, folder / "steps")
+        bench.meet()
+        yield bench
 
-    def __enter__(self) -> _Bench:
-        self._child.__enter__()
+
+class _Bench:
+    """A node with the stub, and its consumer."""
+
+    def __init__(self, consumer: Consumer, child: ChildProcess, steps: Path) -> None:
+        self.consumer = consumer
+        self._child = child
+        self._steps = steps
+
+    def meet(self) -> None:
+        """Send until every output has come once, so that discovery is over."""
         deadline = time.monotonic() + PATIENCE
-        while not all(self.consumer.arrived[name] for name in self.consumer.arrived):
+        arrived = self.consumer.arrived
+        while not all(arrived.values()):
             self.consumer.send()
             until = time.monotonic() + 0.5
-            while time.monotonic() < until:
+            while time.monotonic() < until and not all(arrived.values()):
                 self.consumer.spin(0.1)
             self.check(deadline)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._child.__exit__(*error)
-        self.consumer.close()
-        rclpy.try_shutdown()
-        self._folder.cleanup()
 
     def check(self, deadline: float) -> None:
         """Give up where the node has ended or answers no more."""
@@ -257,7 +276,7 @@ class _Bench:
 
     def steps(self) -> npt.NDArray[np.float64]:
         """Return begin, length and processor time of every step so far, (N, 3) [s]."""
-        return np.array(list(RECORD.iter_unpack(self._steps.read_bytes()))).reshape(-1, 3)
+        return timed_node.read_steps(self._steps)
 
     def cpu_seconds(self) -> float:
         """Return the processor time that the node has used outside its network."""
@@ -274,17 +293,6 @@ def _stub() -> Network:
     with torch.no_grad():
         network.camera_head.get_parameter("mlp.fc2.bias").view(4, -1)[2].fill_(1.2)  # walls at 2.3 m
     return network.eval()
-
-
-def _pictures(width: int, height: int) -> list[Image]:
-    frames = Sequence(0, PICTURES, width=width, height=height).render(0, PICTURES)
-    messages = []
-    for pixels in frames.image.numpy():
-        message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-        message.data = array.array("B", pixels.tobytes())
-        message.header.frame_id = "camera"
-        messages.append(message)
-    return messages
 
 
 def _percentiles(seconds: npt.NDArray[np.float64]) -> dict[str, float]:

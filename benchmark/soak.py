@@ -1,4 +1,4 @@
-"""Whether the node stays as it is: ``python benchmark/soak.py [--frames 20000] [--weights FILE] [--json FILE]``.
+"""Whether the node stays as it is: ``python -m benchmark.soak [--frames 20000] [--weights FILE] [--json FILE]``.
 
 A camera of its own sends images over DDS as fast as they are answered. Every frame's outputs are counted, and the
 node's memory, latency, file descriptors and threads are sampled all along. The exit status is 1 where something grew
@@ -8,7 +8,6 @@ or went missing.
 from __future__ import annotations
 
 import argparse
-import array
 import dataclasses
 import json
 import os
@@ -36,11 +35,11 @@ from rich.table import Table
 from sensor_msgs.msg import Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 
+from benchmark.graph import keep_to_this_computer
+from benchmark.images import image_messages
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.frame_progress import FrameProgress
-from ttt3r_ros.ros.fastdds import make_room_for_images
 from ttt3r_ros.ros.processes import ChildProcess
-from ttt3r_ros.synthetic import Sequence
 
 OUTPUTS = {"odom": Odometry, "depth/image": Image, "points": PointCloud2}
 PICTURES = 32  #: rendered once and sent over and over, there and back, as a camera can move
@@ -169,9 +168,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     Raises:
         UserError: the node ended or went silent.
     """
-    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
-    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
-    make_room_for_images()
+    keep_to_this_computer()
     command = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", "-p", "drop_frames:=false"]
     command += ["-p", "wait_for_transform:=0.1"]
     command += ["-p", "max_speed:=0.0", "-p", "max_turn_rate:=0.0"]  # whatever the weights make of it
@@ -184,7 +181,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         node = Node("soak")
         executor = SingleThreadedExecutor()
         executor.add_node(node)
-        camera = Camera(node, executor, _pictures(*args.size))
+        camera = Camera(node, executor, image_messages(PICTURES, *args.size))
         with (
             tempfile.TemporaryDirectory() as folder,
             ChildProcess("node", command, Path(folder) / "node.log") as child,
@@ -194,17 +191,6 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     finally:
         rclpy.try_shutdown()
     return _result(args, camera, samples)
-
-
-def _pictures(width: int, height: int) -> list[Image]:
-    frames = Sequence(0, PICTURES, width=width, height=height).render(0, PICTURES)
-    messages = []
-    for pixels in frames.image.numpy():
-        message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-        message.data = array.array("B", pixels.tobytes())
-        message.header.frame_id = "camera"
-        messages.append(message)
-    return messages
 
 
 def _soak(camera: Camera, child: ChildProcess, frames: int, console: Console) -> list[Sample]:

@@ -5,7 +5,8 @@
 The twin materialises every attention map, computes every head and runs in float32; both take turns in this one process,
 so that the ratio holds even where the machine's speed drifts. The floor is the time that the network's multiply-adds,
 those of attention included, would take at the rate of one large matrix product, measured here: those of linear layers
-at the rate of the precision, all others at that of what the network computes in beside them.
+at the rate of the precision, all others at that of what the network computes in beside them. On a GPU the step is the
+recorded one that the node uses; the plain one takes turns with it, and stages are the plain one's.
 
 With OMP_NUM_THREADS=1 a CPU's times are the processor's, which other programs on the machine hardly touch.
 """
@@ -36,7 +37,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ttt3r_ros.device import choose_device
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, NetworkConfig, State
+from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, NetworkConfig, Prediction, State
+from ttt3r_ros.model.captured import CapturedStep
+from ttt3r_ros.model.cuda_capture import CudaCapture
 from ttt3r_ros.model.native_file import read_native
 from ttt3r_ros.model.precision import Int8Linear
 from ttt3r_ros.reconstructor import PRECISIONS
@@ -66,6 +69,7 @@ class Result:
     threads: int
     step_ms: float
     step_ms_p95: float
+    plain_step_ms: float | None
     naive_ms: float | None
     naive_over_step: float | None
     stages_ms: dict[str, float]
@@ -119,11 +123,16 @@ def measure(options: argparse.Namespace, console: Console) -> Result:
 
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats()
-    state, naive_state = _warm_up(network, naive, images)
-    times, naive_times = [], []
+    stepper, plain_step = network.step, None
+    if device.type == "cuda":
+        stepper, plain_step = CapturedStep(network, CudaCapture(device), console.print).step, network.step
+    state, naive_state = _warm_up(stepper, naive, images)
+    times, plain_times, naive_times = [], [], []
     for frame in track(range(options.frames), description="alternating", console=console):
         image = images[frame % len(images)]
-        (_, state), seconds = timed(lambda image=image, state=state: network.step(image, state), device)
+        if plain_step:
+            plain_times.append(timed(lambda image=image, state=state: plain_step(image, state), device)[1])
+        (_, state), seconds = timed(lambda image=image, state=state: stepper(image, state), device)
         times.append(seconds)
         if naive:
             (_, naive_state), seconds = timed(
@@ -144,6 +153,7 @@ def measure(options: argparse.Namespace, console: Console) -> Result:
         threads=torch.get_num_threads(),
         step_ms=step_ms,
         step_ms_p95=1e3 * sorted(times)[max(0, round(0.95 * len(times)) - 1)],
+        plain_step_ms=_median_ms(plain_times) if plain_step else None,
         naive_ms=naive_ms,
         naive_over_step=statistics.median(b / a for a, b in zip(times, naive_times, strict=True)) if naive else None,
         stages_ms=stages,
@@ -250,6 +260,8 @@ def show(result: Result, console: Console) -> None:
     table.add_column("", justify="right")
     table.add_row("step, median", f"{result.step_ms:.1f} ms")
     table.add_row("step, 95 %", f"{result.step_ms_p95:.1f} ms")
+    if result.plain_step_ms is not None:
+        table.add_row("plain step, median", f"{result.plain_step_ms:.1f} ms")
     if result.naive_ms is not None and result.naive_over_step is not None:
         table.add_row("naive twin, float32", f"{result.naive_ms:.1f} ms")
         table.add_row("naive twin / step", f"{result.naive_over_step:.2f}")
@@ -266,10 +278,10 @@ def show(result: Result, console: Console) -> None:
 
 
 def _warm_up(
-    network: Network, naive: NaiveNetwork | None, images: list[torch.Tensor]
+    step: Callable[..., tuple[Prediction, State]], naive: NaiveNetwork | None, images: list[torch.Tensor]
 ) -> tuple[State, NaiveState | None]:
-    _, state = network.step(images[0], None)
-    _, state = network.step(images[1], state)
+    _, state = step(images[0], None)
+    _, state = step(images[1], state)
     naive_state = None
     if naive:
         _, naive_state = naive.step(images[0][0], None)

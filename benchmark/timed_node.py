@@ -13,12 +13,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ttt3r_ros.model.network import Network
 from ttt3r_ros.ros.node import main
 
-RECORD = struct.Struct("ddd")  #: `time.monotonic` at a step's begin, the seconds it took, and those of its processor
+_RECORD = struct.Struct("ddd")  # `time.monotonic` at a step's begin, the seconds it took, and those of its processor
+
+
+def read_steps(path: Path) -> npt.NDArray[np.float64]:
+    """Return begin, length and processor time of every step so far, (N, 3) [s]."""
+    return np.array(list(_RECORD.iter_unpack(path.read_bytes()))).reshape(-1, 3)
 
 
 def _time_steps(path: Path, extra: float) -> None:
@@ -30,7 +38,7 @@ def _time_steps(path: Path, extra: float) -> None:
         result = step(self, *args, **kwargs)
         if extra:
             time.sleep(extra)
-        file.write(RECORD.pack(begun, time.monotonic() - begun, time.thread_time() - cpu))
+        file.write(_RECORD.pack(begun, time.monotonic() - begun, time.thread_time() - cpu))
         return result
 
     Network.step = timed  # type: ignore[method-assign]

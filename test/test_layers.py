@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttt3r_ros.model.layers import CrossAttention, Mlp, Rotary, SelfAttention, merge_heads, split_heads
+from ttt3r_ros.model.layers import CrossAttention, Mlp, Rotary, SelfAttention, merge_heads, noise, split_heads
 
 position = st.tuples(st.integers(-1, 40), st.integers(-1, 40))
 
@@ -82,3 +82,12 @@ def test_mlp_uses_the_exact_gelu():
         torch.nn.init.ones_(linear.weight)
         torch.nn.init.zeros_(linear.bias)
     assert mlp(torch.tensor([2.0])).item() == pytest.approx(2.0 * 0.5 * (1 + math.erf(2 / math.sqrt(2))), abs=1e-6)
+
+
+def test_noise_is_as_wide_as_asked_and_has_no_values_without_memory():
+    torch.manual_seed(0)
+    values = noise(100, 100, std=0.02).detach()
+    assert float(values.std()) == pytest.approx(0.02, rel=0.05)
+    assert abs(float(values.mean())) < 0.001
+    with torch.device("meta"):
+        assert noise(2, 3, std=0.02).is_meta

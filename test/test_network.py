@@ -6,9 +6,11 @@ import pytest
 import torch
 from naive_network import NaiveNetwork
 from rule_weights import rule_image, rule_network
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from ttt3r_ros.answer import packed_pose
 from ttt3r_ros.model import Cut3r, Filt3r, Network, NetworkConfig, Ttt3r
-from ttt3r_ros.model.network import COLOR, POINTS_CAMERA, POINTS_WORLD, state_positions
+from ttt3r_ros.model.network import COLOR, POINTS_CAMERA, POINTS_WORLD
 
 ALL = {POINTS_CAMERA, POINTS_WORLD, COLOR}
 LINEAR = NetworkConfig(
@@ -191,11 +193,50 @@ def test_lower_precision_stays_near_float32():
     assert not torch.equal(found.translation, expected.translation)
 
 
-def test_state_positions_fill_a_grid_of_even_width():
-    assert state_positions(20, "2d")[-1].tolist() == [4, 3]  # floor(sqrt 20) = 4
-    assert state_positions(10, "2d")[-1].tolist() == [2, 1]  # floor(sqrt 10) = 3, made even
-    assert state_positions(768, "2d")[-1].tolist() == [27, 11]  # 27 becomes 28
-    assert state_positions(5, "1d").tolist() == [[i, i] for i in range(5)]
+def test_heads_that_were_given_up_are_refused(network):
+    whole = rule_network(network.config)
+    slim = rule_network(network.config).drop_world_and_color().drop_world_and_color()
+    image = images(1)[0]
+    with torch.inference_mode():
+        expected, _ = whole.step(image, None)
+        found, _ = slim.step(image, None)
+        assert torch.equal(found.points_camera, expected.points_camera)
+        for output in (POINTS_WORLD, COLOR):
+            with pytest.raises(ValueError, match="this network"):
+                slim.step(image, None, outputs={output})
+    assert not any(name.startswith(("world", "color")) for name, _ in slim.named_parameters())
+
+
+class OnTheHost(TorchDispatchMode):
+    """Notes every operation that reads or makes a tensor in the host's memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        if self._is_there([args, list((kwargs or {}).values()), made]):
+            self.seen.append(str(operation))
+        return made
+
+    def _is_there(self, value: object) -> bool:
+        if isinstance(value, list | tuple):
+            return any(map(self._is_there, value))
+        return isinstance(value, torch.Tensor) and value.device.type == "cpu"
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rule", [Cut3r(), Ttt3r(), Filt3r()], ids=lambda rule: rule.name)
+def test_no_value_of_a_step_passes_through_the_host(network, rule, precision):
+    """On a device without values reading one raises, and what begins on the host would be copied from there."""
+    elsewhere = rule_network(network.config).to("meta").set_precision(precision)
+    state, image = None, torch.empty(1, 3, 48, 80, device="meta")
+    with torch.inference_mode(), OnTheHost() as on_the_host:
+        for outputs in (ALL, set(), ALL):
+            prediction, state = elsewhere.step(image, state, rule=rule, outputs=outputs)
+            assert packed_pose(prediction, state).shape == (8,)
+    assert on_the_host.seen == []
 
 
 @pytest.mark.gpu

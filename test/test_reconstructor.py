@@ -203,6 +203,15 @@ def test_given_intrinsics_follow_the_pixels():
         reconstructor().process(photo(0, 60, 80), camera)
 
 
+def test_no_focal_length_is_sought_where_intrinsics_are_given(monkeypatch):
+    stream, sought = reconstructor(), []
+    monkeypatch.setattr("ttt3r_ros.focal.focal_from_points", lambda points: sought.append(1) or 10.0)
+    stream.process(photo(0), Intrinsics(70.0, 71.0, 39.5, 29.5, 80, 60))
+    assert not sought
+    assert stream.process(photo(1)).intrinsics_source == "estimated"
+    assert len(sought) == 1
+
+
 def test_a_focal_length_is_estimated_and_then_held(monkeypatch):
     stream, focals = reconstructor(), iter([10.0, 12.0, 11.0, *([500.0] * 100)])
     monkeypatch.setattr("ttt3r_ros.focal.focal_from_points", lambda points: next(focals))
@@ -281,6 +290,12 @@ def test_warming_up_leaves_no_trace():
     warm, cold = reconstructor(), reconstructor()
     warm.warm_up(60, 80)
     assert np.array_equal(warm.process(photo(0)).points, cold.process(photo(0)).points)
+
+
+def test_warming_up_says_what_it_does():
+    said: list[str] = []
+    reconstructor().warm_up(60, 80, said.append)
+    assert said == ["warming up 1 of 1"]
 
 
 def test_an_unknown_precision_is_refused():

@@ -9,7 +9,7 @@ from training.schedule import Budget, learning_rate, place_in
 from training.trainer import VALIDATION_SEEDS
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
-from ttt3r_ros.model.network import state_positions
+from ttt3r_ros.model.rotary_tables import state_positions
 
 STAGE = Stage("one", 1.0, frames=1, batch=1, learning_rate=1e-3, final=0.1)
 

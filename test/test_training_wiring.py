@@ -13,7 +13,7 @@ from training.wiring import _Channels, content_heads
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
 from ttt3r_ros.model.layers import CrossAttention, DecoderBlock, split_heads
-from ttt3r_ros.model.network import state_positions
+from ttt3r_ros.model.rotary_tables import state_positions
 
 ROWS, COLUMNS = 6, 8
 PATCHES = ROWS * COLUMNS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,3 +40,20 @@ def test_a_file_advises_the_length_of_its_segments(tmp_path: Path, provenance: d
     found = load_weights(str(file))
     assert (found.segment_frames, found.source) == (frames, str(file))
     assert torch.is_tensor(found.network.state_tokens)
+
+
+LOADING = """
+import sys, torch
+before = set(sys.modules)
+from ttt3r_ros.weights import load_weights
+load_weights("")
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_loading_does_not_import_the_compiler() -> None:
+    """It is the better part of torch, a second and 70 MB; some operations on the meta device import it."""
+    run = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, check=True)
+    imported = run.stdout.split()
+    assert "ttt3r_ros.weights" in imported
+    assert not {"sympy", "torch._dynamo", "torch.fx.experimental.symbolic_shapes"} & set(imported)

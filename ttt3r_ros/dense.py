@@ -64,7 +64,8 @@ def colored_points(
         (ceil(H/stride), ceil(W/stride)) of `POINT_DTYPE`; x, y and z are NaN where the depth is.
     """
     rays_x, rays_y = rays(intrinsics)
-    z, confidence, image = (np.ascontiguousarray(part[::stride, ::stride]) for part in (depth, confidence, image))
+    z, confidence = (np.ascontiguousarray(part[::stride, ::stride]) for part in (depth, confidence))
+    image = np.ascontiguousarray(image[::stride, ::stride])
     colors = cv2.cvtColor(image, cv2.COLOR_RGB2BGRA).view("<u4")[..., 0] & 0x00FFFFFF
     cloud = np.empty(z.shape, dtype=POINT_DTYPE) if out is None else out
     # OpenCV weaves planes into records several times faster than numpy does

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from dataclasses import dataclass, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -118,7 +119,7 @@ class ImageHealth:
         return None
 
 
-def _grey_levels(gray: npt.NDArray[np.uint8], shares: tuple[float, ...]) -> list[int]:
+def _grey_levels(gray: npt.NDArray[Any], shares: tuple[float, ...]) -> list[int]:
     """Return the smallest grey levels that so large shares of the pixels do not exceed."""
     below = np.cumsum(np.bincount(gray.ravel(), minlength=256))
     return [int(np.searchsorted(below, share * gray.size)) for share in shares]

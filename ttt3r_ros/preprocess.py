@@ -20,6 +20,7 @@ from torch import Tensor
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics
 from ttt3r_ros.model.config import PATCH
+from ttt3r_ros.transfer import upload
 
 ImageArray = npt.NDArray[np.uint8]
 
@@ -111,7 +112,7 @@ def resample(image: ImageArray, mapping: PixelMap, device: torch.device) -> Tens
     """
     if device.type == "cpu":
         return resample_by_torch(image, mapping) if _torch_has_lanczos() else resample_by_pillow(image, mapping)
-    return resample_by_matrices(torch.from_numpy(np.ascontiguousarray(image)).to(device, non_blocking=True), mapping)
+    return resample_by_matrices(upload(image, device), mapping)
 
 
 def resample_by_pillow(image: ImageArray, mapping: PixelMap) -> Tensor:

@@ -7,7 +7,8 @@ reconstructor chains segments so that the stream has one world, that of its very
 from __future__ import annotations
 
 import time
-from collections.abc import Set
+import warnings
+from collections.abc import Callable, Set
 from dataclasses import replace
 
 import numpy as np
@@ -16,15 +17,19 @@ import torch
 from torch import Tensor
 
 from ttt3r_ros.alignment import scale_between
+from ttt3r_ros.answer import Answer, packed_pose, without_batch
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.estimate import DEFAULT_OUTPUTS, IMAGE, POINTS, Estimate, Float32Array, Timings
 from ttt3r_ros.focal import intrinsics_of, with_focal_of
 from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, inverse
 from ttt3r_ros.memory import LastFrame, Memory
+from ttt3r_ros.model.captured import CapturedStep
+from ttt3r_ros.model.cuda_capture import CudaCapture
 from ttt3r_ros.model.fingerprint import fingerprint
-from ttt3r_ros.model.network import POINTS_CAMERA, Network, Prediction, State
+from ttt3r_ros.model.network import POINTS_CAMERA, Network
 from ttt3r_ros.model.update import Ttt3r, UpdateRule
 from ttt3r_ros.preprocess import check_image, normalize, pixel_map, resample
+from ttt3r_ros.transfer import download
 
 __all__ = ["DEFAULT_OUTPUTS", "IMAGE", "POINTS", "PRECISIONS", "Estimate", "Reconstructor"]
 
@@ -38,6 +43,9 @@ SCALE_KEPT = 0.98
 #: State tokens this many times as large as after the segment's first frame have exploded: those of sound states stay
 #: within a few per cent for hundreds of frames.
 EXPLODED = 100.0
+
+#: Frames of a segment that differ in kind: the first, FILT3R's second, and all others.
+KINDS_OF_FRAMES = 3
 
 
 class Reconstructor:
@@ -57,17 +65,20 @@ class Reconstructor:
         image_size: int | None = None,
         device: torch.device | str = "cpu",
         precision: str = "float32",
+        warn: Callable[[str], object] = warnings.warn,
     ) -> None:
         """Take over a network.
 
         Args:
-            network: moved to the device and precision; not usable elsewhere afterwards.
+            network: moved to the device and precision; not usable elsewhere afterwards, on a GPU without the heads
+                that are never asked.
             rule: of the state's learning rate; TTT3R's where None.
             reset_interval: frames after which a new segment starts; 0 for never.
             image_size: side of the network's image [px]; None for the size it was trained on.
             device: to compute on.
             precision: of the weights, 'float32', 'bfloat16', 'float16' or 'int8' (on a CPU); heads and state are always
                 float32.
+            warn: is told in a sentence if a GPU's steps cannot be recorded, which makes them slower.
 
         Raises:
             UserError: the precision does not exist, or not on this device.
@@ -76,7 +87,12 @@ class Reconstructor:
             raise UserError(f"there is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
         self.device = torch.device(device)
         self.weights_fingerprint = fingerprint(network)
+        if self.device.type != "cpu":  # there they are memory-mapped: nobody reads them, so they take no memory
+            network.drop_world_and_color()
         self.network = network.eval().requires_grad_(False).to(self.device).set_precision(PRECISIONS[precision])
+        self._stepper: Network | CapturedStep = self.network
+        if self.device.type == "cuda":
+            self._stepper = CapturedStep(self.network, CudaCapture(self.device), warn)
         self.rule: UpdateRule = Ttt3r() if rule is None else rule
         self.reset_interval = reset_interval
         self.image_size = image_size or network.config.image_size
@@ -112,11 +128,26 @@ class Reconstructor:
             self.image_size = image_size
             self.memory = replace(self.memory.without_state(), focals=())
 
-    def warm_up(self, height: int, width: int) -> None:
-        """Run blank frames of this size, so that no later frame pays for what the first one sets up."""
+    def warm_up(self, height: int, width: int, say: Callable[[str], object] | None = None) -> None:
+        """Run blank frames of this size, so that no later frame pays for what the first ones set up.
+
+        On a CPU one is enough; on a GPU every kind that a stream has is run, so that its steps are recorded.
+
+        Args:
+            height: of the camera's images [px].
+            width: likewise.
+            say: is told in a sentence which part begins.
+        """
         blank = np.zeros((height, width, 3), dtype=np.uint8)
-        for _ in range(2):
-            self.process(blank, outputs={POINTS, IMAGE})
+        is_recorded = isinstance(self._stepper, CapturedStep)
+        wishes = [{POINTS, IMAGE}, {IMAGE}] if is_recorded else [{POINTS, IMAGE}]
+        frames = KINDS_OF_FRAMES if is_recorded else 1
+        for part in range(len(wishes) * frames):
+            if part % frames == 0:
+                self.restart()
+            if say is not None:
+                say(f"warming up {part + 1} of {len(wishes) * frames}")
+            self.process(blank, outputs=wishes[part // frames])
         self.restart()
 
     @torch.inference_mode()
@@ -129,8 +160,8 @@ class Reconstructor:
         if memory.last is None:
             return
         image = memory.last.image
-        prediction, state = self.network.step(image, None, rule=self.rule, outputs={POINTS_CAMERA})
-        pose = _packed_pose(prediction, state)
+        prediction, state = self._stepper.step(image, None, rule=self.rule, outputs={POINTS_CAMERA})
+        pose = download(packed_pose(prediction, state))
         if _fault(pose, None, None) is None:  # else the next frame starts the segment instead
             last = LastFrame.of(image, prediction)
             scale = (memory.scale * self._scale_ratio(memory.last, last)) ** SCALE_KEPT
@@ -157,7 +188,8 @@ class Reconstructor:
         if self.memory.last is None:
             return None
         points, confidence = self._points(self.memory.last)
-        return _numpy(points, self.memory.scale), _numpy(confidence)
+        points, confidence = download((without_batch(points, self.memory.scale), without_batch(confidence)))
+        return points.numpy(), confidence.numpy()
 
     @torch.inference_mode()
     def process(
@@ -197,14 +229,11 @@ class Reconstructor:
         prepared = time.perf_counter()
 
         wanted = {POINTS_CAMERA} if POINTS in outputs else set()
-        prediction, state = self.network.step(network_input, self.memory.state, rule=self.rule, outputs=wanted)
+        prediction, state = self._stepper.step(network_input, self.memory.state, rule=self.rule, outputs=wanted)
         stepped = time.perf_counter()
 
-        pose = _packed_pose(prediction, state)
-        points = None if prediction.points_camera is None else _numpy(prediction.points_camera, self.memory.scale)
-        confidence = None if prediction.confidence is None else _numpy(prediction.confidence)
-        learning_rate = prediction.learning_rate[0].float().cpu().numpy()
-        seen = pixels.cpu().numpy() if IMAGE in outputs else None
+        answer = download(Answer.of(prediction, state, self.memory.scale, pixels if IMAGE in outputs else None))
+        pose, points = answer.pose, None if answer.points is None else answer.points.numpy()
         downloaded = time.perf_counter()
 
         memory = replace(self.memory, input_size=(width, height))
@@ -219,7 +248,7 @@ class Reconstructor:
                 segment_frames=memory.segment_frames + 1,
                 reset_due=bool(self.reset_interval) and memory.segment_frames + 1 >= self.reset_interval,
                 T_world_camera=memory.T_world_segment @ _T_segment_camera(pose, memory.scale),
-                focals=memory.focals if points is None else with_focal_of(memory.focals, points),
+                focals=memory.focals if points is None or camera else with_focal_of(memory.focals, points),
             )
         else:
             self.memory = memory = memory.without_state()
@@ -227,7 +256,7 @@ class Reconstructor:
         return Estimate(
             T_world_camera=memory.T_world_camera,
             fault=fault,
-            learning_rate=learning_rate,
+            learning_rate=answer.learning_rate.numpy(),
             state_level=float(pose[7]),
             segment=max(memory.segment, 0),
             segment_frames=memory.segment_frames,
@@ -235,8 +264,8 @@ class Reconstructor:
             scale=memory.scale,
             timings=Timings(prepared - begun, stepped - prepared, downloaded - stepped),
             points=points,
-            confidence=confidence,
-            image=seen,
+            confidence=None if answer.confidence is None else answer.confidence.numpy(),
+            image=None if answer.pixels is None else answer.pixels.numpy(),
             intrinsics=mapping.intrinsics(camera) if camera else guessed,
             intrinsics_source="given" if camera else "estimated" if memory.focals else "assumed",
         )
@@ -267,16 +296,6 @@ def _next_segment(memory: Memory, pose: Tensor, scale: float) -> Memory:
     )
 
 
-def _packed_pose(prediction: Prediction, state: State) -> Tensor:
-    """Return translation, quaternion wxyz and the mean magnitude of the state tokens, (8,) on the CPU: one download.
-
-    The magnitude is NaN where the pose memory is no longer finite. It does not count otherwise: every frame adds to it,
-    so that it grows with the segment by nature.
-    """
-    level = torch.where(torch.isfinite(state.memory).all(), state.tokens.abs().mean(), torch.nan)
-    return torch.cat([prediction.translation[0], prediction.quaternion[0], level[None]]).cpu()
-
-
 def _T_segment_camera(pose: Tensor, scale: float) -> FloatArray:
     """Return the (4, 4) transform of a packed pose, its lengths multiplied by the scale."""
     return T_from_pose(pose[:3].numpy() * scale, pose[3:7].numpy())
@@ -292,7 +311,3 @@ def _fault(pose: Tensor, points: Float32Array | None, first_level: float | None)
     if points is not None and not np.isfinite(points[..., 2]).any():
         return "the network returned no finite depth"
     return None
-
-
-def _numpy(tensor: Tensor, scale: float = 1.0) -> Float32Array:
-    return (tensor[0].float() if scale == 1.0 else tensor[0].float() * scale).cpu().numpy()

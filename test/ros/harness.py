@@ -20,14 +20,14 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from nav_msgs.msg import Odometry
-from nav_msgs.msg import Path as PathMessage
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
+
+from ttt3r_ros.ros.outputs import TOPICS
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0  #: seconds until something that must happen has failed to
@@ -35,16 +35,7 @@ PATIENCE = 60.0  #: seconds until something that must happen has failed to
 #: Parameters for networks made by rule, which see the camera fly about, and for pictures that show nothing or the same.
 ANY_MOTION = {"max_speed": 0.0, "max_turn_rate": 0.0, "check_images": "false"}
 
-OUTPUTS = {
-    "odom": Odometry,
-    "path": PathMessage,
-    "rgb/image": Image,
-    "rgb/camera_info": CameraInfo,
-    "depth/image": Image,
-    "depth/camera_info": CameraInfo,
-    "confidence/image": Image,
-    "points": PointCloud2,
-}
+OUTPUTS = {name: kind for name, (kind, _) in TOPICS.items()}
 
 
 def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:

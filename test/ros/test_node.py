@@ -52,10 +52,34 @@ def bench(running):
 
 _starts = itertools.count(1000, 1000)
 
+#: What the node promises to publish, spelt out.
+PROMISED = {
+    "/ttt3r/odom": "nav_msgs/msg/Odometry",
+    "/ttt3r/path": "nav_msgs/msg/Path",
+    "/ttt3r/rgb/image": "sensor_msgs/msg/Image",
+    "/ttt3r/rgb/camera_info": "sensor_msgs/msg/CameraInfo",
+    "/ttt3r/depth/image": "sensor_msgs/msg/Image",
+    "/ttt3r/depth/camera_info": "sensor_msgs/msg/CameraInfo",
+    "/ttt3r/confidence/image": "sensor_msgs/msg/Image",
+    "/ttt3r/points": "sensor_msgs/msg/PointCloud2",
+    "/ttt3r/map_points": "sensor_msgs/msg/PointCloud2",
+    "/tf": "tf2_msgs/msg/TFMessage",
+    "/tf_static": "tf2_msgs/msg/TFMessage",
+    "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",
+}
+
 
 def pose_of(odometry: Odometry) -> np.ndarray:
     p, q = odometry.pose.pose.position, odometry.pose.pose.orientation
     return T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
+
+
+def test_the_graph_shows_the_promised_topics_and_types(bench):
+    published = dict(bench.node.get_publisher_names_and_types_by_node("ttt3r", "/"))
+    of_every_node = {"/rosout", "/parameter_events"}
+    assert {topic: types for topic, types in published.items() if topic not in of_every_node} == {
+        topic: [kind] for topic, kind in PROMISED.items()
+    }
 
 
 def test_every_output_of_a_frame_has_its_stamp_and_frame(bench):

@@ -198,3 +198,12 @@ class ModulatedBlock(nn.Module):
     def forward(self, x: Tensor, condition: Tensor, rotary: Rotary) -> Tensor:
         x = x + self.attn(self.norm1(x, condition), rotary)
         return x + self.mlp(self.norm2(x, condition))  # type: ignore[no-any-return]
+
+
+def noise(*shape: int, std: float) -> nn.Parameter:
+    """Return a parameter of normally distributed values, or without values on the meta device.
+
+    To ask for them there would import torch's compiler, a second and 70 MB that loading a network would pay for.
+    """
+    values = torch.empty(shape)
+    return nn.Parameter(values if values.is_meta else values.normal_(std=std))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ttt3r_ros.model.config import NetworkConfig
-from ttt3r_ros.model.layers import DecoderBlock
+from ttt3r_ros.model.layers import DecoderBlock, noise
 
 BLOCKS = 2  # of reading and of writing, whatever the decoder's depth
 
@@ -18,8 +18,8 @@ class PoseMemory(nn.Module):
         super().__init__()
         width = config.dec_embed_dim
         hidden = int(config.mlp_ratio * 2 * width)
-        self.slots = nn.Parameter(torch.randn(1, config.local_mem_size, 2 * width) * 0.2)
-        self.unknown_pose = nn.Parameter(torch.randn(1, 1, width) * 0.2)
+        self.slots = noise(1, config.local_mem_size, 2 * width, std=0.2)
+        self.unknown_pose = noise(1, 1, width, std=0.2)
         self.view_embed = nn.Linear(config.enc_embed_dim, width)
         self.read_blocks = nn.ModuleList(DecoderBlock(2 * width, config.dec_num_heads, hidden) for _ in range(BLOCKS))
         self.write_blocks = nn.ModuleList(DecoderBlock(2 * width, config.dec_num_heads, hidden) for _ in range(BLOCKS))

@@ -7,8 +7,7 @@ C_e and C_d encoder and decoder widths.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Set
+from collections.abc import Set
 from dataclasses import dataclass
 
 import torch
@@ -25,9 +24,10 @@ from ttt3r_ros.model.heads import (
     decode_color,
     decode_points,
 )
-from ttt3r_ros.model.layers import NORM_EPS, DecoderBlock, EncoderBlock, ModulatedBlock, Rotary
+from ttt3r_ros.model.layers import NORM_EPS, DecoderBlock, EncoderBlock, ModulatedBlock, noise
 from ttt3r_ros.model.memory import PoseMemory
 from ttt3r_ros.model.precision import computes_in, quantize_linears, store_linears
+from ttt3r_ros.model.rotary_tables import RotaryTables
 from ttt3r_ros.model.update import FilterMemory, Ttt3r, UpdateRule, blend
 
 #: What the heads can be asked for beside the pose.
@@ -127,9 +127,9 @@ class Network(nn.Module):
         )
         self.encoder_norm = nn.LayerNorm(wide, eps=NORM_EPS)
 
-        self.state_tokens = nn.Parameter(torch.randn(config.state_size, wide) * 0.02)
+        self.state_tokens = noise(config.state_size, wide, std=0.02)
         self.state_embed = nn.Linear(wide, width)
-        self.pose_token = nn.Parameter(torch.randn(1, 1, width) * 0.02)
+        self.pose_token = noise(1, 1, width, std=0.02)
         self.pose_memory = PoseMemory(config)
 
         self.image_embed = nn.Linear(wide, width)
@@ -148,7 +148,7 @@ class Network(nn.Module):
         self.world_head = head(config, POINT_CHANNELS)
         self.world_transform = nn.ModuleList(ModulatedBlock(width, config.dec_num_heads, hidden) for _ in range(2))
         self.color_head = head(config, COLOR_CHANNELS) if config.rgb_head else None
-        self._rotary: dict[tuple[object, ...], Rotary] = {}
+        self.rotary = RotaryTables(config)
 
     def step(
         self,
@@ -203,7 +203,8 @@ class Network(nn.Module):
         x = self.patch_embed(image.to(self.patch_embed.weight.dtype))
         grid = x.shape[2], x.shape[3]
         x = x.flatten(2).transpose(1, 2)
-        rotary = self._image_rotary(grid, self.config.enc_embed_dim // self.config.enc_num_heads, with_pose=False)
+        head_dim = self.config.enc_embed_dim // self.config.enc_num_heads
+        rotary = self.rotary.image(grid, head_dim, x.device, with_pose=False)
         for block in self.encoder:
             x = block(x, rotary)
         return self.encoder_norm(x)  # type: ignore[no-any-return]
@@ -227,10 +228,10 @@ class Network(nn.Module):
         state = tokens.to(dtype)
         image_dim = config.dec_embed_dim // config.dec_num_heads
         state_dim = config.dec_embed_dim // config.state_dec_num_heads
-        image_rotary = self._image_rotary(grid, image_dim, with_pose=True)
-        state_rotary = self._state_rotary(image_dim)
-        image_rotary_for_state = self._image_rotary(grid, state_dim, with_pose=True)
-        state_rotary_for_state = self._state_rotary(state_dim)
+        image_rotary = self.rotary.image(grid, image_dim, image.device, with_pose=True)
+        state_rotary = self.rotary.state(image_dim, image.device)
+        image_rotary_for_state = self.rotary.image(grid, state_dim, image.device, with_pose=True)
+        state_rotary_for_state = self.rotary.state(state_dim, image.device)
 
         layers, alignment = [image], torch.zeros(tokens.shape[:2], device=tokens.device)
         for image_block, state_block in zip(self.image_decoder, self.state_decoder, strict=True):
@@ -320,45 +321,21 @@ class Network(nn.Module):
             parameter.data = parameter.data.to(computed)
         return self
 
+    def drop_world_and_color(self) -> Network:
+        """Give up the heads of 'points_world' and 'color', which no step can be asked for from now on."""
+        if hasattr(self, "world_head"):
+            del self.world_head, self.world_transform
+        self.color_head = None
+        return self
+
     def to_world(self, decoded: Decoded) -> TokenLevels:
         """Pass the last level through the pose-modulated blocks, which move its points to the world frame."""
         levels, x = decoded.levels, decoded.levels.last
         head_dim = self.config.dec_embed_dim // self.config.dec_num_heads
-        rotary = self._image_rotary(levels.grid, head_dim, with_pose=False)
+        rotary = self.rotary.image(levels.grid, head_dim, x.device, with_pose=False)
         for block in self.world_transform:
             x = block(x, decoded.pose_token, rotary)
         return TokenLevels(levels.encoder, levels.half, levels.three_quarters, x, levels.grid)
-
-    def _image_rotary(self, grid: tuple[int, int], head_dim: int, *, with_pose: bool) -> Rotary:
-        def positions(device: torch.device) -> Tensor:
-            rows, columns = torch.meshgrid(
-                torch.arange(grid[0], device=device), torch.arange(grid[1], device=device), indexing="ij"
-            )
-            patches = torch.stack([rows.flatten(), columns.flatten()], dim=1)
-            pose = torch.full((1, 2), -1, device=device)
-            return torch.cat([pose, patches]) if with_pose else patches
-
-        key = (grid, head_dim, with_pose)
-        return self._cached_rotary(key, positions, head_dim)
-
-    def _state_rotary(self, head_dim: int) -> Rotary:
-        return self._cached_rotary(
-            ("state", head_dim),
-            lambda device: state_positions(self.config.state_size, self.config.state_pe).to(device),
-            head_dim,
-        )
-
-    def _cached_rotary(
-        self, key: tuple[object, ...], positions: Callable[[torch.device], Tensor], head_dim: int
-    ) -> Rotary:
-        device = self.pose_token.device
-        key = (*key, device)
-        if key not in self._rotary:
-            if len(self._rotary) >= 64:  # a stream has a handful; only many image sizes could fill this
-                self._rotary.clear()
-            with torch.inference_mode(mode=False), torch.no_grad():  # usable in training too
-                self._rotary[key] = Rotary.at(positions(device), head_dim, self.config.rope_base)
-        return self._rotary[key]
 
     def _check(self, image: Tensor, outputs: Set[str]) -> None:
         if (
@@ -374,15 +351,7 @@ class Network(nn.Module):
         unknown = set(outputs) - {POINTS_CAMERA, POINTS_WORLD, COLOR}
         if unknown:
             raise ValueError(f"the network has no output named {', '.join(sorted(unknown))}")
+        if POINTS_WORLD in outputs and not hasattr(self, "world_head"):
+            raise ValueError("this network has given up its head for points_world")
         if COLOR in outputs and self.color_head is None:
-            raise ValueError("this network was made without a colour head")
-
-
-def state_positions(count: int, code: str) -> Tensor:
-    """Return the (N, 2) grid positions of the state tokens; '2d' rows have an even length near sqrt(N)."""
-    index = torch.arange(count)
-    if code == "1d":
-        return torch.stack([index, index], dim=1)
-    side = math.isqrt(count)
-    side += side % 2
-    return torch.stack([index // side, index % side], dim=1)
+            raise ValueError("this network has no colour head")

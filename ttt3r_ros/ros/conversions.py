@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import array
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -128,31 +127,28 @@ def camera_info_message(intrinsics: Intrinsics, header: Header) -> CameraInfo:
     return message
 
 
-def cloud_message(points: npt.NDArray[np.void], header: Header, memory: array.array[int] | None = None) -> PointCloud2:
-    """Return an organised cloud of an (H, W) array of `POINT_DTYPE`.
+def cloud_message(points: npt.NDArray[np.void], header: Header) -> PointCloud2:
+    """Return an organised cloud of an (H, W) array of `POINT_DTYPE`."""
+    message = _cloud_without_points(*points.shape)
+    message.header = header
+    if points.size:  # a view of nothing cannot be cast
+        # not assigned: the setter would copy once more
+        message.data.frombytes(np.ascontiguousarray(points).data.cast("B"))
+    return message
 
-    Args:
-        points: to send.
-        header: stamp and frame.
-        memory: that `points` is a view of all of, see `cloud_memory`: the message then holds that instead of a copy.
-    """
-    height, width = points.shape
-    step = points.dtype.itemsize
-    cloud = PointCloud2(header=header, height=height, width=width, fields=CLOUD_FIELDS)
-    cloud.point_step, cloud.row_step = step, step * width
+
+def lasting_cloud(height: int, width: int) -> tuple[PointCloud2, npt.NDArray[np.void]]:
+    """Return an organised cloud to be sent over and over, and the (height, width) array of `POINT_DTYPE` in it."""
+    message = _cloud_without_points(height, width)
+    message.data.frombytes(bytes(height * width * POINT_DTYPE.itemsize))
+    return message, np.frombuffer(message.data, dtype=POINT_DTYPE).reshape(height, width)
+
+
+def _cloud_without_points(height: int, width: int) -> PointCloud2:
+    step = POINT_DTYPE.itemsize
+    cloud = PointCloud2(height=height, width=width, fields=CLOUD_FIELDS, point_step=step, row_step=step * width)
     cloud.is_bigendian, cloud.is_dense = sys.byteorder == "big", False
-    if memory is None:
-        memory = array.array("B")  # what the field holds; any other kind would be copied number by number
-        if points.size:  # a view of nothing cannot be cast
-            memory.frombytes(np.ascontiguousarray(points).data.cast("B"))
-    cloud.data = memory
     return cloud
-
-
-def cloud_memory(height: int, width: int) -> tuple[npt.NDArray[np.void], array.array[int]]:
-    """Return an (height, width) array of `POINT_DTYPE` and the bytes behind it, for `cloud_message`."""
-    memory = array.array("B", bytes(height * width * POINT_DTYPE.itemsize))
-    return np.frombuffer(memory, dtype=POINT_DTYPE).reshape(height, width), memory
 
 
 def odometry_message(motion: Motion, header: Header, child_frame_id: str) -> Odometry:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import random
 import signal
-import socket
 import sys
 import threading
 import time
@@ -24,6 +22,7 @@ from rich.console import Console
 from ttt3r_ros.demo_report import show_metrics, write_report
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.frame_progress import FrameProgress
+from ttt3r_ros.ros.domain import free_domain
 from ttt3r_ros.ros.fastdds import make_room_for_images
 from ttt3r_ros.ros.processes import ChildProcess
 from ttt3r_ros.ros.recorder import Recorder
@@ -90,7 +89,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         summary = Path(scratch) / "summary.json"
         # a domain of our own, on this machine alone: robots nearby neither hear the demo nor disturb it
         environment = {
-            "ROS_DOMAIN_ID": str(_free_domain()),
+            "ROS_DOMAIN_ID": str(free_domain()),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
             "ROS_LOG_DIR": scratch,
             "PYTHONUNBUFFERED": "1",
@@ -213,24 +212,6 @@ def _silence_s(recorder: Recorder) -> float:
     stamps = sorted(recorder.recording.poses)[-20:]
     period_s = float(np.median(np.diff(stamps))) * 1e-9 if len(stamps) > 1 else _FIRST_PERIOD_S
     return max(_SILENCE_S, _SILENCE_PERIODS * period_s)
-
-
-def _free_domain() -> int:
-    """Return a DDS domain that nobody on this machine seems to use.
-
-    The first participant of a domain binds UDP port 7410 + 250 · domain (DDSI-RTPS 9.6.2.3); above domain 101 these run
-    into the ports that Linux gives to outgoing connections.
-    """
-    domains = list(range(1, 102))
-    random.shuffle(domains)
-    for domain in domains:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("", 7410 + 250 * domain))
-            except OSError:
-                continue
-            return domain
-    raise UserError("all ROS domains from 1 to 101 are in use on this machine; stop some ROS nodes first")
 
 
 if __name__ == "__main__":

@@ -21,9 +21,8 @@ from ttt3r_ros.estimate import IMAGE, POINTS, Estimate
 from ttt3r_ros.odometry import Motion
 from ttt3r_ros.ros.conversions import (
     camera_info_message,
-    cloud_memory,
-    cloud_message,
     image_message,
+    lasting_cloud,
     odometry_message,
     pose_message,
     transform_message,
@@ -67,7 +66,7 @@ class Outputs:
         self._tf = TransformBroadcaster(node)
         self._poses: deque[PoseStamped] = deque(maxlen=parameters.path_max_size)
         self._path_sent = -np.inf
-        self._cloud, self._cloud_memory = cloud_memory(0, 0)  # used over and over: fresh memory takes longer to get
+        self._cloud, self._points = lasting_cloud(0, 0)  # used over and over: fresh memory costs more than filling it
 
     def wanted(self) -> set[str]:
         """Return what the reconstructor has to compute for those who listen now."""
@@ -119,12 +118,13 @@ class Outputs:
         if self._has_listener(POINT_CLOUD) and estimate.image is not None and estimate.intrinsics is not None:
             stride = parameters.point_stride
             shape = depth[::stride, ::stride].shape
-            if self._cloud.shape != shape:
-                self._cloud, self._cloud_memory = cloud_memory(*shape)
+            if self._points.shape != shape:
+                self._cloud, self._points = lasting_cloud(*shape)
             colored_points(
-                depth, estimate.confidence, estimate.image, estimate.intrinsics, stride=stride, out=self._cloud
+                depth, estimate.confidence, estimate.image, estimate.intrinsics, stride=stride, out=self._points
             )
-            self._publishers[POINT_CLOUD].publish(cloud_message(self._cloud, header, self._cloud_memory))
+            self._cloud.header = header
+            self._publishers[POINT_CLOUD].publish(self._cloud)
 
     def forget_path(self) -> None:
         """Start the path anew."""

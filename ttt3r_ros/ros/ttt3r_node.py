@@ -109,9 +109,10 @@ class Ttt3rNode(Node):
             image_size=parameters.image_size,
             device=device,
             precision=precision,
+            warn=log.warning,
         )
         log.info(f"warming up on {device} in {precision}")
-        reconstructor.warm_up(*WARM_UP_SIZE)
+        reconstructor.warm_up(*WARM_UP_SIZE, log.info)
         log.info(f"network ready after {time.monotonic() - begun:.1f} s")
         self._facts = {
             "weights": weights.source,

@@ -1,0 +1,198 @@
+"""From the node's launch to its first odometry: ``python -m benchmark.start [--config full] [--runs 3] [--json FILE]``.
+
+The node runs in a process of its own; a camera in this one publishes over DDS all along, and its mount is in TF, as on
+a robot that is up. Moments up to "topics" are those of the node's own log. Discovery is what is left of it by then: it
+begins with the node's participant, while the weights are still to be loaded.
+
+Every run starts the node twice: cold, the weights file being on the disk alone, and warm, it being in the page cache.
+Just before, the file is read in the same state; no loading can beat the fastest of these reads. Everything else is in
+the page cache throughout, torch's libraries for example.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import rclpy
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.graph import keep_to_this_computer
+from benchmark.start_camera import Camera
+from benchmark.start_weights import drop_from_cache, made_by_rule, seconds_to_read
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.model import CUT3R_512_DPT
+from ttt3r_ros.ros.processes import ChildProcess
+from ttt3r_ros.weights import PACKAGED
+
+FULL = Path(".cache/start/full.safetensors")
+PATIENCE = 600.0  #: seconds for the first odometry
+STATES = ("cold", "warm")
+
+IMPORTS, DISCOVERY, ODOMETRY = "imports", "discovery", "odometry"
+#: Phases that end with a line of the node's log, and how that line begins.
+LOGGED = {
+    "ROS": "loading weights",
+    "weights": "warming up",
+    "warm-up": "network ready",
+    "topics": "ready: listening",
+}
+PHASES = (IMPORTS, *LOGGED, DISCOVERY, ODOMETRY)
+
+_LOG_FORMAT = "[{severity}] [{time}] [{name}]: {message}"
+_IMPORT = "import os, ttt3r_ros.ros.run; os.write(1, b'.'); os._exit(0)"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print a table, and write the figures if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    weights = parser.add_mutually_exclusive_group()
+    weights.add_argument("--weights", type=Path, default=PACKAGED, help="a weights file; default: the package's own")
+    weights.add_argument("--config", choices=("full",), help=f"full: weights of full size, made once in {FULL.parent}")
+    parser.add_argument("--runs", type=int, default=3, help="starts in each state (default: %(default)s)")
+    parser.add_argument("--no-cold", action="store_true", help="start with the file in the page cache only")
+    parser.add_argument("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node")
+    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    args = parser.parse_args(argv)
+    console = Console()
+    try:
+        result = measure(args, console)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    show(result, console)
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+    return 0
+
+
+def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Start the node again and again; return the figures of every start, and their medians.
+
+    Raises:
+        UserError: the node ended, or gave no odometry.
+    """
+    if args.runs < 1:
+        raise UserError(f"--runs must be at least 1, not {args.runs}")
+    weights = made_by_rule(CUT3R_512_DPT, FULL, console) if args.config else args.weights.expanduser().resolve()
+    if not weights.is_file():
+        raise UserError(f"there is no weights file {weights}")
+    states = [state for state in STATES if state == "warm" or not args.no_cold]
+    if "cold" in states and not drop_from_cache(weights):
+        console.print(f"{weights} cannot be dropped from the page cache: warm starts only", highlight=False)
+        states.remove("cold")
+    starts: dict[str, list[dict[str, float]]] = {state: [] for state in states}
+    keep_to_this_computer()
+    os.environ["RCUTILS_CONSOLE_OUTPUT_FORMAT"] = _LOG_FORMAT  # whose times are read
+    load = os.getloadavg()[0]
+    rclpy.init(args=[])
+    try:
+        camera = Camera()
+        for run in range(1, args.runs + 1):
+            for state in states:
+                start = _start(weights, args.param, camera, cold=state == "cold")
+                starts[state].append(start)
+                console.print(f"run {run} of {args.runs}, {state}: {_total(start):.1f} s", highlight=False)
+        camera.close()
+    finally:
+        rclpy.try_shutdown()
+    return {
+        "weights": weights.name,
+        "megabytes": weights.stat().st_size / 1e6,
+        "processors": os.cpu_count(),
+        "load_before": load,
+        "starts": starts,
+        "medians": {state: _medians(found) for state, found in starts.items()},
+    }
+
+
+def _start(weights: Path, parameters: list[str], camera: Camera, *, cold: bool) -> dict[str, float]:
+    """Return the seconds that each phase of one start takes, and those that reading its weights file takes."""
+    imports = _seconds_to_import()
+    reading = seconds_to_read(weights, cold=cold)
+    if cold:
+        drop_from_cache(weights)
+    command = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", "-p", f"weights:={weights}"]
+    for parameter in parameters:
+        command += ["-p", parameter]
+    with tempfile.TemporaryDirectory() as folder:
+        begun = time.time()
+        with ChildProcess("node", command, Path(folder) / "node.log") as child:
+            met, odometry = camera.first_odometry(child, begun, PATIENCE)
+            logged = moments_of(child.log.read_text())
+    moments = [begun + imports, *logged, max(met, logged[-1]), odometry]
+    before = [begun, *moments]
+    return {**{phase: moments[i] - before[i] for i, phase in enumerate(PHASES)}, "reading": reading}
+
+
+def moments_of(log: str) -> list[float]:
+    """Return when each logged phase ended, in the clock's seconds.
+
+    Raises:
+        UserError: the log lacks a line.
+    """
+    moments = []
+    for beginning in LOGGED.values():
+        line = next((line for line in log.splitlines() if f"]: {beginning}" in line), None)
+        if line is None:
+            raise UserError(f"the node's log has no line that begins with '{beginning}'")
+        moments.append(float(line.split("] [")[1]))
+    return moments
+
+
+def _seconds_to_import() -> float:
+    """Return how long an interpreter takes to start and import the node, in a process that does nothing else."""
+    begun = time.monotonic()
+    with subprocess.Popen([sys.executable, "-c", _IMPORT], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        said = process.stdout.read(1)
+        seconds = time.monotonic() - begun
+    if not said:
+        raise UserError("the node cannot be imported")
+    return seconds
+
+
+def _total(start: dict[str, float]) -> float:
+    return sum(start[phase] for phase in PHASES)
+
+
+def _medians(starts: list[dict[str, float]]) -> dict[str, float]:
+    medians = {phase: statistics.median(start[phase] for start in starts) for phase in PHASES}
+    fastest = min(start["reading"] for start in starts)
+    return {
+        **medians,
+        "total": statistics.median(_total(start) for start in starts),
+        "fastest_reading": fastest,
+        "loading_over_reading": medians["weights"] / fastest,
+    }
+
+
+def show(result: dict[str, Any], console: Console) -> None:
+    """Print the medians."""
+    medians = result["medians"]
+    table = Table(title=f"{result['weights']}, {result['megabytes']:.0f} MB: seconds from launch, medians")
+    for column in ("", *medians):
+        table.add_column(column, justify="right" if column else "left")
+    for phase in PHASES:
+        table.add_row(phase, *(f"{figures[phase]:.2f}" for figures in medians.values()))
+    table.add_section()
+    table.add_row("in all", *(f"{figures['total']:.2f}" for figures in medians.values()))
+    table.add_section()
+    table.add_row("reading the file", *(f"{figures['fastest_reading']:.3f}" for figures in medians.values()))
+    rates = (result["megabytes"] / figures["fastest_reading"] for figures in medians.values())
+    table.add_row("  MB/s", *(f"{rate:.0f}" for rate in rates))
+    table.add_row("loading / reading", *(f"{figures['loading_over_reading']:.2f}" for figures in medians.values()))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

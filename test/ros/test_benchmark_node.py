@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import rclpy
+from nav_msgs.msg import Odometry
+from rclpy.serialization import serialize_message
+from rule_weights import TINY, rule_image, rule_network
+
+from benchmark import node, timed_node
+from benchmark.graph import keep_to_this_computer
+from benchmark.images import image_messages
+from ttt3r_ros.model import Network
+from ttt3r_ros.model.checkpoint import load_network
+from ttt3r_ros.ros.outputs import TOPICS
+
+
+@pytest.fixture
+def consumer():
+    rclpy.init(args=[])
+    consumer = node.Consumer(["odom", "path"], images=[])
+    yield consumer
+    consumer.close()
+    rclpy.try_shutdown()
+
+
+@pytest.fixture
+def setup(own_environment, monkeypatch, weights):
+    """A few frames of small images; the weights are not the stub's but as small."""
+    monkeypatch.setattr(node, "WARM_UP", 2)
+    keep_to_this_computer()
+    return node.Setup(20, ["check_images:=false"], weights, image_messages(2, 80, 60))
+
+
+def test_the_overhead_is_told_of_every_output(setup):
+    figures = node.overhead(list(TOPICS), setup)
+    assert {"cpu_ms_per_frame", "network", "whole_frame", *TOPICS} - figures.keys() == {"path"}
+    assert figures.pop("cpu_ms_per_frame") > 0
+    for name, percentiles in figures.items():
+        assert 0 < percentiles["p50"] <= percentiles["p95"] <= percentiles["p99"] < 5000, name
+        assert name == "network" or percentiles["p50"] <= figures["whole_frame"]["p50"], name
+
+
+def test_a_camera_ahead_of_its_network_is_answered_as_fast_as_that_can(setup):
+    figures = node.sustained(setup)
+    assert 3 <= figures["answered"] < 20  # most images meet a busy network
+    assert figures["network"]["p50"] >= 1e3 * node.SLOW_NETWORK
+    assert figures["odom"]["p50"] > figures["network"]["p50"]
+    assert figures["bound_ms"] == pytest.approx(figures["network"]["p50"] + 1e3 / node.CAMERA_HZ)
+    assert figures["seconds"] >= 19 / node.CAMERA_HZ
+    assert math.isfinite(figures["odom_p50_late_over_early"])
+
+
+def test_the_figures_of_all_runs_are_shown_and_written(own_environment, monkeypatch, tmp_path, capsys):
+    milliseconds = {"p50": 11.0, "p95": 12.0, "p99": 13.0}
+    runs = []
+
+    def overhead(outputs: list[str], setup: node.Setup) -> dict[str, Any]:
+        runs.append((outputs, setup.frames, len(setup.images), load_network(setup.weights)[0].config))
+        return {"cpu_ms_per_frame": 7.25, "network": milliseconds, "odom": milliseconds}
+
+    sustained = {"camera_hz": 30.0, "network": milliseconds, "odom": milliseconds, "bound_ms": 133.0}
+    sustained |= {"odom_p50_late_over_early": 1.0, "cpu_share_of_one_core": 0.1}
+    monkeypatch.setattr(node, "overhead", overhead)
+    monkeypatch.setattr(node, "sustained", lambda setup: sustained)
+    monkeypatch.setattr(node, "PICTURES", 1)
+    out = tmp_path / "node.json"
+    assert node.main(["--frames", "30", "--size", "80", "60", "--json", str(out)]) == 0
+    assert runs == [(list(TOPICS), 30, 1, node.STUB), (["odom"], 30, 1, node.STUB)]
+    result = json.loads(out.read_text())
+    assert result["size"] == [80, 60]
+    assert result["odometry_only"]["odom"] == milliseconds
+    assert result["sustained"] == sustained
+    assert "all outputs 7.2, odometry only 7.2" in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
+
+
+def test_too_few_frames_are_said_in_a_sentence(own_environment, capsys):
+    assert node.main(["--frames", "3"]) == 2
+    assert capsys.readouterr().err == "error: --frames must be at least 20, not 3\n"
+
+
+def test_an_arrival_is_noted_under_the_stamp_of_the_serialized_message(consumer):
+    message = Odometry()
+    message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, 999_999_999
+    message.header.frame_id = "odom"
+    consumer._listener("odom")(serialize_message(message))
+    assert list(consumer.arrived["odom"]) == [1_700_000_000_999_999_999]
+
+
+def test_what_never_came_has_no_latency_and_is_missed(consumer):
+    consumer.sent = {1: 10.0, 2: 11.0}
+    consumer.arrived["odom"] = {1: 10.25}
+    np.testing.assert_array_equal(consumer.latencies("odom", [1, 2]), [0.25, np.nan])
+    assert consumer.has_all(["odom"], 1)
+    assert not consumer.has_all(["odom"], 2)
+    assert not consumer.has_all(["odom", "path"], 1)
+
+
+def test_percentiles_are_milliseconds():
+    found = node._percentiles(np.arange(101) / 1e3)
+    assert found == pytest.approx({"p50": 50.0, "p95": 95.0, "p99": 99.0})
+
+
+def test_the_node_and_its_consumer_wait_for_every_output(consumer):
+    class Living:
+        def raise_if_dead(self) -> None:
+            pass
+
+    sent = []
+
+    def send() -> None:
+        sent.append(len(sent))
+        consumer.arrived[["odom", "path"][len(sent) - 1]][0] = 0.0  # one output is discovered later than the other
+
+    consumer.send, consumer.spin = send, lambda seconds: None
+    node._Bench(consumer, Living(), steps=None).meet()
+    assert len(sent) == 2
+
+
+def test_the_times_of_steps_come_back_as_written(monkeypatch, tmp_path):
+    monkeypatch.setattr(Network, "step", Network.step)  # put back after the test
+    file = tmp_path / "steps"
+    timed_node._time_steps(file, 0.03)
+    assert timed_node.read_steps(file).shape == (0, 3)
+    network, image = rule_network(TINY), rule_image(0, 48, 64)[None]
+    prediction, state = network.step(image, None)
+    network.step(image, state)
+    assert prediction.translation.shape == (1, 3)
+    steps = timed_node.read_steps(file)
+    assert steps.shape == (2, 3)
+    begun, length, processor = steps.T
+    assert begun[1] >= begun[0] + length[0]
+    assert (length >= 0.03).all()
+    assert (processor < length - 0.02).all()  # sleeping takes no processor
+    assert (processor > 0).all()

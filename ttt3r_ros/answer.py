@@ -1,0 +1,57 @@
+"""What the host wants to know of a step, as tensors that are still on the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ttt3r_ros.model.network import Prediction, State
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A frame's numbers, without the batch's axis.
+
+    Attributes:
+        pose: (8,), see `packed_pose`.
+        learning_rate: (N,).
+        points: (H, W, 3) [m], scaled; None like the prediction's.
+        confidence: (H, W); None like the points.
+        pixels: (H, W, 3) uint8, what the network saw; None if nobody wants it.
+    """
+
+    pose: Tensor
+    learning_rate: Tensor
+    points: Tensor | None
+    confidence: Tensor | None
+    pixels: Tensor | None
+
+    @classmethod
+    def of(cls, prediction: Prediction, state: State, scale: float, pixels: Tensor | None) -> Answer:
+        """Return what a step has said, its points multiplied by the scale."""
+        points, confidence = prediction.points_camera, prediction.confidence
+        return cls(
+            pose=packed_pose(prediction, state),
+            learning_rate=without_batch(prediction.learning_rate),
+            points=None if points is None else without_batch(points, scale),
+            confidence=None if confidence is None else without_batch(confidence),
+            pixels=pixels,
+        )
+
+
+def packed_pose(prediction: Prediction, state: State) -> Tensor:
+    """Return translation, quaternion wxyz and the mean magnitude of the state tokens, (8,).
+
+    The magnitude is NaN where the pose memory is no longer finite. It does not count otherwise: every frame adds to it,
+    so that it grows with the segment by nature.
+    """
+    # not `where`, which copies a number to a GPU and waits for it
+    level = state.tokens.abs().mean().masked_fill(~torch.isfinite(state.memory).all(), torch.nan)
+    return torch.cat([prediction.translation[0], prediction.quaternion[0], level[None]])
+
+
+def without_batch(batch: Tensor, scale: float = 1.0) -> Tensor:
+    """Return the one item (...) of a batch (1, ...), float32, multiplied by the scale."""
+    return batch[0].float() if scale == 1.0 else batch[0].float() * scale
