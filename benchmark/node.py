@@ -1,11 +1,12 @@
 """What the node adds to its network: ``python -m benchmark.node [--frames 200] [--json FILE]``.
 
 The node runs in a process of its own, a camera and consumer in this one, over DDS. Its network is a stub of 20
-thousand weights whose every step is timed and taken out of the latency of its frame. Three runs: every output
-subscribed, odometry alone, and a camera at 30 Hz in front of a network that takes 100 ms.
+thousand weights whose every step is timed and taken out of the latency of its frame. Four runs: every output
+subscribed, odometry alone, a bare node that answers images with an empty odometry (what rclpy and DDS take whatever the
+node does), and a camera at 30 Hz in front of a network that takes 100 ms.
 
-Consumers take their messages serialized, as a recorder or a C++ node does: decoding a cloud in Python is not the node's
-time. The clock of all processes is the system's monotonic one.
+A message has arrived when the consumer's middleware has it: that a Python consumer then needs a millisecond to be
+called back, or ten to decode a cloud, is not the node's time.
 """
 
 from __future__ import annotations
@@ -14,11 +15,10 @@ import argparse
 import contextlib
 import json
 import os
-import struct
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +26,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import rclpy
-from builtin_interfaces.msg import Time
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
-from rclpy.qos import QoSProfile
 from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import Image
 
-from benchmark import timed_node
+from benchmark import bare_node, timed_node
+from benchmark.consumer import Consumer
 from benchmark.graph import keep_to_this_computer
 from benchmark.images import image_messages
 from ttt3r_ros.errors import UserError
@@ -43,7 +40,7 @@ from ttt3r_ros.model.checkpoint import save_network
 from ttt3r_ros.ros.outputs import ODOM, PATH, TOPICS
 from ttt3r_ros.ros.processes import ChildProcess
 
-RUNS = ("all_outputs", "odometry_only")
+RUNS = ("all_outputs", "odometry_only", "bare_node")
 RARE = {PATH}  #: not sent for every frame
 
 #: As little network as can make images of the usual size.
@@ -55,14 +52,14 @@ STUB = NetworkConfig(
 #: The stub flies about, and its pictures are sent again and again.
 PARAMETERS = {
     "drop_frames": "false", "wait_for_transform": "0.1", "reset_policy": "never", "frozen_timeout": "0.0",
-    "max_speed": "0.0", "max_turn_rate": "0.0",
+    "max_speed": "0.0", "max_turn_rate": "0.0", "device": "cpu",
 }  # fmt: skip
 PICTURES = 16  #: rendered once and sent over and over
 WARM_UP = 10  #: frames that are not counted
 FEWEST = 20  #: counted frames; a slow network answers a third of them, which are told early from late
 PATIENCE = 90.0  #: seconds for an answer
 CAMERA_HZ, SLOW_NETWORK = 30.0, 0.1  #: of the sustained run [Hz, s]
-_STAMP = struct.Struct("<4xiI")  #: of a serialized message that begins with a header, little endian
+STEPS = "STEPS_FILE"  #: stands for it in a command
 
 
 @dataclass(frozen=True)
@@ -80,60 +77,6 @@ class Setup:
     parameters: list[str]
     weights: Path
     images: list[Image]
-
-
-class Consumer:
-    """Publishes images and notes when each output of each stamp arrives [s, monotonic]."""
-
-    def __init__(self, outputs: list[str], images: list[Image]) -> None:
-        self.node = Node("benchmark")
-        self.executor = SingleThreadedExecutor()
-        self.executor.add_node(self.node)
-        self.messages = images
-        self.sent: dict[int, float] = {}
-        self.arrived: dict[str, dict[int, float]] = {name: {} for name in outputs}
-        self._images = self.node.create_publisher(Image, "image", QoSProfile(depth=1))
-        for name in outputs:
-            self.node.create_subscription(
-                TOPICS[name][0], f"ttt3r/{name}", self._listener(name), QoSProfile(depth=10), raw=True
-            )
-        self._next = 1_000_000_123
-
-    def send(self) -> int:
-        """Publish the next image; return its stamp [ns]."""
-        stamp, self._next = self._next, self._next + 33_333_333
-        message = self.messages[len(self.sent) % len(self.messages)]
-        message.header.stamp = Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
-        self.sent[stamp] = time.monotonic()
-        self._images.publish(message)
-        return stamp
-
-    def spin(self, seconds: float) -> None:
-        """Receive for at most so long."""
-        self.executor.spin_once(timeout_sec=seconds)
-
-    def has_all(self, names: Iterable[str], stamp: int) -> bool:
-        """Return whether these outputs of a stamp have come."""
-        return all(stamp in self.arrived[name] for name in names)
-
-    def latencies(self, name: str, stamps: list[int]) -> npt.NDArray[np.float64]:
-        """Return the latency of an output [s]; NaN where it never came."""
-        arrived = self.arrived[name]
-        return np.array([arrived.get(stamp, np.nan) - self.sent[stamp] for stamp in stamps])
-
-    def close(self) -> None:
-        """Leave the graph."""
-        self.executor.shutdown()
-        self.node.destroy_node()
-
-    def _listener(self, name: str) -> Any:
-        arrived = self.arrived[name]
-
-        def note(data: bytes) -> None:
-            sec, nanosec = _STAMP.unpack_from(data)
-            arrived[sec * 10**9 + nanosec] = time.monotonic()
-
-        return note
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -160,6 +103,7 @@ def main(argv: list[str] | None = None) -> int:
                 "load_before": os.getloadavg()[0],
                 "all_outputs": overhead(list(TOPICS), setup),
                 "odometry_only": overhead([ODOM], setup),
+                "bare_node": transport(setup),
                 "sustained": sustained(setup),
             }
     except UserError as error:
@@ -174,25 +118,29 @@ def main(argv: list[str] | None = None) -> int:
 def overhead(outputs: list[str], setup: Setup) -> dict[str, Any]:
     """Send one image after the other has been answered; return the latency per output, network taken out [ms]."""
     with _bench(outputs, setup, extra=0.0) as bench:
-        consumer, stamps, cpu = bench.consumer, [], 0.0
         needed = [name for name in outputs if name not in RARE]
-        for index in range(WARM_UP + setup.frames):
-            cpu = bench.cpu_seconds() if index == WARM_UP else cpu
-            stamps.append(consumer.send())
-            deadline = time.monotonic() + PATIENCE
-            while not consumer.has_all(needed, stamps[-1]):
-                consumer.spin(0.5)
-                bench.check(deadline)
-            time.sleep(0.005)  # the node puts away what it still holds of the frame
-        cpu, stamps = bench.cpu_seconds() - cpu, stamps[WARM_UP:]
-        network = bench.steps()[-len(stamps) :, 1]
-        columns = {name: consumer.latencies(name, stamps) - network for name in needed}
+        bench.exchange(WARM_UP, needed)
+        cpu = bench.cpu_seconds()
+        stamps = bench.exchange(setup.frames, needed)
+        cpu = bench.cpu_seconds() - cpu
+        _, network, _, around = bench.steps()[-len(stamps) :].T
+        columns = {name: bench.consumer.latencies(name, stamps) - network for name in needed}
     return {
         "cpu_ms_per_frame": 1e3 * cpu / len(stamps),
         "network": _percentiles(network),
+        "resampling_and_download": _percentiles(around),
         **{name: _percentiles(column) for name, column in columns.items()},
         "whole_frame": _percentiles(np.max(list(columns.values()), axis=0)),
     }
+
+
+def transport(setup: Setup) -> dict[str, Any]:
+    """Return the latency of a node that does nothing [ms]."""
+    command = [sys.executable, str(Path(bare_node.__file__))]
+    with _running(command, [ODOM], setup) as bench:
+        bench.exchange(WARM_UP, [ODOM])
+        stamps = bench.exchange(setup.frames, [ODOM])
+        return {ODOM: _percentiles(bench.consumer.latencies(ODOM, stamps))}
 
 
 def sustained(setup: Setup) -> dict[str, Any]:
@@ -231,20 +179,28 @@ def sustained(setup: Setup) -> dict[str, Any]:
 @contextlib.contextmanager
 def _bench(outputs: list[str], setup: Setup, *, extra: float, **parameters: str) -> Iterator[_Bench]:
     """Run a node with the stub and its consumer until the block ends; both have met when it begins."""
+    command = [sys.executable, str(Path(timed_node.__file__)), STEPS, str(extra)]
+    command += ["--ros-args", "-p", f"weights:={setup.weights}"]
+    for name, value in {**PARAMETERS, **parameters}.items():
+        command += ["-p", f"{name}:={value}"]
+    for parameter in setup.parameters:
+        command += ["-p", parameter]
+    with _running(command, outputs, setup) as bench:
+        yield bench
+
+
+@contextlib.contextmanager
+def _running(command: list[str], outputs: list[str], setup: Setup) -> Iterator[_Bench]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        command = [sys.executable, str(Path(timed_node.__file__)), str(folder / "steps"), str(extra)]
-        command += ["--ros-args", "-p", f"weights:={setup.weights}"]
-        for name, value in {**PARAMETERS, **parameters}.items():
-            command += ["-p", f"{name}:={value}"]
-        for parameter in setup.parameters:
-            command += ["-p", parameter]
+        steps = folder / "steps"
+        command = [str(steps) if part == STEPS else part for part in command]
         rclpy.init(args=[])
         stack.callback(rclpy.try_shutdown)
         consumer = Consumer(outputs, setup.images)
         stack.callback(consumer.close)
         child = stack.enter_context(ChildProcess("node", command, folder / "node.log"))
-        bench = _Bench(consumer, child, folder / "steps")
+        bench = _Bench(consumer, child, steps)
         bench.meet()
         yield bench
 
@@ -268,6 +224,18 @@ class _Bench:
                 self.consumer.spin(0.1)
             self.check(deadline)
 
+    def exchange(self, frames: int, needed: list[str]) -> list[int]:
+        """Send images, each when the last one has been answered with all that is needed; return their stamps [ns]."""
+        stamps = []
+        for _ in range(frames):
+            stamps.append(self.consumer.send())
+            deadline = time.monotonic() + PATIENCE
+            while not self.consumer.has_all(needed, stamps[-1]):
+                self.consumer.spin(0.5)
+                self.check(deadline)
+            time.sleep(0.005)  # the node puts away what it still holds of the frame
+        return stamps
+
     def check(self, deadline: float) -> None:
         """Give up where the node has ended or answers no more."""
         self._child.raise_if_dead()
@@ -275,7 +243,7 @@ class _Bench:
             raise UserError("the node does not answer images with all of its outputs")
 
     def steps(self) -> npt.NDArray[np.float64]:
-        """Return begin, length and processor time of every step so far, (N, 3) [s]."""
+        """See `timed_node.read_steps`."""
         return timed_node.read_steps(self._steps)
 
     def cpu_seconds(self) -> float:
@@ -316,7 +284,7 @@ def show(result: dict[str, Any], console: Console) -> None:
     console.print(table)
     console.print(
         "processor time outside the network, milliseconds per frame: "
-        + ", ".join(f"{run.replace('_', ' ')} {result[run]['cpu_ms_per_frame']:.1f}" for run in RUNS),
+        + ", ".join(f"{run.replace('_', ' ')} {result[run]['cpu_ms_per_frame']:.1f}" for run in RUNS[:2]),
         highlight=False,
     )
     figures = result["sustained"]

@@ -1,4 +1,4 @@
-"""The node as a benchmark runs it: the time of every network step goes to a file, and a step can be made longer.
+"""The node as a benchmark runs it: the time of every frame's step goes to a file, and a step can be made longer.
 
     python benchmark/timed_node.py STEPS_FILE EXTRA_SECONDS --ros-args ...
 
@@ -18,30 +18,44 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from ttt3r_ros.estimate import Estimate
 from ttt3r_ros.model.network import Network
+from ttt3r_ros.reconstructor import Reconstructor
 from ttt3r_ros.ros.node import main
 
-_RECORD = struct.Struct("ddd")  # `time.monotonic` at a step's begin, the seconds it took, and those of its processor
+_RECORD = struct.Struct("dddd")
 
 
 def read_steps(path: Path) -> npt.NDArray[np.float64]:
-    """Return begin, length and processor time of every step so far, (N, 3) [s]."""
-    return np.array(list(_RECORD.iter_unpack(path.read_bytes()))).reshape(-1, 3)
+    """Return what is known of every frame so far, (N, 4) [s].
+
+    The columns: `time.monotonic` at the begin of the network's step, how long that took, its processor time, and how
+    long it took to bring the image to it and the answer from it.
+    """
+    return np.array(list(_RECORD.iter_unpack(path.read_bytes()))).reshape(-1, 4)
 
 
 def _time_steps(path: Path, extra: float) -> None:
     file = path.open("ab", buffering=0)  # the node's end leaves nothing time to be flushed
-    step = Network.step
+    step, process = Network.step, Reconstructor.process
+    times = (0.0, 0.0, 0.0)
 
-    def timed(self: Network, *args: Any, **kwargs: Any) -> Any:
+    def timed_step(self: Network, *args: Any, **kwargs: Any) -> Any:
+        nonlocal times
         begun, cpu = time.monotonic(), time.thread_time()
         result = step(self, *args, **kwargs)
         if extra:
             time.sleep(extra)
-        file.write(_RECORD.pack(begun, time.monotonic() - begun, time.thread_time() - cpu))
+        times = begun, time.monotonic() - begun, time.thread_time() - cpu
         return result
 
-    Network.step = timed  # type: ignore[method-assign]
+    def timed_process(self: Reconstructor, *args: Any, **kwargs: Any) -> Estimate:
+        estimate = process(self, *args, **kwargs)
+        file.write(_RECORD.pack(*times, estimate.timings.preprocess + estimate.timings.download))
+        return estimate
+
+    Network.step = timed_step  # type: ignore[method-assign]
+    Reconstructor.process = timed_process  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":

@@ -9,20 +9,22 @@ import pytest
 import rclpy
 from nav_msgs.msg import Odometry
 from rclpy.serialization import serialize_message
-from rule_weights import TINY, rule_image, rule_network
+from rule_weights import TINY, rule_network
 
 from benchmark import node, timed_node
+from benchmark.consumer import Consumer
 from benchmark.graph import keep_to_this_computer
 from benchmark.images import image_messages
 from ttt3r_ros.model import Network
 from ttt3r_ros.model.checkpoint import load_network
+from ttt3r_ros.reconstructor import Reconstructor
 from ttt3r_ros.ros.outputs import TOPICS
 
 
 @pytest.fixture
 def consumer():
     rclpy.init(args=[])
-    consumer = node.Consumer(["odom", "path"], images=[])
+    consumer = Consumer(["odom", "path"], images=[])
     yield consumer
     consumer.close()
     rclpy.try_shutdown()
@@ -38,11 +40,18 @@ def setup(own_environment, monkeypatch, weights):
 
 def test_the_overhead_is_told_of_every_output(setup):
     figures = node.overhead(list(TOPICS), setup)
-    assert {"cpu_ms_per_frame", "network", "whole_frame", *TOPICS} - figures.keys() == {"path"}
+    around = "resampling_and_download"
+    assert {"cpu_ms_per_frame", "network", around, "whole_frame", *TOPICS} - figures.keys() == {"path"}
+    assert figures.pop(around)["p50"] < figures["odom"]["p50"]
     assert figures.pop("cpu_ms_per_frame") > 0
     for name, percentiles in figures.items():
         assert 0 < percentiles["p50"] <= percentiles["p95"] <= percentiles["p99"] < 5000, name
         assert name == "network" or percentiles["p50"] <= figures["whole_frame"]["p50"], name
+
+
+def test_a_bare_node_answers_too(setup):
+    figures = node.transport(setup)
+    assert 0 < figures["odom"]["p50"] <= figures["odom"]["p99"] < 5000
 
 
 def test_a_camera_ahead_of_its_network_is_answered_as_fast_as_that_can(setup):
@@ -67,6 +76,7 @@ def test_the_figures_of_all_runs_are_shown_and_written(own_environment, monkeypa
     sustained |= {"odom_p50_late_over_early": 1.0, "cpu_share_of_one_core": 0.1}
     monkeypatch.setattr(node, "overhead", overhead)
     monkeypatch.setattr(node, "sustained", lambda setup: sustained)
+    monkeypatch.setattr(node, "transport", lambda setup: {"odom": milliseconds})
     monkeypatch.setattr(node, "PICTURES", 1)
     out = tmp_path / "node.json"
     assert node.main(["--frames", "30", "--size", "80", "60", "--json", str(out)]) == 0
@@ -87,8 +97,8 @@ def test_an_arrival_is_noted_under_the_stamp_of_the_serialized_message(consumer)
     message = Odometry()
     message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, 999_999_999
     message.header.frame_id = "odom"
-    consumer._listener("odom")(serialize_message(message))
-    assert list(consumer.arrived["odom"]) == [1_700_000_000_999_999_999]
+    consumer._listener("odom")(serialize_message(message), {"received_timestamp": 1_500_000_000})
+    assert consumer.arrived["odom"] == {1_700_000_000_999_999_999: 1.5}
 
 
 def test_what_never_came_has_no_latency_and_is_missed(consumer):
@@ -123,16 +133,16 @@ def test_the_node_and_its_consumer_wait_for_every_output(consumer):
 
 def test_the_times_of_steps_come_back_as_written(monkeypatch, tmp_path):
     monkeypatch.setattr(Network, "step", Network.step)  # put back after the test
+    monkeypatch.setattr(Reconstructor, "process", Reconstructor.process)
     file = tmp_path / "steps"
     timed_node._time_steps(file, 0.03)
-    assert timed_node.read_steps(file).shape == (0, 3)
-    network, image = rule_network(TINY), rule_image(0, 48, 64)[None]
-    prediction, state = network.step(image, None)
-    network.step(image, state)
-    assert prediction.translation.shape == (1, 3)
+    assert timed_node.read_steps(file).shape == (0, 4)
+    stream, image = Reconstructor(rule_network(TINY)), np.zeros((48, 64, 3), np.uint8)
+    estimates = [stream.process(image) for _ in range(2)]
     steps = timed_node.read_steps(file)
-    assert steps.shape == (2, 3)
-    begun, length, processor = steps.T
+    assert steps.shape == (2, 4)
+    assert steps[:, 3].tolist() == [e.timings.preprocess + e.timings.download for e in estimates]
+    begun, length, processor, _ = steps.T
     assert begun[1] >= begun[0] + length[0]
     assert (length >= 0.03).all()
     assert (processor < length - 0.02).all()  # sleeping takes no processor
