@@ -1,6 +1,6 @@
 """Time per frame and peak memory of the network, against its naive twin and against what the machine could do.
 
-    python benchmark/step.py --config full [--size 512x288] [--precision bfloat16] [--device cuda] [--json FILE]
+    python -m benchmark.step --config full [--size 512x288] [--precision bfloat16] [--device cuda] [--json FILE]
 
 The twin materialises every attention map, computes every head and runs in float32; both take turns in this one process,
 so that the ratio holds even where the machine's speed drifts. The floor is the time that the network's multiply-adds,
@@ -18,7 +18,6 @@ import json
 import resource
 import statistics
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,22 +26,27 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test"))
 
+import numpy as np
 import torch
 from naive_network import NaiveNetwork, NaiveState
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from rule_weights import TINY, rule_image, rule_network
-from torch.utils.flop_counter import FlopCounterMode
 
+from benchmark.clock import timed
+from benchmark.floor import count_gflop, int8_rate, matrix_rate, memory_rate, weight_bytes
+from ttt3r_ros.answer import Answer
 from ttt3r_ros.device import choose_device
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, NetworkConfig, Prediction, State
+from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, Prediction, State
 from ttt3r_ros.model.captured import CapturedStep
 from ttt3r_ros.model.cuda_capture import CudaCapture
 from ttt3r_ros.model.native_file import read_native
-from ttt3r_ros.model.precision import Int8Linear
+from ttt3r_ros.model.update import Ttt3r, blend
+from ttt3r_ros.preprocess import PixelMap, normalize, resample
 from ttt3r_ros.reconstructor import PRECISIONS
+from ttt3r_ros.transfer import download
 from ttt3r_ros.weights import PACKAGED
 
 CONFIGS = {
@@ -54,8 +58,9 @@ CONFIGS = {
     ),
     "tiny": (TINY, (64, 48)),
 }
-#: Side of the matrices whose product measures the machine.
-MATRIX_SIDE = {"cpu": 2048, "cuda": 8192}
+STAGES = (
+    "upload and preprocess", "encode", "pose query", "decode", "pose memory", "update", "heads", "download",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,10 @@ class Result:
     stages_ms: dict[str, float]
     gflop: float
     matrix_gflops_per_s: float
+    arithmetic_ms: float
+    weights_mb: float
+    memory_gb_per_s: float
+    reading_ms: float
     floor_ms: float
     step_over_floor: float
     peak_memory_mb: float
@@ -144,7 +153,10 @@ def measure(options: argparse.Namespace, console: Console) -> Result:
     other_rate = matrix_rate(device, network.image_norm.weight.dtype)
     rate = int8_rate() if options.precision == "int8" else other_rate
     step_ms, naive_ms = _median_ms(times), _median_ms(naive_times) if naive else None
-    floor_ms = (linear_gflop / rate + other_gflop / other_rate) * 1e3
+    arithmetic_ms = (linear_gflop / rate + other_gflop / other_rate) * 1e3
+    weights_mb, bandwidth = weight_bytes(network) / 1e6, memory_rate(device)
+    reading_ms = weights_mb / bandwidth
+    floor_ms = max(arithmetic_ms, reading_ms)
     return Result(
         config=options.config,
         size=f"{width}x{height}",
@@ -159,24 +171,14 @@ def measure(options: argparse.Namespace, console: Console) -> Result:
         stages_ms=stages,
         gflop=linear_gflop + other_gflop,
         matrix_gflops_per_s=rate,
+        arithmetic_ms=arithmetic_ms,
+        weights_mb=weights_mb,
+        memory_gb_per_s=bandwidth,
+        reading_ms=reading_ms,
         floor_ms=floor_ms,
         step_over_floor=step_ms / floor_ms,
         peak_memory_mb=peak_memory_mb(device),
     )
-
-
-def timed(work: Callable[[], object], device: torch.device) -> tuple[object, float]:
-    """Return a call's result and the seconds it took, on a GPU until it has finished there."""
-    clock = time.thread_time if _is_one_thread(device) else time.perf_counter
-    _wait(device)
-    begun = clock()
-    result = work()
-    _wait(device)
-    return result, clock() - begun
-
-
-def _is_one_thread(device: torch.device) -> bool:
-    return device.type == "cpu" and torch.get_num_threads() == 1
 
 
 def time_stages(network: Network, images: list[torch.Tensor], state: State, device: torch.device) -> dict[str, float]:
@@ -207,41 +209,23 @@ def time_stages(network: Network, images: list[torch.Tensor], state: State, devi
         watched(network, "read_heads", "heads"),
     ):
         for image in images:
-            network.step(image, state)
-    return {stage: _median_ms(values) for stage, values in seconds.items()}
+            prediction, new_state = network.step(image, state)
+    decoded, rule, (height, width) = prediction.trace.decoded, Ttt3r(), images[0].shape[2:]
+    mapping = PixelMap((width * 5 // 4, height * 5 // 4), (width, height), (0, 0), (width, height))
+    photo = np.zeros((mapping.input_size[1], mapping.input_size[0], 3), np.uint8)
 
+    def update() -> torch.Tensor:
+        learning_rate, _ = rule.learning_rate(decoded.state_proposal, decoded.alignment, None)
+        return blend(state.tokens, decoded.state_proposal, learning_rate)
 
-def count_gflop(config: NetworkConfig, height: int, width: int) -> tuple[float, float]:
-    """Return the floating point operations [10^9] of a step's linear layers and of all else, two per multiply-add."""
-    with torch.device("meta"), FlopCounterMode(display=False) as counter:
-        network = Network(config).eval().requires_grad_(False)
-        image = torch.empty(1, 3, height, width)
-        _, state = network.step(image, None)
-        first = _by_kind(counter)
-        network.step(image, state)
-    linear, total = (after - before for before, after in zip(first, _by_kind(counter), strict=True))
-    return linear / 1e9, (total - linear) / 1e9
-
-
-def _by_kind(counter: FlopCounterMode) -> tuple[int, int]:
-    counts = counter.get_flop_counts()["Global"]
-    return counts.get(torch.ops.aten.addmm, 0), sum(counts.values())
-
-
-def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Return the machine's rate at one large matrix product [10^9 operations per second], the best of several."""
-    side = MATRIX_SIDE[device.type]
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    best = min(timed(lambda: a @ b, device)[1] for _ in range(8))
-    return 2 * side**3 / best / 1e9
-
-
-def int8_rate() -> float:
-    """Return the rate of a large linear layer on 8-bit integers [10^9 operations per second], the best of several."""
-    side = MATRIX_SIDE["cpu"]
-    layer, x = Int8Linear(torch.nn.Linear(side, side)), torch.randn(side, side)
-    best = min(timed(lambda: layer(x), x.device)[1] for _ in range(8))
-    return 2 * side**3 / best / 1e9
+    for _ in images:
+        for stage, work in (
+            ("upload and preprocess", lambda: normalize(resample(photo, mapping, device))),
+            ("update", update),
+            ("download", lambda: download(Answer.of(prediction, new_state, 1.0, None))),
+        ):
+            seconds[stage].append(timed(work, device)[1])
+    return {stage: _median_ms(seconds[stage]) for stage in STAGES}
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -269,6 +253,10 @@ def show(result: Result, console: Console) -> None:
         table.add_row(f"  {stage}", f"{milliseconds:.1f} ms")
     table.add_row("arithmetic", f"{result.gflop:.1f} GFLOP")
     table.add_row("matrix rate of its linear layers", f"{result.matrix_gflops_per_s:.0f} GFLOP/s")
+    table.add_row("  takes at least", f"{result.arithmetic_ms:.1f} ms")
+    table.add_row("weights read", f"{result.weights_mb:.0f} MB")
+    table.add_row("memory's rate", f"{result.memory_gb_per_s:.1f} GB/s")
+    table.add_row("  takes at least", f"{result.reading_ms:.1f} ms")
     table.add_row("floor", f"{result.floor_ms:.1f} ms")
     table.add_row("step / floor", f"{result.step_over_floor:.2f}")
     table.add_row(
@@ -307,11 +295,6 @@ def _size(text: str) -> tuple[int, int]:
 
 def _median_ms(seconds: list[float]) -> float:
     return 1e3 * statistics.median(seconds)
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

@@ -7,12 +7,19 @@ import torch
 from rule_weights import TINY, rule_image, rule_network
 from torch import nn
 
-from benchmark import step
+from benchmark import floor, step
+from ttt3r_ros.reconstructor import PRECISIONS
+
+needs_vnni = pytest.mark.skipif(
+    not any(torch.cpu.get_capabilities().get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8")),
+    reason="no VNNI instructions",
+)
 
 
 @pytest.fixture(autouse=True)
 def small_matrices(monkeypatch):
-    monkeypatch.setattr(step, "MATRIX_SIDE", {"cpu": 128})
+    monkeypatch.setattr(floor, "MATRIX_SIDE", {"cpu": 128})
+    monkeypatch.setattr(floor, "MEMORY_BYTES", 1 << 20)
 
 
 def test_the_figures_of_a_run_fit_each_other(tmp_path, capsys):
@@ -23,9 +30,11 @@ def test_the_figures_of_a_run_fit_each_other(tmp_path, capsys):
     assert (result["config"], result["size"], result["device"]) == ("tiny", "64x48", "cpu")
     assert result["naive_over_step"] == pytest.approx(result["naive_ms"] / result["step_ms"])  # of the one frame
     assert result["step_ms_p95"] == result["step_ms"] > 0
-    assert result["floor_ms"] == pytest.approx(1e3 * result["gflop"] / result["matrix_gflops_per_s"])
+    assert result["arithmetic_ms"] == pytest.approx(1e3 * result["gflop"] / result["matrix_gflops_per_s"])
+    assert result["reading_ms"] == pytest.approx(result["weights_mb"] / result["memory_gb_per_s"])
+    assert result["floor_ms"] == max(result["arithmetic_ms"], result["reading_ms"])
     assert result["step_over_floor"] == pytest.approx(result["step_ms"] / result["floor_ms"])
-    assert set(result["stages_ms"]) == {"encode", "pose query", "decode", "pose memory", "heads"}
+    assert tuple(result["stages_ms"]) == step.STAGES
     assert min(result["stages_ms"].values()) > 0
     assert result["peak_memory_mb"] > 50
     assert f"{result['naive_over_step']:.2f}" in capsys.readouterr().out
@@ -55,7 +64,7 @@ def test_the_arithmetic_of_linear_layers_is_all_counted():
         if isinstance(layer, nn.Linear):
             layer.register_forward_hook(count)
     network.step(image, state)
-    linear, other = step.count_gflop(TINY, 48, 64)
+    linear, other = floor.count_gflop(TINY, 48, 64)
     assert linear == pytest.approx(operations / 1e9)
     assert other > 0
 
@@ -68,3 +77,21 @@ def test_a_wrong_size_is_said_in_a_sentence(capsys, size, words):
     (error,) = capsys.readouterr().err.splitlines()
     assert error.startswith(f"error: --size {size}")
     assert words in error
+
+
+@pytest.mark.parametrize(("precision", "bytes_each"), [("float32", 4), pytest.param("int8", 1, marks=needs_vnni)])
+def test_the_weights_that_a_step_reads_are_counted(precision, bytes_each):
+    network = rule_network(TINY)
+    used = [network.encoder, network.image_decoder, network.state_decoder]
+    linears = [layer for part in used for layer in part.modules() if isinstance(layer, nn.Linear)]
+    least = bytes_each * sum(layer.weight.numel() for layer in linears)
+    everything = sum(parameter.nbytes for parameter in network.parameters())
+    counted = floor.weight_bytes(network.set_precision(PRECISIONS[precision]))
+    assert least < counted < everything
+    colour_and_world = sum(
+        parameter.nbytes
+        for part in (network.world_head, network.world_transform, network.color_head)
+        for parameter in part.parameters()
+    )
+    if precision == "float32":
+        assert counted == everything - colour_and_world

@@ -58,6 +58,7 @@ class Int8Linear(nn.Module):
         """
         super().__init__()
         _check_able(linear.weight.device)
+        self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach().float()
         scale = (weight.abs().amax(dim=1) / _LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
         integers = (weight / scale[:, None]).round_().to(torch.int8)
