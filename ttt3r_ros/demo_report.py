@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation import TrajectoryError, compare_trajectories, write_tum
 from ttt3r_ros.pictures import draw_frames, draw_trajectory
 from ttt3r_ros.ply import write_ply
 from ttt3r_ros.recording import Moment, Recording
+from ttt3r_ros.result_table import formatted, rounded, show_result
 
 #: Columns of frames.png.
 _SHOWN_MOMENTS = 6
@@ -85,11 +85,7 @@ def write_report(output: Path, recording: Recording, *, frames_in: int | None) -
 
 def show_metrics(metrics: Metrics, console: Console) -> None:
     """Print the numbers as a table."""
-    table = Table(title="Result", title_justify="left", title_style="bold", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    for label, value, unit, meaning in (
+    rows = (
         ("frames in", metrics.frames_in, "", "images the camera published"),
         ("frames out", metrics.frames_out, "", "poses received"),
         ("dropped", metrics.dropped, "", "replaced by a newer image while the node was busy"),
@@ -99,9 +95,8 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
         ("latency, median", metrics.latency_ms_p50, "ms", "from the image's stamp to the arrival of its odometry"),
         ("latency, 95 %", metrics.latency_ms_p95, "ms", ""),
         ("memory of the node", metrics.node_rss_mb, "MB", "resident"),
-    ):
-        table.add_row(label, _formatted(value, unit), meaning)
-    console.print(table)
+    )
+    show_result(rows, console)
 
 
 def _trajectory_error(recording: Recording) -> TrajectoryError | None:
@@ -125,19 +120,19 @@ def _metrics(recording: Recording, error: TrajectoryError | None, frames_in: int
         frames_in=frames_in,
         frames_out=len(recording.poses),
         dropped=None if dropped is None else round(dropped),
-        ate_rmse_m=_rounded(error.ate_rmse_m, 4) if error else None,
-        path_length_m=_rounded(path_length, 3),
-        depth_abs_rel=_rounded(float(np.mean(depth_errors)), 4) if depth_errors else None,
-        latency_ms_p50=_rounded(float(latencies[0]), 1),
-        latency_ms_p95=_rounded(float(latencies[1]), 1),
+        ate_rmse_m=rounded(error.ate_rmse_m, 4) if error else None,
+        path_length_m=rounded(path_length, 3),
+        depth_abs_rel=rounded(float(np.mean(depth_errors)), 4) if depth_errors else None,
+        latency_ms_p50=rounded(float(latencies[0]), 1),
+        latency_ms_p95=rounded(float(latencies[1]), 1),
         node_rss_mb=_number(recording.diagnostics.get("rss_mb")),
     )
 
 
 def _caption(metrics: Metrics) -> str:
-    parts = [f"{metrics.frames_out} poses along {_formatted(metrics.path_length_m, 'm')}"]
+    parts = [f"{metrics.frames_out} poses along {formatted(metrics.path_length_m, 'm')}"]
     if metrics.ate_rmse_m is not None:
-        parts.append(f"error {_formatted(metrics.ate_rmse_m, 'm')} (ATE RMSE after SE(3) alignment)")
+        parts.append(f"error {formatted(metrics.ate_rmse_m, 'm')} (ATE RMSE after SE(3) alignment)")
     return ", ".join(parts)
 
 
@@ -165,14 +160,3 @@ def _number(text: str | None) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def _rounded(value: float, digits: int) -> float | None:
-    return round(value, digits) if math.isfinite(value) else None
-
-
-def _formatted(value: float | None, unit: str) -> str:
-    if value is None:
-        return "-"
-    number = str(value) if isinstance(value, int) else f"{value:.3g}" if value < 100 else f"{value:.0f}"
-    return f"{number} {unit}".strip()

@@ -12,6 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ttt3r_ros.arguments import at_least_one, not_negative, positive
 from ttt3r_ros.device import AUTO, choose_device, choose_precision
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.frame_progress import FrameProgress
@@ -134,11 +135,11 @@ def _parser() -> argparse.ArgumentParser:
 
     frames = parser.add_argument_group("frames").add_argument
     frames("--topic", help="which images of a bag that has several")
-    frames("--fps", type=_positive, help="count frames at this rate instead of using the recording's own times")
-    frames("--start", type=_not_negative, default=0.0, metavar="S", help="skip the first S seconds")
-    frames("--duration", type=_positive, metavar="S", help="take S seconds of the recording")
-    frames("--every", type=_count, default=1, metavar="N", help="take one frame of N")
-    frames("--max-frames", type=_count, metavar="N", help="take at most N frames")
+    frames("--fps", type=positive, help="count frames at this rate instead of using the recording's own times")
+    frames("--start", type=not_negative, default=0.0, metavar="S", help="skip the first S seconds")
+    frames("--duration", type=positive, metavar="S", help="take S seconds of the recording")
+    frames("--every", type=at_least_one, default=1, metavar="N", help="take one frame of N")
+    frames("--max-frames", type=at_least_one, metavar="N", help="take at most N frames")
     frames("--undistort", action="store_true", help="undo the lens distortion that a bag's camera_info tells of")
 
     network = parser.add_argument_group("network, as the node's parameters").add_argument
@@ -147,7 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     network("--rule", choices=("cut3r", "ttt3r", "filt3r"), default="ttt3r", help="update rule (default %(default)s)")
     network("--reset-policy", choices=POLICIES, default=defaults.reset_policy, help="default %(default)s")
     network("--reset-interval", type=_count_or_none, default=0, metavar="N", help="default 0: what suits the weights")
-    network("--max-frame-gap", type=_positive, default=defaults.max_frame_gap, metavar="S", help="default %(default)s")
+    network("--max-frame-gap", type=positive, default=defaults.max_frame_gap, metavar="S", help="default %(default)s")
     network(
         "--check-images",
         action=argparse.BooleanOptionalAction,
@@ -155,12 +156,12 @@ def _parser() -> argparse.ArgumentParser:
         help="refuse images that show nothing (default)",
     )
     network(
-        "--frozen-timeout", type=_not_negative, default=defaults.frozen_timeout, metavar="S", help="default %(default)s"
+        "--frozen-timeout", type=not_negative, default=defaults.frozen_timeout, metavar="S", help="default %(default)s"
     )
-    network("--max-speed", type=_not_negative, default=defaults.max_speed, metavar="M/S", help="default %(default)s")
+    network("--max-speed", type=not_negative, default=defaults.max_speed, metavar="M/S", help="default %(default)s")
     network(
         "--max-turn-rate",
-        type=_not_negative,
+        type=not_negative,
         default=defaults.max_turn_rate,
         metavar="RAD/S",
         help="default %(default)s",
@@ -174,33 +175,12 @@ def _parser() -> argparse.ArgumentParser:
     results("--rgb", action=argparse.BooleanOptionalAction, default=False, help="write rgb/, the images of depth/")
     results("--cloud", action=argparse.BooleanOptionalAction, default=True, help="write cloud.ply (default)")
     results("--min-confidence", type=float, default=1.5, metavar="C", help="no depth below it (default %(default)s)")
-    results("--max-depth", type=_positive, default=30.0, metavar="M", help="no depth beyond it (default %(default)s)")
+    results("--max-depth", type=positive, default=30.0, metavar="M", help="no depth beyond it (default %(default)s)")
     return parser
 
 
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be greater than 0, got {text}")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
-    return value
-
-
 def _count_or_none(text: str) -> int:
-    return 0 if text == "0" else _count(text)
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
+    return 0 if text == "0" else at_least_one(text)
 
 
 if __name__ == "__main__":

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation import TrajectoryError, compare_trajectories, write_tum
@@ -17,6 +15,7 @@ from ttt3r_ros.offline.run import Run, Wishes, image_name
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.pictures import draw_frames, draw_trajectory
 from ttt3r_ros.ply import write_ply
+from ttt3r_ros.result_table import formatted, rounded, show_result
 
 #: Columns of frames.png.
 _SHOWN = 6
@@ -105,11 +104,7 @@ def _write(
 
 def show_metrics(metrics: Metrics, console: Console) -> None:
     """Print the numbers as a table."""
-    table = Table(title="Result", title_justify="left", title_style="bold", show_header=False)
-    table.add_column(style="bold")
-    table.add_column(justify="right")
-    table.add_column(style="dim")
-    for label, value, unit, meaning in (
+    rows = (
         ("frames", metrics.frames, "", "taken from the recording"),
         ("poses", metrics.poses, "", "found; the other frames were lost"),
         ("segments", metrics.segments, "", "of the network's state"),
@@ -120,9 +115,8 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
         ("rotation error", metrics.rpe_rotation_deg, "°", "RPE from frame to frame, RMSE"),
         ("depth error", metrics.depth_abs_rel, "", "AbsRel: mean of |depth - truth| / truth"),
         ("speed", metrics.frames_per_second, "Hz", "frames per second of work, writing included"),
-    ):
-        table.add_row(label, _formatted(value, unit), meaning)
-    console.print(table)
+    )
+    show_result(rows, console)
 
 
 def _error(found: Findings) -> TrajectoryError | None:
@@ -142,31 +136,20 @@ def _metrics(found: Findings, error: TrajectoryError | None) -> Metrics:
         frames=found.frames,
         poses=len(found.poses),
         segments=found.segments,
-        path_length_m=_rounded(path_length, 3),
-        ate_rmse_m=_rounded(error.ate_rmse_m, 4) if error else None,
-        ate_rmse_scaled_m=_rounded(error.ate_rmse_scaled_m, 4) if error else None,
-        scale=_rounded(error.scale, 4) if error else None,
-        rpe_translation_m=_rounded(error.rpe_translation_m, 5) if error else None,
-        rpe_rotation_deg=_rounded(error.rpe_rotation_deg, 4) if error else None,
-        depth_abs_rel=_rounded(abs_rel, 4),
-        depth_delta_125=_rounded(delta, 4),
-        frames_per_second=_rounded(found.frames / found.seconds, 2) if found.seconds > 0 else None,
+        path_length_m=rounded(path_length, 3),
+        ate_rmse_m=rounded(error.ate_rmse_m, 4) if error else None,
+        ate_rmse_scaled_m=rounded(error.ate_rmse_scaled_m, 4) if error else None,
+        scale=rounded(error.scale, 4) if error else None,
+        rpe_translation_m=rounded(error.rpe_translation_m, 5) if error else None,
+        rpe_rotation_deg=rounded(error.rpe_rotation_deg, 4) if error else None,
+        depth_abs_rel=rounded(abs_rel, 4),
+        depth_delta_125=rounded(delta, 4),
+        frames_per_second=rounded(found.frames / found.seconds, 2) if found.seconds > 0 else None,
     )
 
 
 def _summary(metrics: Metrics) -> str:
-    parts = [f"{metrics.poses} poses along {_formatted(metrics.path_length_m, 'm')}"]
+    parts = [f"{metrics.poses} poses along {formatted(metrics.path_length_m, 'm')}"]
     if metrics.ate_rmse_m is not None:
-        parts.append(f"error {_formatted(metrics.ate_rmse_m, 'm')} (ATE RMSE after SE(3) alignment)")
+        parts.append(f"error {formatted(metrics.ate_rmse_m, 'm')} (ATE RMSE after SE(3) alignment)")
     return ", ".join(parts)
-
-
-def _rounded(value: Any, digits: int) -> float | None:
-    return round(float(value), digits) if math.isfinite(value) else None
-
-
-def _formatted(value: float | None, unit: str) -> str:
-    if value is None:
-        return "-"
-    number = str(value) if isinstance(value, int) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
-    return f"{number} {unit}".strip()

@@ -19,6 +19,7 @@ from rclpy.utilities import remove_ros_args
 from rich.console import Console
 from sensor_msgs.msg import CompressedImage, Image
 
+from ttt3r_ros.arguments import at_least_one, not_negative, positive
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.frame_progress import FrameProgress
 from ttt3r_ros.ros.fastdds import make_room_for_images
@@ -105,11 +106,11 @@ def _parser() -> argparse.ArgumentParser:
         "motion=handheld|wheeled,width=640,height=480,fps=15]",
     )
     add("--topic", help="which images of a bag that has several")
-    add("--rate", type=_positive, default=1.0, metavar="FACTOR", help="play so many times faster (default 1)")
-    add("--fps", type=_positive, help="count frames at this rate instead of using the source's own times")
-    add("--start", type=_not_negative, default=0.0, metavar="S", help="skip the first S seconds")
-    add("--duration", type=_positive, metavar="S", help="play S seconds of the source")
-    add("--max-frames", type=_count, metavar="N", help="stop after N frames")
+    add("--rate", type=positive, default=1.0, metavar="FACTOR", help="play so many times faster (default 1)")
+    add("--fps", type=positive, help="count frames at this rate instead of using the source's own times")
+    add("--start", type=not_negative, default=0.0, metavar="S", help="skip the first S seconds")
+    add("--duration", type=positive, metavar="S", help="play S seconds of the source")
+    add("--max-frames", type=at_least_one, metavar="N", help="stop after N frames")
     add("--loop", action="store_true", help="begin again at the end; the camera jumps there, stamps go on")
     add("--loop-restart", action="store_true", help="like --loop, but stamps jump back as a looping bag's do")
     add(
@@ -242,27 +243,6 @@ def _wait_for_subscribers(player: Player, with_truth: bool, stop: threading.Even
 
 def _say(sentence: str) -> None:
     print(sentence, flush=True)
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be greater than 0, got {text}")
-    return value
-
-
-def _not_negative(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
-    return value
 
 
 if __name__ == "__main__":

@@ -1,0 +1,33 @@
+"""A run's numbers for people, and rounded for a file."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+
+def show_result(rows: Iterable[tuple[str, float | None, str, str]], console: Console) -> None:
+    """Print a table of labels, values (None where there is none) with units, and meanings."""
+    table = Table(title="Result", title_justify="left", title_style="bold", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_column(style="dim")
+    for label, value, unit, meaning in rows:
+        table.add_row(label, formatted(value, unit), meaning)
+    console.print(table)
+
+
+def rounded(value: float, digits: int) -> float | None:
+    """Return a rounded value; None, which JSON has, where it is not finite."""
+    return round(float(value), digits) if math.isfinite(value) else None
+
+
+def formatted(value: float | None, unit: str) -> str:
+    """Return a value of three digits with its unit, or a dash."""
+    if value is None:
+        return "-"
+    number = str(value) if isinstance(value, int) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
+    return f"{number} {unit}".strip()
