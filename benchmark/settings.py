@@ -135,9 +135,13 @@ def measure(settings: Seq[Setting], args: argparse.Namespace, device: torch.devi
 
 
 def _stream(weights: str, setting: Setting, device: torch.device) -> Reconstructor:
-    network = load_weights(weights).network
+    loaded = load_weights(weights)
     return Reconstructor(
-        network, precision=setting.precision, image_size=setting.image_size or None, device=device, reset_interval=100
+        loaded.network,
+        precision=setting.precision,
+        image_size=setting.image_size or None,
+        device=device,
+        reset_interval=loaded.segment_frames,
     )
 
 

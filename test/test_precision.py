@@ -93,6 +93,14 @@ def test_an_int8_network_stays_near_float32():
 
 
 @needs_vnni
+def test_int8_leaves_cross_attention_as_it_is():
+    block = rule_network(TINY).set_precision(torch.int8).state_decoder[0]
+    assert isinstance(block.attn.qkv, Int8Linear)
+    assert isinstance(block.mlp.fc1, Int8Linear)
+    assert block.cross_attn.projq.weight.dtype == torch.float32
+
+
+@needs_vnni
 def test_int8_is_reached_from_a_file_and_again_from_itself(tmp_path):
     network = rule_network(TINY)
     save_network(network, tmp_path / "w.safetensors", provenance={})
