@@ -115,7 +115,7 @@ def _walks(
                     width=args.size[0],
                     height=args.size[1],
                     fps=args.fps,
-                    motion=motion,  # type: ignore[arg-type]
+                    motion=motion,
                     device=str(stream.reconstructor.device),
                 )
                 save(file, walk(stream, sequence))

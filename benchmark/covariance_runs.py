@@ -103,7 +103,7 @@ def walk(stream: Stream, sequence: Sequence) -> Walked:
                     motion.T_odom_base,
                     T_start_world @ T_world_base,
                     np.concatenate(motion.twist),
-                    float(np.median(estimate.confidence)),
+                    estimate.typical_confidence(),
                     estimate.segment,
                     motion.covariances.pose,
                     motion.covariances.twist,

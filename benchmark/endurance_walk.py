@@ -176,7 +176,7 @@ def _stream(task: Task, walk: Walk) -> Stream:
         precision=task.precision,
     )
     reconstructor.warm_up(walk.spec.height, walk.spec.width)
-    settings = StreamSettings(reset_policy=task.policy, reset_interval=task.interval)  # type: ignore[arg-type]
+    settings = StreamSettings(reset_policy=task.policy, reset_interval=task.interval)
     return Stream(reconstructor, settings)
 
 

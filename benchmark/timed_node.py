@@ -54,8 +54,8 @@ def _time_steps(path: Path, extra: float) -> None:
         file.write(_RECORD.pack(*times, estimate.timings.preprocess + estimate.timings.download))
         return estimate
 
-    Network.step = timed_step  # type: ignore[method-assign]
-    Reconstructor.process = timed_process  # type: ignore[method-assign]
+    Network.step = timed_step
+    Reconstructor.process = timed_process
 
 
 if __name__ == "__main__":

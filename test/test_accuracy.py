@@ -66,7 +66,7 @@ def follow(walks: list[Walk], frames: int, **settings: object) -> Errors:
 def _follow(walk: Walk, frames: int, settings: dict[str, object]) -> list[float]:
     weights = load_weights("")
     settings = {"reset_interval": weights.segment_frames, **settings}
-    stream = Stream(Reconstructor(weights.network), StreamSettings(**settings))  # type: ignore[arg-type]
+    stream = Stream(Reconstructor(weights.network), StreamSettings(**settings))
     poses, depth_errors = [], []
     for index in range(frames):
         frame = stream.process(walk.frames.image[index].numpy(), 10**9 + index * 10**9 // FPS, T_BASE_CAMERA)

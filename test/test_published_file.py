@@ -59,7 +59,7 @@ class TestPublishedVariants:
     def test_other_entries_and_parameters(self, tmp_path: Path, network: Network) -> None:
         state = {key: torch.nn.Parameter(value.clone()) for key, value in published_state().items()}
         optimizer = torch.optim.AdamW(list(state.values())[:3])
-        sum(value.sum() for value in list(state.values())[:3]).backward()  # type: ignore[union-attr]
+        sum(value.sum() for value in list(state.values())[:3]).backward()
         optimizer.step()
         more = {"optimizer": optimizer.state_dict(), "epoch": 3, "best_so_far": 0.5, "scaler": {}, "when": Path("x")}
         loaded, _ = load_network(save_published(tmp_path / "tiny.pth", state, **more))
@@ -318,7 +318,7 @@ def save_lying(path: Path, key: str, shape: Any, stride: Any, offset: Any) -> Pa
             self.storage = tensor.untyped_storage()
 
         def __reduce__(self) -> Any:
-            typed = torch.storage.TypedStorage(wrap_storage=self.storage, dtype=torch.float32, _internal=True)  # type: ignore[no-untyped-call]
+            typed = torch.storage.TypedStorage(wrap_storage=self.storage, dtype=torch.float32, _internal=True)
             return torch._utils._rebuild_tensor_v2, (typed, offset, shape, stride, False, {})
 
     return save_published(path, published_state() | {key: Liar(torch.ones(16))})

@@ -301,3 +301,9 @@ def test_warming_up_says_what_it_does():
 def test_an_unknown_precision_is_refused():
     with pytest.raises(UserError, match="choose one of float32, bfloat16, float16, int8"):
         reconstructor(precision="int4")
+
+
+def test_a_typical_confidence_is_near_the_median_of_all():
+    estimate = reconstructor().process(photo(0))
+    assert estimate.typical_confidence() == pytest.approx(float(np.median(estimate.confidence)), rel=0.1)
+    assert reconstructor().process(photo(0), outputs=set()).typical_confidence() is None

@@ -73,3 +73,7 @@ class Estimate:
     def depth(self) -> Float32Array | None:
         """(H, W) float32 metres along the optical axis, a view of `points`; None if those were not asked for."""
         return None if self.points is None else self.points[..., 2]
+
+    def typical_confidence(self) -> float | None:
+        """Return the median over every fourth pixel of both axes (of all it takes milliseconds); None without one."""
+        return None if self.confidence is None else float(np.median(self.confidence[::4, ::4]))

@@ -28,8 +28,6 @@ CONFIDENCE_INTERVAL = 10
 #: Frames in a row that the network fails at before its state is blamed: one may be a glitch, after which the segment
 #: goes on as if nothing had been; a state that is broken, or a camera that is elsewhere, fails at every one.
 PATIENCE = 2
-#: A frame's confidence is the median over every so many-th pixel of both axes: of all it would take milliseconds.
-CONFIDENCE_STRIDE = 4
 #: Sentences kept for the log until a frame takes them along.
 MOST_EVENTS = 10
 
@@ -255,7 +253,8 @@ class Stream:
 
         self._failures, self._undecided = 0, estimate
         self._motions.accept(estimate.T_world_camera, stamp_ns)
-        motion = self._odometry.update(estimate.T_world_camera, T_base_camera, stamp_ns, _typical_confidence(estimate))
+        confidence = estimate.typical_confidence()
+        motion = self._odometry.update(estimate.T_world_camera, T_base_camera, stamp_ns, confidence)
         return self._frame(stamp_ns, estimate, motion)
 
     def _why_reset(self, estimate: Estimate) -> str | None:
@@ -287,9 +286,3 @@ class Stream:
     ) -> StreamFrame:
         events, self._events = tuple(self._events), []
         return StreamFrame(stamp_ns, estimate, motion, lost, events)
-
-
-def _typical_confidence(estimate: Estimate) -> float | None:
-    if estimate.confidence is None:
-        return None
-    return float(np.median(estimate.confidence[::CONFIDENCE_STRIDE, ::CONFIDENCE_STRIDE]))

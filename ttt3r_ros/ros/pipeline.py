@@ -201,9 +201,9 @@ class Pipeline:
         if estimate.intrinsics is not None:
             self.intrinsics_source = estimate.intrinsics_source
         stamp_message = message.header.stamp
-        self._outputs.publish_motion(motion, Header(stamp=stamp_message, frame_id=parameters.odom_frame), parameters)
-        self._outputs.publish_dense(estimate, Header(stamp=stamp_message, frame_id=camera_frame), parameters)
         odom_header = Header(stamp=stamp_message, frame_id=parameters.odom_frame)
+        self._outputs.publish_motion(motion, odom_header, parameters)
+        self._outputs.publish_dense(estimate, Header(stamp=stamp_message, frame_id=camera_frame), parameters)
         self.map.offer(estimate, motion.T_odom_base @ T_base_camera, odom_header, parameters)
         self._failed_in_a_row = 0
         self.health = diagnostics.TRACKING
