@@ -1,15 +1,20 @@
-"""As little as a Python node can do: for every ``image`` an odometry with its stamp, and nothing else.
+"""As little as a Python node can do: for every ``image`` empty messages with its stamp, and nothing else.
 
-What `benchmark/node.py` measures of this one is the price of rclpy and DDS, which no Python node can beat.
+    python benchmark/bare_node.py WIDTH HEIGHT odom [depth/image ...]
+
+What `benchmark/node.py` measures of this one is the price of rclpy and DDS, which no Python node can beat. Images and
+clouds have this size [px], and are made only once.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import rclpy
-from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -17,7 +22,9 @@ from sensor_msgs.msg import Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from ttt3r_ros.ros.conversions import lasting_cloud, lasting_image
 from ttt3r_ros.ros.fastdds import make_room_for_images
+from ttt3r_ros.ros.outputs import POINT_CLOUD, RGB, TOPICS
 
 
 def main() -> None:
@@ -25,16 +32,30 @@ def main() -> None:
     make_room_for_images()
     rclpy.init()
     node = Node("ttt3r")
-    odometry = node.create_publisher(Odometry, "~/odom", 10)
-    node.create_subscription(
-        Image,
-        "image",
-        lambda image: odometry.publish(Odometry(header=image.header)),
-        QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT),
-    )
+    answers = [(node.create_publisher(type(message), f"~/{name}", 10), message) for name, message in _messages()]
+
+    def answer(image: Image) -> None:
+        for publisher, message in answers:
+            message.header = image.header
+            publisher.publish(message)
+
+    node.create_subscription(Image, "image", answer, QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT))
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     executor.spin()
+
+
+def _messages() -> Iterator[tuple[str, Any]]:
+    width, height = map(int, sys.argv[1:3])
+    for name in sys.argv[3:]:
+        if name == POINT_CLOUD:
+            yield name, lasting_cloud(height, width)[0]
+        elif name == RGB:
+            yield name, lasting_image((height, width, 3), np.uint8, "rgb8")[0]
+        elif TOPICS[name][0] is Image:
+            yield name, lasting_image((height, width), np.float32, "32FC1")[0]
+        else:
+            yield name, TOPICS[name][0]()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A camera, and a consumer of what a node makes of its images, in one."""
+"""A camera on its mount, and a consumer of what a node makes of its images, in one."""
 
 from __future__ import annotations
 
@@ -12,13 +12,18 @@ import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+from tf2_ros import StaticTransformBroadcaster
 
-from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.ros.conversions import camera_info_message
+from benchmark.images import FRAME_ID
+from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics
+from ttt3r_ros.ros.conversions import camera_info_message, transform_message
 from ttt3r_ros.ros.outputs import TOPICS
 
+#: Fast DDS stamps a message's arrival for a reliable subscriber with its first 64 KB, for this kind with its last.
+_ARRIVALS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 _STAMP = struct.Struct("<4xiI")  # of a serialized message that begins with a header, little endian
 
 
@@ -35,9 +40,11 @@ class Consumer:
         self._images = self.node.create_publisher(Image, "image", QoSProfile(depth=1))
         self._infos = self.node.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=1))
         for name in outputs:
-            self.node.create_subscription(
-                TOPICS[name][0], f"ttt3r/{name}", self._listener(name), QoSProfile(depth=10), raw=True
-            )
+            self.node.create_subscription(TOPICS[name][0], f"ttt3r/{name}", self._listener(name), _ARRIVALS, raw=True)
+        self._mounts = StaticTransformBroadcaster(self.node)
+        T_base_camera = np.eye(4)
+        T_base_camera[:3, :3] = R_BODY_OPTICAL
+        self._mounts.sendTransform(transform_message(T_base_camera, Header(frame_id="base_link"), FRAME_ID))
         self._next = 1_000_000_123
 
     def send(self) -> int:

@@ -1,9 +1,9 @@
 """What the node adds to its network: ``python -m benchmark.node [--frames 200] [--json FILE]``.
 
 The node runs in a process of its own, a camera and consumer in this one, over DDS. Its network is a stub of 20
-thousand weights whose every step is timed and taken out of the latency of its frame. Four runs: every output
-subscribed, odometry alone, a bare node that answers images with an empty odometry (what rclpy and DDS take whatever the
-node does), and a camera at 30 Hz in front of a network that takes 100 ms.
+thousand weights whose every step is timed and taken out of the latency of its frame. Five runs: every output
+subscribed, odometry alone, both with a bare node that answers images with empty messages of the same sizes (what rclpy
+and DDS take whatever the node does), and a camera at 30 Hz in front of a network that takes 100 ms.
 
 A message has arrived when the consumer's middleware has it: that a Python consumer then needs a millisecond to be
 called back, or ten to decode a cloud, is not the node's time.
@@ -37,10 +37,11 @@ from benchmark.images import image_messages
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network, NetworkConfig
 from ttt3r_ros.model.checkpoint import save_network
+from ttt3r_ros.preprocess import pixel_map
 from ttt3r_ros.ros.outputs import ODOM, PATH, TOPICS
 from ttt3r_ros.ros.processes import ChildProcess
 
-RUNS = ("all_outputs", "odometry_only", "bare_node")
+RUNS = ("all_outputs", "bare_node_all_outputs", "odometry_only", "bare_node_odometry_only")
 RARE = {PATH}  #: not sent for every frame
 
 #: As little network as can make images of the usual size.
@@ -57,6 +58,7 @@ PARAMETERS = {
 PICTURES = 16  #: rendered once and sent over and over
 WARM_UP = 10  #: frames that are not counted
 FEWEST = 20  #: counted frames; a slow network answers a third of them, which are told early from late
+NODE_TIME = 0.033  #: seconds the node has the machine to itself: this process takes out what has arrived only then
 PATIENCE = 90.0  #: seconds for an answer
 CAMERA_HZ, SLOW_NETWORK = 30.0, 0.1  #: of the sustained run [Hz, s]
 
@@ -101,8 +103,9 @@ def main(argv: list[str] | None = None) -> int:
                 "processors": os.cpu_count(),
                 "load_before": os.getloadavg()[0],
                 "all_outputs": overhead(list(TOPICS), setup),
+                "bare_node_all_outputs": transport([name for name in TOPICS if name not in RARE], setup),
                 "odometry_only": overhead([ODOM], setup),
-                "bare_node": transport(setup),
+                "bare_node_odometry_only": transport([ODOM], setup),
                 "sustained": sustained(setup),
             }
     except UserError as error:
@@ -129,16 +132,19 @@ def overhead(outputs: list[str], setup: Setup) -> dict[str, Any]:
         "network": _percentiles(network),
         "resampling_and_download": _percentiles(around),
         **{name: _percentiles(column) for name, column in columns.items()},
-        "whole_frame": _percentiles(np.max(list(columns.values()), axis=0)),
+        **_whole(columns),
     }
 
 
-def transport(setup: Setup) -> dict[str, Any]:
-    """Return the latency of a node that does nothing [ms]."""
-    with _running(lambda steps: [sys.executable, bare_node.__file__], [ODOM], setup) as bench:
-        bench.exchange(WARM_UP, [ODOM])
-        stamps = bench.exchange(setup.frames, [ODOM])
-        return {ODOM: _percentiles(bench.consumer.latencies(ODOM, stamps))}
+def transport(outputs: list[str], setup: Setup) -> dict[str, Any]:
+    """Return the latency per output of a node that does nothing [ms]."""
+    mapping = pixel_map(setup.images[0].width, setup.images[0].height, image_size=STUB.image_size)
+    command = [sys.executable, bare_node.__file__, *map(str, mapping.size), *outputs]
+    with _running(lambda steps: command, outputs, setup) as bench:
+        bench.exchange(WARM_UP, outputs)
+        stamps = bench.exchange(setup.frames, outputs)
+        columns = {name: bench.consumer.latencies(name, stamps) for name in outputs}
+    return {**{name: _percentiles(column) for name, column in columns.items()}, **_whole(columns)}
 
 
 def sustained(setup: Setup) -> dict[str, Any]:
@@ -229,6 +235,7 @@ class _Bench:
         stamps = []
         for _ in range(frames):
             stamps.append(self.consumer.send())
+            time.sleep(NODE_TIME)
             deadline = time.monotonic() + PATIENCE
             while not self.consumer.has_all(needed, stamps[-1]):
                 self.consumer.spin(0.5)
@@ -261,6 +268,10 @@ def _stub() -> Network:
     with torch.no_grad():
         network.camera_head.get_parameter("mlp.fc2.bias").view(4, -1)[2].fill_(1.2)  # walls at 2.3 m
     return network.eval()
+
+
+def _whole(columns: dict[str, npt.NDArray[np.float64]]) -> dict[str, dict[str, float]]:
+    return {"whole_frame": _percentiles(np.max(list(columns.values()), axis=0))}
 
 
 def _percentiles(seconds: npt.NDArray[np.float64]) -> dict[str, float]:

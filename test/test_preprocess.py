@@ -11,6 +11,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.preprocess import (
     check_image,
+    interleaved,
     normalize,
     pixel_map,
     resample,
@@ -72,7 +73,7 @@ def test_a_mark_lands_where_the_mapping_says():
     image = np.zeros((480, 640, 3), dtype=np.uint8)
     image[200:204, 100:104] = 255
     mapping = pixel_map(640, 480, image_size=512)
-    seen = resample(image, mapping, torch.device("cpu")).float().mean(dim=2)
+    seen = resample(image, mapping, torch.device("cpu")).float().mean(dim=0)
     rows, columns = torch.meshgrid(torch.arange(384), torch.arange(512), indexing="ij")
     center = [float((columns * seen).sum() / seen.sum()), float((rows * seen).sum() / seen.sum())]
     np.testing.assert_allclose(center, mapping.to_network([101.5, 201.5]), atol=0.05)
@@ -95,7 +96,7 @@ def test_the_fast_ways_do_what_pillow_does(size, target, way):
         found = resample_by_torch(image, mapping).int()
     else:
         found = resample_by_matrices(torch.from_numpy(image), mapping).int()
-    assert found.shape == (mapping.size[1], mapping.size[0], 3)
+    assert found.shape == (3, mapping.size[1], mapping.size[0])
     difference = (found - expected).abs()
     assert difference.max() <= 2
     assert (difference > 1).float().mean() < 1e-3
@@ -109,14 +110,19 @@ def test_an_image_of_the_right_size_is_left_alone():
         resample_by_pillow(image, mapping),
         resample_by_matrices(torch.from_numpy(image), mapping),
     ):
-        assert np.array_equal(found.numpy(), image)
+        assert np.array_equal(interleaved(found.numpy()), image)
 
 
 def test_normalised_pixels_span_minus_one_to_one():
-    image = torch.tensor([0, 51, 255], dtype=torch.uint8).expand(4, 5, 3)
-    normalized = normalize(image)
+    planes = torch.tensor([0, 51, 255], dtype=torch.uint8)[:, None, None].expand(3, 4, 5)
+    normalized = normalize(planes)
     assert normalized.shape == (1, 3, 4, 5)
     assert normalized[0, :, 2, 3].tolist() == pytest.approx([-1.0, -0.6, 1.0])
+
+
+def test_the_table_of_grey_levels_says_what_arithmetic_does():
+    planes = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(3, 16, 16)
+    assert torch.equal(normalize(planes), planes[None].float() / 127.5 - 1.0)
 
 
 @settings(max_examples=20)

@@ -10,7 +10,7 @@ from rule_weights import TINY, rule_network
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics, T_from_pose, inverse
 from ttt3r_ros.model import Cut3r, Filt3r, Ttt3r
-from ttt3r_ros.preprocess import normalize, pixel_map, resample
+from ttt3r_ros.preprocess import interleaved, normalize, pixel_map, resample
 from ttt3r_ros.reconstructor import IMAGE, POINTS, SCALE_KEPT, Reconstructor
 
 
@@ -190,7 +190,7 @@ def test_only_what_is_asked_for_is_made():
     assert full.points.shape == (48, 64, 3)
     assert np.array_equal(full.depth, full.points[..., 2])
     assert full.confidence.shape == (48, 64)
-    expected = resample(photo(1), full.pixel_map, torch.device("cpu")).numpy()
+    expected = interleaved(resample(photo(1), full.pixel_map, torch.device("cpu")).numpy())
     assert np.array_equal(full.image, expected)
 
 

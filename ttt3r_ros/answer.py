@@ -19,17 +19,17 @@ class Answer:
         learning_rate: (N,).
         points: (H, W, 3) [m], scaled; None like the prediction's.
         confidence: (H, W); None like the points.
-        pixels: (H, W, 3) uint8, what the network saw; None if nobody wants it.
+        planes: (3, H, W) uint8, what the network saw; None if nobody wants it.
     """
 
     pose: Tensor
     learning_rate: Tensor
     points: Tensor | None
     confidence: Tensor | None
-    pixels: Tensor | None
+    planes: Tensor | None
 
     @classmethod
-    def of(cls, prediction: Prediction, state: State, scale: float, pixels: Tensor | None) -> Answer:
+    def of(cls, prediction: Prediction, state: State, scale: float, planes: Tensor | None) -> Answer:
         """Return what a step has said, its points multiplied by the scale."""
         points, confidence = prediction.points_camera, prediction.confidence
         return cls(
@@ -37,7 +37,7 @@ class Answer:
             learning_rate=without_batch(prediction.learning_rate),
             points=None if points is None else without_batch(points, scale),
             confidence=None if confidence is None else without_batch(confidence),
-            pixels=pixels,
+            planes=planes,
         )
 
 

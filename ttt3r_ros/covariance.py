@@ -164,5 +164,5 @@ def twist_variances(
 
 def _well_formed(variances: FloatArray) -> FloatArray:
     """Keep variances positive, finite, below "lost", and off exactly 1.0, which RTAB-Map reads as "none given"."""
-    bounded = np.nan_to_num(np.clip(variances, SMALLEST, LARGEST), nan=LARGEST)
+    bounded = np.fmax(np.fmin(variances, LARGEST), SMALLEST)  # what is not a number becomes the largest
     return np.where(bounded == 1.0, 1.0 + 1e-6, bounded)

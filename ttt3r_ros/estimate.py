@@ -47,6 +47,7 @@ class Estimate:
         scale: factor on the network's lengths in this segment; the fields of the estimate include it.
         timings: seconds spent.
         points: (H, W, 3) float32 pointmap in the camera frame, as predicted; None if not asked for.
+        depth: (H, W) float32, the points' z: metres along the optical axis; None if points were not asked for.
         confidence: (H, W) float32 >= 1; None if points were not asked for.
         image: (H, W, 3) uint8 RGB as the network saw it; None if not asked for.
         intrinsics: of the network's image; None while unknown (no camera calibration and no points yet).
@@ -64,15 +65,11 @@ class Estimate:
     scale: float
     timings: Timings
     points: Float32Array | None = None
+    depth: Float32Array | None = None
     confidence: Float32Array | None = None
     image: npt.NDArray[np.uint8] | None = None
     intrinsics: Intrinsics | None = None
     intrinsics_source: Literal["given", "estimated", "assumed"] = "given"
-
-    @property
-    def depth(self) -> Float32Array | None:
-        """(H, W) float32 metres along the optical axis, a view of `points`; None if those were not asked for."""
-        return None if self.points is None else self.points[..., 2]
 
     def typical_confidence(self) -> float | None:
         """Return the median over every fourth pixel of both axes (of all it takes milliseconds); None without one."""

@@ -6,6 +6,7 @@ camera axes are OpenCV's (x right, y down, z forward); lengths are metres.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,8 +44,9 @@ def T_from_pose(translation: npt.ArrayLike, quaternion_wxyz: npt.ArrayLike) -> F
 
 def rotation_from_quaternion(quaternion_wxyz: npt.ArrayLike) -> FloatArray:
     """Return the (3, 3) rotation of a (4,) quaternion (w, x, y, z) of any non-zero length."""
-    q = np.asarray(quaternion_wxyz, dtype=np.float64)
-    w, x, y, z = q / np.linalg.norm(q)
+    q: list[float] = np.asarray(quaternion_wxyz, dtype=np.float64).tolist()
+    norm = math.hypot(*q) or math.nan  # of no length there is no rotation
+    w, x, y, z = (component / norm for component in q)
     return np.array(
         [
             [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
@@ -60,23 +62,28 @@ def quaternion_from_rotation(R: npt.ArrayLike) -> FloatArray:
     The largest of the four squared components is found first, so that nothing is divided by a small number
     (Shepperd, "Quaternion from Rotation Matrix", 1978).
     """
-    R = np.asarray(R, dtype=np.float64)
-    trace = np.trace(R)
+    return np.array(_quaternion(R))
+
+
+def _quaternion(R: npt.ArrayLike) -> list[float]:
+    """See `quaternion_from_rotation`. With numbers of Python's, several times as fast as with numpy's."""
+    r: list[list[float]] = np.asarray(R, dtype=np.float64).tolist()
+    trace = r[0][0] + r[1][1] + r[2][2]
     # 4·q_i² − 1 − trace, for i = w, x, y, z: which component is safest to divide by
-    largest = int(np.argmax([trace, R[0, 0], R[1, 1], R[2, 2]]))
-    q = np.empty(4)
+    candidates = [trace, r[0][0], r[1][1], r[2][2]]
+    largest = candidates.index(max(candidates))
+    q = [0.0] * 4
     if largest == 0:
-        q[0] = 1.0 + trace
-        q[1:] = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]
+        q = [1.0 + trace, r[2][1] - r[1][2], r[0][2] - r[2][0], r[1][0] - r[0][1]]
     else:
         i = largest - 1
         j, k = (i + 1) % 3, (i + 2) % 3
-        q[0] = R[k, j] - R[j, k]
-        q[1 + i] = 1.0 + R[i, i] - R[j, j] - R[k, k]
-        q[1 + j] = R[j, i] + R[i, j]
-        q[1 + k] = R[k, i] + R[i, k]
-    q /= np.copysign(np.linalg.norm(q), q[0])
-    return q
+        q[0] = r[k][j] - r[j][k]
+        q[1 + i] = 1.0 + r[i][i] - r[j][j] - r[k][k]
+        q[1 + j] = r[j][i] + r[i][j]
+        q[1 + k] = r[k][i] + r[i][k]
+    norm = math.copysign(math.hypot(*q), q[0])
+    return [component / norm for component in q]
 
 
 def inverse(T: FloatArray) -> FloatArray:
@@ -89,12 +96,10 @@ def inverse(T: FloatArray) -> FloatArray:
 
 def rotation_vector(R: FloatArray) -> FloatArray:
     """Return the (3,) rotation vector [rad] of a (3, 3) rotation: its axis times its angle in [0, pi]."""
-    w, *v = quaternion_from_rotation(R)
-    sine = float(np.linalg.norm(v))
-    if sine < 1e-12:
-        return 2.0 * np.asarray(v)
-    angle = 2.0 * float(np.arctan2(sine, w))
-    return np.asarray(v) * (angle / sine)
+    w, *v = _quaternion(R)
+    sine = math.hypot(*v)
+    factor = 2.0 if sine < 1e-12 else 2.0 * math.atan2(sine, w) / sine
+    return np.array([factor * component for component in v])
 
 
 def twist_between(

@@ -7,6 +7,7 @@ night with some lights or a quick turn are none of these.
 
 from __future__ import annotations
 
+import statistics
 import zlib
 from dataclasses import dataclass, replace
 from typing import Any
@@ -83,24 +84,25 @@ class ImageHealth:
         else:
             thinned = image
         gray = cv2.resize(cv2.cvtColor(thinned, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
-        low, high, brightest = _grey_levels(gray, (0.01, 0.99, 0.995))
+        up_to = np.cumsum(cv2.calcHist([gray], [0], None, [256], [0, 256]), dtype=np.float64)  # pixels, by grey level
+        low, high, brightest = np.searchsorted(up_to, np.multiply(gray.size, (0.01, 0.99, 0.995)))
         if brightest < BLACK:
             return "the image is black"
-        if np.mean(gray >= WHITE) >= BLINDED_SHARE:
+        if gray.size - up_to[WHITE - 1] >= BLINDED_SHARE * gray.size:
             return "the image is white: the camera is blinded or overexposed"
         if high - low < LEAST_CONTRAST:
             return "the image has no contrast: the lens is covered or the camera sends an empty picture"
 
-        return self._why_blurred(gray.astype(np.float32))
+        return self._why_blurred(gray)
 
-    def _why_blurred(self, gray: FloatImage) -> str | None:
+    def _why_blurred(self, gray: npt.NDArray[Any]) -> str | None:
         memory = self.memory
-        thumbnail = cv2.resize(gray, THUMBNAIL, interpolation=cv2.INTER_AREA)
+        thumbnail = cv2.resize(gray.astype(np.float32), THUMBNAIL, interpolation=cv2.INTER_AREA)
         structure = (thumbnail - cv2.GaussianBlur(thumbnail, (0, 0), 2.0)).astype(np.float32)
-        contrast = float(gray.std()) + 1e-6
-        across, down = (float(np.abs(np.diff(gray, 2, axis=axis)).sum()) / gray.size / contrast for axis in (1, 0))
+        across, down = _detail(gray)
         if memory.thumbnail is not None and memory.blurred < MOST_BLURRED:
-            left = float(np.max(np.divide((across, down), np.median(memory.details, axis=0) + 1e-6)))
+            usual = [statistics.median(column) + 1e-6 for column in zip(*memory.details, strict=True)]
+            left = max(across / usual[0], down / usual[1])
             if left < DETAIL_LEFT and _correlation(memory.thumbnail, structure) > SAME_VIEW:
                 self.memory = replace(memory, blurred=memory.blurred + 1)
                 return f"the image is blurred: {left:.0%} of the detail of the frames before is left"
@@ -119,10 +121,17 @@ class ImageHealth:
         return None
 
 
-def _grey_levels(gray: npt.NDArray[Any], shares: tuple[float, ...]) -> list[int]:
-    """Return the smallest grey levels that so large shares of the pixels do not exceed."""
-    below = np.cumsum(np.bincount(gray.ravel(), minlength=256))
-    return [int(np.searchsorted(below, share * gray.size)) for share in shares]
+def _detail(gray: npt.NDArray[Any]) -> tuple[float, float]:
+    """Return the mean magnitude of second differences across and down, relative to contrast."""
+    across = cv2.Sobel(gray, cv2.CV_16S, 2, 0, ksize=1)[:, 1:-1]  # the borders have but one neighbour
+    down = cv2.Sobel(gray, cv2.CV_16S, 0, 2, ksize=1)[1:-1]
+    contrast = float(cv2.meanStdDev(gray)[1][0, 0]) + 1e-6
+    total = gray.size * contrast
+    return _magnitude(across) / total, _magnitude(down) / total
+
+
+def _magnitude(values: npt.NDArray[Any]) -> float:
+    return cv2.norm(values, cv2.NORM_L1) if values.size else 0.0
 
 
 def _correlation(a: FloatImage, b: FloatImage) -> float:

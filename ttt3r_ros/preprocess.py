@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -23,6 +24,8 @@ from ttt3r_ros.model.config import PATCH
 from ttt3r_ros.transfer import upload
 
 ImageArray = npt.NDArray[np.uint8]
+
+_NORMALIZED = np.arange(256, dtype=np.float32) / np.float32(127.5) - np.float32(1.0)  # what becomes of each grey level
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def resample(image: ImageArray, mapping: PixelMap, device: torch.device) -> Tens
             tall as wide, where Pillow rounds in the other order).
 
     Returns:
-        (H', W', 3) uint8 RGB on the device.
+        (3, H', W') uint8, red, green and blue, on the device.
     """
     if device.type == "cpu":
         return resample_by_torch(image, mapping) if _torch_has_lanczos() else resample_by_pillow(image, mapping)
@@ -120,16 +123,16 @@ def resample_by_pillow(image: ImageArray, mapping: PixelMap) -> Tensor:
     left, top = mapping.offset
     box = (left, top, left + mapping.size[0], top + mapping.size[1])
     scaled = Image.fromarray(image).resize(mapping.scaled_size, _filter(mapping))
-    return torch.from_numpy(np.array(scaled.crop(box)))
+    return torch.from_numpy(np.array(scaled.crop(box))).permute(2, 0, 1).contiguous()
 
 
 def resample_by_torch(image: ImageArray, mapping: PixelMap) -> Tensor:
     """Scale and crop an image on the CPU; four times as fast as Pillow."""
     mode = "lanczos" if _filter(mapping) == Image.Resampling.LANCZOS else "bicubic"
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
-    scaled = F.interpolate(pixels, size=mapping.scaled_size[::-1], mode=mode, antialias=True)[0].permute(1, 2, 0)
+    scaled = F.interpolate(pixels, size=mapping.scaled_size[::-1], mode=mode, antialias=True)[0]
     left, top = mapping.offset
-    return scaled[top : top + mapping.size[1], left : left + mapping.size[0]].contiguous()
+    return scaled[:, top : top + mapping.size[1], left : left + mapping.size[0]].contiguous()
 
 
 @lru_cache(maxsize=1)
@@ -151,14 +154,22 @@ def resample_by_matrices(image: Tensor, mapping: PixelMap) -> Tensor:
         for axis in (0, 1)
     )
     # along x first and rounded to 8 bits after each pass, as Pillow does
-    rows = torch.einsum("ow,hwc->hoc", across, image.float()).round_().clamp_(0, 255)
-    return torch.einsum("oh,hwc->owc", down, rows).round_().clamp_(0, 255).to(torch.uint8)
+    rows = torch.einsum("ow,hwc->cho", across, image.float()).round_().clamp_(0, 255)
+    return torch.einsum("oh,chw->cow", down, rows).round_().clamp_(0, 255).to(torch.uint8)
 
 
-def normalize(image: Tensor) -> Tensor:
-    """Map (H, W, 3) uint8 to the network's (1, 3, H, W) float32 in [-1, 1]."""
-    planes = image.permute(2, 0, 1)[None].contiguous()  # while a pixel is three bytes
-    return planes.float().div_(127.5).sub_(1.0)
+def normalize(planes: Tensor) -> Tensor:
+    """Map (3, H, W) uint8 to the network's (1, 3, H, W) float32 in [-1, 1]."""
+    if planes.device.type == "cpu":  # one pass instead of three
+        rows = cv2.LUT(planes.numpy().reshape(-1, planes.shape[2]), _NORMALIZED)
+        return torch.from_numpy(rows).view(1, *planes.shape)
+    return planes[None].float().div_(127.5).sub_(1.0)
+
+
+def interleaved(planes: ImageArray) -> ImageArray:
+    """Return (3, H, W) planes as an (H, W, 3) image."""
+    image: ImageArray = cv2.merge(list(planes))
+    return image
 
 
 def _filter(mapping: PixelMap) -> Image.Resampling:

@@ -28,7 +28,7 @@ from ttt3r_ros.model.cuda_capture import CudaCapture
 from ttt3r_ros.model.fingerprint import fingerprint
 from ttt3r_ros.model.network import POINTS_CAMERA, Network
 from ttt3r_ros.model.update import Ttt3r, UpdateRule
-from ttt3r_ros.preprocess import check_image, normalize, pixel_map, resample
+from ttt3r_ros.preprocess import check_image, interleaved, normalize, pixel_map, resample
 from ttt3r_ros.transfer import download
 
 __all__ = ["DEFAULT_OUTPUTS", "IMAGE", "POINTS", "PRECISIONS", "Estimate", "Reconstructor"]
@@ -224,20 +224,21 @@ class Reconstructor:
         if self.memory.input_size not in (None, (width, height)):
             self.memory = replace(self.memory.without_state(), focals=())
         self.settle()
-        pixels = resample(image, mapping, self.device)
-        network_input = normalize(pixels)
+        planes = resample(image, mapping, self.device)
+        network_input = normalize(planes)
         prepared = time.perf_counter()
 
         wanted = {POINTS_CAMERA} if POINTS in outputs else set()
         prediction, state = self._stepper.step(network_input, self.memory.state, rule=self.rule, outputs=wanted)
         stepped = time.perf_counter()
 
-        answer = download(Answer.of(prediction, state, self.memory.scale, pixels if IMAGE in outputs else None))
+        answer = download(Answer.of(prediction, state, self.memory.scale, planes if IMAGE in outputs else None))
         pose, points = answer.pose, None if answer.points is None else answer.points.numpy()
+        depth = None if points is None else np.ascontiguousarray(points[..., 2])  # read more than once
         downloaded = time.perf_counter()
 
         memory = replace(self.memory, input_size=(width, height))
-        fault = _fault(pose, points, None if memory.state is None else memory.first_level)
+        fault = _fault(pose, depth, None if memory.state is None else memory.first_level)
         if fault is None:
             if memory.state is None:
                 memory = _next_segment(memory, pose, memory.scale)
@@ -264,8 +265,9 @@ class Reconstructor:
             scale=memory.scale,
             timings=Timings(prepared - begun, stepped - prepared, downloaded - stepped),
             points=points,
+            depth=depth,
             confidence=None if answer.confidence is None else answer.confidence.numpy(),
-            image=None if answer.pixels is None else answer.pixels.numpy(),
+            image=None if answer.planes is None else interleaved(answer.planes.numpy()),
             intrinsics=mapping.intrinsics(camera) if camera else guessed,
             intrinsics_source="given" if camera else "estimated" if memory.focals else "assumed",
         )
@@ -301,13 +303,13 @@ def _T_segment_camera(pose: Tensor, scale: float) -> FloatArray:
     return T_from_pose(pose[:3].numpy() * scale, pose[3:7].numpy())
 
 
-def _fault(pose: Tensor, points: Float32Array | None, first_level: float | None) -> str | None:
+def _fault(pose: Tensor, depth: Float32Array | None, first_level: float | None) -> str | None:
     if not torch.isfinite(pose[:7]).all():
         return "the network returned a pose that is not a number"
     if not torch.isfinite(pose[7]):
         return "the recurrent state is no longer finite"
     if first_level is not None and pose[7] > EXPLODED * first_level:
         return f"the recurrent state has exploded to {float(pose[7]) / first_level:.0f} times its size"
-    if points is not None and not np.isfinite(points[..., 2]).any():
+    if depth is not None and not np.isfinite(depth).any():
         return "the network returned no finite depth"
     return None

@@ -50,8 +50,12 @@ def test_the_overhead_is_told_of_every_output(setup):
 
 
 def test_a_bare_node_answers_too(setup):
-    figures = node.transport(setup)
-    assert 0 < figures["odom"]["p50"] <= figures["odom"]["p99"] < 5000
+    names = ["odom", "rgb/image", "depth/image", "depth/camera_info", "points"]
+    figures = node.transport(names, setup)
+    assert figures.keys() == {*names, "whole_frame"}
+    for name in names:
+        assert 0 < figures[name]["p50"] <= figures[name]["p99"] < 5000
+        assert figures[name]["p50"] <= figures["whole_frame"]["p50"]
 
 
 def test_a_camera_ahead_of_its_network_is_answered_as_fast_as_that_can(setup):
@@ -76,7 +80,7 @@ def test_the_figures_of_all_runs_are_shown_and_written(own_environment, monkeypa
     sustained |= {"odom_p50_late_over_early": 1.0, "cpu_share_of_one_core": 0.1}
     monkeypatch.setattr(node, "overhead", overhead)
     monkeypatch.setattr(node, "sustained", lambda setup: sustained)
-    monkeypatch.setattr(node, "transport", lambda setup: {"odom": milliseconds})
+    monkeypatch.setattr(node, "transport", lambda outputs, setup: {"odom": milliseconds})
     monkeypatch.setattr(node, "PICTURES", 1)
     out = tmp_path / "node.json"
     assert node.main(["--frames", "30", "--size", "80", "60", "--json", str(out)]) == 0

@@ -20,6 +20,7 @@ from ttt3r_ros.ros.conversions import (
     cloud_message,
     image_message,
     lasting_cloud,
+    lasting_image,
     matrix_from_transform,
     nanoseconds,
     rgb_from_message,
@@ -129,6 +130,19 @@ def test_images_are_filled_by_rows():
     assert (message.height, message.width, message.step) == (3, 4, 16)
     assert bytes(message.data) == depth.tobytes()
     assert nanoseconds(message.header.stamp) == 7
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "encoding"),
+    [((3, 4), np.float32, "32FC1"), ((3, 4), np.uint16, "16UC1"), ((3, 4, 3), np.uint8, "rgb8")],
+)
+def test_an_image_to_be_sent_over_and_over_is_what_its_array_holds(shape, dtype, encoding):
+    message, room = lasting_image(shape, dtype, encoding)
+    pixels = np.arange(np.prod(shape)).astype(dtype).reshape(shape)
+    room[...] = pixels
+    once = image_message(pixels, encoding, header(7, "camera"))
+    message.header = once.header
+    assert message == once
 
 
 def test_a_transform_survives_its_message():

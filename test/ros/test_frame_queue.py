@@ -37,6 +37,16 @@ def test_every_frame_is_kept_in_order_up_to_a_bound(monkeypatch):
     assert queue.dropped == 2
 
 
+def test_nobody_is_given_a_head_start_who_does_not_wait(monkeypatch):
+    monkeypatch.setattr(frame_queue, "HEAD_START", 60.0)
+    queue = FrameQueue(latest_only=True)
+    for frame in frames(None, None, None):
+        queue.put(frame)
+    queue.take()
+    queue.put(frames(None)[0])
+    assert queue.dropped == 2
+
+
 def test_closing_wakes_whoever_waits():
     queue = FrameQueue(latest_only=True)
     taken = []

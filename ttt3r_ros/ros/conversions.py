@@ -127,6 +127,15 @@ def camera_info_message(intrinsics: Intrinsics, header: Header) -> CameraInfo:
     return message
 
 
+def lasting_image(shape: tuple[int, ...], dtype: npt.DTypeLike, encoding: str) -> tuple[Image, npt.NDArray[np.generic]]:
+    """Return an Image to be sent over and over, and the (H, W) or (H, W, C) array in it, of the encoding's type."""
+    pixels = np.zeros(shape, dtype)
+    message = Image(height=shape[0], width=shape[1], encoding=encoding, step=pixels.nbytes // max(shape[0], 1))
+    message.is_bigendian = sys.byteorder == "big"
+    message.data.frombytes(pixels.tobytes())
+    return message, np.frombuffer(message.data, dtype).reshape(shape)
+
+
 def cloud_message(points: npt.NDArray[np.void], header: Header) -> PointCloud2:
     """Return an organised cloud of an (H, W) array of `POINT_DTYPE`."""
     message = _cloud_without_points(*points.shape)

@@ -13,20 +13,27 @@ from tf2_ros import Buffer, StaticTransformBroadcaster, TransformException, Tran
 
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray
-from ttt3r_ros.ros.conversions import matrix_from_transform, transform_message
+from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds, transform_message
 
 POLL_SECONDS = 0.02
+FIXED_FOR_SURE = 10  #: looks in a row that found a mount that nothing moves, after which /tf is no longer listened to
 MOST_ASSUMED = 16  #: camera frames without a transform; more than that is no camera but noise
 
 
 class Mount:
-    """Answers with T_base_camera; to be asked from a thread other than the executor's, which feeds the buffer."""
+    """Answers with T_base_camera; to be asked from a thread other than the executor's, which feeds the buffer.
+
+    Robots send /tf hundreds of times a second, and Python takes each message apart with the interpreter locked. So
+    where the mount is of fixed transforms alone, only /tf_static is listened to after a while (docs/adr/0016).
+    """
 
     def __init__(self, node: Node, base_frame: str) -> None:
         self._node = node
         self._base_frame = base_frame
         self._buffer = Buffer(node=node)  # which forgets moving transforms when time jumps back
         self._listener = TransformListener(self._buffer, node)
+        self._hears_moving = True
+        self._fixed_in_a_row = 0
         self._static_broadcaster: StaticTransformBroadcaster | None = None
         self._known: dict[str, FloatArray] = {}
         self._assumed: dict[str, TransformStamped] = {}
@@ -36,7 +43,8 @@ class Mount:
 
         The first time a frame is asked for, TF gets ``wait_seconds`` (of wall time) to know it; after that a camera
         that looks forward from the base's origin is assumed, said in the log, and published on /tf_static. Later calls
-        follow TF where it moves (a pan-tilt head) and keep the last known mount where TF has lost it.
+        follow TF where it moves (a pan-tilt head) and keep the last known mount where TF has lost it. A mount that has
+        been fixed may be changed by /tf_static only.
 
         Raises:
             UserError: too many camera frames have needed an assumption.
@@ -62,10 +70,24 @@ class Mount:
 
     def _look_up(self, camera_frame: str) -> FloatArray | None:
         try:
-            found = self._buffer.lookup_transform(self._base_frame, camera_frame, Time())
+            found = self._buffer.lookup_transform_core(self._base_frame, camera_frame, Time())
         except TransformException:
+            self._note(is_fixed=False)
             return None
+        # tf2 gives the latest time of all transforms that take part and move, 0 where none does
+        self._note(is_fixed=nanoseconds(found.header.stamp) == 0 and camera_frame not in self._assumed)
         return matrix_from_transform(found.transform)
+
+    def _note(self, *, is_fixed: bool) -> None:
+        """Listen to /tf, or not, after a look that found a fixed mount or did not."""
+        self._fixed_in_a_row = self._fixed_in_a_row + 1 if is_fixed else 0
+        if self._hears_moving and self._fixed_in_a_row >= FIXED_FOR_SURE:
+            self._hears_moving = False
+            self._node.destroy_subscription(self._listener.tf_sub)
+        elif not (self._hears_moving or is_fixed):
+            self._hears_moving = True
+            self._listener.unregister()
+            self._listener = TransformListener(self._buffer, self._node)
 
     def _assume(self, camera_frame: str, waited: float) -> FloatArray:
         self._node.get_logger().warning(

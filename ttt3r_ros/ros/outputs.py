@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +22,8 @@ from ttt3r_ros.estimate import IMAGE, POINTS, Estimate
 from ttt3r_ros.odometry import Motion
 from ttt3r_ros.ros.conversions import (
     camera_info_message,
-    image_message,
     lasting_cloud,
+    lasting_image,
     odometry_message,
     pose_message,
     transform_message,
@@ -66,7 +67,9 @@ class Outputs:
         self._tf = TransformBroadcaster(node)
         self._poses: deque[PoseStamped] = deque(maxlen=parameters.path_max_size)
         self._path_sent = -np.inf
-        self._cloud, self._points = lasting_cloud(0, 0)  # used over and over: fresh memory costs more than filling it
+        # filled over and over: fresh memory costs more than filling it, and a message made of an array holds a copy
+        self._cloud, self._points = lasting_cloud(0, 0)
+        self._images: dict[str, tuple[Image, npt.NDArray[Any]]] = {}
 
     def wanted(self) -> set[str]:
         """Return what the reconstructor has to compute for those who listen now."""
@@ -100,11 +103,11 @@ class Outputs:
                 if self._has_listener(name):
                     self._publishers[name].publish(info)
         if estimate.image is not None and self._has_listener(RGB):
-            self._publishers[RGB].publish(image_message(estimate.image, "rgb8", header))
+            self._publish_image(RGB, estimate.image, "rgb8", header)
         if estimate.depth is None or estimate.confidence is None:
             return
         if self._has_listener(CONFIDENCE):
-            self._publishers[CONFIDENCE].publish(image_message(estimate.confidence, "32FC1", header))
+            self._publish_image(CONFIDENCE, estimate.confidence, "32FC1", header)
         if not (self._has_listener(DEPTH) or self._has_listener(POINT_CLOUD)):
             return
         depth = masked_depth(
@@ -114,7 +117,9 @@ class Outputs:
             max_depth=parameters.max_depth,
         )
         if self._has_listener(DEPTH):
-            self._publish_depth(depth, header, parameters.depth_encoding)
+            in_millimetres = parameters.depth_encoding == "16UC1"
+            pixels = depth_in_millimetres(depth) if in_millimetres else depth
+            self._publish_image(DEPTH, pixels, parameters.depth_encoding, header)
         if self._has_listener(POINT_CLOUD) and estimate.image is not None and estimate.intrinsics is not None:
             stride = parameters.point_stride
             shape = depth[::stride, ::stride].shape
@@ -131,9 +136,13 @@ class Outputs:
         self._poses.clear()
         self._path_sent = -np.inf
 
-    def _publish_depth(self, depth: npt.NDArray[np.float32], header: Header, encoding: str) -> None:
-        pixels = depth_in_millimetres(depth) if encoding == "16UC1" else depth
-        self._publishers[DEPTH].publish(image_message(pixels, encoding, header))
+    def _publish_image(self, name: str, pixels: npt.NDArray[Any], encoding: str, header: Header) -> None:
+        message, room = self._images.get(name, (None, None))
+        if message is None or room is None or (room.shape, message.encoding) != (pixels.shape, encoding):
+            message, room = self._images[name] = lasting_image(pixels.shape, pixels.dtype, encoding)
+        np.copyto(room, pixels)
+        message.header = header
+        self._publishers[name].publish(message)
 
     def _has_listener(self, name: str) -> bool:
         return bool(self._publishers[name].get_subscription_count())

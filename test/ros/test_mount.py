@@ -1,0 +1,99 @@
+"""To whom the node listens for its camera's mount."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from geometry_msgs.msg import TransformStamped
+from harness import Bench, header, wait_until
+from in_process import InProcess
+from nav_msgs.msg import Odometry
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from tf2_msgs.msg import TFMessage
+
+from ttt3r_ros.ros.mount import FIXED_FOR_SURE
+
+LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def transform(stamp: int, parent: str, child: str, height: float) -> TransformStamped:
+    transform = TransformStamped(header=header(stamp, parent), child_frame_id=child)
+    transform.transform.translation.z = height
+    transform.transform.rotation.w = 1.0
+    return transform
+
+
+@pytest.fixture(scope="module")
+def inside(weights) -> Iterator[InProcess]:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        inside = InProcess(monkeypatch, weights)
+        yield inside
+        inside.close()
+
+
+@pytest.fixture(scope="module")
+def camera(inside) -> Iterator[Bench]:
+    bench = Bench("mounts")
+    bench.listen("/ttt3r/odom", Odometry, key="odom")
+    bench.wait_for_node()
+    bench.send_until_answered()
+    yield bench
+    bench.close()
+
+
+@pytest.fixture
+def mounted(inside, camera):
+    """Return a function that publishes a transform on /tf or /tf_static until the node sees its frame at a height."""
+    publishers = {
+        "/tf": camera.publisher(TFMessage, "/tf", 10),
+        "/tf_static": camera.publisher(TFMessage, "/tf_static", LATCHED),
+    }
+    mount = inside.node._pipeline._mount
+
+    def publish(topic: str, parent: str, child: str, height: float, seen: float | None = None) -> None:
+        def is_known() -> bool:
+            stamp = camera.next_stamp
+            publishers[topic].publish(TFMessage(transforms=[transform(stamp, parent, child, height)]))
+            found = mount._look_up(child)
+            return found is not None and found[2, 3] == (height if seen is None else seen)
+
+        wait_until(is_known, f"{child} on {topic}")
+
+    return publish
+
+
+def listens_to_tf(inside) -> bool:
+    return any(subscription.topic_name == "/tf" for subscription in inside.node.subscriptions)
+
+
+def test_tf_is_left_once_the_mount_is_known_to_be_fixed(inside, camera, mounted):
+    mounted("/tf_static", "base_link", "fixed_camera", 1.5)
+    assert listens_to_tf(inside)
+    camera.exchange(FIXED_FOR_SURE, frame_id="fixed_camera")
+    wait_until(lambda: not listens_to_tf(inside), "the node to leave /tf")
+    mounted("/tf_static", "base_link", "fixed_camera", 1.25)  # a mount that is corrected
+    camera.exchange(2, frame_id="fixed_camera")
+    assert inside.node._pipeline._mount._known["fixed_camera"][2, 3] == 1.25
+    assert not listens_to_tf(inside)
+
+
+def test_tf_is_heard_again_for_a_frame_that_is_not_known(inside, camera, mounted):
+    mounted("/tf_static", "base_link", "another_camera", 1.5)
+    camera.exchange(FIXED_FOR_SURE, frame_id="another_camera")
+    wait_until(lambda: not listens_to_tf(inside), "the node to leave /tf")
+    camera.exchange(frame_id="late_camera")
+    assert listens_to_tf(inside)
+    mounted("/tf", "base_link", "moving_camera", 0.5)
+
+
+def test_tf_is_kept_for_a_mount_that_moves_or_is_assumed(inside, camera, mounted):
+    mounted("/tf", "base_link", "turret", 1.0)
+    mounted("/tf_static", "turret", "turret_camera", 0.5, seen=1.5)
+    camera.exchange(FIXED_FOR_SURE + 2, frame_id="turret_camera")
+    assert listens_to_tf(inside)
+    camera.exchange(FIXED_FOR_SURE + 2, frame_id="camera_nobody_knows")
+    assert listens_to_tf(inside)
+    mounted("/tf", "base_link", "turret", 2.0)
+    camera.exchange(frame_id="turret_camera")
+    assert inside.node._pipeline._mount._known["turret_camera"][2, 3] == 2.5
