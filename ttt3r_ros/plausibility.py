@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,11 +78,11 @@ class MotionCheck:
             )
         if len(memory.deviations) < ENOUGH or memory.velocity is None:
             return None
-        usual = np.median(memory.deviations, axis=0)
+        usual_metres, usual_radians = (statistics.median(column) for column in zip(*memory.deviations))
         metres, radians = _lengths(moved - memory.velocity * seconds)
-        if max_speed and metres > SLACK_METRES + MAX_ACCELERATION * seconds**2 + UNUSUAL * usual[0]:
+        if max_speed and metres > SLACK_METRES + MAX_ACCELERATION * seconds**2 + UNUSUAL * usual_metres:
             return f"the camera seems to have jumped {metres:.2f} m from where its motion would have taken it"
-        if max_turn_rate and radians > SLACK_RADIANS + MAX_TURN_ACCELERATION * seconds**2 + UNUSUAL * usual[1]:
+        if max_turn_rate and radians > SLACK_RADIANS + MAX_TURN_ACCELERATION * seconds**2 + UNUSUAL * usual_radians:
             return f"the camera seems to have turned {np.degrees(radians):.0f} degrees out of its motion"
         return None
 
@@ -104,4 +106,5 @@ def _motion(T_world_0: FloatArray, T_world_1: FloatArray) -> FloatArray:
 
 
 def _lengths(motion: FloatArray) -> tuple[float, float]:
-    return float(np.linalg.norm(motion[:3])), float(np.linalg.norm(motion[3:]))
+    x, y, z, *turn = motion.tolist()
+    return math.hypot(x, y, z), math.hypot(*turn)

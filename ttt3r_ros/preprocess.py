@@ -60,12 +60,12 @@ class PixelMap:
     def intrinsics(self, camera: Intrinsics) -> Intrinsics:
         """Return the intrinsics of the network's image, given those of the input image."""
         scale_x, scale_y = (float(scale) for scale in self.scale)
-        cx, cy = self.to_network([camera.cx, camera.cy])
+        cx, cy = self.to_network([camera.cx, camera.cy]).tolist()
         return Intrinsics(
             fx=scale_x * camera.fx,
             fy=scale_y * camera.fy,
-            cx=float(cx),
-            cy=float(cy),
+            cx=cx,
+            cy=cy,
             width=self.size[0],
             height=self.size[1],
         )

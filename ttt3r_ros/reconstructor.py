@@ -6,6 +6,7 @@ reconstructor chains segments so that the stream has one world, that of its very
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Set
@@ -303,13 +304,14 @@ def _T_segment_camera(pose: Tensor, scale: float) -> FloatArray:
     return T_from_pose(pose[:3].numpy() * scale, pose[3:7].numpy())
 
 
-def _fault(pose: Tensor, depth: Float32Array | None, first_level: float | None) -> str | None:
-    if not torch.isfinite(pose[:7]).all():
+def _fault(packed: Tensor, depth: Float32Array | None, first_level: float | None) -> str | None:
+    *pose, level = packed.tolist()
+    if not all(map(math.isfinite, pose)):
         return "the network returned a pose that is not a number"
-    if not torch.isfinite(pose[7]):
+    if not math.isfinite(level):
         return "the recurrent state is no longer finite"
-    if first_level is not None and pose[7] > EXPLODED * first_level:
-        return f"the recurrent state has exploded to {float(pose[7]) / first_level:.0f} times its size"
+    if first_level is not None and level > EXPLODED * first_level:
+        return f"the recurrent state has exploded to {level / first_level:.0f} times its size"
     if depth is not None and not np.isfinite(depth).any():
         return "the network returned no finite depth"
     return None

@@ -89,7 +89,7 @@ def _decode(message: Any, encoding: str, height: int, width: int) -> RGBImage:
         known = ", ".join([*_TO_RGB, *_SIXTEEN_BIT, *_PLANAR])
         raise UserError(f"images encoded as {quoted(encoding)} cannot be read as RGB; use one of {known}")
     if conversion is None:
-        return pixels.copy()
+        return pixels.copy()  # rows without padding, and memory of its own
     return cast("RGBImage", cv2.cvtColor(pixels, conversion))
 
 
@@ -150,7 +150,7 @@ def _check_size(width: int, height: int) -> None:
 
 
 def _rows(message: Any, rows: int, row_bytes: int) -> npt.NDArray[np.uint8]:
-    """Return the (rows, row_bytes) bytes of an image without the padding at the end of its rows."""
+    """Return the (rows, row_bytes) bytes of an image without the padding at the end of its rows, in its own memory."""
     step = int(message.step) or row_bytes
     data = np.frombuffer(message.data, dtype=np.uint8)
     # the last row may come without its padding
@@ -160,4 +160,4 @@ def _rows(message: Any, rows: int, row_bytes: int) -> npt.NDArray[np.uint8]:
             f"an image says {message.width}x{message.height} {quoted(message.encoding)} with {message.step} bytes a row"
             f" but brings {data.size} bytes; it is damaged"
         )
-    return np.lib.stride_tricks.as_strided(data, (rows, row_bytes), (step, 1)).copy()
+    return np.lib.stride_tricks.as_strided(data, (rows, row_bytes), (step, 1))
