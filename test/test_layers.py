@@ -61,11 +61,11 @@ def test_alignment_is_the_mean_of_the_map_that_is_never_made():
     x, context = torch.randn(2, 5, 24), torch.randn(2, 7, 24)
     rotary_x = Rotary.at(torch.randint(-1, 9, (5, 2)), 12, 100.0)
     rotary_context = Rotary.at(torch.randint(-1, 9, (7, 2)), 12, 100.0)
-    _, alignment = attention(x, context, rotary_x, rotary_context)
+    _, match = attention(x, context, rotary_x, rotary_context)
     q = rotary_x.turn(split_heads(attention.projq(x), 2))
     k = rotary_context.turn(split_heads(attention.projk(context), 2))
     scores = q @ k.transpose(-1, -2) / math.sqrt(12)
-    torch.testing.assert_close(alignment, scores.mean(dim=(1, 3)))
+    torch.testing.assert_close(match.alignment(), scores.mean(dim=(1, 3)))
 
 
 def test_self_attention_is_softmax_attention():

@@ -7,9 +7,10 @@ import torch
 from naive_network import NaiveNetwork
 from rule_weights import rule_image, rule_network
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from ttt3r_ros.answer import packed_pose
-from ttt3r_ros.model import Cut3r, Filt3r, Network, NetworkConfig, Ttt3r
+from ttt3r_ros.model import Cut3r, Filt3r, Network, NetworkConfig, Ttt3r, layers
 from ttt3r_ros.model.network import COLOR, POINTS_CAMERA, POINTS_WORLD
 
 ALL = {POINTS_CAMERA, POINTS_WORLD, COLOR}
@@ -237,6 +238,37 @@ def test_no_value_of_a_step_passes_through_the_host(network, rule, precision):
             prediction, state = elsewhere.step(image, state, rule=rule, outputs=outputs)
             assert packed_pose(prediction, state).shape == (8,)
     assert on_the_host.seen == []
+
+
+class Kernels(TorchDispatchMode):
+    """Counts operations that write values, each about a kernel on a GPU; views and empty tensors are none."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        name = operation.overloadpacket.__name__
+        writes = name.endswith("_") or operation._overloadname == "out"
+        read = {t.untyped_storage()._cdata for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        is_new = any(t.untyped_storage()._cdata not in read for t in tree_leaves(made) if isinstance(t, torch.Tensor))
+        self.count += (writes or is_new) and not name.startswith(("empty", "new_empty"))
+        return made
+
+
+def test_a_step_at_full_size_is_few_kernels(monkeypatch):
+    """A large GPU computes as fast as it is given kernels. Attention is one, its result laid out as its queries."""
+    monkeypatch.setattr(layers, "attend", lambda q, k, v: torch.zeros_like(q))
+    with torch.device("meta"):
+        network = Network(NetworkConfig())
+    network.requires_grad_(False).set_precision(torch.bfloat16)
+    image = torch.empty(1, 3, 288, 512, device="meta")
+    with torch.no_grad(), Kernels() as kernels:
+        _, state = network.step(image, None)
+        kernels.count = 0
+        network.step(image, state)
+    assert 1000 < kernels.count < 1200
 
 
 @pytest.mark.gpu

@@ -233,12 +233,12 @@ class Network(nn.Module):
         image_rotary_for_state = self.rotary.image(grid, state_dim, image.device, with_pose=True)
         state_rotary_for_state = self.rotary.state(state_dim, image.device)
 
-        layers, alignment = [image], torch.zeros(tokens.shape[:2], device=tokens.device)
+        layers, alignments = [image], []
         for image_block, state_block in zip(self.image_decoder, self.state_decoder, strict=True):
             new_image, _ = image_block(image, state, image_rotary, state_rotary)
-            state, layer_alignment = state_block(state, image, state_rotary_for_state, image_rotary_for_state)
+            state, match = state_block(state, image, state_rotary_for_state, image_rotary_for_state)
             image = new_image
-            alignment = alignment + layer_alignment / config.dec_depth
+            alignments.append(match.alignment())
             layers.append(image)
         decoded = self.image_norm(image).float()
         half, three_quarters = layers[config.dec_depth // 2], layers[3 * config.dec_depth // 4]
@@ -252,7 +252,7 @@ class Network(nn.Module):
                 grid=grid,
             ),
             state_proposal=self.state_norm(state).float(),
-            alignment=alignment,
+            alignment=torch.stack(alignments).mean(dim=0),
         )
 
     def camera_points(self, decoded: Decoded) -> tuple[Tensor, Tensor]:
