@@ -15,6 +15,9 @@ def test_untrusted_depth_becomes_nan_and_the_original_stays():
     np.testing.assert_array_equal(masked, [[1.0, NAN, NAN, NAN, NAN, NAN, NAN]])
     assert masked.dtype == np.float32
     assert depth[0, 1] == -1.0
+    memory = np.full_like(depth, 7.0)
+    assert masked_depth(depth, confidence, min_confidence=1.5, max_depth=8.0, out=memory) is memory
+    np.testing.assert_array_equal(memory, masked)
 
 
 def test_millimetres_are_rounded_and_zero_means_none():

@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
 from ttt3r_ros.dense import colored_points, depth_in_millimetres, masked_depth
-from ttt3r_ros.estimate import IMAGE, POINTS, Estimate
+from ttt3r_ros.estimate import IMAGE, POINTS, Estimate, Float32Array
 from ttt3r_ros.odometry import Motion
 from ttt3r_ros.ros.conversions import (
     camera_info_message,
@@ -69,7 +69,7 @@ class Outputs:
         self._path_sent = -np.inf
         # filled over and over: fresh memory costs more than filling it, and a message made of an array holds a copy
         self._cloud, self._points = lasting_cloud(0, 0)
-        self._images: dict[str, tuple[Image, npt.NDArray[Any]]] = {}
+        self._images: dict[tuple[str, str], tuple[Image, npt.NDArray[Any]]] = {}
 
     def wanted(self) -> set[str]:
         """Return what the reconstructor has to compute for those who listen now."""
@@ -110,16 +110,7 @@ class Outputs:
             self._publish_image(CONFIDENCE, estimate.confidence, "32FC1", header)
         if not (self._has_listener(DEPTH) or self._has_listener(POINT_CLOUD)):
             return
-        depth = masked_depth(
-            estimate.depth,
-            estimate.confidence,
-            min_confidence=parameters.min_confidence,
-            max_depth=parameters.max_depth,
-        )
-        if self._has_listener(DEPTH):
-            in_millimetres = parameters.depth_encoding == "16UC1"
-            pixels = depth_in_millimetres(depth) if in_millimetres else depth
-            self._publish_image(DEPTH, pixels, parameters.depth_encoding, header)
+        depth = self._publish_depth(estimate.depth, estimate.confidence, header, parameters)
         if self._has_listener(POINT_CLOUD) and estimate.image is not None and estimate.intrinsics is not None:
             stride = parameters.point_stride
             shape = depth[::stride, ::stride].shape
@@ -136,13 +127,38 @@ class Outputs:
         self._poses.clear()
         self._path_sent = -np.inf
 
+    def _publish_depth(
+        self, depth: Float32Array, confidence: Float32Array, header: Header, parameters: Parameters
+    ) -> Float32Array:
+        """Publish the depth that can be trusted if anyone listens; return it, valid until the next frame."""
+        message, trusted = self._room(DEPTH, depth, "32FC1")
+        masked_depth(
+            depth,
+            confidence,
+            min_confidence=parameters.min_confidence,
+            max_depth=parameters.max_depth,
+            out=trusted,
+        )
+        if self._has_listener(DEPTH):
+            if parameters.depth_encoding == "16UC1":
+                self._publish_image(DEPTH, depth_in_millimetres(trusted), "16UC1", header)
+            else:
+                message.header = header
+                self._publishers[DEPTH].publish(message)
+        return trusted
+
     def _publish_image(self, name: str, pixels: npt.NDArray[Any], encoding: str, header: Header) -> None:
-        message, room = self._images.get(name, (None, None))
-        if message is None or room is None or (room.shape, message.encoding) != (pixels.shape, encoding):
-            message, room = self._images[name] = lasting_image(pixels.shape, pixels.dtype, encoding)
+        message, room = self._room(name, pixels, encoding)
         np.copyto(room, pixels)
         message.header = header
         self._publishers[name].publish(message)
+
+    def _room(self, name: str, pixels: npt.NDArray[Any], encoding: str) -> tuple[Image, npt.NDArray[Any]]:
+        """Return the topic's message for such pixels, and the array in it."""
+        key = name, encoding
+        if key not in self._images or self._images[key][1].shape != pixels.shape:
+            self._images[key] = lasting_image(pixels.shape, pixels.dtype, encoding)
+        return self._images[key]
 
     def _has_listener(self, name: str) -> bool:
         return bool(self._publishers[name].get_subscription_count())
