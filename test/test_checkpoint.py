@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 import errno
-import json
 import os
 import stat
 import struct
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -18,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from published_files import DPT_STRING, TINY, TINY_DPT, published_state, rewrite, save_published
 from rule_weights import rule_image, rule_network
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
@@ -169,66 +167,6 @@ class TestOtherFiles:
         (tmp_path / "tiny.pth").write_bytes(pth_bytes)
         (tmp_path / "tiny.pth").chmod(0)
         assert "Permission denied" in refusal(tmp_path / "tiny.pth")
-
-
-class TestNativeFiles:
-    def rewrite(self, source: bytes, path: Path, **metadata: str | None) -> Path:
-        """Copy one of our files with other metadata; None takes an entry out."""
-        (path.parent / "source").write_bytes(source)
-        tensors = load_file(path.parent / "source")
-        length = int.from_bytes(source[:8], "little")
-        kept = json.loads(source[8 : 8 + length])["__metadata__"] | metadata
-        save_file(tensors, path, {key: value for key, value in kept.items() if value is not None})
-        return path
-
-    @pytest.mark.parametrize(
-        ("metadata", "said"),
-        [
-            ({"ttt3r_ros_format": None}, "without this package's metadata"),
-            ({"ttt3r_ros_format": "2"}, "update"),
-            ({"ttt3r_ros_format": "\x1b[2J"}, "update"),
-            ({"config": None}, "metadata"),
-            ({"config": "{}"}, "metadata"),
-            ({"config": "{"}, "metadata"),
-            ({"config": "[1]"}, "metadata"),
-            ({"config": "[" * 100_000}, "metadata"),
-            ({"config": json.dumps({**TINY.to_dict(), "mlp_ratio": 10**400})}, "metadata"),
-            ({"config": json.dumps({**TINY.to_dict(), "enc_depth": 3})}, "lacks"),
-            ({"config": json.dumps({**TINY.to_dict(), "enc_depth": 1})}, "does not explain"),
-            ({"config": json.dumps({**TINY.to_dict(), "state_size": 6})}, "shape"),
-            ({"config": json.dumps({**TINY.to_dict(), "dec_depth": 10**6})}, "layers"),
-            ({"config": json.dumps({**TINY.to_dict(), "enc_depth": "two"})}, "enc_depth"),
-            ({"config": json.dumps({**TINY.to_dict(), "enc_num_heads": 3})}, "heads"),
-            ({"config": json.dumps({**TINY.to_dict(), "enc_embed_dim": 800_000, "mlp_ratio": 1e6})}, "shape"),
-            ({"provenance": "[]"}, "metadata"),
-            ({"provenance": None}, "metadata"),
-        ],
-    )
-    def test_metadata(self, tmp_path: Path, safetensors_bytes: bytes, metadata: Any, said: str) -> None:
-        assert said in refusal(self.rewrite(safetensors_bytes, tmp_path / "t.safetensors", **metadata))
-
-    def test_truncated(self, tmp_path: Path, safetensors_bytes: bytes) -> None:
-        path = tmp_path / "t.safetensors"
-        for length in (9, 100, 5000, len(safetensors_bytes) - 1):
-            path.write_bytes(safetensors_bytes[:length])
-            assert "truncated or damaged" in refusal(path)
-
-    def test_other_dtype(self, tmp_path: Path, safetensors_bytes: bytes, network: Network) -> None:
-        path = self.rewrite(safetensors_bytes, tmp_path / "t.safetensors")
-        metadata = json.loads(path.read_bytes()[8 : 8 + int.from_bytes(path.read_bytes()[:8], "little")])[
-            "__metadata__"
-        ]
-        save_file({key: value.to(torch.int8) for key, value in network.state_dict().items()}, path, metadata)
-        assert "only F32, F16 and BF16" in refusal(path)
-
-    def test_checksum_finds_one_bit(self, tmp_path: Path, safetensors_bytes: bytes) -> None:
-        path = tmp_path / "t.safetensors"
-        path.write_bytes(safetensors_bytes)
-        calls: list[tuple[int, int]] = []
-        assert read_native(path).is_intact(lambda done, total: calls.append((done, total)))
-        assert calls[-1] == (len(safetensors_bytes), len(safetensors_bytes))
-        path.write_bytes(safetensors_bytes[:-1] + bytes([safetensors_bytes[-1] ^ 1]))
-        assert not read_native(path).is_intact()
 
 
 class TestSaving:

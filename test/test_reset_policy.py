@@ -70,7 +70,7 @@ def test_overlap_between_the_thresholds_neither_counts_nor_forgives(monkeypatch,
     camera = Intrinsics(60.0, 60.0, 32.0, 24.0, 64, 48)
     points = unproject(np.ones((48, 64), dtype=np.float32), camera)
     for share in shares:
-        monkeypatch.setattr(reset_policy, "overlap", lambda view, others: share)  # noqa: B023
+        monkeypatch.setattr(reset_policy, "overlap", lambda view, others, share=share: share)
         memory = reset_policy._after_look(memory, np.eye(4), points, 2 * points[..., 0])
     assert memory.outside == outside
 

@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttt3r_ros.key_table import KeyTable
 from ttt3r_ros.voxel_map import MOST_COUNTED, SMALLEST_MAP, VoxelMap
 
 
@@ -157,27 +156,3 @@ def test_a_frame_costs_what_it_has_not_what_the_map_has():
     assert len(large) > 450_000
     first, second = seconds(small), seconds(large)
     assert second < 4 * first
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.lists(st.integers(1, 2**63 - 1) | st.integers(1, 50), max_size=60, unique=True), max_size=5))
-def test_the_table_is_a_dict(batches):
-    table, twin = KeyTable(300), {}
-    for batch in batches:
-        keys = np.array(batch, dtype=np.int64)
-        assert table.find(keys).tolist() == [twin.get(key, -1) for key in batch]
-        new = keys[table.find(keys) < 0]
-        added = table.add(new)
-        twin.update(zip(new.tolist(), added.tolist(), strict=True))
-        assert len(table) == len(twin)
-        assert table.find(keys).tolist() == [twin[key] for key in batch]
-    assert sorted(twin.values()) == list(range(len(twin)))
-
-
-def test_a_table_takes_as_many_keys_as_it_promises():
-    table = KeyTable(1000)
-    keys = np.arange(1, 1001)
-    assert sorted(table.add(keys)) == list(range(1000))
-    with pytest.raises(ValueError, match="cannot hold"):
-        table.add(np.array([5000]))
-    assert (table.find(keys) == np.arange(1000)).all()

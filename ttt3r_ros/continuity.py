@@ -11,7 +11,7 @@ def why_broken(last_stamp_ns: int, stamp_ns: int, max_gap: float) -> str | None:
         stamp_ns: of this frame [ns].
         max_gap: the longest gap that breaks nothing [s].
     """
-    seconds = (stamp_ns - last_stamp_ns) * 1e-9
+    seconds = (stamp_ns - last_stamp_ns) / 1e9  # times 1e-9, 15 s would be more than 15
     if seconds < 0:
         return f"time jumped back by {-seconds:.3f} s"
     if seconds > max_gap:

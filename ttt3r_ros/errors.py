@@ -8,5 +8,5 @@ class UserError(Exception):
 
 
 def quoted(text: str, longest: int = 60) -> str:
-    """Return text from outside fit for a line of the log: quoted, on one line, not longer than so many characters."""
+    """Return text from outside fit for a line of the log: quoted, on one line, at most so many of its characters."""
     return repr(text if len(text) <= longest else text[: longest - 3] + "...")

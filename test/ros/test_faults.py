@@ -66,7 +66,7 @@ def test_a_network_that_always_fails_is_said_once_and_recovers(inside, camera, m
         patch.setattr(inside.reconstructor.network, "step", broken)
         for count in range(1, 21):
             camera.send()
-            wait_until(lambda: inside.node._pipeline.failed == before + count, "the frame to fail")  # noqa: B023
+            wait_until(lambda count=count: inside.node._pipeline.failed == before + count, "the frame to fail")
         values = state(camera, "lost")
         assert values["level"] == "2"
         wait_until(lambda: "20 frames in a row" in camera.diagnostics()["message"], "the count")
@@ -158,9 +158,9 @@ def test_a_simulated_clock_that_jumps(inside, camera):
         wait_until(clock.get_subscription_count, "the node to listen to /clock")
         for seconds in (1000, 2_000_000_000, 5, 0, 100):
 
-            def set_to() -> bool:
-                clock.publish(Clock(clock=Time(sec=seconds)))  # noqa: B023
-                return inside.node.get_clock().now().nanoseconds == seconds * 10**9  # noqa: B023
+            def set_to(seconds: int = seconds) -> bool:
+                clock.publish(Clock(clock=Time(sec=seconds)))
+                return inside.node.get_clock().now().nanoseconds == seconds * 10**9
 
             wait_until(set_to, "the clock to be heard")
             camera.exchange(2)
@@ -201,7 +201,7 @@ def test_frames_of_nowhere_are_refused_in_the_end(inside, camera):
     for index in range(30, 60):
         stamp = camera.send(frame_id=f"noise_{index}")
         wait_until(
-            lambda: stamp in camera.stamps("odom") or "lately from" in inside.node._pipeline.health.message,  # noqa: B023
+            lambda stamp=stamp: stamp in camera.stamps("odom") or "lately from" in inside.node._pipeline.health.message,
             "an answer or a refusal",
         )
     assert len(mount._assumed) <= 16

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import ast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttt3r_ros.errors import quoted
+
+
+@given(st.text(max_size=60))
+def test_a_short_text_is_quoted_whole(text):
+    assert ast.literal_eval(quoted(text)) == text
+
+
+@given(st.text(min_size=61), st.integers(3, 60))
+def test_a_long_text_is_cut_and_says_so(text, longest):
+    shown = ast.literal_eval(quoted(text, longest))
+    assert len(shown) == longest
+    assert shown == text[: longest - 3] + "..."
+
+
+@given(st.text())
+def test_nothing_in_a_text_breaks_the_line_or_reaches_the_terminal(text):
+    assert quoted(text).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("", "''"), ("front camera", "'front camera'"), ("a\nb", r"'a\nb'"), ("\x1b[2J", r"'\x1b[2J'"), ("'", '''"'"''')],
+)
+def test_what_a_user_sees(text, shown):
+    assert quoted(text) == shown
+
+
+def test_the_limit_itself_is_not_too_long():
+    assert quoted("x" * 60) == repr("x" * 60)
+    assert quoted("x" * 61) == repr("x" * 57 + "...")
+    assert quoted("abcde", 5) == "'abcde'"
+    assert quoted("abcdef", 5) == "'ab...'"
