@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import time
 from dataclasses import dataclass
 
 import cv2
@@ -26,6 +27,9 @@ from ttt3r_ros.sources import Distortion, SourceFrame
 
 #: High enough that compression costs no accuracy worth naming.
 _JPEG_QUALITY = 95
+
+#: A best-effort subscriber loses what it has not taken when the publisher leaves.
+_LINGER_S = 0.5
 
 #: The camera's body axes (x forward) in its optical ones; the mount that the ground truth is told in.
 _T_BASE_CAMERA: FloatArray = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
@@ -130,9 +134,10 @@ class Player(Node):
             self._clock_publisher.publish(Clock(clock=_time(now_ns)))
 
     def flush(self, seconds: float) -> None:
-        """Wait until reliable subscribers have the last images, or for so long."""
+        """Wait until reliable subscribers have the last images, or for so long; then for the others, who never say."""
         if not self._options.best_effort:
             self._images.wait_for_all_acked(Duration(seconds=seconds))
+        time.sleep(_LINGER_S)
 
     def _publish_truth(self, stamp_ns: int, T_world_base: FloatArray) -> None:
         message = Odometry(child_frame_id=self._options.base_frame)
