@@ -108,7 +108,7 @@ def test_grey_images_become_rgb(tmp_path: Path) -> None:
 
 def refusal(specification: str | Path, **options: object) -> str:
     with pytest.raises(UserError) as error:
-        list(open_source(str(specification), **options).frames())  # type: ignore[arg-type]
+        list(open_source(str(specification), **options).frames())  # type: ignore[arg-type]  # of any kind
     message = str(error.value)
     assert "\n" not in message
     return message

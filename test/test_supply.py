@@ -16,7 +16,7 @@ LISTS = sorted(REQUIREMENTS.glob("*.txt"))
 
 sys.path.insert(0, str(REQUIREMENTS))
 
-import licences  # noqa: E402
+import licences  # noqa: E402  # the line above finds it
 
 
 def requirements(path: Path) -> list[str]:

@@ -215,7 +215,7 @@ def test_more_samples_come_closer_to_the_truth_and_leave_the_depth() -> None:
 )  # fmt: skip
 def test_values_out_of_range_are_named(change: dict[str, object], word: str) -> None:
     with pytest.raises(UserError, match=word):
-        Sequence(**{"seed": 0, "length": 1, **change})  # type: ignore[arg-type]
+        Sequence(**{"seed": 0, "length": 1, **change})  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_frames_that_are_not_there(sequence: Sequence) -> None:

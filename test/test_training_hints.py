@@ -56,8 +56,8 @@ def test_the_scores_are_those_of_the_network(network: Network, clips: Clips):
     inside, _ = looked_at(network, clips)
     hook.remove()
     x, context, rotary, rotary_context = seen[1]  # of the second frame
-    query = rotary.turn(split_heads(cross.projq(x), cross.heads))  # type: ignore[attr-defined]
-    key = rotary_context.turn(split_heads(cross.projk(context), cross.heads))  # type: ignore[attr-defined]
+    query = rotary.turn(split_heads(cross.projq(x), cross.heads))  # type: ignore[attr-defined]  # a Rotary
+    key = rotary_context.turn(split_heads(cross.projk(context), cross.heads))  # type: ignore[attr-defined]  # a Rotary
     heads = content_heads(network.config)
     expected = (query @ key.mT / query.shape[-1] ** 0.5)[:, heads, 1:]
     logits = _content_logits(network, inside).view(4, 2, *expected.shape[1:])

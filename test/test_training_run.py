@@ -244,7 +244,7 @@ def test_a_failing_renderer_is_heard_of():
     def fail() -> None:
         raise ZeroDivisionError
 
-    renderer = _Renderer(fail, CPU)  # type: ignore[arg-type]
+    renderer = _Renderer(fail, CPU)  # type: ignore[arg-type]  # a stand-in
     renderer.start()
     with pytest.raises(RuntimeError, match="rendering failed"):
         renderer.take(wait=True)

@@ -55,8 +55,8 @@ def test_positional_heads_look_at_their_own_place(network: Network):
     unroll(network, clip, world=False)
     hook.remove()
     x, state, rotary, rotary_state = context[1]
-    query = rotary.turn(split_heads(cross.projq(x), cross.heads))  # type: ignore[attr-defined]
-    key = rotary_state.turn(split_heads(cross.projk(state), cross.heads))  # type: ignore[attr-defined]
+    query = rotary.turn(split_heads(cross.projq(x), cross.heads))  # type: ignore[attr-defined]  # a Rotary
+    key = rotary_state.turn(split_heads(cross.projk(state), cross.heads))  # type: ignore[attr-defined]  # a Rotary
     looks_at = (query @ key.mT)[0, : content_heads(network.config).start, 1:].argmax(dim=-1)
     assert (looks_at == torch.arange(PATCHES)).float().mean() > 0.95
 

@@ -76,7 +76,7 @@ class _Renderer:
 
     def __init__(self, render: Callable[[], Clips], device: torch.device) -> None:
         self._render = render
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None  # type: ignore[no-untyped-call]  # untyped in torch
         self._ready: queue.Queue[Clips | BaseException] = queue.Queue(maxsize=2)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="renderer", daemon=True)

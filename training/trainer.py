@@ -185,7 +185,7 @@ class Trainer:
             hints = self.hints.losses(self.network, inside, correspondence(clips, camera))
             loss = loss + stage.hints * torch.stack([WEIGHTS[name] * value for name, value in hints.items()]).sum()
             parts |= {name: value.detach() for name, value in hints.items()}
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * (stage.encoder if group["part"] == "encoder" else group["factor"])

@@ -161,10 +161,8 @@ def resample_by_matrices(image: Tensor, mapping: PixelMap) -> Tensor:
 def normalize(planes: Tensor) -> Tensor:
     """Map (3, H, W) uint8 to the network's (1, 3, H, W) float32 in [-1, 1]."""
     if planes.device.type == "cpu":  # one pass instead of three
-        normalized = torch.empty(1, *planes.shape)  # torch's memory: products round by how theirs is aligned
-        rows = (-1, planes.shape[2])
-        cv2.LUT(planes.numpy().reshape(rows), _NORMALIZED, dst=normalized.numpy().reshape(rows))
-        return normalized
+        rows = cv2.LUT(planes.numpy().reshape(-1, planes.shape[2]), _NORMALIZED)
+        return torch.from_numpy(rows).view(1, *planes.shape)
     return planes[None].float().div_(127.5).sub_(1.0)
 
 

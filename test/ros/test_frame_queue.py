@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,14 +39,21 @@ def test_every_frame_is_kept_in_order_up_to_a_bound(monkeypatch):
     assert queue.dropped == 2
 
 
-def test_nobody_is_given_a_head_start_who_does_not_wait(monkeypatch):
-    monkeypatch.setattr(frame_queue, "HEAD_START", 60.0)
+def test_only_a_consumer_who_waits_is_given_a_head_start(monkeypatch):
+    slept: list[float] = []
+    monkeypatch.setattr(frame_queue, "time", SimpleNamespace(sleep=slept.append))
     queue = FrameQueue(latest_only=True)
-    for frame in frames(None, None, None):
+    for frame in frames(None, None):
         queue.put(frame)
     queue.take()
+    assert slept == []
+    thread = threading.Thread(target=queue.take)
+    thread.start()
+    while not queue._is_awaited:
+        time.sleep(0.001)
     queue.put(frames(None)[0])
-    assert queue.dropped == 2
+    thread.join(5)
+    assert slept == [frame_queue.HEAD_START]
 
 
 def test_closing_wakes_whoever_waits():

@@ -23,7 +23,7 @@ class CudaCapture:
 
     def __init__(self, device: torch.device) -> None:
         # the same stream for warm-up and recording: libraries keep a workspace for each stream
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._latest: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, run: Callable[[], Result]) -> tuple[Result, Callable[[], None]]:
