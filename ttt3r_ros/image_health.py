@@ -83,7 +83,7 @@ class ImageHealth:
             thinned = cv2.resize(image, (4 * size[0], 4 * size[1]), interpolation=cv2.INTER_NEAREST)
         else:
             thinned = image
-        gray = cv2.resize(cv2.cvtColor(thinned, cv2.COLOR_RGB2GRAY), size, interpolation=cv2.INTER_AREA)
+        gray = _shrunk(cv2.cvtColor(thinned, cv2.COLOR_RGB2GRAY), size)
         up_to = np.cumsum(cv2.calcHist([gray], [0], None, [256], [0, 256]), dtype=np.float64)  # pixels, by grey level
         low, high, brightest = np.searchsorted(up_to, np.multiply(gray.size, (0.01, 0.99, 0.995)))
         if brightest < BLACK:
@@ -119,6 +119,13 @@ class ImageHealth:
         if frozen_timeout > 0 and seconds > frozen_timeout:
             return f"the camera is frozen: the same pixels for {seconds:.1f} s (frozen_timeout is {frozen_timeout:g} s)"
         return None
+
+
+def _shrunk(gray: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
+    """Shrink by averaging, by halves where that is the same: OpenCV is five times as fast at them."""
+    while gray.shape[1] % (2 * size[0]) == 0 and gray.shape[0] % (2 * size[1]) == 0:
+        gray = cv2.resize(gray, (gray.shape[1] // 2, gray.shape[0] // 2), interpolation=cv2.INTER_AREA)
+    return cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
 
 
 def _detail(gray: npt.NDArray[Any]) -> tuple[float, float]:

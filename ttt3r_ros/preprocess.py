@@ -59,13 +59,12 @@ class PixelMap:
 
     def intrinsics(self, camera: Intrinsics) -> Intrinsics:
         """Return the intrinsics of the network's image, given those of the input image."""
-        scale_x, scale_y = (float(scale) for scale in self.scale)
-        cx, cy = self.to_network([camera.cx, camera.cy]).tolist()
+        scale_x, scale_y = (scaled / side for scaled, side in zip(self.scaled_size, self.input_size))
         return Intrinsics(
             fx=scale_x * camera.fx,
             fy=scale_y * camera.fy,
-            cx=cx,
-            cy=cy,
+            cx=(camera.cx + 0.5) * scale_x - 0.5 - self.offset[0],
+            cy=(camera.cy + 0.5) * scale_y - 0.5 - self.offset[1],
             width=self.size[0],
             height=self.size[1],
         )

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from harness import header, wait_until
+from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo
 
 from ttt3r_ros.geometry import Intrinsics
@@ -13,29 +16,68 @@ from ttt3r_ros.ros.notices import Notices
 CAMERA = Intrinsics(70.0, 72.0, 41.0, 28.0, 80, 60)
 
 
+class Mailbox:
+    """Stands for a subscription's handle."""
+
+    def __init__(self) -> None:
+        self.waiting: list[bytes] = []
+
+    def take_message(self, kind: type, raw: bool) -> tuple[bytes, None] | None:
+        assert kind is CameraInfo
+        assert raw
+        return (self.waiting.pop(), None) if self.waiting else None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+
 @pytest.fixture
 def subject(bench):
     return Calibration(bench.node, Notices(bench.node.get_logger()))
 
 
-def test_an_uncalibrated_stream_waits_at_most_once(bench, subject, monkeypatch):
-    waits = []
-    monkeypatch.setattr(subject._came, "wait", waits.append)
-    publisher = bench.publisher(CameraInfo, "camera_info")
-    wait_until(lambda: bench.node.count_publishers("camera_info"), "the publisher to be seen")
-    assert subject.camera(80, 60, rectified=True) is None
-    assert subject.camera(80, 60, rectified=True) is None
-    assert waits == [calibration.FIRST_WAIT]
-    wait_until(publisher.get_subscription_count, "the subscription to be seen")
-
-
-def test_a_camera_is_worked_out_once_per_change(bench, subject, monkeypatch):
-    read = []
+@pytest.fixture
+def read(monkeypatch) -> list[CameraInfo]:
+    """Return the messages that a camera was worked out of."""
+    read: list[CameraInfo] = []
     monkeypatch.setattr(
         calibration,
         "camera_from_info",
-        lambda info, real=calibration.camera_from_info, **options: read.append(1) or real(info, **options),
+        lambda info, real=calibration.camera_from_info, **options: read.append(info) or real(info, **options),
     )
+    return read
+
+
+def test_an_uncalibrated_stream_waits_at_most_once(bench, subject, monkeypatch):
+    slept: list[float] = []
+    clock = SimpleNamespace(monotonic=lambda: sum(slept), sleep=slept.append)
+    monkeypatch.setattr(calibration, "time", clock)
+    bench.publisher(CameraInfo, "camera_info")
+    wait_until(lambda: bench.node.count_publishers("camera_info"), "the publisher to be seen")
+    assert subject.camera(80, 60, rectified=True) is None
+    assert sum(slept) == pytest.approx(calibration.FIRST_WAIT, abs=2 * calibration.POLL_SECONDS)
+    slept.clear()
+    assert subject.camera(80, 60, rectified=True) is None
+    assert slept == []
+
+
+def test_nobody_waits_where_nobody_publishes(subject, monkeypatch):
+    monkeypatch.setattr(calibration, "time", SimpleNamespace(monotonic=lambda: 0.0))  # cannot sleep
+    assert subject.camera(80, 60, rectified=True) is None
+
+
+def test_the_first_frame_waits_for_a_camera_that_is_published(bench, subject):
+    publisher = bench.publisher(CameraInfo, "camera_info")
+    wait_until(lambda: bench.node.count_publishers("camera_info"), "the publisher to be seen")
+    wait_until(publisher.get_subscription_count, "the subscription to be seen")
+    bench.node.create_timer(0.2, lambda: publisher.publish(camera_info_message(CAMERA, header(1, "camera"))))
+    camera = subject.camera(80, 60, rectified=True)
+    assert camera is not None
+    assert camera.intrinsics == CAMERA
+
+
+def test_a_camera_is_worked_out_once_per_change(bench, subject, read):
     publisher = bench.publisher(CameraInfo, "camera_info")
 
     def heard(message: CameraInfo, focal: float):
@@ -53,3 +95,32 @@ def test_a_camera_is_worked_out_once_per_change(bench, subject, monkeypatch):
     wait_until(lambda: heard(second, 90.0), "the other camera")
     assert len(read) == 2
     assert subject.camera(640, 480, rectified=True) is None  # of another size: ignored, and said
+
+
+def test_a_message_that_only_another_stamp_tells_apart_is_not_read(subject, monkeypatch):
+    """And one that is cut off is said and ignored; what was known of the camera stays."""
+    mailbox = Mailbox()
+    monkeypatch.setattr(subject, "_subscription", SimpleNamespace(handle=mailbox, topic_name="camera_info"))
+    deserialized: list[bytes] = []
+    monkeypatch.setattr(
+        calibration,
+        "deserialize_message",
+        lambda data, kind, real=calibration.deserialize_message: deserialized.append(data) or real(data, kind),
+    )
+    info = camera_info_message(CAMERA, header(1, "camera"))
+
+    def camera_after(data: bytes):
+        mailbox.waiting.append(data)
+        return subject.camera(80, 60, rectified=True)
+
+    known = camera_after(serialize_message(info))
+    assert known is not None
+    info.header = header(2_000_000_003, "camera")
+    assert camera_after(serialize_message(info)) is known
+    assert len(deserialized) == 1
+    said: list[str] = []
+    monkeypatch.setattr(subject._notices, "warn", said.append)
+    assert camera_after(serialize_message(info)[:40]) is known
+    assert len(deserialized) == 2
+    (sentence,) = said
+    assert "camera_info" in sentence

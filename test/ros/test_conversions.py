@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import array
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -26,6 +27,7 @@ from ttt3r_ros.ros.conversions import (
     rgb_from_message,
     transform_message,
 )
+from ttt3r_ros.sources.image_messages import rgb_from_image
 
 CAMERA = Intrinsics(500.5, 501.5, 320.25, 239.75, 640, 480)
 
@@ -55,6 +57,21 @@ def test_images_of_each_encoding_and_padding(encoding, convert, padding):
     found = rgb_from_message(message)
     expected = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if encoding == "mono8" else image
     assert np.array_equal(found, expected)
+
+
+def test_an_image_that_needs_no_conversion_is_not_copied():
+    """Unless it may not be written, as those of a recording, or has gaps between its rows."""
+    rows = picture(1).reshape(60, -1)
+
+    def found(data: np.ndarray, step: int) -> np.ndarray:
+        return rgb_from_image(SimpleNamespace(height=60, width=80, encoding="rgb8", step=step, data=data))
+
+    assert np.shares_memory(found(rows, 240), rows)
+    padded = np.pad(rows, [(0, 0), (0, 5)])
+    assert not np.shares_memory(found(padded.ravel(), 245), padded)
+    rows.flags.writeable = False
+    assert not np.shares_memory(found(rows, 240), rows)
+    assert found(rows, 240).flags.writeable
 
 
 def test_compressed_images():

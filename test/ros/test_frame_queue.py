@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from types import SimpleNamespace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,23 +35,6 @@ def test_every_frame_is_kept_in_order_up_to_a_bound(monkeypatch):
         queue.put(frame)
     assert [queue.take() for _ in range(3)] == [QueuedFrame(2, 0.0, "gap"), *frames(None, None, None, None, None)[3:]]
     assert queue.dropped == 2
-
-
-def test_only_a_consumer_who_waits_is_given_a_head_start(monkeypatch):
-    slept: list[float] = []
-    monkeypatch.setattr(frame_queue, "time", SimpleNamespace(sleep=slept.append))
-    queue = FrameQueue(latest_only=True)
-    for frame in frames(None, None):
-        queue.put(frame)
-    queue.take()
-    assert slept == []
-    thread = threading.Thread(target=queue.take)
-    thread.start()
-    while not queue._is_awaited:
-        time.sleep(0.001)
-    queue.put(frames(None)[0])
-    thread.join(5)
-    assert slept == [frame_queue.HEAD_START]
 
 
 def test_closing_wakes_whoever_waits():

@@ -24,16 +24,24 @@ from ttt3r_ros.continuity import why_broken
 from ttt3r_ros.errors import quoted
 from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds
 from ttt3r_ros.ros.frame_queue import LONGEST_QUEUE, FrameQueue, QueuedFrame
+from ttt3r_ros.ros.receiver import Receiver, ServedElsewhere
 from ttt3r_ros.statistics import Rate
 
 MISSING_AFTER = 5.0  #: seconds without an image until that is said
 
 
 class CameraInput:
-    """Puts images into a queue. Its callbacks run in the executor's thread."""
+    """Puts images into a queue, in the receiver's thread."""
 
     def __init__(
-        self, node: Node, queue: FrameQueue, *, transport: str, latest_only: bool, max_gap: Callable[[], float]
+        self,
+        node: Node,
+        queue: FrameQueue,
+        *,
+        transport: str,
+        latest_only: bool,
+        max_gap: Callable[[], float],
+        on_error: Callable[[Exception], object],
     ) -> None:
         """Subscribe.
 
@@ -44,6 +52,7 @@ class CameraInput:
             latest_only: keep one message in the middleware's history and hear best-effort cameras; else keep as many
                 as the queue is long and ask for reliable delivery, unless a publisher cannot give it.
             max_gap: gives the longest gap between two stamps that does not break the stream [s].
+            on_error: is told why a message could not be taken.
         """
         self._node, self._queue, self._max_gap = node, queue, max_gap
         self.enabled = True
@@ -54,6 +63,7 @@ class CameraInput:
         self._last_arrival = time.monotonic()
         self._topic = node.resolve_topic_name("image") + ("/compressed" if transport == "compressed" else "")
         self._kind = CompressedImage if transport == "compressed" else Image
+        self._receiver = Receiver(node.context, self._on_image, on_error)
         self._images = self._subscribe(
             depth=1 if latest_only else LONGEST_QUEUE,
             reliability=ReliabilityPolicy.BEST_EFFORT if latest_only else ReliabilityPolicy.RELIABLE,
@@ -88,6 +98,10 @@ class CameraInput:
                 return f"no image has arrived on {topic}: the QoS of {names} does not fit ours ({reason})"
         return f"no image has arrived on {topic}: {names} publishes it but sends nothing"
 
+    def stop(self) -> bool:
+        """Take no more images; return whether the thread has ended."""
+        return self._receiver.stop()
+
     def set_enabled(self, enabled: bool) -> None:
         """Pause or resume; images that arrive in between are ignored."""
         if enabled and not self.enabled:
@@ -98,14 +112,17 @@ class CameraInput:
 
     def _subscribe(self, *, depth: int, reliability: ReliabilityPolicy, overridable: bool = True) -> Subscription:
         self._qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
-        return self._node.create_subscription(
+        subscription = self._node.create_subscription(
             self._kind,
             self._topic,
             self._on_image,
             self._qos,
+            callback_group=ServedElsewhere(),
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos),
             qos_overriding_options=QoSOverridingOptions.with_default_policies() if overridable else None,
         )
+        self._receiver.listen_to(subscription)
+        return subscription
 
     def _on_incompatible_qos(self, event: Any) -> None:
         """Settle for best effort where that is all a camera gives; a user's qos_overrides stand."""

@@ -1,9 +1,8 @@
-"""Hands images from the executor's thread to the network's: the latest, or every one; and work for between them."""
+"""Hands images from the receiver's thread to the network's: the latest, or every one; and work for between them."""
 
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -11,9 +10,6 @@ from typing import Any
 
 #: Frames kept at most when every frame counts: about half a gigabyte of VGA images.
 LONGEST_QUEUE = 600
-#: For so long a consumer that has been waiting gets Python's interpreter to itself [s]: rclpy would hold it for half a
-#: millisecond just now, to get ready for the next image, and the frame would stand still.
-HEAD_START = 0.002
 
 
 @dataclass(frozen=True)
@@ -40,16 +36,11 @@ class FrameQueue:
         self._capacity = 1 if latest_only else LONGEST_QUEUE
         self._changed = threading.Condition()
         self._closed = False
-        self._is_awaited = False
         self.dropped = 0
 
     def put(self, frame: QueuedFrame) -> bool:
-        """Add a frame; return whether an older one had to make room. A dropped frame's break passes to the next.
-
-        Takes as long as `HEAD_START` if the consumer has been waiting for it.
-        """
+        """Add a frame; return whether an older one had to make room. A dropped frame's break passes to the next."""
         with self._changed:
-            was_awaited = self._is_awaited
             self._frames.append(frame)
             full = len(self._frames) > self._capacity
             if full:
@@ -58,8 +49,6 @@ class FrameQueue:
                 if lost.break_reason and not self._frames[0].break_reason:
                     self._frames[0] = replace(self._frames[0], break_reason=lost.break_reason)
             self._changed.notify()
-        if was_awaited:
-            time.sleep(HEAD_START)
         return full
 
     def put_job(self, job: Callable[[], None]) -> None:
@@ -71,9 +60,7 @@ class FrameQueue:
     def take(self) -> QueuedFrame | Callable[[], None] | None:
         """Wait for the next job or frame; None once the queue is closed."""
         with self._changed:
-            self._is_awaited = True
             self._changed.wait_for(lambda: self._jobs or self._frames or self._closed)
-            self._is_awaited = False
             if self._closed:
                 return None
             return self._jobs.popleft() if self._jobs else self._frames.popleft()

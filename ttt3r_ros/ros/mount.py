@@ -9,6 +9,7 @@ from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
 from rclpy.time import Time
 from std_msgs.msg import Header
+from tf2_msgs.msg import TFMessage
 from tf2_ros import Buffer, StaticTransformBroadcaster, TransformException, TransformListener
 
 from ttt3r_ros.errors import UserError, quoted
@@ -18,6 +19,17 @@ from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds, transf
 POLL_SECONDS = 0.02
 FIXED_FOR_SURE = 10  #: looks in a row that found a mount that nothing moves, after which /tf is no longer listened to
 MOST_ASSUMED = 16  #: camera frames without a transform; more than that is no camera but noise
+
+
+class _Listener(TransformListener):
+    """Counts the messages on /tf_static whose transforms are in the buffer."""
+
+    static_messages = 0
+
+    def static_callback(self, data: TFMessage) -> None:
+        """Take a message."""
+        super().static_callback(data)
+        self.static_messages += 1
 
 
 class Mount:
@@ -31,8 +43,9 @@ class Mount:
         self._node = node
         self._base_frame = base_frame
         self._buffer = Buffer(node=node)  # which forgets moving transforms when time jumps back
-        self._listener = TransformListener(self._buffer, node)
+        self._listener = _Listener(self._buffer, node)
         self._hears_moving = True
+        self._looked_up = ("", 0)  # the last camera frame found, and the static messages known by then
         self._fixed_in_a_row = 0
         self._static_broadcaster: StaticTransformBroadcaster | None = None
         self._known: dict[str, FloatArray] = {}
@@ -51,6 +64,8 @@ class Mount:
         """
         if camera_frame == self._base_frame:
             return np.eye(4)
+        if not self._hears_moving and self._looked_up == (camera_frame, self._listener.static_messages):
+            return self._known[camera_frame]
         T_base_camera = self._look_up(camera_frame)
         if T_base_camera is None and camera_frame not in self._known:
             if len(self._assumed) >= MOST_ASSUMED:
@@ -69,6 +84,7 @@ class Mount:
         return self._known[camera_frame]
 
     def _look_up(self, camera_frame: str) -> FloatArray | None:
+        static_messages = self._listener.static_messages
         try:
             found = self._buffer.lookup_transform_core(self._base_frame, camera_frame, Time())
         except TransformException:
@@ -76,6 +92,7 @@ class Mount:
             return None
         # tf2 gives the latest time of all transforms that take part and move, 0 where none does
         self._note(is_fixed=nanoseconds(found.header.stamp) == 0 and camera_frame not in self._assumed)
+        self._looked_up = camera_frame, static_messages
         return matrix_from_transform(found.transform)
 
     def _note(self, *, is_fixed: bool) -> None:
@@ -87,7 +104,7 @@ class Mount:
         elif not (self._hears_moving or is_fixed):
             self._hears_moving = True
             self._listener.unregister()
-            self._listener = TransformListener(self._buffer, self._node)
+            self._listener = _Listener(self._buffer, self._node)
 
     def _assume(self, camera_frame: str, waited: float) -> FloatArray:
         self._node.get_logger().warning(

@@ -67,6 +67,7 @@ class Ttt3rNode(Node):
                 transport=self._settings.image_transport,
                 latest_only=self._settings.drop_frames,
                 max_gap=lambda: self._settings.max_frame_gap,
+                on_error=self.survive,
             )
             self._pipeline = Pipeline(self, reconstructor, segment_frames, self._settings, queue)
         self._saving = Saving(self, self._pipeline, lambda: self._settings)
@@ -86,8 +87,8 @@ class Ttt3rNode(Node):
 
     def stop(self) -> bool:
         """End all threads; return whether they have ended, which a frame or file in work may keep them from for now."""
-        has_saved = self._saving.stop()
-        return self._pipeline.stop() and has_saved
+        ended = [self._input.stop(), self._saving.stop(), self._pipeline.stop()]
+        return all(ended)
 
     def survive(self, error: Exception) -> None:
         """Live on after a callback has failed, at a message that a library chokes on for example."""

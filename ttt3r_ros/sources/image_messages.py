@@ -60,7 +60,7 @@ def rgb_from_image(message: Any) -> RGBImage:
             be more than the pixels need) and data (a uint8 array).
 
     Returns:
-        (H, W, 3) uint8, RGB, not sharing memory with the message.
+        (H, W, 3) uint8, RGB, contiguous; of an rgb8 message without padding the very memory, where it may be written.
 
     Raises:
         UserError: the encoding is no colour or grey image, or the data is shorter than its header says.
@@ -89,7 +89,7 @@ def _decode(message: Any, encoding: str, height: int, width: int) -> RGBImage:
         known = ", ".join([*_TO_RGB, *_SIXTEEN_BIT, *_PLANAR])
         raise UserError(f"images encoded as {quoted(encoding)} cannot be read as RGB; use one of {known}")
     if conversion is None:
-        return pixels.copy()  # rows without padding, and memory of its own
+        return pixels if pixels.flags.c_contiguous and pixels.flags.writeable else pixels.copy()
     return cast("RGBImage", cv2.cvtColor(pixels, conversion))
 
 

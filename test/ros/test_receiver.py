@@ -1,0 +1,165 @@
+"""Messages past the executor: all of them, in order, whatever happens; and no work for the executor."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import rclpy
+from harness import wait_until
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from std_msgs.msg import Int32
+
+from ttt3r_ros.ros.receiver import Receiver, ServedElsewhere
+
+
+class Heard:
+    """A node with a receiver, and what that has handed on."""
+
+    def __init__(self) -> None:
+        rclpy.init()
+        self.node = rclpy.create_node("heard")
+        self.messages: list[int] = []
+        self.threads: set[str] = set()
+        self.errors: list[Exception] = []
+        self.events: list[Any] = []
+        self.fails_at: set[int] = set()
+        self.receiver = Receiver(self.node.context, self._note, self.errors.append)
+
+    def subscribe(self, topic: str, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE) -> Any:
+        subscription = self.node.create_subscription(
+            Int32,
+            topic,
+            self._note,
+            QoSProfile(depth=100, reliability=reliability),
+            callback_group=ServedElsewhere(),
+            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self.events.append),
+        )
+        self.receiver.listen_to(subscription)
+        return subscription
+
+    def publisher(self, topic: str, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE) -> Any:
+        publisher = self.node.create_publisher(Int32, topic, QoSProfile(depth=100, reliability=reliability))
+        if reliability == ReliabilityPolicy.RELIABLE:
+            wait_until(publisher.get_subscription_count, "the subscription to be seen")
+        return publisher
+
+    def close(self) -> None:
+        self.receiver.stop()
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+
+    def _note(self, message: Int32) -> None:
+        self.threads.add(threading.current_thread().name)
+        if message.data in self.fails_at:
+            raise ValueError(message.data)
+        self.messages.append(message.data)
+
+
+@pytest.fixture
+def heard() -> Iterator[Heard]:
+    heard = Heard()
+    yield heard
+    heard.close()
+
+
+def test_every_message_comes_in_order_from_one_thread(heard):
+    heard.subscribe("a")
+    publisher = heard.publisher("a")
+    for number in range(50):
+        publisher.publish(Int32(data=number))
+    wait_until(lambda: len(heard.messages) == 50, "all messages")
+    assert heard.messages == list(range(50))
+    assert heard.threads == {"receiver"}
+    assert heard.errors == []
+
+
+def test_a_callback_that_fails_is_told_and_survived(heard):
+    heard.fails_at = {1}
+    heard.subscribe("a")
+    publisher = heard.publisher("a")
+    for number in range(3):
+        publisher.publish(Int32(data=number))
+    wait_until(lambda: len(heard.messages) == 2, "the messages after it")
+    assert heard.messages == [0, 2]
+    assert [type(error) for error in heard.errors] == [ValueError]
+
+
+def test_another_subscription_takes_the_place_of_the_first(heard):
+    first = heard.subscribe("a")
+    before = heard.publisher("a")
+    heard.subscribe("b")
+    heard.node.destroy_subscription(first)
+    heard.publisher("b").publish(Int32(data=7))
+    wait_until(lambda: heard.messages, "the other topic's message")
+    before.publish(Int32(data=8))
+    time.sleep(0.1)
+    assert heard.messages == [7]
+    assert heard.errors == []
+
+
+def test_events_come_as_well(heard):
+    heard.subscribe("a", ReliabilityPolicy.RELIABLE)
+    heard.publisher("a", ReliabilityPolicy.BEST_EFFORT)
+    wait_until(lambda: heard.events, "word of a publisher that does not fit")
+    assert heard.errors == []
+
+
+def test_the_executor_is_left_in_peace(heard):
+    """Messages wake it neither for themselves nor for the sake of events."""
+    heard.subscribe("a")
+    publisher = heard.publisher("a")
+    executor = SingleThreadedExecutor()
+    executor.add_node(heard.node)
+    spent: list[float] = []
+    done = threading.Event()
+
+    def spin() -> None:
+        executor.spin_once(timeout_sec=0.2)  # what the publisher's coming has set off
+        begun = time.thread_time()
+        while not done.is_set():
+            executor.spin_once(timeout_sec=0.2)
+        spent.append(time.thread_time() - begun)
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    time.sleep(0.3)
+    for number in range(500):
+        publisher.publish(Int32(data=number))
+        time.sleep(0.001)
+    wait_until(lambda: len(heard.messages) == 500, "all messages")
+    done.set()
+    thread.join()
+    executor.shutdown()
+    assert spent[0] < 0.02  # of processor time; woken by each, it takes three times as much, left alone a tenth
+
+
+@pytest.mark.parametrize("listening", [True, False])
+def test_it_stops_at_once(heard, listening):
+    if listening:
+        heard.subscribe("a")
+    begun = time.monotonic()
+    assert heard.receiver.stop(timeout=5.0)
+    assert time.monotonic() - begun < 1.0
+
+
+def test_it_does_not_wait_for_ever_for_a_message_in_hand(heard):
+    heard.subscribe("a")
+    release = threading.Event()
+    entered = threading.Event()
+
+    def dawdle(message: Int32) -> None:
+        entered.set()
+        release.wait(10)
+
+    heard.receiver._on_message = dawdle
+    heard.publisher("a").publish(Int32(data=1))
+    wait_until(entered.is_set, "the message")
+    assert not heard.receiver.stop(timeout=0.05)
+    release.set()
+    assert heard.receiver.stop(timeout=5.0)
