@@ -14,8 +14,7 @@ from rich.console import Console
 from ttt3r_ros.demo_report import MAX_CLOUD_POINTS, show_metrics, write_report
 from ttt3r_ros.evaluation import read_tum
 from ttt3r_ros.geometry import T_from_pose
-from ttt3r_ros.ply import write_ply
-from ttt3r_ros.recording import EvenlySpaced, Moment, Recording
+from ttt3r_ros.recording import Moment, Recording
 
 T0_NS = 1_700_000_000 * 10**9
 
@@ -129,23 +128,3 @@ def test_the_table_tells_all_numbers(tmp_path: Path) -> None:
     text = out.getvalue()
     for words in ("frames in", "13", "412 MB", "104 ms", "trajectory error", " - "):
         assert words in text
-
-
-def test_ply_refuses_what_does_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="both"):
-        write_ply(tmp_path / "a.ply", np.zeros((3, 3), np.float32), np.zeros((2, 3), np.uint8))
-
-
-@pytest.mark.parametrize("count", [0, 1, 7, 8, 9, 100, 1000])
-def test_evenly_spaced(count: int) -> None:
-    kept = EvenlySpaced[int](8)
-    for i in range(count):
-        kept.add(i if kept.wants_next() else None)
-    items = list(kept)
-    assert len(items) == len(kept) <= 8
-    assert len(items) >= min(count, 4)
-    if len(items) > 1:
-        steps = np.diff(items)
-        assert (steps == steps[0]).all()
-        assert items[0] == 0
-        assert items[-1] + steps[0] >= count - 1

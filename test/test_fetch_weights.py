@@ -1,98 +1,30 @@
-"""Getting weights over a bad network: from a server on the loopback interface that misbehaves on purpose."""
+"""The command as its user meets it: a server on the loopback interface has the weights."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import http.server
 import os
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from expectations import assert_equal, one_sentence
+from mirror_server import Server, serve
 from published_files import TINY, save_published
 from rule_weights import rule_network
 
-from ttt3r_ros import download as download_module
 from ttt3r_ros import fetch_weights
-from ttt3r_ros.download import Mirror, MirrorError, check_url, download
+from ttt3r_ros.download import Mirror, download
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.checkpoint import load_network
-from ttt3r_ros.published_weights import CUT3R_512_DPT, LICENSE_ID, Weights
-
-
-@dataclass
-class Server:
-    """What the server does, and what it was asked."""
-
-    content: bytes
-    url: str = ""
-    cuts: list[int] = field(default_factory=list)  # close the connection after so many bytes; one per answer
-    resumes: bool = True
-    statuses: list[int] = field(default_factory=list)  # answer with these errors first
-    content_type: str = "application/octet-stream"
-    announce_length: bool = True
-    redirect_to: str = ""
-    stalls: list[threading.Event] = field(default_factory=list)  # say nothing more until these are set; one per answer
-    ranges: list[str | None] = field(default_factory=list)
-
-
-@contextlib.contextmanager
-def serve(content: bytes) -> Iterator[Server]:
-    behaviour = Server(content)
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            asked = self.headers.get("Range")
-            behaviour.ranges.append(asked)
-            if self.path != "/final" and behaviour.redirect_to:
-                self.send_response(302)
-                self.send_header("Location", behaviour.redirect_to)
-                self.end_headers()
-                return
-            if behaviour.statuses:
-                self.send_error(behaviour.statuses.pop(0))
-                return
-            data, total = behaviour.content, len(behaviour.content)
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and behaviour.resumes else 0
-            if start and start >= total:
-                self.send_error(416)
-                return
-            self.send_response(206 if start else 200)
-            self.send_header("Content-Type", behaviour.content_type)
-            if start:
-                self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
-            if behaviour.announce_length:
-                self.send_header("Content-Length", str(total - start))
-            self.end_headers()
-            rest = data[start:]
-            with contextlib.suppress(ConnectionError):
-                self.wfile.write(rest[: behaviour.cuts.pop(0)] if behaviour.cuts else rest)
-                if behaviour.stalls:
-                    behaviour.stalls.pop(0).wait(5.0)
-
-        def log_message(self, format: str, *args: Any) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        behaviour.url = f"http://127.0.0.1:{server.server_port}/tiny.pth"
-        yield behaviour
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+from ttt3r_ros.published_weights import LICENSE_ID, Weights
 
 
 @pytest.fixture(scope="module")
@@ -117,169 +49,6 @@ def quiet(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-
-
-class Transfer:
-    """Downloads into a folder, without waiting between attempts."""
-
-    def __init__(self, server: Server, folder: Path) -> None:
-        self.mirror, self.part, self.size = Mirror("One", server.url), folder / "tiny.pth.part", len(server.content)
-        self.pauses: list[float] = []
-        self.notes: list[str] = []
-        self.progress: list[int] = []
-
-    def run(self) -> bytes:
-        download(
-            self.mirror,
-            self.part,
-            self.size,
-            progress=self.progress.append,
-            note=self.notes.append,
-            pause=self.pauses.append,
-        )
-        return self.part.read_bytes()
-
-
-@pytest.fixture
-def transfer(server: Server, tmp_path: Path) -> Transfer:
-    return Transfer(server, tmp_path)
-
-
-class TestDownload:
-    def test_whole(self, server: Server, transfer: Transfer) -> None:
-        assert transfer.run() == server.content
-        assert server.ranges == [None]
-        assert transfer.progress[-1] == transfer.size
-        assert transfer.notes == []
-
-    def test_goes_on_after_cuts(self, server: Server, transfer: Transfer) -> None:
-        server.cuts = [10_000, 20_000, 0]
-        assert transfer.run() == server.content
-        assert server.ranges == [None, "bytes=10000-", "bytes=30000-", "bytes=30000-"]
-        assert len(transfer.pauses) == 3
-
-    def test_goes_on_where_an_earlier_run_stopped(self, server: Server, transfer: Transfer) -> None:
-        transfer.part.write_bytes(server.content[:12_345])
-        assert transfer.run() == server.content
-        assert server.ranges == ["bytes=12345-"]
-
-    def test_complete_already(self, server: Server, transfer: Transfer) -> None:
-        transfer.part.write_bytes(server.content)
-        assert transfer.run() == server.content
-        assert server.ranges == []
-
-    def test_server_that_cannot_resume(self, server: Server, transfer: Transfer) -> None:
-        server.cuts, server.resumes = [10_000], False
-        assert transfer.run() == server.content
-
-    def test_too_much_is_there(self, server: Server, transfer: Transfer) -> None:
-        transfer.part.write_bytes(server.content + b"more")
-        assert transfer.run() == server.content
-
-    def test_416_starts_over(self, server: Server, transfer: Transfer) -> None:
-        transfer.part.write_bytes(server.content[:500])
-        server.statuses = [416]
-        assert transfer.run() == server.content
-        assert server.ranges == ["bytes=500-", None]
-
-    def test_no_announced_length(self, server: Server, transfer: Transfer) -> None:
-        server.announce_length = False
-        assert transfer.run() == server.content
-
-    def test_passing_errors(self, server: Server, transfer: Transfer) -> None:
-        server.statuses = [503, 429, 500]
-        assert transfer.run() == server.content
-        assert transfer.pauses == [2.0, 4.0, 8.0]
-        assert "503" in transfer.notes[0]
-
-    def test_gives_up_when_nothing_new_arrives(self, server: Server, transfer: Transfer) -> None:
-        server.cuts = [10_000] + [0] * 100
-        with pytest.raises(MirrorError) as caught:
-            transfer.run()
-        assert "run the command again" in one_sentence(caught.value)
-        assert len(transfer.pauses) == 1 + download_module.PATIENCE
-        assert transfer.part.read_bytes() == server.content[:10_000]
-
-    def test_gives_up_on_a_server_that_always_starts_over(self, server: Server, transfer: Transfer) -> None:
-        server.cuts, server.resumes = [10_000] * 100, False
-        with pytest.raises(MirrorError):
-            transfer.run()
-
-    def test_server_that_falls_silent(self, server: Server, transfer: Transfer, monkeypatch: Any) -> None:
-        monkeypatch.setattr(download_module, "TIMEOUT_S", 0.1)
-        silence = threading.Event()
-        server.cuts, server.stalls = [10_000], [silence]
-        assert transfer.run() == server.content
-        assert "timed out" in transfer.notes[0]
-        silence.set()
-
-    def test_server_is_gone(self, transfer: Transfer) -> None:
-        transfer.mirror = Mirror("One", "http://127.0.0.1:9/tiny.pth")
-        with pytest.raises(MirrorError, match="refused"):
-            transfer.run()
-        assert len(transfer.pauses) == download_module.FIRST_PATIENCE
-
-    @pytest.mark.parametrize(
-        ("change", "said"),
-        [
-            ({"statuses": [404]}, "404"),
-            ({"statuses": [403]}, "403"),
-            ({"content_type": "text/html; charset=utf-8"}, "web page"),
-            ({"content": b"x" * 1000}, "1000 bytes instead of"),
-            ({"redirect_to": "file:///etc/passwd"}, "redirects"),
-            ({"redirect_to": "ftp://127.0.0.1/x"}, "https"),
-            ({"redirect_to": "http://example.org/x"}, "https"),
-        ],
-    )
-    def test_refused_at_once(self, server: Server, transfer: Transfer, change: dict[str, Any], said: str) -> None:
-        for name, value in change.items():
-            setattr(server, name, value)
-        with pytest.raises(MirrorError) as caught:
-            transfer.run()
-        assert said in one_sentence(caught.value)
-        assert transfer.pauses == []
-        assert transfer.part.read_bytes() == b""
-
-    def test_another_file_when_resuming(self, server: Server, transfer: Transfer) -> None:
-        transfer.part.write_bytes(server.content[:500])
-        server.content = b"x" * 1000
-        with pytest.raises(MirrorError, match="1000 bytes instead of"):
-            transfer.run()
-        assert transfer.part.stat().st_size == 500
-
-    def test_redirection_keeps_the_range(self, server: Server, transfer: Transfer) -> None:
-        server.redirect_to = server.url.replace("tiny.pth", "final")
-        transfer.part.write_bytes(server.content[:500])
-        assert transfer.run() == server.content
-        assert server.ranges == ["bytes=500-", "bytes=500-"]
-
-    def test_full_disk(self, server: Server, transfer: Transfer) -> None:
-        transfer.part = Path("/dev/full")
-        with pytest.raises(UserError, match="No space left"):
-            transfer.run()
-
-    @pytest.mark.parametrize(
-        "url",
-        [
-            "http://example.org/x",
-            "file:///etc/passwd",
-            "ftp://a/b",
-            "x",
-            "",
-            "https://",
-            "https://a b/",
-            "http://[/",
-            "https://ü/",
-        ],
-    )
-    def test_addresses_that_are_refused(self, url: str) -> None:
-        with pytest.raises(MirrorError) as caught:
-            check_url(url)
-        one_sentence(caught.value)
-
-    def test_published_addresses(self) -> None:
-        for mirror in CUT3R_512_DPT.mirrors.values():
-            check_url(mirror.url, loopback=False)
 
 
 @dataclass

@@ -4,14 +4,12 @@ import dataclasses
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics, T_from_pose
-from ttt3r_ros.offline.findings import MOMENTS, Findings, load_findings, save_findings
+from ttt3r_ros.offline.findings import Findings, load_findings, save_findings
 from ttt3r_ros.offline.selection import Place
-from ttt3r_ros.recording import EvenlySpaced, Moment
+from ttt3r_ros.recording import Moment
 
 
 def moment(i: int) -> Moment:
@@ -69,15 +67,20 @@ def test_of_a_damaged_file_one_sentence_is_said(tmp_path):
             load_findings(file)
 
 
-@given(first=st.integers(0, 100), more=st.integers(0, 100), capacity=st.sampled_from([2, 7, MOMENTS]))
-def test_moments_go_on_as_if_never_stopped(first, more, capacity):
-    whole, half = EvenlySpaced[int](capacity), EvenlySpaced[int](capacity)
-    for i in range(first):
-        half.add(i)
-    resumed = EvenlySpaced.resumed(capacity, half, half.seen)
-    for i in range(first + more):
-        whole.add(i)
-    for i in range(first, first + more):
-        resumed.add(i)
-    assert list(resumed) == list(whole)
-    assert resumed.wants_next() == whole.wants_next()
+def test_a_changed_byte_is_a_sentence_or_makes_no_difference(tmp_path):
+    """In the zip file's directory it may also claim encryption, compression or a version to come."""
+    file, expected = tmp_path / "f.npz", findings(2)
+    save_findings(file, expected)
+    data = file.read_bytes()
+    directory = data.index(b"PK\x01\x02")
+    sentences: set[str] = set()
+    for place in [*range(0, directory, 97), *range(directory, len(data), 3)]:
+        file.write_bytes(data[:place] + bytes([data[place] ^ 0x61]) + data[place + 1 :])
+        try:
+            loaded = load_findings(file)
+        except UserError as error:
+            sentences.add(str(error))
+        else:
+            assert flat(loaded) == flat(expected)
+    reasons = "it is damaged or nothing of this run", "Invalid argument"
+    assert sentences == {f"{file} cannot be read ({reason}); begin anew with --overwrite" for reason in reasons}

@@ -14,7 +14,6 @@ from rule_weights import TINY, rule_network
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.frame_progress import FrameProgress
 from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.offline.kept_map import load_map, save_map
 from ttt3r_ros.offline.run import Run, Wishes
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
@@ -69,39 +68,3 @@ def test_what_cannot_be_written_is_said_and_what_was_before_is_kept(tmp_path):
     (tmp_path / "depth").write_text("in the way")
     with pytest.raises(UserError, match=r"depth/0\.000000000\.png cannot be written"):
         taken(tmp_path, Recording(None))
-
-
-def test_a_map_goes_on_as_if_never_stopped(tmp_path):
-    rng = np.random.default_rng(0)
-
-    def add(to: VoxelMap, spread: float) -> None:
-        points = rng.normal(scale=spread, size=(300, 3)).astype(np.float32)
-        to.insert(points, rng.integers(0, 256, (300, 3), dtype=np.uint8), rng.uniform(1, 9, 300).astype(np.float32))
-
-    whole = VoxelMap(0.1, 200)
-    add(whole, 0.2)
-    add(whole, 1.0)  # which does not fit: the cubes have grown
-    assert whole.voxel_size > 0.1
-    save_map(tmp_path / "map.npz", whole)
-    resumed = VoxelMap(0.1, 200)
-    load_map(tmp_path / "map.npz", resumed)
-    for spread in (1.0, 3.0):
-        before = rng.bit_generator.state
-        add(whole, spread)
-        rng.bit_generator.state = before
-        add(resumed, spread)
-        assert resumed.voxel_size == whole.voxel_size
-        for name, value in vars(whole.points()).items():
-            np.testing.assert_array_equal(getattr(resumed.points(), name), value)
-
-
-def test_of_a_damaged_map_one_sentence_is_said(tmp_path):
-    file = tmp_path / "map.npz"
-    voxel_map = VoxelMap(0.1, 200)
-    voxel_map.insert(np.ones((50, 3), np.float32) * np.arange(50)[:, None], np.ones((50, 3), np.uint8), np.ones(50))
-    save_map(file, voxel_map)
-    with pytest.raises(UserError, match=r"map\.npz cannot be read .*--overwrite"):
-        load_map(file, VoxelMap(0.1, 16))
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"map\.npz cannot be read .*--overwrite"):
-        load_map(file, VoxelMap(0.1, 200))

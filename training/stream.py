@@ -44,7 +44,9 @@ class ClipStream:
     def batch(self) -> Clips:
         """Return the next batch."""
         while len(self._buffer) < self._stage.batch:
-            self._buffer.add(self._renderer.take(wait=True) if self._renderer else self._render_chunk())  # type: ignore[arg-type]
+            clips = self._renderer.take(wait=True) if self._renderer else self._render_chunk()
+            assert clips is not None  # it has been waited for
+            self._buffer.add(clips)
         self._owed = min(self._owed + self._stage.batch / self._reuse, 4.0 * self._chunk)
         while self._owed >= self._chunk:
             # a renderer that falls behind does not hold up training: clips are then used more often

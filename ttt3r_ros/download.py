@@ -124,7 +124,7 @@ def check_url(url: str, *, loopback: bool = True) -> None:
     """
     try:
         parts = urllib.parse.urlsplit(url)
-        host = parts.hostname
+        host, _ = parts.hostname, parts.port  # either may say that it is malformed
     except ValueError:
         host = None
     if not (host and url.isascii() and url.isprintable() and " " not in url) or not (
@@ -237,6 +237,8 @@ def _network_errors(mirror: Mirror, file: IO[bytes]) -> Iterator[None]:
         raise _CutError(_printable(error.reason)) from error
     except (OSError, http.client.HTTPException) as error:
         raise _CutError(_printable(error)) from error
+    except ValueError as error:  # of an address that no request can be made from: a label too long, a broken IPv6
+        raise MirrorError(f"{mirror.name} does not give the file: its address is malformed or leads to one") from error
 
 
 def _printable(reason: object) -> str:

@@ -44,17 +44,18 @@ class EvenlySpaced(Generic[T]):
 
     def wants_next(self) -> bool:
         """Return whether the next item would be kept; one that is not needs no preparation."""
-        return self._seen % self._stride == 0
+        full = len(self._items) == self._capacity
+        return self._seen % (2 * self._stride if full else self._stride) == 0
 
     def add(self, item: T | None) -> None:
         """Take note of the next item; None will do where it is not wanted."""
-        if self.wants_next():
+        wanted = self.wants_next()
+        if self._seen % self._stride == 0 and len(self._items) == self._capacity:
+            self._items = self._items[::2]
+            self._stride *= 2
+        if wanted:
             assert item is not None
-            if len(self._items) == self._capacity:
-                self._items = self._items[::2]
-                self._stride *= 2
-            if self.wants_next():
-                self._items.append(item)
+            self._items.append(item)
         self._seen += 1
 
     def __iter__(self) -> Iterator[T]:

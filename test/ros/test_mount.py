@@ -87,6 +87,28 @@ def test_tf_is_heard_again_for_a_frame_that_is_not_known(inside, camera, mounted
     mounted("/tf", "base_link", "moving_camera", 0.5)
 
 
+def test_a_camera_that_is_the_base_needs_no_tf(inside, camera):
+    camera.exchange(frame_id="camera_before_the_base")
+    assert listens_to_tf(inside)
+    camera.exchange(FIXED_FOR_SURE, frame_id="base_link")
+    wait_until(lambda: not listens_to_tf(inside), "the node to leave /tf")
+
+
+def test_a_fixed_mount_is_looked_up_again_only_when_a_static_transform_comes(inside, camera, mounted, monkeypatch):
+    mounted("/tf_static", "base_link", "steady_camera", 1.5)
+    camera.exchange(FIXED_FOR_SURE, frame_id="steady_camera")
+    wait_until(lambda: not listens_to_tf(inside), "the node to leave /tf")
+    mount = inside.node._pipeline._mount
+    looked: list[str] = []
+    monkeypatch.setattr(mount, "_look_up", lambda frame, real=mount._look_up: looked.append(frame) or real(frame))
+    camera.exchange(3, frame_id="steady_camera")
+    assert looked == []
+    monkeypatch.undo()
+    mounted("/tf_static", "base_link", "steady_camera", 1.25)
+    camera.exchange(frame_id="steady_camera")
+    assert mount._known["steady_camera"][2, 3] == 1.25
+
+
 def test_tf_is_kept_for_a_mount_that_moves_or_is_assumed(inside, camera, mounted):
     mounted("/tf", "base_link", "turret", 1.0)
     mounted("/tf_static", "turret", "turret_camera", 0.5, seen=1.5)

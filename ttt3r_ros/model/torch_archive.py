@@ -36,6 +36,7 @@ _DAMAGED = (
     KeyError,
     struct.error,
 )
+_MAX_DIMENSIONS, _MAX_NUMBER = 64, 2**48  # of a tensor; what torch computes from them stays within 64 bits
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of the name and of the extra field
 
 
@@ -77,10 +78,10 @@ class TorchArchive:
         """
         self.path = path
         with path.open("rb") as file:
-            # private: a write to a tensor would stay in memory
-            self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-            self.size = len(self._mapping)
             try:
+                # private: a write to a tensor would stay in memory
+                self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+                self.size = len(self._mapping)
                 with zipfile.ZipFile(file) as archive:
                     description = self._read_description(archive)
             except _DAMAGED as error:
@@ -139,7 +140,7 @@ class TorchArchive:
             raise self._damaged()
         signature, name_length, extra_length = _LOCAL_HEADER.unpack(header)
         start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-        if signature != b"PK\x03\x04" or start + info.file_size > self.size:
+        if info.header_offset < 0 or signature != b"PK\x03\x04" or start + info.file_size > self.size:
             raise self._damaged()
         return start, info.file_size
 
@@ -165,7 +166,11 @@ def _rebuild(maker: object, arguments: object) -> object:
             (Storage() as storage, int(offset), tuple(shape), tuple(stride), *_),
         ):
             numbers = (offset, *shape, *stride)
-            if len(shape) != len(stride) or not all(type(n) is int and 0 <= n < 2**48 for n in numbers):
+            if (
+                not len(shape) == len(stride) <= _MAX_DIMENSIONS
+                or not all(type(n) is int and 0 <= n < _MAX_NUMBER for n in numbers)
+                or math.prod(max(side, 1) for side in shape) >= _MAX_NUMBER
+            ):
                 raise PickleError("it describes a tensor of an impossible size")
             return TensorRecord(storage, offset, shape, stride)
         case (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -92,6 +91,7 @@ def save_findings(path: Path, findings: Findings) -> None:
             image = getattr(moment, name)
             if image is not None:
                 arrays[f"moment{i}_{name}"] = image
+    arrays["names"] = np.array(sorted(arrays))  # a damaged directory may lack some that are not always there
     with path.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]  # its stub takes **kwds for allow_pickle
 
@@ -104,6 +104,8 @@ def load_findings(path: Path) -> Findings:
     """
     try:
         with np.load(path, allow_pickle=False) as arrays:
+            if sorted(arrays.files) != sorted(["names", *arrays["names"].tolist()]):
+                raise ValueError("some arrays are missing")
             index, stamp_ns, first_stamp_ns = (int(value) for value in arrays["place"])
             moments = [_moment(arrays, i, int(stamp)) for i, stamp in enumerate(arrays["moment_stamps"])]
             return Findings(
@@ -117,8 +119,11 @@ def load_findings(path: Path) -> Findings:
                 moments=EvenlySpaced.resumed(MOMENTS, moments, int(arrays["moments_seen"])),
                 place=Place(index, stamp_ns, first_stamp_ns),
             )
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} cannot be read ({error}); begin anew with --overwrite") from None
+    except Exception as error:  # damage makes numpy and zipfile raise nearly anything, and say it at any length
+        reason = isinstance(error, OSError) and error.strerror
+        raise UserError(
+            f"{path} cannot be read ({reason or 'it is damaged or nothing of this run'}); begin anew with --overwrite"
+        ) from error
 
 
 def _poses(arrays: Any, name: str) -> dict[int, FloatArray]:

@@ -45,7 +45,7 @@ class Mount:
         self._buffer = Buffer(node=node)  # which forgets moving transforms when time jumps back
         self._listener = _Listener(self._buffer, node)
         self._hears_moving = True
-        self._looked_up = ("", 0)  # the last camera frame found, and the static messages known by then
+        self._known_since = ("", 0)  # the last camera frame found, and the static messages heard before that
         self._fixed_in_a_row = 0
         self._static_broadcaster: StaticTransformBroadcaster | None = None
         self._known: dict[str, FloatArray] = {}
@@ -63,8 +63,10 @@ class Mount:
             UserError: too many camera frames have needed an assumption.
         """
         if camera_frame == self._base_frame:
+            self._note(is_fixed=True)
             return np.eye(4)
-        if not self._hears_moving and self._looked_up == (camera_frame, self._listener.static_messages):
+        static_messages = self._listener.static_messages
+        if not self._hears_moving and self._known_since == (camera_frame, static_messages):
             return self._known[camera_frame]
         T_base_camera = self._look_up(camera_frame)
         if T_base_camera is None and camera_frame not in self._known:
@@ -81,10 +83,10 @@ class Mount:
                 T_base_camera = self._assume(camera_frame, wait_seconds)
         if T_base_camera is not None:
             self._known[camera_frame] = T_base_camera
+            self._known_since = camera_frame, static_messages
         return self._known[camera_frame]
 
     def _look_up(self, camera_frame: str) -> FloatArray | None:
-        static_messages = self._listener.static_messages
         try:
             found = self._buffer.lookup_transform_core(self._base_frame, camera_frame, Time())
         except TransformException:
@@ -92,7 +94,6 @@ class Mount:
             return None
         # tf2 gives the latest time of all transforms that take part and move, 0 where none does
         self._note(is_fixed=nanoseconds(found.header.stamp) == 0 and camera_frame not in self._assumed)
-        self._looked_up = camera_frame, static_messages
         return matrix_from_transform(found.transform)
 
     def _note(self, *, is_fixed: bool) -> None:

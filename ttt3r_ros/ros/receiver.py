@@ -24,7 +24,7 @@ PAUSE = 0.01  #: after a failure, which may come again at once [s]
 class ServedElsewhere(ReentrantCallbackGroup):
     """Of a subscription that executors must leave alone, with its events.
 
-    Whoever waits for an event is woken by every message as well (in rmw_fastrtps, until somebody has taken it).
+    In rmw_fastrtps whoever waits for an event is woken by every message as well.
     """
 
     def can_execute(self, entity: object) -> Any:  # always true in the base class
