@@ -18,6 +18,7 @@ from rclpy.qos import (
 )
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
 from ttt3r_ros.continuity import why_broken
@@ -64,10 +65,14 @@ class CameraInput:
         self._topic = node.resolve_topic_name("image") + ("/compressed" if transport == "compressed" else "")
         self._kind = CompressedImage if transport == "compressed" else Image
         self._receiver = Receiver(node.context, self._on_image, on_error)
-        self._images = self._subscribe(
+        self._qos = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
             depth=1 if latest_only else LONGEST_QUEUE,
             reliability=ReliabilityPolicy.BEST_EFFORT if latest_only else ReliabilityPolicy.RELIABLE,
         )
+        # which puts the user's qos_overrides into it
+        self._images = self._subscribe(QoSOverridingOptions.with_default_policies())
+        self._receiver.listen_to(self._images)  # whose events, which may have come already, speak of `_images`
 
     @property
     def topic(self) -> str:
@@ -86,16 +91,17 @@ class CameraInput:
             return (
                 f"no image has arrived on {topic}: nothing publishes this topic (remap 'image' to the camera's topic)"
             )
-        names = ", ".join(sorted({f"{p.node_namespace.rstrip('/')}/{p.node_name}" for p in publishers}))
         for publisher in publishers:
+            name = _node_of(publisher)
             if publisher.topic_type != self._kind_name():
                 return (
-                    f"no image has arrived on {topic}: {names} publishes {publisher.topic_type} there, not "
+                    f"no image has arrived on {topic}: {name} publishes {publisher.topic_type} there, not "
                     f"{self._kind_name()}; see the parameter image_transport"
                 )
             verdict, reason = qos_check_compatible(publisher.qos_profile, self._images_qos())
             if verdict == QoSCompatibility.ERROR:
-                return f"no image has arrived on {topic}: the QoS of {names} does not fit ours ({reason})"
+                return f"no image has arrived on {topic}: the QoS of {name} does not fit ours ({reason})"
+        names = ", ".join(sorted({_node_of(publisher) for publisher in publishers}))
         return f"no image has arrived on {topic}: {names} publishes it but sends nothing"
 
     def stop(self) -> bool:
@@ -110,19 +116,16 @@ class CameraInput:
         if not enabled:
             self._queue.clear()
 
-    def _subscribe(self, *, depth: int, reliability: ReliabilityPolicy, overridable: bool = True) -> Subscription:
-        self._qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=reliability)
-        subscription = self._node.create_subscription(
+    def _subscribe(self, overriding: QoSOverridingOptions | None) -> Subscription:
+        return self._node.create_subscription(
             self._kind,
             self._topic,
             self._on_image,
             self._qos,
             callback_group=ServedElsewhere(),
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies() if overridable else None,
+            qos_overriding_options=overriding,
         )
-        self._receiver.listen_to(subscription)
-        return subscription
 
     def _on_incompatible_qos(self, event: Any) -> None:
         """Settle for best effort where that is all a camera gives; a user's qos_overrides stand."""
@@ -132,11 +135,11 @@ class CameraInput:
         reliable = self._qos.reliability == ReliabilityPolicy.RELIABLE
         if event.last_policy_kind == QoSPolicyKind.RELIABILITY and reliable and not by_user:
             self._node.get_logger().warning(f"{self.topic}: listening with best effort; frames may be lost on the way")
-            self._node.destroy_subscription(self._images)
+            self._qos.reliability = ReliabilityPolicy.BEST_EFFORT
             # the first subscription's QoS has been declared as parameters, which would win over ours
-            self._images = self._subscribe(
-                depth=self._qos.depth, reliability=ReliabilityPolicy.BEST_EFFORT, overridable=False
-            )
+            deaf, self._images = self._images, self._subscribe(overriding=None)
+            self._receiver.listen_to(self._images)
+            self._node.destroy_subscription(deaf)
 
     def _kind_name(self) -> str:
         return f"sensor_msgs/msg/{self._kind.__name__}"
@@ -170,3 +173,7 @@ class CameraInput:
         if frame_id != last_frame_id:
             return f"the images' frame_id changed from {quoted(last_frame_id or '')} to {quoted(frame_id)}"
         return None
+
+
+def _node_of(publisher: TopicEndpointInfo) -> str:
+    return f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"

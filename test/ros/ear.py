@@ -1,0 +1,66 @@
+"""A node with a camera input whose frames only the test takes."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import rclpy
+from harness import wait_until
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from rclpy.qos import ReliabilityPolicy
+
+from ttt3r_ros.ros.camera_input import CameraInput
+from ttt3r_ros.ros.frame_queue import FrameQueue
+
+
+class Ear:
+    """A node that listens to its camera, and what it has said."""
+
+    def __init__(
+        self,
+        *,
+        transport: str = "raw",
+        latest_only: bool = False,
+        arguments: tuple[str, ...] = (),
+        after_discovery_of: str = "",
+        **overrides: str | int,
+    ) -> None:
+        """Listen; parameters, those of QoS for example, are given by name.
+
+        `after_discovery_of` is a topic that somebody publishes, which is known before it is subscribed to.
+        """
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context)
+        given = [Parameter(name, value=value) for name, value in overrides.items()]
+        self.node = Node("ear", context=self.context, cli_args=["--ros-args", *arguments], parameter_overrides=given)
+        self.said: list[str] = []
+        self.node.get_logger = lambda: SimpleNamespace(warning=self.said.append)
+        if after_discovery_of:
+            wait_until(lambda: self.node.count_publishers(after_discovery_of), "the camera to be discovered")
+        self.queue = FrameQueue(latest_only=latest_only)
+        self.errors: list[Exception] = []
+        self.max_gap = 2.0
+        self.input = CameraInput(
+            self.node,
+            self.queue,
+            transport=transport,
+            latest_only=latest_only,
+            max_gap=lambda: self.max_gap,
+            on_error=self.errors.append,
+        )
+
+    def take(self, count: int = 1) -> list[Any]:
+        """Return the next frames, once they have come."""
+        wait_until(lambda: len(self.queue) >= count, f"{count} images")
+        return [self.queue.take() for _ in range(count)]
+
+    def reliability(self) -> ReliabilityPolicy:
+        (info,) = self.node.get_subscriptions_info_by_topic(self.input.topic)
+        return info.qos_profile.reliability
+
+    def close(self) -> None:
+        self.input.stop()
+        self.node.destroy_node()
+        self.context.try_shutdown()

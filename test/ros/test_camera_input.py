@@ -1,0 +1,135 @@
+"""What comes in from a camera over DDS, each image with the break before it; `test_camera_input_qos` has the rest."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from types import SimpleNamespace
+
+import pytest
+from ear import Ear
+from harness import Bench, header, picture, wait_until
+from sensor_msgs.msg import Image
+
+from ttt3r_ros.ros import camera_input
+
+SECOND = 1_000_000_000
+
+
+@pytest.fixture
+def ear() -> Iterator[Ear]:
+    ear = Ear()
+    yield ear
+    ear.close()
+
+
+@pytest.fixture
+def camera(bench, ear) -> Bench:
+    """A bench whose images the ear hears, every one of them."""
+    bench.publisher(Image, "/image", 100)
+    bench.wait_for_node()
+    return bench
+
+
+def test_images_come_in_order_with_their_arrival(ear, camera):
+    before = time.perf_counter()
+    sent = [camera.send() for _ in range(3)]
+    frames = ear.take(3)
+    assert [header(stamp, "camera") for stamp in sent] == [frame.message.header for frame in frames]
+    arrivals = [frame.received for frame in frames]
+    assert before < arrivals[0] <= arrivals[1] <= arrivals[2] < time.perf_counter()
+    assert [frame.break_reason for frame in frames] == [None] * 3
+    assert ear.input.received == 3
+    assert ear.input.rate.hz() > 0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "frame_id", "reason"),
+    [
+        (2.0, "camera", None),
+        (0.0, "camera", None),
+        (2.001, "camera", "no image for 2.001 s"),
+        (-0.5, "camera", "time jumped back by 0.500 s"),
+        (0.1, "left\n", r"the images' frame_id changed from 'camera' to 'left\n'"),
+        (0.1, "", "the images' frame_id changed from 'camera' to ''"),
+        (60.0, "left", "no image for 60.000 s"),
+    ],
+)
+def test_what_breaks_the_stream(ear, camera, seconds, frame_id, reason):
+    camera.send(stamp=100 * SECOND)
+    camera.send(stamp=100 * SECOND + round(seconds * SECOND), frame_id=frame_id)
+    camera.send(frame_id=frame_id)
+    assert [frame.break_reason for frame in ear.take(3)] == [None, reason, None]
+
+
+def test_the_longest_gap_is_asked_for_anew(ear, camera):
+    camera.send(stamp=100 * SECOND)
+    ear.take()
+    ear.max_gap = 10.0
+    camera.send(stamp=109 * SECOND)
+    assert ear.take()[0].break_reason is None
+
+
+def test_time_goes_on_without_a_frame_whose_stamp_is_none(ear, camera):
+    camera.send(stamp=100 * SECOND)
+    camera.send(picture(0), stamp=-5 * SECOND, frame_id="nonsense")
+    camera.send(stamp=101 * SECOND)
+    assert [frame.break_reason for frame in ear.take(3)] == [None] * 3
+
+
+def test_while_paused_images_are_ignored_and_those_that_wait_forgotten(ear, camera, monkeypatch):
+    camera.send(stamp=100 * SECOND)
+    wait_until(lambda: len(ear.queue), "an image")
+    ear.input.set_enabled(False)
+    assert len(ear.queue) == 0
+    done: list[None] = []
+    receiver = ear.input._receiver
+    monkeypatch.setattr(receiver, "_on_message", lambda m, take=receiver._on_message: done.append(take(m)))
+    camera.send(stamp=101 * SECOND)
+    wait_until(lambda: done, "the image to be ignored")
+    assert len(ear.queue) == 0
+    assert ear.input.received == 1
+    ear.input.set_enabled(True)
+    camera.send(stamp=103 * SECOND)
+    assert [frame.break_reason for frame in ear.take()] == ["no image for 3.000 s"]
+
+
+def test_silence_is_counted_from_the_last_image_or_the_resumption(ear, camera, monkeypatch):
+    now = [1000.0]
+    clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)
+    monkeypatch.setattr(camera_input, "time", clock)
+    camera.send()
+    ear.take()
+    now[0] += 7.0
+    assert ear.input.seconds_without_image() == 7.0
+    ear.input.set_enabled(True)  # already so
+    assert ear.input.seconds_without_image() == 7.0
+    ear.input.set_enabled(False)
+    assert ear.input.seconds_without_image() == 0.0
+    ear.input.set_enabled(True)
+    now[0] += 3.0
+    assert ear.input.seconds_without_image() == 3.0
+
+
+def test_a_message_that_cannot_be_taken_is_told_and_the_next_one_comes(ear, camera, monkeypatch):
+    monkeypatch.setattr(ear.input, "_max_gap", lambda: 1 / 0)
+    for _ in range(2):
+        camera.send()
+    wait_until(lambda: ear.errors, "word of the failure")
+    monkeypatch.undo()
+    last = camera.send()
+    assert [frame.message.header for frame in ear.take(2)][1] == header(last, "camera")
+    assert [type(error) for error in ear.errors] == [ZeroDivisionError]
+
+
+def test_its_thread_ends_with_it():
+    others = set(threading.enumerate())
+    ear = Ear()
+    try:
+        (thread,) = set(threading.enumerate()) - others
+        assert thread.name == "receiver"
+        wait_until(ear.input.stop, "the thread to end")
+        assert not thread.is_alive()
+    finally:
+        ear.close()

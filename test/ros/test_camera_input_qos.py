@@ -1,0 +1,145 @@
+"""How a camera input and those who publish images come together, and what is said where they do not."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from ear import Ear
+from harness import PATIENCE, Bench, header, wait_until
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+
+from ttt3r_ros.ros import camera_input
+from ttt3r_ros.ros.camera_input import CameraInput
+from ttt3r_ros.ros.frame_queue import LONGEST_QUEUE
+from ttt3r_ros.ros.receiver import Receiver
+
+BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABILITY = "qos_overrides./image.subscription.reliability"
+
+
+@pytest.fixture
+def make_ear() -> Iterator[Callable[..., Ear]]:
+    ears: list[Ear] = []
+
+    def make(**options: Any) -> Ear:
+        ears.append(Ear(**options))
+        return ears[-1]
+
+    yield make
+    for ear in ears:
+        ear.close()
+
+
+def test_compressed_images_come_from_the_remapped_topic(make_ear, bench):
+    ear = make_ear(transport="compressed", arguments=("-r", "image:=/front/image_raw"))
+    assert ear.input.topic == "/front/image_raw/compressed"
+    publisher = bench.publisher(CompressedImage, ear.input.topic, 100)
+    wait_until(publisher.get_subscription_count, "the ear")
+    publisher.publish(CompressedImage(header=header(5, "camera"), format="jpeg"))
+    assert isinstance(ear.take()[0].message, CompressedImage)
+
+
+@pytest.mark.parametrize("latest_only", [True, False])
+def test_where_every_frame_counts_delivery_is_reliable_and_the_history_long(make_ear, latest_only):
+    ear = make_ear(latest_only=latest_only)
+    assert ear.reliability() == (ReliabilityPolicy.BEST_EFFORT if latest_only else ReliabilityPolicy.RELIABLE)
+    assert ear.input._images.qos_profile.depth == (1 if latest_only else LONGEST_QUEUE)
+
+
+@pytest.fixture
+def other() -> Iterator[Bench]:
+    other = Bench("other")
+    yield other
+    other.close()
+
+
+def say(ear: Ear) -> str:
+    sentence = ear.input.why_nothing_arrives()
+    assert "\n" not in sentence
+    return sentence.removeprefix(f"no image has arrived on {ear.input.topic}: ")
+
+
+def test_why_nothing_arrives(make_ear, bench, other):
+    ear = make_ear(**{RELIABILITY: "reliable"})
+    assert say(ear) == "nothing publishes this topic (remap 'image' to the camera's topic)"
+    bench.publisher(Image, "/image")
+    silent = "/bench publishes it but sends nothing"
+    wait_until(lambda: say(ear) == silent, silent)
+    lossy = other.publisher(Image, "/image", BEST_EFFORT)
+    # only who does not fit is named
+    wait_until(lambda: say(ear).startswith("the QoS of /other does not fit ours (ERROR: "), "the QoS")
+    other.node.destroy_publisher(lossy)
+    other.node.create_publisher(Image, "/image", 1)
+    both = "/bench, /other publishes it but sends nothing"
+    wait_until(lambda: say(ear) == both, both)
+
+
+@pytest.mark.parametrize(
+    ("transport", "kind", "ours"), [("raw", CompressedImage, "Image"), ("compressed", String, "CompressedImage")]
+)
+def test_a_publisher_of_another_type_is_said(make_ear, bench, transport, kind, ours):
+    ear = make_ear(transport=transport)
+    bench.node.create_publisher(kind, ear.input.topic, 1)
+    theirs = "sensor_msgs/msg/CompressedImage" if kind is CompressedImage else "std_msgs/msg/String"
+    sentence = f"/bench publishes {theirs} there, not sensor_msgs/msg/{ours}; see the parameter image_transport"
+    wait_until(lambda: say(ear) == sentence, sentence)
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_it_settles_for_best_effort_where_that_is_all_there_is(make_ear, bench, monkeypatch, early):
+    camera = bench.publisher(Image, "/image", BEST_EFFORT)
+    if early:
+        act_on_events_at_once(monkeypatch)
+    ear = make_ear(after_discovery_of="/image" if early else "")
+    wait_until(lambda: bench.send() and len(ear.queue), "an image")
+    assert ear.said == [
+        "/image: a publisher's RELIABILITY does not fit ours",
+        "/image: listening with best effort; frames may be lost on the way",
+    ]
+    assert ear.errors == []
+    assert ear.reliability() == ReliabilityPolicy.BEST_EFFORT
+    assert ear.input._images.qos_profile.depth == LONGEST_QUEUE
+    wait_until(lambda: camera.get_subscription_count() == 1, "the first subscription to be gone")
+
+
+def act_on_events_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the receiver's thread handle what a subscription has met with before its maker does anything else."""
+    handled, handle = threading.Event(), CameraInput._on_incompatible_qos
+
+    def on_incompatible_qos(camera: CameraInput, event: Any) -> None:
+        try:
+            handle(camera, event)
+        finally:
+            handled.set()
+
+    class Hasty(Receiver):
+        def listen_to(self, subscription: Any) -> None:
+            super().listen_to(subscription)
+            if threading.current_thread() is not self._thread:
+                assert handled.wait(PATIENCE)
+
+    monkeypatch.setattr(CameraInput, "_on_incompatible_qos", on_incompatible_qos)
+    monkeypatch.setattr(camera_input, "Receiver", Hasty)
+
+
+def test_what_the_user_has_set_stays_when_it_settles(make_ear, bench):
+    own = "qos_overrides./image.subscription."
+    ear = make_ear(**{own + "depth": 7, own + "history": "keep_all"})
+    bench.publisher(Image, "/image", BEST_EFFORT)
+    wait_until(lambda: bench.send() and len(ear.queue), "an image")
+    qos = ear.input._images.qos_profile
+    assert (qos.depth, qos.history, qos.reliability) == (7, HistoryPolicy.KEEP_ALL, ReliabilityPolicy.BEST_EFFORT)
+
+
+def test_it_does_not_settle_for_less_than_the_user_wants(make_ear, bench):
+    ear = make_ear(latest_only=True, **{RELIABILITY: "reliable"})
+    bench.publisher(Image, "/image", BEST_EFFORT)
+    wait_until(lambda: ear.said, "word of the camera that does not fit")
+    wait_until(ear.input.stop, "the thread to end")  # the event has been dealt with
+    assert ear.said == ["/image: a publisher's RELIABILITY does not fit ours"]
+    assert ear.reliability() == ReliabilityPolicy.RELIABLE
