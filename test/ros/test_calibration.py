@@ -25,7 +25,7 @@ class Mailbox:
     def take_message(self, kind: type, raw: bool) -> tuple[bytes, None] | None:
         assert kind is CameraInfo
         assert raw
-        return (self.waiting.pop(), None) if self.waiting else None
+        return (self.waiting.pop(0), None) if self.waiting else None
 
     def __enter__(self) -> None: ...
 
@@ -95,6 +95,16 @@ def test_a_camera_is_worked_out_once_per_change(bench, subject, read):
     wait_until(lambda: heard(second, 90.0), "the other camera")
     assert len(read) == 2
     assert subject.camera(640, 480, rectified=True) is None  # of another size: ignored, and said
+
+
+def test_of_several_that_wait_the_last_counts(subject, monkeypatch):
+    mailbox = Mailbox()
+    monkeypatch.setattr(subject, "_subscription", SimpleNamespace(handle=mailbox, topic_name="camera_info"))
+    for focal in (70.0, 80.0, 90.0):
+        camera = Intrinsics(focal, 72.0, 41.0, 28.0, 80, 60)
+        mailbox.waiting.append(serialize_message(camera_info_message(camera, header(1, "camera"))))
+    assert subject.camera(80, 60, rectified=True).intrinsics.fx == 90.0
+    assert mailbox.waiting == []
 
 
 def test_a_message_that_only_another_stamp_tells_apart_is_not_read(subject, monkeypatch):

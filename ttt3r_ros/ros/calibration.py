@@ -94,16 +94,17 @@ class Calibration:
             self._take()
 
     def _take(self) -> None:
-        """Look whether a camera_info has come."""
-        handle = self._subscription.handle
+        """Look whether a camera_info has come; of several, which a deeper history holds, the last one counts."""
+        handle, latest = self._subscription.handle, None
         with handle:
-            taken = handle.take_message(CameraInfo, True)
-        if taken is None or taken[0][_STAMP_END:] == self._serialized:
+            while taken := handle.take_message(CameraInfo, True):
+                latest = taken[0]
+        if latest is None or latest[_STAMP_END:] == self._serialized:
             return
-        self._serialized = taken[0][_STAMP_END:]
+        self._serialized = latest[_STAMP_END:]
         try:
-            self._info = deserialize_message(taken[0], CameraInfo)
-        except Exception as error:  # of several classes, for text that is none for example
+            self._info = deserialize_message(latest, CameraInfo)
+        except Exception as error:  # of several classes
             self._notices.warn(f"a camera_info cannot be read and is ignored ({first_sentence(error)})")
             return
         self._content = _content(self._info)
