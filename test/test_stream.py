@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import cv2
 import numpy as np
@@ -10,7 +11,8 @@ from scripted_network import T_BASE_CAMERA, ScriptedNetwork, along, view
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.estimate import POINTS
-from ttt3r_ros.geometry import R_BODY_OPTICAL, rotation_from_quaternion
+from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics, rotation_from_quaternion
+from ttt3r_ros.image_health import ImageHealth
 from ttt3r_ros.reconstructor import Reconstructor
 from ttt3r_ros.stream import Stream, StreamFrame, StreamSettings
 
@@ -67,6 +69,36 @@ BAD_IMAGES = {
 }
 
 
+def test_an_image_is_judged_while_the_network_works(monkeypatch):
+    camera, begun = Camera(), threading.Event()
+    why_refused, step = ImageHealth.why_refused, camera.network.step
+
+    def judge_late(*args) -> str | None:
+        assert begun.wait(10), "the network waits for the judgement"
+        return why_refused(*args)
+
+    def begin(*args, **options):
+        begun.set()
+        return step(*args, **options)
+
+    monkeypatch.setattr(ImageHealth, "why_refused", judge_late)
+    monkeypatch.setattr(camera.network, "step", begin)
+    for _ in range(3):
+        camera.drive(1)
+        begun.clear()
+
+
+def test_an_image_of_another_size_than_its_camera_is_said_and_survived():
+    camera = Camera()
+    camera.drive(3)
+    other = Intrinsics(70.0, 70.0, 320.0, 240.0, 640, 480)
+    for _ in range(2):
+        camera.stamp += 100_000_000
+        with pytest.raises(UserError, match="640x480"):
+            camera.stream.process(view(camera.number), camera.stamp, T_BASE_CAMERA, other)
+    camera.drive(3)
+
+
 def test_it_follows_a_moving_camera():
     frames = Camera().drive(20)
     assert [x_of(frame) for frame in frames] == pytest.approx([SPEED * n for n in range(20)], abs=1e-5)
@@ -87,7 +119,7 @@ def test_an_image_that_shows_nothing_is_lost_and_leaves_no_trace(kind):
         lost = camera.send(make(camera.number))
         assert words in lost.lost
         assert (lost.motion, lost.estimate) == (None, None)
-    assert camera.network.steps == steps  # the network never saw them
+    assert camera.network.steps == steps + 1  # it works while the first is judged, and sees no more of them
     undisturbed.number += 5
     undisturbed.stamp = camera.stamp
     back, expected = camera.send(), undisturbed.send()

@@ -1,4 +1,4 @@
-"""Whether an image shows anything, judged before it reaches the network, whose memory it would spoil.
+"""Whether an image shows anything; one that does not would spoil the network's memory.
 
 What is refused is refused for a reason that holds in any surroundings: nothing but black or white, no contrast at all,
 the same view as before with its detail gone, or the same pixels for longer than a camera can give them. A plain wall, a

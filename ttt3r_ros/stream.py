@@ -6,6 +6,7 @@ The node and the offline tools run this same code, so that they agree frame by f
 from __future__ import annotations
 
 from collections.abc import Set
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
@@ -44,7 +45,7 @@ class StreamSettings:
             when the segment has served its time ('adaptive', see `AdaptivePolicy`).
         reset_interval: frames of a segment under the policy 'interval'; under 'adaptive', about so many.
         max_frame_gap: a longer time between two stamps, or lost, breaks the segment [s].
-        check_images: whether images that show nothing are refused before the network sees them, see `ImageHealth`.
+        check_images: whether images that show nothing are refused, see `ImageHealth`.
         frozen_timeout: for how long a camera may send the same pixels [s]; 0 for as long as it likes.
         max_speed: that the camera can have [m/s]; 0 for any.
         max_turn_rate: that it can turn with [rad/s]; 0 for any.
@@ -68,7 +69,7 @@ class StreamFrame:
 
     Attributes:
         stamp_ns: of the image [ns].
-        estimate: what the network saw; None where the frame was refused before.
+        estimate: what the network saw; None where the image was refused.
         motion: the robot's odometry; None while lost: nothing of this frame may be published.
         lost: why it is lost, in one clause; None where it is not.
         events: sentences for the log.
@@ -105,6 +106,7 @@ class Stream:
 
     def __init__(self, reconstructor: Reconstructor, settings: StreamSettings | None = None) -> None:
         self.reconstructor = reconstructor
+        self._looker = ThreadPoolExecutor(1, "image-health")
         reconstructor.reset_interval = 0  # the stream decides, and says why
         self.settings = StreamSettings() if settings is None else settings
         self.restart()
@@ -114,6 +116,7 @@ class Stream:
         self.reconstructor.restart()
         self._odometry = Odometry()
         self._images = ImageHealth()
+        self._is_blind = False  # whether the last image was refused
         self._motions = MotionCheck()
         self._policy = AdaptivePolicy()
         self._last_stamp: int | None = None
@@ -226,8 +229,8 @@ class Stream:
             break_reason = break_reason or why_broken(last_stamp, stamp_ns, settings.max_frame_gap)
         if break_reason:
             self.break_segment(break_reason)
-        refusal = self._images.why_refused(image, stamp_ns, settings.frozen_timeout) if settings.check_images else None
-        if refusal:
+        looking = self._looker.submit(self._why_refused, image, stamp_ns, settings)
+        if self._is_blind and (refusal := looking.result()):
             self._odometry.interrupt()
             return self._frame(stamp_ns, lost=refusal)
         seconds = self._odometry.seconds_lost(stamp_ns)
@@ -238,7 +241,15 @@ class Stream:
         if self._odometry.frames_since_confidence >= CONFIDENCE_INTERVAL - 1:
             wanted.add(POINTS)
         before = self.reconstructor.memory
-        estimate = self.reconstructor.process(image, camera, outputs=wanted)
+        try:
+            estimate = self.reconstructor.process(image, camera, outputs=wanted)
+        finally:
+            refusal = looking.result()  # found out while the network worked
+            self._is_blind = refusal is not None
+        if refusal:
+            self.reconstructor.memory = before
+            self._odometry.interrupt()
+            return self._frame(stamp_ns, lost=refusal)
         self._note_segment(estimate.segment)
         if estimate.segment_frames == 1:  # nothing is known of the motion up to here
             self._motions.forget()
@@ -256,6 +267,11 @@ class Stream:
         confidence = estimate.typical_confidence()
         motion = self._odometry.update(estimate.T_world_camera, T_base_camera, stamp_ns, confidence)
         return self._frame(stamp_ns, estimate, motion)
+
+    def _why_refused(self, image: npt.NDArray[np.uint8], stamp_ns: int, settings: StreamSettings) -> str | None:
+        if not settings.check_images:
+            return None
+        return self._images.why_refused(image, stamp_ns, settings.frozen_timeout)
 
     def _why_reset(self, estimate: Estimate) -> str | None:
         settings, frames = self.settings, estimate.segment_frames

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import numpy as np
 from rclpy.node import Node, SubscriptionEventCallbacks  # its own module has another name on each distribution
@@ -95,10 +96,13 @@ class Calibration:
 
     def _take(self) -> None:
         """Look whether a camera_info has come; of several, which a deeper history holds, the last one counts."""
-        handle, latest = self._subscription.handle, None
+        handle = self._subscription.handle
+        latest: bytes | None = None
         with handle:
-            while taken := handle.take_message(CameraInfo, True):
+            taken: Any = handle.take_message(CameraInfo, True)
+            while taken is not None:
                 latest = taken[0]
+                taken = handle.take_message(CameraInfo, True)
         if latest is None or latest[_STAMP_END:] == self._serialized:
             return
         self._serialized = latest[_STAMP_END:]
