@@ -99,7 +99,7 @@ def test_runs_share_nothing() -> None:
     first, second = Recording(), Recording()
     first.poses[0] = np.eye(4)
     first.diagnostics["weights"] = "small"
-    first.moments.add("any")  # type: ignore[arg-type]
+    first.moments.add("any")  # type: ignore[arg-type]  # a stand-in
     assert second == Recording(moments=second.moments)
     assert second.moments.seen == 0
 
@@ -107,7 +107,7 @@ def test_runs_share_nothing() -> None:
 def test_however_long_a_run_a_bounded_number_of_frames_is_kept() -> None:
     recording, kept = Recording(), []
     for i in range(10_000):
-        recording.moments.add(i)  # type: ignore[arg-type]
+        recording.moments.add(i)  # type: ignore[arg-type]  # a stand-in
         kept.append(len(recording.moments))
     assert max(kept) == 24
     assert min(kept[24:]) >= 12

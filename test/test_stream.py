@@ -114,11 +114,12 @@ def test_an_image_that_shows_nothing_is_lost_and_leaves_no_trace(kind):
     camera, undisturbed = Camera(), Camera()
     camera.drive(10)
     undisturbed.drive(10)
-    steps = camera.network.steps
+    steps, memory = camera.network.steps, camera.stream.reconstructor.memory
     for _ in range(5):
         lost = camera.send(make(camera.number))
         assert words in lost.lost
         assert (lost.motion, lost.estimate) == (None, None)
+        assert camera.stream.reconstructor.memory is memory
     assert camera.network.steps == steps + 1  # it works while the first is judged, and sees no more of them
     undisturbed.number += 5
     undisturbed.stamp = camera.stamp

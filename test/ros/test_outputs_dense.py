@@ -143,7 +143,7 @@ def test_what_is_not_known_is_not_published(source, bench):
     [
         ((), []),
         (("odom", "path"), []),
-        (INFOS, ["camera_info_message"] * 2),
+        (INFOS, ["camera_info_message"]),
         (("confidence/image",), ["lasting_image"]),
         (("depth/image",), ["lasting_image", "masked_depth"]),
         (("points",), ["lasting_image", "masked_depth", "lasting_cloud", "colored_points"]),

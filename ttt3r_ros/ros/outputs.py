@@ -97,9 +97,11 @@ class Outputs:
 
     def publish_dense(self, estimate: Estimate, header: Header, parameters: Parameters) -> None:
         """Publish images, their camera_info and the cloud, as far as anyone listens; the header's frame is optical."""
-        for name in (RGB_INFO, DEPTH_INFO):
-            if estimate.intrinsics is not None and self._has_listener(name):
-                self._publishers[name].publish(camera_info_message(estimate.intrinsics, header))
+        heard = [name for name in (RGB_INFO, DEPTH_INFO) if self._has_listener(name)]
+        if heard and estimate.intrinsics is not None:
+            info = camera_info_message(estimate.intrinsics, header)
+            for name in heard:
+                self._publishers[name].publish(info)
         if estimate.image is not None and self._has_listener(RGB):
             self._publish_image(RGB, estimate.image, "rgb8", header)
         if estimate.depth is None or estimate.confidence is None:

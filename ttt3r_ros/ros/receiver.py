@@ -1,4 +1,4 @@
-"""Takes the camera's messages in a thread of its own, past the executor (docs/adr/0017).
+"""Takes the camera's images in a thread of its own, past the executor (docs/adr/0017).
 
 rclpy's executor looks at every timer, service and topic of a node before and after each message: half a millisecond of
 Python each time, during which the network's thread has to wait for the interpreter.
