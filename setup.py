@@ -27,10 +27,10 @@ setup(
     entry_points={
         "console_scripts": [
             f"ttt3r = {PACKAGE}.ros.node:main",
-            f"play = {PACKAGE}.ros.play:main",
-            f"fetch_weights = {PACKAGE}.fetch_weights:main",
-            f"demo = {PACKAGE}.ros.demo:main",
-            f"reconstruct = {PACKAGE}.reconstruct:main",
+            f"play = {PACKAGE}.ros.tools.play:main",
+            f"fetch_weights = {PACKAGE}.weights.fetch:main",
+            f"demo = {PACKAGE}.ros.tools.demo:main",
+            f"reconstruct = {PACKAGE}.offline.reconstruct:main",
         ],
     },
 )

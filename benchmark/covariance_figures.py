@@ -14,8 +14,8 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from benchmark.covariance_fit import PARTS, replay
 from benchmark.covariance_runs import Walked
-from ttt3r_ros.covariance import CovarianceModel
 from ttt3r_ros.geometry import FloatArray
+from ttt3r_ros.stream.covariance import CovarianceModel
 
 _UNITS = {"position": "m", "orientation": "rad", "linear velocity": "m/s", "angular velocity": "rad/s"}
 _ERROR, _SIGMA, _MUTED = "#d1495b", "#30638e", "#8a8f98"

@@ -10,9 +10,9 @@ import numpy as np
 from scipy.optimize import minimize
 
 from benchmark.covariance_runs import Walked
-from ttt3r_ros.covariance import LARGEST, SMALLEST, CovarianceModel, at_origin
 from ttt3r_ros.geometry import FloatArray, rotation_vector
-from ttt3r_ros.odometry import Odometry
+from ttt3r_ros.stream.covariance import LARGEST, SMALLEST, CovarianceModel, at_origin
+from ttt3r_ros.stream.odometry import Odometry
 
 #: What is judged: columns of the errors, and whether of the pose or of the twist.
 PARTS = {

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, inverse, rotation_vector, twist_between
-from ttt3r_ros.stream import Stream
+from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
 
 #: Frames rendered together.

@@ -13,12 +13,12 @@ import torch
 
 from benchmark.walk import Walk, WalkSpec
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation import Trajectory, TrajectoryError, compare_trajectories, resample_depth
+from ttt3r_ros.evaluation.metrics import Trajectory, TrajectoryError, compare_trajectories, resample_depth
 from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, inverse
 from ttt3r_ros.model.update import rule_by_name
-from ttt3r_ros.reconstructor import IMAGE, POINTS, Reconstructor
-from ttt3r_ros.stream import Stream, StreamSettings
-from ttt3r_ros.weights import load_weights
+from ttt3r_ros.stream.reconstructor import IMAGE, POINTS, Reconstructor
+from ttt3r_ros.stream.stream import Stream, StreamSettings
+from ttt3r_ros.weights.load import load_weights
 
 #: Samples in a run, of each figure.
 SAMPLES = 100

@@ -23,13 +23,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from ttt3r_ros.device import choose_device
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation import Trajectory, compare_depth, compare_trajectories, resample_depth
+from ttt3r_ros.evaluation.metrics import Trajectory, compare_depth, compare_trajectories, resample_depth
 from ttt3r_ros.model import rule_by_name
-from ttt3r_ros.reconstructor import Reconstructor
+from ttt3r_ros.runtime.device import choose_device
+from ttt3r_ros.stream.reconstructor import Reconstructor
 from ttt3r_ros.synthetic import Frames, Sequence
-from ttt3r_ros.weights import load_weights
+from ttt3r_ros.weights.load import load_weights
 
 RULES = ("cut3r", "ttt3r", "filt3r")
 LENGTHS = (10, 50, 200, 500, 1000)

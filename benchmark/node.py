@@ -34,12 +34,12 @@ from benchmark import bare_node, timed_node
 from benchmark.consumer import Consumer
 from benchmark.graph import keep_to_this_computer
 from benchmark.images import image_messages
+from ttt3r_ros.camera.preprocess import pixel_map
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network, NetworkConfig
-from ttt3r_ros.model.checkpoint import save_network
-from ttt3r_ros.preprocess import pixel_map
 from ttt3r_ros.ros.outputs import ODOM, PATH, TOPICS
-from ttt3r_ros.ros.processes import ChildProcess
+from ttt3r_ros.ros.tools.processes import ChildProcess
+from ttt3r_ros.weights.checkpoint import save_network
 
 RUNS = ("all_outputs", "bare_node_all_outputs", "odometry_only", "bare_node_odometry_only")
 RARE = {PATH}  #: not sent for every frame

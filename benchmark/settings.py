@@ -21,13 +21,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from ttt3r_ros.device import choose_device
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation import Trajectory, compare_depth, compare_trajectories, resample_depth
+from ttt3r_ros.evaluation.metrics import Trajectory, compare_depth, compare_trajectories, resample_depth
 from ttt3r_ros.geometry import FloatArray
-from ttt3r_ros.reconstructor import PRECISIONS, Reconstructor
+from ttt3r_ros.runtime.device import choose_device
+from ttt3r_ros.stream.reconstructor import PRECISIONS, Reconstructor
 from ttt3r_ros.synthetic import Frames, Sequence
-from ttt3r_ros.weights import load_weights
+from ttt3r_ros.weights.load import load_weights
 
 FPS = 15.0
 FIRST_SEED = 700  # held out of training, and not benchmark/length.py's

@@ -37,9 +37,9 @@ from tf2_msgs.msg import TFMessage
 
 from benchmark.graph import keep_to_this_computer
 from benchmark.images import image_messages
+from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.frame_progress import FrameProgress
-from ttt3r_ros.ros.processes import ChildProcess
+from ttt3r_ros.ros.tools.processes import ChildProcess
 
 OUTPUTS = {"odom": Odometry, "depth/image": Image, "points": PointCloud2}
 PICTURES = 32  #: rendered once and sent over and over, there and back, as a camera can move

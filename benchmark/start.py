@@ -31,8 +31,8 @@ from benchmark.start_camera import Camera
 from benchmark.start_weights import drop_from_cache, made_by_rule, seconds_to_read
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import CUT3R_512_DPT
-from ttt3r_ros.ros.processes import ChildProcess
-from ttt3r_ros.weights import PACKAGED
+from ttt3r_ros.ros.tools.processes import ChildProcess
+from ttt3r_ros.weights.load import PACKAGED
 
 FULL = Path(".cache/start/full.safetensors")
 PATIENCE = 600.0  #: seconds for the first odometry

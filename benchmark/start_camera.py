@@ -18,7 +18,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import R_BODY_OPTICAL
 from ttt3r_ros.ros.conversions import transform_message
 from ttt3r_ros.ros.outputs import ODOM
-from ttt3r_ros.ros.processes import ChildProcess
+from ttt3r_ros.ros.tools.processes import ChildProcess
 
 ODOMETRY = f"ttt3r/{ODOM}"
 HZ, SIZE = 10.0, (640, 480)

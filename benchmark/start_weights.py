@@ -10,10 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
+from ttt3r_ros.cli.progress import byte_progress
 from ttt3r_ros.model import NetworkConfig
-from ttt3r_ros.model.checkpoint import save_network
-from ttt3r_ros.model.native_file import read_native
-from ttt3r_ros.progress import byte_progress
+from ttt3r_ros.weights.checkpoint import save_network
+from ttt3r_ros.weights.native_file import read_native
 
 _CHUNK = 2**23  # bytes
 _PROBES = 16

@@ -36,18 +36,18 @@ from rule_weights import TINY, rule_image, rule_network
 
 from benchmark.clock import timed
 from benchmark.floor import count_gflop, int8_rate, matrix_rate, memory_rate, weight_bytes
-from ttt3r_ros.answer import Answer
-from ttt3r_ros.device import choose_device
+from ttt3r_ros.camera.preprocess import PixelMap, normalize, resample
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, Prediction, State
-from ttt3r_ros.model.captured import CapturedStep
-from ttt3r_ros.model.cuda_capture import CudaCapture
-from ttt3r_ros.model.native_file import read_native
 from ttt3r_ros.model.update import Ttt3r, blend
-from ttt3r_ros.preprocess import PixelMap, normalize, resample
-from ttt3r_ros.reconstructor import PRECISIONS
-from ttt3r_ros.transfer import download
-from ttt3r_ros.weights import PACKAGED
+from ttt3r_ros.runtime.captured import CapturedStep
+from ttt3r_ros.runtime.cuda_capture import CudaCapture
+from ttt3r_ros.runtime.device import choose_device
+from ttt3r_ros.runtime.device_outputs import Answer
+from ttt3r_ros.runtime.transfer import download
+from ttt3r_ros.stream.reconstructor import PRECISIONS
+from ttt3r_ros.weights.load import PACKAGED
+from ttt3r_ros.weights.native_file import read_native
 
 CONFIGS = {
     "full": (CUT3R_512_DPT, (512, 288)),

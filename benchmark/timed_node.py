@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ttt3r_ros.estimate import Estimate
 from ttt3r_ros.model.network import Network
-from ttt3r_ros.reconstructor import Reconstructor
 from ttt3r_ros.ros.node import main
+from ttt3r_ros.stream.estimate import Estimate
+from ttt3r_ros.stream.reconstructor import Reconstructor
 
 _RECORD = struct.Struct("dddd")
 

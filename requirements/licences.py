@@ -74,7 +74,7 @@ HEADER = """\
 Written by `make licences` from `requirements/*.txt`; nothing of it is part of this repository, which is Apache-2.0.
 In a ROS 2 workspace the ROS packages come from the distribution instead, under the same licences.
 
-`evo` is under the GPL: it is imported by the evaluation (`ttt3r_ros.evaluation`, the demo), never by the node. The
+`evo` is under the GPL: the evaluation (`ttt3r_ros.evaluation`, the demo) imports it, the node never does. The
 published weights have a licence of their own, see [docs/weights.md](docs/weights.md).
 """
 

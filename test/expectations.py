@@ -10,7 +10,7 @@ import torch
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
-from ttt3r_ros.model.checkpoint import load_network
+from ttt3r_ros.weights.checkpoint import load_network
 
 
 def assert_equal(a: Network, b: Network) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ttt3r_ros.download import Mirror, download
+from ttt3r_ros.weights.download import Mirror, download
 
 
 @dataclass

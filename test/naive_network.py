@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ttt3r_ros.model import Network, NetworkConfig
-from ttt3r_ros.model.published import published_key
+from ttt3r_ros.weights.published import published_key
 
 
 @dataclass

@@ -16,7 +16,7 @@ import torch
 from rule_weights import rule_weight
 
 from ttt3r_ros.model.config import NetworkConfig
-from ttt3r_ros.model.published import aliases, published_shapes
+from ttt3r_ros.weights.published import aliases, published_shapes
 
 TINY = NetworkConfig(
     enc_embed_dim=32,

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import torch
 
-from ttt3r_ros.model.captured import Step
-from ttt3r_ros.model.tensor_tree import cloned, copy_into, tensors
+from ttt3r_ros.runtime.captured import Step
+from ttt3r_ros.runtime.tensor_tree import cloned, copy_into, tensors
 
 
 class Rerun:

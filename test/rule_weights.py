@@ -10,7 +10,7 @@ import torch
 
 from ttt3r_ros.model.config import NetworkConfig
 from ttt3r_ros.model.network import Network
-from ttt3r_ros.model.published import published_key
+from ttt3r_ros.weights.published import published_key
 
 #: As small as a network can be, for tests of everything but its arithmetic.
 TINY = NetworkConfig(

@@ -30,8 +30,8 @@ for name in names:
         importlib.import_module(name)
 
 import numpy as np
-from ttt3r_ros.reconstructor import Reconstructor
-from ttt3r_ros.weights import load_weights
+from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.weights.load import load_weights
 stream = Reconstructor(load_weights("").network)
 for seed in range(2):
     estimate = stream.process(np.random.default_rng(seed).integers(0, 256, (120, 160, 3), dtype=np.uint8))

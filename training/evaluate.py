@@ -20,12 +20,12 @@ from rich.table import Table
 
 from training.config import FIRST_TRAINING_SEED
 from training.measure import Frame, Measurement, measure
-from ttt3r_ros.device import choose_device
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import rule_by_name
-from ttt3r_ros.reconstructor import Reconstructor
+from ttt3r_ros.runtime.device import choose_device
+from ttt3r_ros.stream.reconstructor import Reconstructor
 from ttt3r_ros.synthetic import Motion, Sequence
-from ttt3r_ros.weights import load_weights
+from ttt3r_ros.weights.load import load_weights
 
 #: What the small weights are meant to reach: name -> (bound, is it an upper one, how it is shown).
 TARGETS = {

@@ -14,8 +14,8 @@ from training.config import Recipe
 from training.run_folder import RunFolder
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
-from ttt3r_ros.model.checkpoint import save_network
-from ttt3r_ros.weights import SEGMENT_FRAMES
+from ttt3r_ros.weights.checkpoint import save_network
+from ttt3r_ros.weights.load import SEGMENT_FRAMES
 
 #: The package carries the file in its repository.
 MAX_BYTES = 16 * 2**20

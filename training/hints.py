@@ -23,7 +23,7 @@ from training.unroll import Inside
 from training.wiring import content_heads
 from ttt3r_ros.model import Network, NetworkConfig
 from ttt3r_ros.model.layers import DecoderBlock, Rotary, split_heads
-from ttt3r_ros.model.rotary_tables import state_positions
+from ttt3r_ros.model.rotary import state_positions
 
 #: Of the hints among each other.
 WEIGHTS = {"attention": 0.5, "flow": 2.0, "moments": 2.0, "shift": 1.0, "keep": 1.0}

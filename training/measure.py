@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.evaluation import (
+from ttt3r_ros.evaluation.metrics import (
     Trajectory,
     TrajectoryError,
     compare_depth,
     compare_trajectories,
     resample_depth,
 )
-from ttt3r_ros.reconstructor import IMAGE, POINTS, Reconstructor
+from ttt3r_ros.stream.reconstructor import IMAGE, POINTS, Reconstructor
 from ttt3r_ros.synthetic import Motion, Sequence
 
 

@@ -18,9 +18,9 @@ from training.curve import draw_curve
 from training.run_folder import RunFolder
 from training.schedule import Budget
 from training.trainer import Trainer
-from ttt3r_ros.device import choose_device
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model.checkpoint import load_network
+from ttt3r_ros.runtime.device import choose_device
+from ttt3r_ros.weights.checkpoint import load_network
 
 _SHOWN = ("loss", "camera", "shift", "rotation", "abs_rel", "delta_125", "rotation_deg", "rotation_ratio",
           "translation_ratio")  # fmt: skip

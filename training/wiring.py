@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network, NetworkConfig
 from ttt3r_ros.model.layers import CrossAttention, DecoderBlock
-from ttt3r_ros.model.rotary_tables import state_positions
+from ttt3r_ros.model.rotary import state_positions
 
 #: Size of the biases that make a head positional: neighbours score about 3 less than the place itself.
 _POSITIONAL = 5.0

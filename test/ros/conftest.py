@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from harness import Bench
 from rule_weights import TINY, rule_network
 
-from ttt3r_ros.model.checkpoint import save_network
+from ttt3r_ros.weights.checkpoint import save_network
 
 
 @pytest.fixture(scope="session")

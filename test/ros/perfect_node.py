@@ -14,8 +14,8 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
-from ttt3r_ros.dense import colored_points
 from ttt3r_ros.geometry import FloatArray, T_from_pose, inverse
+from ttt3r_ros.mapping.cloud import colored_points
 from ttt3r_ros.ros.conversions import camera_from_info, cloud_message, fill_pose, image_message, nanoseconds
 from ttt3r_ros.ros.fastdds import make_room_for_images
 

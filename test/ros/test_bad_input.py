@@ -33,9 +33,9 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
+from ttt3r_ros.camera.preprocess import pixel_map
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.preprocess import pixel_map
 from ttt3r_ros.ros.conversions import camera_from_info, camera_info_message, is_valid_stamp, rgb_from_message
 from ttt3r_ros.ros.diagnostics import resident_megabytes
 from ttt3r_ros.ros.run import run

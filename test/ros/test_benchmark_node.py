@@ -16,9 +16,9 @@ from benchmark.consumer import Consumer
 from benchmark.graph import keep_to_this_computer
 from benchmark.images import image_messages
 from ttt3r_ros.model import Network
-from ttt3r_ros.model.checkpoint import load_network
-from ttt3r_ros.reconstructor import Reconstructor
 from ttt3r_ros.ros.outputs import TOPICS
+from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.weights.checkpoint import load_network
 
 
 @pytest.fixture

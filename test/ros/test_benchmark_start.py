@@ -12,8 +12,8 @@ from sensor_msgs.msg import Image
 
 from benchmark import start, start_camera, start_weights
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model.native_file import read_native
 from ttt3r_ros.ros.conversions import image_message
+from ttt3r_ros.weights.native_file import read_native
 
 LOG = """\
 [INFO] [1700000001.250000000] [ttt3r]: loading weights of the package

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
 from sensor_msgs_py.point_cloud2 import read_points
 
+from ttt3r_ros.camera.image_messages import rgb_from_image
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics, T_from_pose
 from ttt3r_ros.ros.conversions import (
@@ -27,7 +28,6 @@ from ttt3r_ros.ros.conversions import (
     rgb_from_message,
     transform_message,
 )
-from ttt3r_ros.sources.image_messages import rgb_from_image
 
 CAMERA = Intrinsics(500.5, 501.5, 320.25, 239.75, 640, 480)
 

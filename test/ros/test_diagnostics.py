@@ -11,7 +11,7 @@ from rclpy.time import Time
 
 from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.diagnostics import Counters, Health, diagnostic_array, resident_megabytes
-from ttt3r_ros.statistics import Summary
+from ttt3r_ros.ros.statistics import Summary
 
 COUNTERS = Counters(
     input_rate_hz=29.968,

@@ -347,7 +347,7 @@ def test_it_ends_quietly_in_the_midst_of_making_what_ros_needs(weights):
 
 BUSY = """
 import sys, time
-from ttt3r_ros.reconstructor import Reconstructor
+from ttt3r_ros.stream.reconstructor import Reconstructor
 real = Reconstructor.process
 def process(self, image, *args, **options):
     if image.any():  # a frame of the camera's, not of the warm-up

@@ -20,11 +20,11 @@ from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 
 from ttt3r_ros.geometry import T_from_pose
-from ttt3r_ros.reconstructor import IMAGE, POINTS
+from ttt3r_ros.mapping.voxel_map import MapPoints, VoxelMap
 from ttt3r_ros.ros import map_output
 from ttt3r_ros.ros.conversions import nanoseconds
 from ttt3r_ros.ros.map_output import map_message
-from ttt3r_ros.voxel_map import MapPoints, VoxelMap
+from ttt3r_ros.stream.reconstructor import IMAGE, POINTS
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 

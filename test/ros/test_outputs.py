@@ -11,12 +11,12 @@ from outputs_node import OutputsNode
 from rclpy.qos import ReliabilityPolicy
 from tf2_msgs.msg import TFMessage
 
-from ttt3r_ros.covariance import Covariances
-from ttt3r_ros.estimate import IMAGE, POINTS
 from ttt3r_ros.geometry import T_from_pose
-from ttt3r_ros.odometry import Motion
 from ttt3r_ros.ros.conversions import matrix_from_transform, odometry_message
 from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.stream.covariance import Covariances
+from ttt3r_ros.stream.estimate import IMAGE, POINTS
+from ttt3r_ros.stream.odometry import Motion
 
 SECOND = 1_000_000_000
 

@@ -11,12 +11,12 @@ from harness import Bench, header, picture
 from outputs_node import OutputsNode
 from sensor_msgs_py.point_cloud2 import read_points
 
-from ttt3r_ros.estimate import Estimate, Timings
+from ttt3r_ros.camera.preprocess import PixelMap
 from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.preprocess import PixelMap
 from ttt3r_ros.ros import outputs
 from ttt3r_ros.ros.conversions import camera_info_message
 from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.stream.estimate import Estimate, Timings
 
 IMAGES = ("rgb/image", "depth/image", "confidence/image")
 INFOS = ("rgb/camera_info", "depth/camera_info")

@@ -10,8 +10,8 @@ from harness import OUTPUTS, Bench, picture, wait_until
 from in_process import InProcess
 from rclpy.parameter import Parameter
 
-from ttt3r_ros.reconstructor import IMAGE, POINTS
-from ttt3r_ros.stream import CONFIDENCE_INTERVAL
+from ttt3r_ros.stream.reconstructor import IMAGE, POINTS
+from ttt3r_ros.stream.stream import CONFIDENCE_INTERVAL
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import pytest
 import torch
 from harness import ANY_MOTION, node
 
-from ttt3r_ros import reconstruct
-from ttt3r_ros.evaluation import read_tum
+from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.geometry import T_from_pose
+from ttt3r_ros.offline import reconstruct
 from ttt3r_ros.ros.parameters import Parameters
-from ttt3r_ros.stream import StreamSettings
-from ttt3r_ros.weights import PUBLISHED_SEGMENT
+from ttt3r_ros.stream.stream import StreamSettings
+from ttt3r_ros.weights.load import PUBLISHED_SEGMENT
 
 STAMPS = [1_700_000_000_000_000_123 + i * 100_000_000 for i in range(12)]
 BLACK = 8  #: number of a frame that both refuse

@@ -18,7 +18,7 @@ from std_srvs.srv import SetBool, Trigger
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros import saving
 from ttt3r_ros.ros.pipeline import Pipeline
-from ttt3r_ros.save_folder import SaveFolder
+from ttt3r_ros.ros.save_folder import SaveFolder
 
 
 @pytest.fixture(scope="module")

@@ -11,9 +11,9 @@ from harness import Bench, node, picture
 from nav_msgs.msg import Odometry
 from std_srvs.srv import Trigger
 
-from ttt3r_ros.model.checkpoint import load_network
-from ttt3r_ros.reconstructor import Reconstructor
-from ttt3r_ros.session_file import from_bytes
+from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.stream.session_file import from_bytes
+from ttt3r_ros.weights.checkpoint import load_network
 
 
 def call(bench: Bench, service: str) -> tuple[bool, str]:

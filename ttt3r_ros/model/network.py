@@ -25,9 +25,9 @@ from ttt3r_ros.model.heads import (
     decode_points,
 )
 from ttt3r_ros.model.layers import NORM_EPS, DecoderBlock, EncoderBlock, ModulatedBlock, noise
-from ttt3r_ros.model.memory import PoseMemory
+from ttt3r_ros.model.pose_memory import PoseMemory
 from ttt3r_ros.model.precision import computes_in, quantize_linears, store_linears
-from ttt3r_ros.model.rotary_tables import RotaryTables
+from ttt3r_ros.model.rotary import RotaryTables
 from ttt3r_ros.model.update import FilterMemory, Ttt3r, UpdateRule, blend
 
 #: What the heads can be asked for beside the pose.

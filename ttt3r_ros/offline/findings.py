@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation import Trajectory
+from ttt3r_ros.evaluation.metrics import Trajectory
+from ttt3r_ros.evaluation.run_log import EvenlySpaced, Moment
 from ttt3r_ros.geometry import FloatArray, Intrinsics
 from ttt3r_ros.offline.selection import Place
-from ttt3r_ros.recording import EvenlySpaced, Moment
 
 #: Frames that are kept whole, for the picture.
 MOMENTS = 12

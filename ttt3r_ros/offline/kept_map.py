@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.voxel_map import MapMemory, VoxelMap
+from ttt3r_ros.mapping.voxel_map import MapMemory, VoxelMap
 
 _DTYPES = [np.dtype(np.int64), np.dtype(np.float32), np.dtype(np.float32)]  # of keys, counts and means
 

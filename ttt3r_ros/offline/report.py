@@ -9,13 +9,13 @@ import numpy as np
 from rich.console import Console
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation import TrajectoryError, compare_trajectories, write_tum
+from ttt3r_ros.evaluation.metrics import TrajectoryError, compare_trajectories, write_tum
+from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory
+from ttt3r_ros.evaluation.tables import formatted, rounded, show_result
+from ttt3r_ros.mapping.ply import write_ply
 from ttt3r_ros.offline.findings import Findings
 from ttt3r_ros.offline.run import Run, Wishes, image_name
 from ttt3r_ros.offline.run_folder import RunFolder
-from ttt3r_ros.pictures import draw_frames, draw_trajectory
-from ttt3r_ros.ply import write_ply
-from ttt3r_ros.result_table import formatted, rounded, show_result
 
 #: Columns of frames.png.
 _SHOWN = 6

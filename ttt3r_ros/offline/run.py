@@ -13,22 +13,22 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.dense import depth_in_millimetres, masked_depth
+from ttt3r_ros.camera.rectify import Rectifier
+from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation import compare_depth, resample_depth
-from ttt3r_ros.frame_progress import FrameProgress
+from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
+from ttt3r_ros.evaluation.run_log import Moment
 from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, Intrinsics, inverse, unproject
+from ttt3r_ros.mapping.cloud import depth_in_millimetres, masked_depth
+from ttt3r_ros.mapping.voxel_map import VoxelMap
 from ttt3r_ros.offline.findings import Findings, load_findings, save_findings
 from ttt3r_ros.offline.kept_map import load_map, save_map
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
-from ttt3r_ros.reconstructor import IMAGE, POINTS, Estimate
-from ttt3r_ros.recording import Moment
-from ttt3r_ros.rectify import Rectifier
-from ttt3r_ros.session_file import from_bytes, to_bytes
 from ttt3r_ros.sources import Distortion, Source, SourceFrame
-from ttt3r_ros.stream import Stream
-from ttt3r_ros.voxel_map import VoxelMap
+from ttt3r_ros.stream.reconstructor import IMAGE, POINTS, Estimate
+from ttt3r_ros.stream.session_file import from_bytes, to_bytes
+from ttt3r_ros.stream.stream import Stream
 
 #: The mount that the node assumes where nobody tells: a camera at the base's origin that looks forward.
 T_BASE_CAMERA: FloatArray = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])

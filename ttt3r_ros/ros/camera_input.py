@@ -21,12 +21,12 @@ from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
-from ttt3r_ros.continuity import why_broken
 from ttt3r_ros.errors import quoted
 from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds
 from ttt3r_ros.ros.frame_queue import LONGEST_QUEUE, FrameQueue, QueuedFrame
 from ttt3r_ros.ros.receiver import Receiver, ServedElsewhere
-from ttt3r_ros.statistics import Rate
+from ttt3r_ros.ros.statistics import Rate
+from ttt3r_ros.stream.continuity import why_broken
 
 MISSING_AFTER = 5.0  #: seconds without an image until that is said
 

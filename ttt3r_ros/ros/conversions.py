@@ -15,12 +15,12 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
-from ttt3r_ros.dense import POINT_DTYPE
+from ttt3r_ros.camera.image_messages import rgb_from_compressed, rgb_from_image
+from ttt3r_ros.camera.rectify import Rectifier
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, quaternion_from_rotation
-from ttt3r_ros.odometry import Motion
-from ttt3r_ros.rectify import Rectifier
-from ttt3r_ros.sources.image_messages import rgb_from_compressed, rgb_from_image
+from ttt3r_ros.mapping.cloud import POINT_DTYPE
+from ttt3r_ros.stream.odometry import Motion
 
 CLOUD_FIELDS = [
     PointField(name=name, offset=POINT_DTYPE.fields[name][1], datatype=PointField.FLOAT32, count=1)  # type: ignore[index]

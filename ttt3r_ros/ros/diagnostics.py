@@ -10,7 +10,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.time import Time
 
-from ttt3r_ros.statistics import Summary
+from ttt3r_ros.ros.statistics import Summary
 
 
 @dataclass(frozen=True)

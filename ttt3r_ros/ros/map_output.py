@@ -15,13 +15,13 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 from sensor_msgs.msg import PointCloud2
 from std_msgs.msg import Header
 
-from ttt3r_ros.dense import POINT_DTYPE, Float32Array, masked_depth
-from ttt3r_ros.estimate import IMAGE, POINTS, Estimate
 from ttt3r_ros.geometry import FloatArray, Intrinsics, unproject
+from ttt3r_ros.mapping.cloud import POINT_DTYPE, Float32Array, masked_depth
+from ttt3r_ros.mapping.voxel_map import MapPoints, VoxelMap
 from ttt3r_ros.ros.conversions import cloud_message, nanoseconds
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import Parameters
-from ttt3r_ros.voxel_map import MapPoints, VoxelMap
+from ttt3r_ros.stream.estimate import IMAGE, POINTS, Estimate
 
 MAP_POINTS = "map_points"
 #: At most so often a frame is added [s, of stamps]: else the network computes points of nearly the same view.

@@ -17,9 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
-from ttt3r_ros.dense import colored_points, depth_in_millimetres, masked_depth
-from ttt3r_ros.estimate import IMAGE, POINTS, Estimate, Float32Array
-from ttt3r_ros.odometry import Motion
+from ttt3r_ros.mapping.cloud import colored_points, depth_in_millimetres, masked_depth
 from ttt3r_ros.ros.conversions import (
     camera_info_message,
     lasting_cloud,
@@ -29,6 +27,8 @@ from ttt3r_ros.ros.conversions import (
     transform_message,
 )
 from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.stream.estimate import IMAGE, POINTS, Estimate, Float32Array
+from ttt3r_ros.stream.odometry import Motion
 
 ODOM, PATH = "odom", "path"
 RGB, RGB_INFO = "rgb/image", "rgb/camera_info"

@@ -16,7 +16,6 @@ from std_msgs.msg import Header
 
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.model.update import rule_by_name
-from ttt3r_ros.reconstructor import Reconstructor
 from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.calibration import Calibration
 from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds, rgb_from_message
@@ -27,8 +26,9 @@ from ttt3r_ros.ros.mount import Mount
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.outputs import Outputs
 from ttt3r_ros.ros.parameters import Parameters
-from ttt3r_ros.statistics import StreamStatistics
-from ttt3r_ros.stream import ResetPolicy, Stream, StreamSettings, StreamSnapshot
+from ttt3r_ros.ros.statistics import StreamStatistics
+from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.stream.stream import ResetPolicy, Stream, StreamSettings, StreamSnapshot
 
 T = TypeVar("T")
 

@@ -20,12 +20,12 @@ from rclpy.task import Future
 from std_srvs.srv import Trigger
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.ply import write_ply
+from ttt3r_ros.mapping.ply import write_ply
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.ros.pipeline import Pipeline
-from ttt3r_ros.save_folder import MAP_SUFFIX, STATE_SUFFIX, SaveFolder
-from ttt3r_ros.session_file import LARGEST, from_bytes, to_bytes
-from ttt3r_ros.stream import Stream
+from ttt3r_ros.ros.save_folder import MAP_SUFFIX, STATE_SUFFIX, SaveFolder
+from ttt3r_ros.stream.session_file import LARGEST, from_bytes, to_bytes
+from ttt3r_ros.stream.stream import Stream
 
 Work = Callable[[], str]  #: does it, and returns a sentence about what has been done
 

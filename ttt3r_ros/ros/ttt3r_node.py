@@ -14,10 +14,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
-from ttt3r_ros.device import choose_device, choose_precision
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.update import rule_by_name
-from ttt3r_ros.reconstructor import Reconstructor
 from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.camera_input import MISSING_AFTER, CameraInput
 from ttt3r_ros.ros.diagnostics import Counters, Health
@@ -34,7 +32,9 @@ from ttt3r_ros.ros.parameters import (
 from ttt3r_ros.ros.pipeline import Pipeline
 from ttt3r_ros.ros.saving import Saving
 from ttt3r_ros.ros.security import under_security
-from ttt3r_ros.weights import load_weights
+from ttt3r_ros.runtime.device import choose_device, choose_precision
+from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.weights.load import load_weights
 
 WARM_UP_SIZE = (480, 640)  # of a blank image: the commonest camera's
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttt3r_ros.camera.image_messages import rgb_from_compressed, rgb_from_image
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.sources.frame import Distortion, SourceFrame
-from ttt3r_ros.sources.image_messages import rgb_from_compressed, rgb_from_image
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
+
+
+def test_numbers_in_range_are_read():
+    assert (positive("0.5"), not_negative("0"), at_least_one("1")) == (0.5, 0.0, 1)
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "sentence"),
+    [
+        (positive, "0", "must be greater than 0, got 0"),
+        (positive, "inf", "must be greater than 0, got inf"),
+        (positive, "nan", "must be greater than 0, got nan"),
+        (not_negative, "-0.1", "must not be negative, got -0.1"),
+        (at_least_one, "0", "must be at least 1, got 0"),
+    ],
+)
+def test_others_are_refused_in_a_sentence(read, text, sentence):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"^{sentence}$"):
+        read(text)

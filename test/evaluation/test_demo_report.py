@@ -1,0 +1,130 @@
+"""The demo's files and numbers from a recording made by hand."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+
+from ttt3r_ros.evaluation.demo_report import MAX_CLOUD_POINTS, show_metrics, write_report
+from ttt3r_ros.evaluation.metrics import read_tum
+from ttt3r_ros.evaluation.run_log import Moment, Recording
+from ttt3r_ros.geometry import T_from_pose
+
+T0_NS = 1_700_000_000 * 10**9
+
+
+def moment(i: int, points: int = 400) -> Moment:
+    """Return a frame like no other; every third has no true depth."""
+    rng = np.random.default_rng(i)
+    depth = np.full((12, 16), 2.0 + i, np.float32)
+    depth[0] = np.nan
+    return Moment(
+        stamp_ns=T0_NS + i * 10**8,
+        rgb=np.full((12, 16, 3), 10 * i, np.uint8),
+        depth=depth,
+        confidence=np.full((12, 16), 1.0 + i, np.float32),
+        true_depth=np.full((12, 16), 2.0, np.float32) if i % 3 else None,
+        points_odom=np.full((points, 3), i, np.float32),
+        colours=np.full((points, 3), i, np.uint8),
+        point_confidence=rng.permutation(points).astype(np.float32),
+    )
+
+
+def recording(*, truth: bool = True, poses: int = 10) -> Recording:
+    made = Recording(diagnostics={"frames_dropped": "3", "rss_mb": "412", "weights": "small.safetensors"})
+    for i in range(poses):
+        stamp = T0_NS + i * 10**8
+        corner = [[0, 0], [1, 0], [1, 1], [0, 1]][i % 4]
+        made.poses[stamp] = T_from_pose([*corner, 0], [1, 0, 0, 0])
+        if truth:
+            made.true_poses[stamp] = T_from_pose([corner[0] + 5, corner[1], 1], [1, 0, 0, 0])
+            made.depth_errors.append(0.1 * (1 + i % 2))
+        made.latencies_ms.append(100.0 + i)
+        made.moments.add(moment(i))
+    return made
+
+
+def test_everything_is_written(tmp_path: Path) -> None:
+    metrics = write_report(tmp_path, recording(), frames_in=13)
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {
+        "frames_in": 13,
+        "frames_out": 10,
+        "dropped": 3,
+        "ate_rmse_m": 0.0,
+        "path_length_m": 9.0,
+        "depth_abs_rel": 0.15,
+        "latency_ms_p50": 104.5,
+        "latency_ms_p95": 108.5,
+        "node_rss_mb": 412.0,
+    }
+    assert metrics.frames_out == 10
+    assert len(read_tum(tmp_path / "trajectory.txt")) == 10
+    assert read_tum(tmp_path / "groundtruth.txt").positions[0].tolist() == [5, 0, 1]
+    for name in ("trajectory.png", "frames.png"):
+        picture = cv2.imread(str(tmp_path / name))
+        assert picture is not None
+        assert min(picture.shape[:2]) > 300
+        assert picture.std() > 10
+
+
+def test_without_truth_its_numbers_are_null(tmp_path: Path) -> None:
+    (tmp_path / "groundtruth.txt").write_text("of an earlier run")
+    write_report(tmp_path, recording(truth=False), frames_in=None)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert [key for key, value in metrics.items() if value is None] == ["frames_in", "ate_rmse_m", "depth_abs_rel"]
+    assert metrics["path_length_m"] == 9.0
+    assert not (tmp_path / "groundtruth.txt").exists()
+    assert (tmp_path / "trajectory.png").exists()
+
+
+def test_nothing_heard_is_no_failure(tmp_path: Path) -> None:
+    write_report(tmp_path, Recording(), frames_in=5)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["frames_in"] == 5
+    assert metrics["frames_out"] == 0
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["metrics.json"]
+
+
+@pytest.mark.parametrize("poses", [1, 2])
+def test_a_few_poses_are_drawn_though_not_compared(tmp_path: Path, poses: int) -> None:
+    metrics = write_report(tmp_path, recording(poses=poses), frames_in=poses)
+    assert metrics.ate_rmse_m is None
+    assert (tmp_path / "trajectory.png").exists()
+
+
+def vertices(path: Path) -> np.ndarray:
+    header, _, body = path.read_bytes().partition(b"end_header\n")
+    assert header.startswith(b"ply\nformat binary_little_endian 1.0\nelement vertex ")
+    return np.frombuffer(body, dtype=[("xyz", "<f4", 3), ("rgb", "u1", 3)])
+
+
+def test_the_cloud_keeps_the_confident_points(tmp_path: Path) -> None:
+    write_report(tmp_path, recording(), frames_in=13)
+    points = vertices(tmp_path / "cloud.ply")
+    assert len(points) == 10 * 280  # 70 % of each
+    assert set(points["xyz"].ravel().tolist()) == set(range(10))
+    np.testing.assert_array_equal(points["xyz"], points["rgb"])
+
+
+def test_the_cloud_is_bounded(tmp_path: Path) -> None:
+    made = Recording()
+    for i in range(3):
+        made.moments.add(moment(i, points=600_000))
+    write_report(tmp_path, made, frames_in=3)
+    points = vertices(tmp_path / "cloud.ply")
+    assert MAX_CLOUD_POINTS - 3 <= len(points) <= MAX_CLOUD_POINTS
+    assert len(np.unique(points["xyz"][:, 0])) == 3
+
+
+def test_the_table_tells_all_numbers(tmp_path: Path) -> None:
+    out = io.StringIO()
+    show_metrics(write_report(tmp_path, recording(truth=False), frames_in=13), Console(file=out, width=100))
+    text = out.getvalue()
+    for words in ("frames in", "13", "412 MB", "104 ms", "trajectory error", " - "):
+        assert words in text

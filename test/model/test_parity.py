@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import parity
+import pytest
+
+HERE = Path(__file__).parents[1]
+GOLDENS = sorted((HERE / "golden").glob("*.npz"))
+
+
+def test_the_goldens_are_there():
+    assert len(GOLDENS) == 5
+
+
+@pytest.mark.parametrize("path", GOLDENS, ids=lambda path: path.stem)
+def test_published_numbers_are_met(path):
+    comparisons = parity.compare(path)
+    assert len(comparisons) >= 12
+    assert [c for c in comparisons if not c.passed] == []
+
+
+def test_a_wrong_number_fails_the_command(tmp_path):
+    with np.load(HERE / "golden" / "tiny_linear_ttt3r.npz") as archive:
+        arrays = dict(archive)
+    arrays["state_after"] = arrays["state_after"].copy()
+    arrays["state_after"][2, 3, 4] += 1e-3 * np.abs(arrays["state_after"]).max()
+    wrong = tmp_path / "wrong.npz"
+    np.savez(wrong, **arrays)
+    run = subprocess.run([sys.executable, HERE / "parity.py", wrong], capture_output=True, text=True, check=False)
+    assert run.returncode == 1
+    assert [line.split()[0] for line in run.stdout.splitlines() if "ABOVE" in line] == ["state_after"]
+
+
+def test_each_rule_is_told_apart(tmp_path):
+    """A golden fails when it is run under another rule: the comparison can see the update."""
+    with np.load(HERE / "golden" / "tiny_linear_ttt3r.npz") as archive:
+        arrays = dict(archive)
+    meta = json.loads(str(arrays["meta"]))
+    arrays["meta"] = np.array(json.dumps({**meta, "mode": "cut3r"}))
+    path = tmp_path / "other_rule.npz"
+    np.savez(path, **arrays)
+    failed = {c.name for c in parity.compare(path) if not c.passed}
+    assert "state_after" in failed
+    assert "encoder_tokens" not in failed

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.evaluation.run_log import Moment
+from ttt3r_ros.geometry import Intrinsics, T_from_pose
+from ttt3r_ros.offline.findings import Findings, load_findings, save_findings
+from ttt3r_ros.offline.selection import Place
+
+
+def moment(i: int) -> Moment:
+    return Moment(
+        stamp_ns=i,
+        rgb=np.full((4, 6, 3), i, np.uint8),
+        depth=np.full((4, 6), np.nan if i == 1 else i, np.float32),
+        confidence=np.full((4, 6), 1 + i, np.float32),
+        true_depth=np.full((4, 6), 2 * i, np.float32) if i % 2 else None,
+        points_odom=np.empty((0, 3), np.float32),
+        colours=np.empty((0, 3), np.uint8),
+        point_confidence=np.empty(0, np.float32),
+    )
+
+
+def findings(frames: int) -> Findings:
+    found = Findings(segments=3, camera=Intrinsics(50.5, 51.5, 3.0, 2.0, 6, 4), seconds=12.5)
+    for i in range(frames):
+        found.poses[1_700_000_000_000_000_123 + i] = T_from_pose([i, 0, 1], [1, 0.1 * i, 0, 0])
+        found.true_poses[i] = T_from_pose([2 * i, 0, 1], [1, 0, 0, 0])
+        found.depth_errors.append((0.1 * i, 1.0))
+        found.moments.add(moment(i) if found.moments.wants_next() else None)
+    found.lost += [5, 7]
+    found.place = Place(frames - 1, frames, 1)
+    return found
+
+
+def flat(found: Findings) -> dict[str, object]:
+    """Return it with arrays that compare."""
+    plain = {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+    for name in ("poses", "true_poses"):
+        plain[name] = {stamp: T.tolist() for stamp, T in plain[name].items()}
+    plain["moments"] = [
+        {name: repr(value.tolist()) if isinstance(value, np.ndarray) else value for name, value in vars(m).items()}
+        for m in found.moments
+    ]
+    return plain
+
+
+@pytest.mark.parametrize("frames", [1, 5, 60])
+def test_nothing_is_lost_in_a_file(tmp_path, frames):
+    found = findings(frames)
+    save_findings(tmp_path / "f.npz", found)
+    assert flat(load_findings(tmp_path / "f.npz")) == flat(found)
+
+
+def test_of_a_damaged_file_one_sentence_is_said(tmp_path):
+    file = tmp_path / "f.npz"
+    save_findings(file, findings(5))
+    data = file.read_bytes()
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    for damaged in (b"", b"noise", data[: len(data) // 2], (tmp_path / "other.npz").read_bytes()):
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"f\.npz cannot be read .*--overwrite"):
+            load_findings(file)
+
+
+def test_a_changed_byte_is_a_sentence_or_makes_no_difference(tmp_path):
+    """In the zip file's directory it may also claim encryption, compression or a version to come."""
+    file, expected = tmp_path / "f.npz", findings(2)
+    save_findings(file, expected)
+    data = file.read_bytes()
+    directory = data.index(b"PK\x01\x02")
+    sentences: set[str] = set()
+    for place in [*range(0, directory, 97), *range(directory, len(data), 3)]:
+        file.write_bytes(data[:place] + bytes([data[place] ^ 0x61]) + data[place + 1 :])
+        try:
+            loaded = load_findings(file)
+        except UserError as error:
+            sentences.add(str(error))
+        else:
+            assert flat(loaded) == flat(expected)
+    reasons = "it is damaged or nothing of this run", "Invalid argument"
+    assert sentences == {f"{file} cannot be read ({reason}); begin anew with --overwrite" for reason in reasons}

@@ -1,0 +1,187 @@
+"""The command as its user meets it, on a tiny network and small pictures."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from rule_weights import TINY, rule_network
+
+from ttt3r_ros.evaluation.metrics import read_tum
+from ttt3r_ros.geometry import R_BODY_OPTICAL, inverse
+from ttt3r_ros.offline import reconstruct
+from ttt3r_ros.offline.run import Run
+from ttt3r_ros.sources import SourceFrame, open_source
+from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.weights.checkpoint import save_network
+
+WORLD = "synthetic:seed=2,length=12,width=80,height=60,fps=10"
+#: The rule's weights make a camera that jumps about, and no confidence.
+LENIENT = ["--max-speed", "1e6", "--max-turn-rate", "1e6", "--min-confidence", "1", "--device", "cpu"]
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_network(rule_network(TINY), path, provenance={"made": "by rule, for tests"})
+    return path
+
+
+@pytest.fixture(autouse=True)
+def signals() -> Iterator[None]:
+    """Put back the handlers that the command replaces."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+def run(output: Path, weights: Path, *options: str, source: str = WORLD) -> int:
+    return reconstruct.main([source, "--output", str(output), "--weights", str(weights), *LENIENT, *options])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every result but speed."""
+    files = {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    metrics = json.loads(files.pop("metrics.json"))
+    assert metrics.pop("frames_per_second") > 0
+    return {**files, "metrics": json.dumps(metrics).encode()}
+
+
+def test_what_a_run_leaves(tmp_path, weights, capsys):
+    assert run(tmp_path, weights, "--rgb") == 0
+    source = list(open_source(WORLD).frames())
+    estimate, truth = read_tum(tmp_path / "trajectory.txt"), read_tum(tmp_path / "groundtruth.txt")
+    assert estimate.stamps_ns.tolist() == [frame.stamp_ns for frame in source] == truth.stamps_ns.tolist()
+    np.testing.assert_allclose(estimate.transform(0), np.eye(4), atol=1e-8)
+    np.testing.assert_allclose(truth.positions[3], source[3].T_world_camera[:3, 3], atol=1e-8)
+    np.testing.assert_allclose(
+        truth.transform(3)[:3, :3], source[3].T_world_camera[:3, :3] @ R_BODY_OPTICAL.T, atol=1e-8
+    )
+
+    stream = Reconstructor(rule_network(TINY))
+    for i, frame in enumerate(source[:6]):
+        seen = stream.process(frame.image, frame.intrinsics)
+        T = np.eye(4)
+        T[:3, :3] = R_BODY_OPTICAL
+        np.testing.assert_allclose(estimate.transform(i), T @ seen.T_world_camera @ inverse(T), atol=1e-6)
+        depth = cv2.imread(str(tmp_path / "depth" / f"0.{i}00000000.png"), cv2.IMREAD_UNCHANGED)
+        usable = (seen.depth > 0) & (seen.depth <= 30.0) & (seen.confidence >= 1.0)
+        assert usable.any()
+        np.testing.assert_allclose(depth, np.where(usable, 1000 * seen.depth, 0), atol=0.6)
+    camera = json.loads((tmp_path / "camera.json").read_text())
+    assert (camera["width"], camera["height"]) == depth.shape[::-1]
+    assert camera["fx"] == pytest.approx(stream.process(source[0].image, source[0].intrinsics).intrinsics.fx)
+    assert cv2.imread(str(tmp_path / "rgb/0.000000000.png")).shape[:2] == depth.shape
+    assert (tmp_path / "depth.txt").read_text().splitlines()[2] == "0.100000000 depth/0.100000000.png"
+
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["frames"], metrics["poses"], metrics["segments"]) == (12, 12, 1)
+    assert all(value is not None for value in metrics.values())
+    assert b"element vertex" in (tmp_path / "cloud.ply").read_bytes()[:200]
+    for picture in ("trajectory.png", "frames.png"):
+        assert cv2.imread(str(tmp_path / picture)).std() > 10
+    assert json.loads((tmp_path / "run.json").read_text())["finished"]
+    assert not (tmp_path / "unfinished").exists()
+    assert "results in" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("policy", ["interval", "adaptive"])
+@pytest.mark.parametrize("killed", [True, False])
+def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path, weights, monkeypatch, capsys, killed, policy):
+    options = ["--reset-policy", policy, "--reset-interval", "4"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for picture in ("draw_frames", "draw_trajectory"):  # which take long
+        monkeypatch.setattr(f"ttt3r_ros.offline.report.{picture}", lambda *args, **kwargs: None)
+    assert run(whole, weights, *options) == 0
+    take, save = Run._take, Run._save
+
+    def stop_at(count: int):
+        def stopping(self: Run, frame: SourceFrame) -> None:
+            if killed and self.findings.frames == count:
+                monkeypatch.setattr(Run, "_save", lambda self: None)  # there is no time for a last one
+                raise SystemExit(9)
+            take(self, frame)
+            if not killed and self.findings.frames == count:
+                signal.raise_signal(signal.SIGTERM)
+
+        return stopping
+
+    def save_now_and_then(self: Run) -> None:
+        if self.findings.frames % 3 == 2:
+            save(self)
+
+    for count in (3, 7):
+        monkeypatch.setattr(Run, "_take", stop_at(count))
+        if killed:
+            monkeypatch.setattr("ttt3r_ros.offline.run.SAVE_PERIOD_S", 0.0)
+            monkeypatch.setattr(Run, "_save", save_now_and_then)
+        if killed:
+            with pytest.raises(SystemExit):
+                run(parts, weights, *options)
+        else:
+            assert run(parts, weights, *options) == 130
+            assert len(read_tum(parts / "trajectory.txt")) == count
+            assert "the same command goes on" in " ".join(capsys.readouterr().out.split())
+    monkeypatch.setattr(Run, "_take", take)
+    monkeypatch.setattr(Run, "_save", save)
+    assert run(parts, weights, *options) == 0
+    assert f"going on after {5 if killed else 7} frames" in capsys.readouterr().out
+    one_go, resumed = contents(whole), contents(parts)
+    assert one_go.keys() == resumed.keys()
+    assert [name for name in one_go if one_go[name] != resumed[name]] == []
+
+
+def test_frames_are_chosen(tmp_path, weights):
+    chosen = ["--start", "0.2", "--every", "3", "--max-frames", "2", "--no-depth", "--no-cloud"]
+    assert run(tmp_path, weights, *chosen) == 0
+    assert read_tum(tmp_path / "trajectory.txt").stamps_ns.tolist() == [200_000_000, 500_000_000]
+    assert not (tmp_path / "depth").exists()
+    assert not (tmp_path / "cloud.ply").exists()
+    assert json.loads((tmp_path / "metrics.json").read_text())["ate_rmse_m"] is None  # two poses compare to nothing
+
+
+def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights):
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(5):
+        image = np.random.default_rng(i).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        cv2.imwrite(str(images / f"{i}.png"), image if i != 2 else np.zeros_like(image))
+    assert run(tmp_path / "out", weights, source=str(images)) == 0
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert (metrics["frames"], metrics["poses"]) == (5, 4)
+    assert metrics["ate_rmse_m"] is metrics["depth_abs_rel"] is None
+    assert not (tmp_path / "out/groundtruth.txt").exists()
+    assert len(list((tmp_path / "out/depth").iterdir())) == 4
+    assert cv2.imread(str(tmp_path / "out/trajectory.png")).std() > 10
+
+
+@pytest.mark.parametrize(
+    ("options", "source", "words"),
+    [
+        ([], "/nowhere/video.mp4", "there is no '/nowhere/video.mp4'"),
+        (["--device", "tpu9"], WORLD, "there is no device 'tpu9'"),
+        (["--topic", "/image"], WORLD, "--topic chooses images of a bag"),
+        (["--start", "99"], WORLD, "has no frame 99 s after its beginning"),
+        (["--weights", "/nowhere/w.safetensors"], WORLD, "/nowhere/w.safetensors"),
+    ],
+)
+def test_a_mistake_ends_in_one_sentence(tmp_path, weights, capsys, options, source, words):
+    assert run(tmp_path / "out", weights, *options, source=source) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert words in error
+    assert error.count("\n") == 1
+
+
+def test_another_run_in_the_folder_is_not_lost_by_mistake(tmp_path, weights, capsys):
+    options = ["--max-frames", "3", "--no-depth"]
+    assert run(tmp_path, weights, *options) == 0
+    assert run(tmp_path, weights, *options) == 2
+    assert "holds a finished run" in capsys.readouterr().err
+    assert run(tmp_path, weights, *options, "--overwrite") == 0

@@ -1,0 +1,70 @@
+"""What happens to a frame of a recording, where the whole command would be too large a lever."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+from rule_weights import TINY, rule_network
+
+from ttt3r_ros.camera.rectify import Rectifier
+from ttt3r_ros.cli.frame_progress import FrameProgress
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import Intrinsics
+from ttt3r_ros.mapping.voxel_map import VoxelMap
+from ttt3r_ros.offline.run import Run, Wishes
+from ttt3r_ros.offline.run_folder import RunFolder
+from ttt3r_ros.offline.selection import Selection
+from ttt3r_ros.sources import Distortion, SourceFrame
+from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.stream.stream import Stream, StreamSettings
+
+CAMERA = Intrinsics(70.0, 70.0, 40.0, 30.0, 80, 60)
+LENS = Distortion("plumb_bob", (-0.3, 0.1, 0.0, 0.0, 0.0))
+WISHES = Wishes(depth=True, rgb=True, cloud=True, min_confidence=1.0, max_depth=30.0, undistort=False)
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+
+
+class Recording:
+    name, rate_hz, length, recorded_time = "a recording", 10.0, 3, True
+
+    def __init__(self, distortion: Distortion | None, *, rectify: bool = False) -> None:
+        self._distortion, self._rectify = distortion, rectify
+
+    def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
+        for i in range(3):
+            image = picture(i)
+            if self._rectify:
+                image = Rectifier(CAMERA, LENS.coefficients, LENS.model).rectify(image)
+            yield SourceFrame(image, i * 10**8, CAMERA, distortion=self._distortion)
+
+
+def taken(folder: Path, source: Recording, **changes: bool) -> Run:
+    stream = Stream(Reconstructor(rule_network(TINY)), StreamSettings(max_speed=1e6, max_turn_rate=1e6))
+    wishes = Wishes(**{**vars(WISHES), **changes})
+    run = Run(stream, RunFolder(folder), wishes, VoxelMap(0.05, 1000))
+    folder.mkdir(exist_ok=True)
+    with FrameProgress("a run", None, Console(quiet=True)) as progress:
+        assert run.take_all(source, Selection(), progress, threading.Event())
+    return run
+
+
+def test_distortion_is_undone_where_asked_for(tmp_path):
+    asked = taken(tmp_path / "a", Recording(LENS), undistort=True).findings.poses
+    beforehand = taken(tmp_path / "b", Recording(None, rectify=True)).findings.poses
+    ignored = taken(tmp_path / "c", Recording(LENS)).findings.poses
+    np.testing.assert_array_equal(list(asked.values()), list(beforehand.values()))
+    assert not np.allclose(list(asked.values()), list(ignored.values()))
+
+
+def test_what_cannot_be_written_is_said_and_what_was_before_is_kept(tmp_path):
+    (tmp_path / "depth").write_text("in the way")
+    with pytest.raises(UserError, match=r"depth/0\.000000000\.png cannot be written"):
+        taken(tmp_path, Recording(None))

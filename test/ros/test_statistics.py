@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ttt3r_ros.ros import statistics
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(statistics.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_a_rate_looks_back_over_its_window(clock):
+    rate = statistics.Rate()
+    for _ in range(50):
+        clock[0] += 0.1
+        rate.count()
+    assert rate.hz() == pytest.approx(10.0)
+    clock[0] += 5.0
+    assert rate.hz() == pytest.approx(5.0, abs=0.2)
+    clock[0] += 6.0
+    assert rate.hz() == 0.0
+
+
+def test_percentiles_and_learning_rate(clock):
+    stream = statistics.StreamStatistics()
+    empty = stream.summary()
+    assert empty.finished == 0
+    assert np.isnan(empty.latency_ms).all()
+    for milliseconds in range(1, 101):
+        clock[0] += 0.01
+        stream.add(milliseconds / 1000, np.array([0.2, 0.4], dtype=np.float32))
+    summary = stream.summary()
+    assert summary.finished == 100
+    assert summary.latency_ms == pytest.approx((50.5, 95.05, 99.01), abs=0.01)
+    assert summary.learning_rate == pytest.approx((0.2, 0.3, 0.4))

@@ -1,0 +1,163 @@
+"""The demo from its command line to its files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from ttt3r_ros.evaluation.metrics import read_tum
+from ttt3r_ros.ros.tools import demo
+from ttt3r_ros.ros.tools.recorder import Recorder
+from ttt3r_ros.sources import open_source
+
+KEYS = [
+    "frames_in",
+    "frames_out",
+    "dropped",
+    "ate_rmse_m",
+    "path_length_m",
+    "depth_abs_rel",
+    "latency_ms_p50",
+    "latency_ms_p95",
+    "node_rss_mb",
+]
+SOURCE = "synthetic:seed=5,length=20,width=160,height=120,fps=10,motion=wheeled"
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Put back what the demo sets for itself."""
+    for name in ("ROS_DOMAIN_ID", "ROS_AUTOMATIC_DISCOVERY_RANGE", "ROS_LOG_DIR", "PYTHONUNBUFFERED"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setenv("FASTDDS_DEFAULT_PROFILES_FILE", os.environ.get("FASTDDS_DEFAULT_PROFILES_FILE", ""))
+    monkeypatch.delenv("FASTDDS_DEFAULT_PROFILES_FILE")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def perfect_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = [sys.executable, str(Path(__file__).parents[1] / "perfect_node.py"), "--ros-args"]
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
+    remaps = ["-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"]
+    monkeypatch.setattr(demo, "_node_command", lambda options: stand_in + remaps)
+
+
+def read_ply(path: Path) -> np.ndarray:
+    header, _, body = path.read_bytes().partition(b"end_header\n")
+    count = next(int(line.split()[2]) for line in header.decode().splitlines() if line.startswith("element vertex"))
+    points = np.frombuffer(body, dtype=[("xyz", "<f4", 3), ("rgb", "u1", 3)])
+    assert len(points) == count
+    return points
+
+
+@pytest.mark.usefixtures("perfect_node")
+def test_the_truth_gets_perfect_marks(tmp_path: Path) -> None:
+    assert demo.main(["--input", SOURCE, "--output", str(tmp_path)]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert list(metrics) == KEYS
+    assert metrics["frames_in"] == 20
+    assert 15 <= metrics["frames_out"] <= 20
+    assert metrics["dropped"] == 0
+    assert metrics["ate_rmse_m"] < 1e-3
+    assert metrics["depth_abs_rel"] < 1e-4
+    assert 0 < metrics["latency_ms_p50"] <= metrics["latency_ms_p95"] < 5000
+    assert metrics["node_rss_mb"] == 100
+    assert metrics["path_length_m"] > 0.1
+    estimate, truth = read_tum(tmp_path / "trajectory.txt"), read_tum(tmp_path / "groundtruth.txt")
+    assert len(truth) == 20
+    assert len(estimate) == metrics["frames_out"]
+    np.testing.assert_allclose(estimate.positions[0], 0.0, atol=1e-6)
+    for name in ("trajectory.png", "frames.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+    # brought back to the world the cloud is the room: nothing below its floor, and much of it on the floor
+    points = read_ply(tmp_path / "cloud.ply")
+    assert 1000 < len(points) <= 1_000_000
+    T_world_odom = truth.transform(0)
+    height = points["xyz"] @ T_world_odom[2, :3] + T_world_odom[2, 3]
+    assert height.min() > -0.01
+    assert (np.abs(height) < 0.01).mean() > 0.05
+    assert points["rgb"].std() > 5
+
+
+@pytest.mark.usefixtures("perfect_node")
+def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = demo._status
+
+    def interrupt_after_five_poses(recorder: Recorder) -> str:
+        if len(recorder.recording.poses) >= 5:
+            os.kill(os.getpid(), signal.SIGINT)
+        return status(recorder)
+
+    monkeypatch.setattr(demo, "_status", interrupt_after_five_poses)
+    source = SOURCE.replace("length=20", "length=2000")
+    assert demo.main(["--input", source, "--output", str(tmp_path)]) == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert 5 <= metrics["frames_in"] < 2000
+    assert 5 <= metrics["frames_out"] < 2000
+    assert (tmp_path / "trajectory.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--input", "missing.mp4"], "there is no 'missing.mp4'"),
+        (["--weights", "missing.safetensors"], "no weights file"),
+        (["--frames", "-1"], "--frames"),
+        (["--input", SOURCE, "--param", "update_rule:=best"], "the node ended with exit code 2.*update_rule"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert demo.main([*arguments, "--output", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert err.count("error: ") == 1
+    assert re.search(words, err), err
+
+
+def test_a_node_that_dies_ends_it_with_its_last_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    crash = [sys.executable, "-c", "import sys; print('about to fall'); sys.exit(3)"]
+    monkeypatch.setattr(demo, "_node_command", lambda options: crash)
+    assert demo.main(["--input", SOURCE, "--output", str(tmp_path)]) == 2
+    err = capsys.readouterr().err
+    assert "the node ended with exit code 3" in err
+    assert "about to fall" in err
+
+
+def test_the_real_node_on_images_without_truth(tmp_path: Path) -> None:
+    images, output = tmp_path / "images", tmp_path / "out"
+    images.mkdir()
+    for i, frame in enumerate(open_source(SOURCE).frames()):
+        cv2.imwrite(str(images / f"{i}.png"), cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
+    command = [sys.executable, "-m", "ttt3r_ros.ros.tools.demo", "--input", str(images), "--output", str(output)]
+    command += ["--frames", "15", "--param", "drop_frames:=false"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert list(metrics) == KEYS
+    assert metrics["frames_in"] == 15
+    assert metrics["frames_out"] == 15
+    assert metrics["dropped"] == 0
+    assert metrics["ate_rmse_m"] is None
+    assert metrics["depth_abs_rel"] is None
+    assert metrics["path_length_m"] > 0
+    assert metrics["node_rss_mb"] > 50
+    for name in ("trajectory.txt", "trajectory.png", "frames.png", "cloud.ply", "node.log", "player.log"):
+        assert (output / name).stat().st_size > 0
+    assert not (output / "groundtruth.txt").exists()

@@ -1,0 +1,279 @@
+"""The player as its subscribers see it, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from nav_msgs.msg import Odometry
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+DOMAIN = 1 + os.getpid() % 100
+PATIENCE_S = 90.0
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(DOMAIN))
+        patch.setenv("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+        patch.setenv("ROS_LOG_DIR", str(tmp_path_factory.mktemp("log")))
+        yield
+
+
+class Listener(Node):
+    """Keeps what it hears, by topic, with the time it was heard."""
+
+    def __init__(self, context: rclpy.Context) -> None:
+        super().__init__("listener", context=context)
+        self.heard: dict[str, list[Any]] = {}
+        self.heard_at: dict[str, list[float]] = {}
+
+    def listen(self, kind: type, topic: str, *, best_effort: bool = False) -> None:
+        reliability = ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
+        self.heard[topic], self.heard_at[topic] = [], []
+
+        def keep(message: Any) -> None:
+            self.heard[topic].append(message)
+            self.heard_at[topic].append(time.monotonic())
+
+        self.create_subscription(kind, topic, keep, QoSProfile(depth=50, reliability=reliability))
+
+
+@pytest.fixture
+def listener(environment: None) -> Iterator[Listener]:
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Listener(context)
+    yield node
+    node.destroy_node()
+    rclpy.shutdown(context=context)
+
+
+@pytest.fixture
+def play(environment: None) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    children = []
+
+    def start(*arguments: object) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "ttt3r_ros.ros.tools.play", *map(str, arguments)]
+        child = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        children.append(child)
+        return child
+
+    yield start
+    for child in children:
+        if child.poll() is None:
+            child.kill()
+        child.communicate()
+
+
+def spin_until(node: Node, reached: Callable[[], bool], what: str) -> None:
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while not reached():
+            assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE_S} s"
+            executor.spin_once(timeout_sec=0.05)
+    finally:
+        executor.remove_node(node)
+        executor.shutdown()
+
+
+def finish(node: Node, child: subprocess.Popen[str]) -> tuple[int, str, str]:
+    """Listen until the player has ended; return its exit code and what it said."""
+    spin_until(node, lambda: child.poll() is not None, "the end of the player")
+    out, err = child.communicate()
+    return child.returncode, out, err
+
+
+def picture(i: int) -> np.ndarray:
+    image = np.zeros((48, 64, 3), dtype=np.uint8)
+    image[..., 0], image[..., 2] = 10 * i, 200
+    return image
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Return a folder of 10 images without times."""
+    for i in range(10):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), cv2.cvtColor(picture(i), cv2.COLOR_RGB2BGR))
+    return tmp_path
+
+
+@pytest.fixture
+def stamped_folder(tmp_path: Path) -> Path:
+    """Return a folder of 4 images at 10 Hz, named by their time."""
+    for i in range(4):
+        cv2.imwrite(str(tmp_path / f"1700000000.{i}00000.png"), cv2.cvtColor(picture(i), cv2.COLOR_RGB2BGR))
+    return tmp_path
+
+
+def ns(stamp: Any) -> int:
+    return int(stamp.sec * 10**9 + stamp.nanosec)
+
+
+def stamps(messages: list[Any]) -> list[int]:
+    return [ns(m.header.stamp) for m in messages]
+
+
+def test_every_image_arrives_with_live_stamps_at_its_rate(
+    listener: Listener, play: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    listener.listen(Image, "/camera/image_raw")
+    summary = tmp_path / "summary.json"
+    before = time.time_ns()
+    code, out, err = finish(listener, play(folder, "--fps", 20, "--summary", summary))
+    assert code == 0, err
+    images = listener.heard["/camera/image_raw"]
+    assert len(images) == 10
+    first = images[0]
+    assert (first.encoding, first.height, first.width, first.step) == ("rgb8", 48, 64, 192)
+    assert first.header.frame_id == "camera_optical_frame"
+    for i, message in enumerate(images):
+        np.testing.assert_array_equal(np.frombuffer(message.data, np.uint8).reshape(48, 64, 3), picture(i))
+    published = stamps(images)
+    assert before < published[0] < published[-1] < time.time_ns()
+    assert min(np.diff(published)) >= 49_999_999  # spaced as the source says; a stall only makes it more
+    times = listener.heard_at["/camera/image_raw"]
+    assert 0.40 < times[-1] - times[0] < 2.0
+    assert "published 10 frames" in out
+    assert json.loads(summary.read_text())["frames"] == 10
+
+
+def test_recorded_stamps_stay_bit_for_bit(listener: Listener, play: Callable[..., Any], stamped_folder: Path) -> None:
+    listener.listen(Image, "/robot/camera/image_raw", best_effort=True)
+    code, _, err = finish(listener, play(stamped_folder, "--rate", 4, "--ros-args", "-r", "__ns:=/robot"))
+    assert code == 0, err
+    expected = [1_700_000_000 * 10**9 + i * 10**8 for i in range(4)]
+    assert stamps(listener.heard["/robot/camera/image_raw"]) == expected
+
+
+def test_large_images_reach_best_effort_subscribers(
+    listener: Listener, play: Callable[..., Any], tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (480, 640, 3), dtype=np.uint8)
+    for i in range(30):
+        cv2.imwrite(str(tmp_path / f"{i}.bmp"), np.roll(noise, i))
+    listener.listen(Image, "/camera/image_raw", best_effort=True)
+    code, _, err = finish(listener, play(tmp_path, "--fps", 20, "--best-effort"))
+    assert code == 0, err
+    assert len(listener.heard["/camera/image_raw"]) >= 27  # half of them get lost in Fast DDS's own shared memory
+
+
+@pytest.mark.parametrize("restart", [False, True])
+def test_looping(listener: Listener, play: Callable[..., Any], stamped_folder: Path, restart: bool) -> None:
+    listener.listen(Image, "/camera/image_raw")
+    option = "--loop-restart" if restart else "--loop"
+    code, _, err = finish(listener, play(stamped_folder, option, "--max-frames", 6, "--rate", 4))
+    assert code == 0, err
+    since = [(s - 1_700_000_000 * 10**9) // 10**6 for s in stamps(listener.heard["/camera/image_raw"])]
+    assert since == ([0, 100, 200, 300, 0, 100] if restart else [0, 100, 200, 300, 400, 500])
+
+
+def test_clock(listener: Listener, play: Callable[..., Any], stamped_folder: Path) -> None:
+    listener.listen(Clock, "/clock")
+    listener.listen(Image, "/camera/image_raw")
+    code, _, err = finish(listener, play(stamped_folder, "--clock"))
+    assert code == 0, err
+    clock = [ns(message.clock) for message in listener.heard["/clock"]]
+    assert clock == sorted(clock)
+    assert len(clock) > 12  # it runs between the images as well
+    assert clock[-1] == stamps(listener.heard["/camera/image_raw"])[-1]
+
+
+def test_compressed(listener: Listener, play: Callable[..., Any], folder: Path) -> None:
+    listener.listen(CompressedImage, "/front/compressed")
+    remap = "camera/image_raw/compressed:=/front/compressed"
+    code, _, err = finish(listener, play(folder, "--compressed", "--max-frames", 3, "--ros-args", "-r", remap))
+    assert code == 0, err
+    message = listener.heard["/front/compressed"][2]
+    assert len(listener.heard["/front/compressed"]) == 3
+    decoded = cv2.imdecode(np.frombuffer(message.data, np.uint8), cv2.IMREAD_COLOR)
+    np.testing.assert_allclose(decoded[..., ::-1], picture(2), atol=3)
+
+
+def test_the_synthetic_world_comes_with_truth(listener: Listener, play: Callable[..., Any]) -> None:
+    listener.listen(Image, "/camera/image_raw")
+    listener.listen(CameraInfo, "/camera/camera_info")
+    source = "synthetic:seed=2,length=6,width=96,height=64,fps=10,motion=wheeled"
+    child = play(source, "--preload", "--wait-for-truth-listener")
+    while "and of ground_truth" not in child.stdout.readline():
+        assert child.poll() is None
+    spin_until(listener, lambda: listener.count_publishers("/camera/image_raw") > 0, "the camera")
+    assert not listener.heard["/camera/image_raw"]  # it waits for those who listen to the truth
+    listener.listen(Odometry, "/ground_truth/odom")
+    listener.listen(Image, "/ground_truth/depth/image")
+    code, out, err = finish(listener, child)
+    assert code == 0, err
+    assert "published 6 frames" in out
+    images, infos, truth, depths = listener.heard.values()
+    assert len(images) == len(infos) == len(truth) == 6
+    assert stamps(images) == stamps(infos) == stamps(truth) == stamps(depths)
+    info = infos[0]
+    assert (info.width, info.height, info.distortion_model) == (96, 64, "plumb_bob")
+    np.testing.assert_array_equal(np.array(info.k).reshape(3, 3), np.array(info.p).reshape(3, 4)[:, :3])
+    assert (truth[0].header.frame_id, truth[0].child_frame_id) == ("world", "base_link")
+    # a robot on wheels looks forward: body x is level and body z is up
+    q = truth[0].pose.pose.orientation
+    assert 1 - 2 * (q.x**2 + q.y**2) > 0.8
+    depth = np.frombuffer(depths[0].data, np.float32).reshape(64, 96)
+    assert 0.1 < np.nanmedian(depth) < 20
+    p0, p5 = truth[0].pose.pose.position, truth[5].pose.pose.position
+    assert np.hypot(p5.x - p0.x, p5.y - p0.y) > 0.01
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("heard", [True, False])
+def test_signals_end_it_cleanly(
+    listener: Listener, play: Callable[..., Any], folder: Path, number: signal.Signals, heard: bool
+) -> None:
+    if heard:
+        listener.listen(Image, "/camera/image_raw")
+    child = play(folder, "--loop")
+    if heard:
+        spin_until(listener, lambda: bool(listener.heard["/camera/image_raw"]), "an image")
+    else:
+        while "waiting for a subscriber" not in child.stdout.readline():
+            assert child.poll() is None
+    child.send_signal(number)
+    out, err = child.communicate(timeout=PATIENCE_S)
+    assert child.returncode == 0, err
+    assert "stopped" in out
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["missing.mp4"], "there is no 'missing.mp4'"),
+        (["synthetic:sed=1"], "'sed=1'"),
+        (["synthetic:length=1", "--clock", "--stamps", "now"], "--clock"),
+        (["synthetic:length=1", "--ros-args", "-r", "nonsense"], "--ros-args"),
+        (["synthetic", "--loop", "--preload"], "--max-frames"),
+        (["synthetic:length=2,width=32,height=32", "--start", "9", "--no-wait-for-subscriber"], "start earlier"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(play: Callable[..., Any], arguments: list[str], words: str) -> None:
+    child = play(*arguments)
+    _, err = child.communicate(timeout=PATIENCE_S)
+    assert child.returncode == 2
+    sentences = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert len(sentences) == 1, err
+    assert words in sentences[0]
+    assert "Traceback" not in err

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttt3r_ros.geometry import T_from_pose, rotation_from_quaternion, rotation_vector
+from ttt3r_ros.stream.covariance import (
+    CovarianceModel,
+    after_loss,
+    after_motion,
+    at_origin,
+    pose_variances,
+    twist_variances,
+)
+
+MODEL = CovarianceModel()
+anything = st.floats(allow_nan=True, allow_infinity=True)
+
+
+def well_formed(diagonal: np.ndarray) -> bool:
+    fine = np.isfinite(diagonal).all() and (diagonal > 0).all() and (diagonal < 9999).all() and diagonal[0] != 1.0
+    return diagonal.shape == (6,) and bool(fine)
+
+
+@given(anything, st.one_of(st.none(), anything), st.lists(st.floats(-1e3, 1e3), min_size=3, max_size=3))
+def test_always_well_formed(confidence, seconds, translation):
+    moved = np.array(translation)
+    sigmas = MODEL.step_sigmas(float(np.linalg.norm(moved)), 0.1, confidence)
+    P = at_origin(MODEL)
+    assert well_formed(pose_variances(P))
+    for _ in range(3):
+        P = after_motion(P, moved, MODEL.lasting(sigmas))
+        assert well_formed(pose_variances(P))
+    assert well_formed(pose_variances(after_loss(P, 1e9, MODEL)))
+    assert well_formed(twist_variances(moved, sigmas, seconds, MODEL))
+
+
+@given(st.floats(1, 1000), st.floats(1.01, 10), st.floats(0, 10), st.floats(0, 3))
+def test_less_confidence_is_more_variance(confidence, factor, metres, radians):
+    sure, unsure = (MODEL.step_sigmas(metres, radians, c) for c in (confidence * factor, confidence))
+    assert unsure[0] > sure[0] > 0
+    assert unsure[1] > sure[1] > 0
+
+
+@pytest.mark.parametrize("confidence", [None, 0.0, float("nan")])
+def test_no_confidence_is_the_least(confidence):
+    assert MODEL.step_sigmas(1.0, 0.1, confidence) == MODEL.step_sigmas(1.0, 0.1, 1.0)
+
+
+def test_an_unknown_velocity_has_the_largest_variance():
+    sigmas = MODEL.step_sigmas(0.1, 0.1, 3.0)
+    for seconds in (None, 0.0, -1.0):
+        unknown = twist_variances(np.zeros(3), sigmas, seconds, MODEL)
+        assert (unknown > 1000).all()
+        assert (unknown > twist_variances(np.array([1.0, 0, 0]), sigmas, 0.1, MODEL)).all()
+
+
+def test_a_velocity_is_the_surer_the_longer_it_was_measured():
+    sigmas = MODEL.step_sigmas(0.1, 0.1, 3.0)
+    brief, long = (twist_variances(np.zeros(3), sigmas, seconds, MODEL) for seconds in (0.1, 1.0))
+    np.testing.assert_allclose(brief, 100 * long)
+
+
+def test_a_wrong_heading_moves_later_positions_sideways():
+    P = np.zeros((7, 7))
+    P = after_motion(P, np.zeros(3), (0.0, 0.1))
+    P = after_motion(P, np.array([5.0, 0.0, 0.0]), (0.0, 0.0))
+    np.testing.assert_allclose(np.diag(P)[:3], [0.0, 0.25, 0.25], atol=1e-12)
+
+
+def test_a_wrong_scale_grows_along_the_path_and_shrinks_on_the_way_back():
+    P = at_origin(dataclasses.replace(MODEL, scale=0.2))
+    for _ in range(10):
+        P = after_motion(P, np.array([0.0, 1.0, 0.0]), (0.0, 0.0))
+    np.testing.assert_allclose(np.diag(P)[:3], [0.0, 4.0, 0.0], atol=1e-12)
+    P = after_motion(P, np.array([0.0, -10.0, 0.0]), (0.0, 0.0))
+    np.testing.assert_allclose(np.diag(P)[:3], 0.0, atol=1e-12)
+
+
+def test_what_is_lost_grows_with_the_seconds_up_to_a_bound():
+    P = at_origin(MODEL)
+    spreads = [pose_variances(after_loss(P, seconds, MODEL))[0] for seconds in (0.1, 1.0, 10.0, 60.0, 1e6)]
+    assert spreads == sorted(spreads)
+    assert spreads[3] == spreads[4]
+    np.testing.assert_array_equal(after_loss(P, -3.0, MODEL), after_loss(P, 3.0, MODEL))  # time that jumped back
+
+
+def test_errors_that_follow_the_model_are_told_truly():
+    """Walks with errors drawn from the model: squared errors over published variances are one on average."""
+    rng = np.random.default_rng(0)
+    scale, sigmas = 0.05, (0.01, 0.01)
+    ratios = []
+    for _ in range(300):
+        error_of_scale = scale * rng.standard_normal()
+        truth, found, P = np.eye(4), np.eye(4), at_origin(dataclasses.replace(MODEL, scale=scale))
+        for step in range(30):
+            turn = 0.1 * np.sin(step / 5)
+            seen = T_from_pose([0.2, 0.0, 0.0], [np.cos(turn / 2), 0, 0, np.sin(turn / 2)])
+            true = seen.copy()
+            true[:3, 3] = (1 + error_of_scale) * seen[:3, 3] + sigmas[0] * rng.standard_normal(3)
+            half = sigmas[1] * rng.standard_normal(3) / 2
+            true[:3, :3] = seen[:3, :3] @ rotation_from_quaternion([1.0, *half])
+            moved = found @ seen
+            P = after_motion(P, moved[:3, 3] - found[:3, 3], sigmas)
+            truth, found = truth @ true, moved
+        errors = np.concatenate([truth[:3, 3] - found[:3, 3], rotation_vector(truth[:3, :3] @ found[:3, :3].T)])
+        ratios.append(errors**2 / pose_variances(P))
+    np.testing.assert_allclose(np.mean(ratios, axis=0), 1.0, atol=0.25)

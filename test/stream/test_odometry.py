@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import numpy as np
+
+from ttt3r_ros.geometry import R_BODY_OPTICAL, T_from_pose, inverse, rotation_from_quaternion
+from ttt3r_ros.stream.odometry import Odometry
+
+#: A camera that looks forward, 0.3 m ahead of the base's origin and 0.8 m above it.
+T_BASE_CAMERA = np.eye(4)
+T_BASE_CAMERA[:3, :3], T_BASE_CAMERA[:3, 3] = R_BODY_OPTICAL, [0.3, 0.0, 0.8]
+SECOND = 1_000_000_000
+
+
+def camera_in_world(T_odom_base: np.ndarray) -> np.ndarray:
+    """Return the pose of the mounted camera in the frame of where it stood when the base was at the origin."""
+    return inverse(T_BASE_CAMERA) @ T_odom_base @ T_BASE_CAMERA
+
+
+def test_the_base_starts_at_the_origin():
+    motion = Odometry().update(np.eye(4), T_BASE_CAMERA, 5, 3.0)
+    np.testing.assert_allclose(motion.T_odom_base, np.eye(4), atol=1e-12)
+
+
+def test_a_camera_that_moves_along_its_own_axis_drives_the_robot_forward():
+    odometry = Odometry()
+    odometry.update(np.eye(4), T_BASE_CAMERA, 0, 3.0)
+    forward = T_from_pose([0.0, 0.0, 2.0], [1, 0, 0, 0])  # optical z
+    motion = odometry.update(forward, T_BASE_CAMERA, 4 * SECOND, 3.0)
+    np.testing.assert_allclose(motion.T_odom_base[:3, 3], [2.0, 0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(motion.twist[0], [0.5, 0.0, 0.0], atol=1e-12)
+
+
+def test_turning_on_the_spot_moves_the_camera_but_not_the_base():
+    odometry = Odometry()
+    odometry.update(np.eye(4), T_BASE_CAMERA, 0, 3.0)
+    turned = np.eye(4)
+    turned[:3, :3] = rotation_from_quaternion([np.cos(0.2), 0, 0, np.sin(0.2)])  # 0.4 rad to the left
+    motion = odometry.update(camera_in_world(turned), T_BASE_CAMERA, SECOND // 2, 3.0)
+    np.testing.assert_allclose(motion.T_odom_base, turned, atol=1e-12)
+    np.testing.assert_allclose(motion.twist[0], np.zeros(3), atol=1e-9)
+    np.testing.assert_allclose(motion.twist[1], [0.0, 0.0, 0.8], atol=1e-9)
+
+
+def test_a_camera_that_pans_on_a_standing_robot_moves_nothing():
+    odometry = Odometry()
+    odometry.update(np.eye(4), T_BASE_CAMERA, 0, 3.0)
+    pan = np.eye(4)
+    pan[:3, :3] = rotation_from_quaternion([np.cos(0.3), 0, np.sin(0.3), 0])  # about optical y
+    motion = odometry.update(pan, T_BASE_CAMERA @ pan, SECOND, 3.0)
+    np.testing.assert_allclose(motion.T_odom_base, np.eye(4), atol=1e-12)
+
+
+def test_without_a_frame_before_or_time_between_no_velocity_is_known():
+    odometry = Odometry()
+    forward = T_from_pose([0.0, 0.0, 2.0], [1, 0, 0, 0])
+    unknown = [odometry.update(np.eye(4), T_BASE_CAMERA, SECOND, 3.0)]
+    unknown.append(odometry.update(forward, T_BASE_CAMERA, SECOND, 3.0))  # the same stamp again
+    unknown.append(odometry.update(forward, T_BASE_CAMERA, 0, 3.0))  # back in time
+    odometry.interrupt()
+    unknown.append(odometry.update(np.eye(4), T_BASE_CAMERA, 2 * SECOND, 3.0))
+    for motion in unknown:
+        assert not np.any(motion.twist)
+        assert motion.covariances.twist.min() > 1000
+    assert odometry.update(forward, T_BASE_CAMERA, 3 * SECOND, 3.0).covariances.twist.max() < 1000
+
+
+def test_the_last_confidence_holds_until_another_comes():
+    odometry = Odometry()
+    forward = [T_from_pose([0.0, 0.0, float(n)], [1, 0, 0, 0]) for n in range(4)]
+    odometry.update(forward[0], T_BASE_CAMERA, 0, 10.0)
+    sure = odometry.update(forward[1], T_BASE_CAMERA, SECOND, 10.0)
+    held = odometry.update(forward[2], T_BASE_CAMERA, 2 * SECOND, None)
+    np.testing.assert_allclose(sure.covariances.twist, held.covariances.twist)
+    assert odometry.frames_since_confidence == 1
+    unsure = odometry.update(forward[3], T_BASE_CAMERA, 3 * SECOND, 1.1)
+    assert (unsure.covariances.twist > held.covariances.twist).all()
+    assert odometry.frames_since_confidence == 0
+
+
+def test_a_pose_is_less_sure_the_longer_the_way_and_after_an_interruption():
+    odometry, spreads = Odometry(), []
+    for n in range(10):
+        T = T_from_pose([0.0, 0.0, float(n)], [1, 0, 0, 0])
+        spreads.append(odometry.update(T, T_BASE_CAMERA, n * SECOND, 3.0).covariances.pose)
+    assert (np.diff(spreads, axis=0) > 0).all()
+    odometry.interrupt()
+    assert odometry.seconds_lost(12 * SECOND) == 3.0
+    jump = odometry.update(T, T_BASE_CAMERA, 12 * SECOND, 3.0).covariances.pose - spreads[-1]
+    assert (jump > np.diff(spreads, axis=0)[-1]).all()
+    assert odometry.seconds_lost(15 * SECOND) == 0.0

@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from rule_weights import TINY, rule_network
+
+from ttt3r_ros.camera.preprocess import interleaved, normalize, pixel_map, resample
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import Intrinsics, T_from_pose, inverse
+from ttt3r_ros.model import Cut3r, Filt3r, Ttt3r
+from ttt3r_ros.stream.reconstructor import IMAGE, POINTS, SCALE_KEPT, Reconstructor
+
+
+def reconstructor(**options) -> Reconstructor:
+    return Reconstructor(rule_network(TINY), **options)
+
+
+def photo(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def segment_poses(seeds: list[int]) -> list[np.ndarray]:
+    """Return the network's own poses of a segment fed with these images."""
+    network, state, poses = rule_network(TINY), None, []
+    mapping = pixel_map(80, 60, image_size=64)
+    with torch.inference_mode():
+        for seed in seeds:
+            image = normalize(resample(photo(seed), mapping, torch.device("cpu")))
+            prediction, state = network.step(image, state, rule=Ttt3r())
+            poses.append(T_from_pose(prediction.translation[0].numpy(), prediction.quaternion[0].numpy()))
+    return poses
+
+
+def scaled(T: np.ndarray, scale: float) -> np.ndarray:
+    """Return a transform with its translation multiplied."""
+    T = T.copy()
+    T[:3, 3] *= scale
+    return T
+
+
+def test_the_world_is_the_first_camera():
+    stream = reconstructor()
+    estimates = [stream.process(photo(seed)) for seed in range(3)]
+    poses = segment_poses([0, 1, 2])
+    np.testing.assert_allclose(estimates[0].T_world_camera, np.eye(4), atol=1e-9)
+    for estimate, pose in zip(estimates, poses, strict=True):
+        np.testing.assert_allclose(estimate.T_world_camera, inverse(poses[0]) @ pose, atol=1e-5)
+    assert [e.segment_frames for e in estimates] == [1, 2, 3]
+    assert {e.segment for e in estimates} == {0}
+
+
+@pytest.mark.parametrize("settle", [True, False])
+def test_segments_are_chained_through_the_frame_they_share(settle):
+    stream = reconstructor(reset_interval=2)
+    estimates = []
+    for seed in range(4):
+        estimates.append(stream.process(photo(seed)))
+        if settle:
+            stream.settle()
+    first, second, third = segment_poses([0, 1]), segment_poses([1, 2]), segment_poses([2, 3])
+    T = inverse(first[0]) @ first[1]
+    np.testing.assert_allclose(estimates[1].T_world_camera, T, atol=1e-5)
+    T = T @ scaled(inverse(second[0]) @ second[1], estimates[2].scale)
+    np.testing.assert_allclose(estimates[2].T_world_camera, T, atol=1e-5)
+    T = T @ scaled(inverse(third[0]) @ third[1], estimates[3].scale)
+    np.testing.assert_allclose(estimates[3].T_world_camera, T, atol=1e-5)
+    assert [e.segment for e in estimates] == [0, 0, 1, 2]
+
+
+def test_the_scale_survives_a_reset(monkeypatch):
+    """A second segment that sees everything 1.3 times as large changes neither depth nor motion by 1 %."""
+    plain, rescaled = reconstructor(), reconstructor()
+    step, segments = rescaled.network.step, [0]
+
+    def larger_later(image, state, **kwargs):
+        segments[0] += state is None
+        factor = 1.3 if segments[0] > 1 else 1.0
+        prediction, state = step(image, state, **kwargs)
+        points = prediction.points_camera
+        prediction = dataclasses.replace(
+            prediction,
+            translation=prediction.translation * factor,
+            points_camera=None if points is None else points * factor,
+        )
+        return prediction, state
+
+    monkeypatch.setattr(rescaled.network, "step", larger_later)
+    for outputs in ({POINTS}, set()):  # with and without points of the frame at the reset
+        for stream in (plain, rescaled):
+            stream.restart()
+        segments[0] = 0
+        for seed in range(3):
+            for stream in (plain, rescaled):
+                stream.process(photo(seed), outputs=outputs)
+        for stream in (plain, rescaled):
+            stream.reset()
+        expected, found = (stream.process(photo(7)) for stream in (plain, rescaled))
+        assert expected.scale != 1.0  # these weights, too, see another scale in another segment
+        assert found.scale == pytest.approx(expected.scale / 1.3**SCALE_KEPT, rel=1e-4)
+        np.testing.assert_allclose(found.points, expected.points, rtol=0.01)
+        before = plain.memory.T_world_segment[:3, 3]
+        moved = np.linalg.norm(expected.T_world_camera[:3, 3] - before)
+        np.testing.assert_allclose(found.T_world_camera, expected.T_world_camera, atol=0.01 * max(moved, 0.1))
+
+
+def test_a_reset_forgets_the_state_but_not_the_pose():
+    stream = reconstructor()
+    for seed in range(3):
+        before = stream.process(photo(seed))
+    stream.reset()
+    after = stream.process(photo(7))
+    poses = segment_poses([2, 7])
+    expected = before.T_world_camera @ scaled(inverse(poses[0]) @ poses[1], after.scale)
+    np.testing.assert_allclose(after.T_world_camera, expected, atol=1e-5)
+    assert (after.segment, after.segment_frames) == (1, 2)
+
+
+def test_a_break_goes_on_where_the_stream_stood():
+    stream = reconstructor()
+    for seed in range(3):
+        before = stream.process(photo(seed))
+    stream.break_segment()
+    after = stream.process(photo(7))
+    np.testing.assert_allclose(after.T_world_camera, before.T_world_camera, atol=1e-9)
+    assert (after.segment, after.segment_frames) == (1, 1)
+
+
+def test_a_restart_forgets_everything():
+    stream = reconstructor()
+    first = stream.process(photo(0))
+    stream.process(photo(1))
+    stream.restart()
+    again = stream.process(photo(0))
+    assert np.array_equal(first.T_world_camera, again.T_world_camera)
+    assert np.array_equal(first.points, again.points)
+    assert again.segment == 0
+
+
+def test_a_reset_before_the_first_frame_changes_nothing():
+    stream = reconstructor()
+    stream.reset()
+    stream.settle()
+    assert stream.process(photo(0)).segment == 0
+
+
+def test_a_changed_image_size_starts_a_segment():
+    stream = reconstructor()
+    stream.process(photo(0))
+    before = stream.process(photo(1))
+    after = stream.process(photo(2, width=60, height=80))
+    np.testing.assert_allclose(after.T_world_camera, before.T_world_camera, atol=1e-9)
+    assert after.points.shape == (64, 48, 3)
+    assert after.segment == 1
+
+
+def test_a_changed_rule_starts_a_segment():
+    stream = reconstructor(rule=Cut3r())
+    stream.process(photo(0))
+    stream.set_rule(Cut3r())
+    assert stream.process(photo(1)).segment == 0
+    stream.set_rule(Filt3r())
+    estimate = stream.process(photo(2))
+    assert estimate.segment == 1
+    assert estimate.learning_rate.max() < 1
+
+
+def test_a_changed_network_image_size_starts_a_segment():
+    stream = reconstructor()
+    stream.process(photo(0))
+    stream.set_image_size(0)
+    assert stream.process(photo(1)).segment == 0
+    stream.set_image_size(96)
+    estimate = stream.process(photo(2))
+    assert estimate.segment == 1
+    assert estimate.points.shape == (64, 96, 3)
+
+
+def test_only_what_is_asked_for_is_made():
+    stream = reconstructor()
+    bare = stream.process(photo(0), outputs=set())
+    assert bare.points is None
+    assert bare.depth is None
+    assert bare.confidence is None
+    assert bare.image is None
+    assert bare.intrinsics is None
+    full = stream.process(photo(1), outputs={POINTS, IMAGE})
+    assert full.points.shape == (48, 64, 3)
+    assert np.array_equal(full.depth, full.points[..., 2])
+    assert full.confidence.shape == (48, 64)
+    expected = interleaved(resample(photo(1), full.pixel_map, torch.device("cpu")).numpy())
+    assert np.array_equal(full.image, expected)
+
+
+def test_given_intrinsics_follow_the_pixels():
+    camera = Intrinsics(70.0, 71.0, 39.5, 29.5, 80, 60)
+    estimate = reconstructor().process(photo(0), camera, outputs=set())
+    assert estimate.intrinsics_source == "given"
+    assert estimate.intrinsics == estimate.pixel_map.intrinsics(camera)
+    with pytest.raises(UserError, match="intrinsics are for 80x60 pixels but the image has 60x80"):
+        reconstructor().process(photo(0, 60, 80), camera)
+
+
+def test_no_focal_length_is_sought_where_intrinsics_are_given(monkeypatch):
+    stream, sought = reconstructor(), []
+    monkeypatch.setattr("ttt3r_ros.camera.focal.focal_from_points", lambda points: sought.append(1) or 10.0)
+    stream.process(photo(0), Intrinsics(70.0, 71.0, 39.5, 29.5, 80, 60))
+    assert not sought
+    assert stream.process(photo(1)).intrinsics_source == "estimated"
+    assert len(sought) == 1
+
+
+def test_a_focal_length_is_estimated_and_then_held(monkeypatch):
+    stream, focals = reconstructor(), iter([10.0, 12.0, 11.0, *([500.0] * 100)])
+    monkeypatch.setattr("ttt3r_ros.camera.focal.focal_from_points", lambda points: next(focals))
+    found = [stream.process(photo(seed)).intrinsics.fx for seed in range(3)]
+    assert found == [40.0, 44.0, 44.0]  # medians of what was found on every fourth pixel
+    monkeypatch.setattr("ttt3r_ros.camera.focal.FOCAL_FRAMES", 3)
+    assert stream.process(photo(4)).intrinsics.fx == 44.0
+    assert stream.process(photo(5)).intrinsics_source == "estimated"
+
+
+def test_a_common_lens_is_assumed_while_the_points_fit_none(monkeypatch):
+    monkeypatch.setattr("ttt3r_ros.camera.focal.focal_from_points", lambda points: float("nan"))
+    estimate = reconstructor().process(photo(0))
+    assert estimate.intrinsics_source == "assumed"
+    assert estimate.intrinsics == Intrinsics(0.9 * 64, 0.9 * 64, 32, 24, 64, 48)
+
+
+@pytest.mark.parametrize("poison", ["pose", "state", "depth"])
+def test_what_is_not_a_number_is_a_fault_and_the_next_frame_recovers(poison, monkeypatch):
+    stream = reconstructor()
+    stream.process(photo(0))
+    before = stream.process(photo(1))
+    nan = float("nan")
+    step = stream.network.step
+
+    def poisoned(*args, **kwargs):
+        prediction, state = step(*args, **kwargs)
+        if poison == "pose":
+            prediction = dataclasses.replace(prediction, translation=prediction.translation * nan)
+        elif poison == "state":
+            state = dataclasses.replace(state, memory=state.memory * nan)
+        else:
+            prediction = dataclasses.replace(prediction, points_camera=prediction.points_camera * nan)
+        return prediction, state
+
+    monkeypatch.setattr(stream.network, "step", poisoned)
+    assert stream.process(photo(2)).fault
+    monkeypatch.setattr(stream.network, "step", step)
+    after = stream.process(photo(3))
+    assert after.fault is None
+    assert after.segment == 1
+    np.testing.assert_allclose(after.T_world_camera, before.T_world_camera, atol=1e-9)
+
+
+def test_a_frame_that_fails_when_fed_again_starts_no_segment(monkeypatch):
+    stream = reconstructor()
+    stream.process(photo(0))
+    before = stream.process(photo(1))
+    step = stream.network.step
+
+    def poisoned(*args, **kwargs):
+        prediction, state = step(*args, **kwargs)
+        return dataclasses.replace(prediction, translation=prediction.translation * float("nan")), state
+
+    stream.reset()
+    monkeypatch.setattr(stream.network, "step", poisoned)
+    stream.settle()
+    monkeypatch.setattr(stream.network, "step", step)
+    after = stream.process(photo(2))
+    np.testing.assert_allclose(after.T_world_camera, before.T_world_camera, atol=1e-9)
+    assert after.segment_frames == 1
+
+
+def test_a_refused_image_changes_nothing():
+    stream, other = reconstructor(), reconstructor()
+    for target in (stream, other):
+        target.process(photo(0))
+    with pytest.raises(UserError):
+        stream.process(np.zeros((60, 80), dtype=np.uint8))
+    with pytest.raises(UserError):
+        stream.process(photo(1, width=1000, height=4))
+    assert np.array_equal(stream.process(photo(1)).T_world_camera, other.process(photo(1)).T_world_camera)
+
+
+def test_warming_up_leaves_no_trace():
+    warm, cold = reconstructor(), reconstructor()
+    warm.warm_up(60, 80)
+    assert np.array_equal(warm.process(photo(0)).points, cold.process(photo(0)).points)
+
+
+def test_warming_up_says_what_it_does():
+    said: list[str] = []
+    reconstructor().warm_up(60, 80, said.append)
+    assert said == ["warming up 1 of 1"]
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(UserError, match="choose one of float32, bfloat16, float16, int8"):
+        reconstructor(precision="int4")
+
+
+def test_a_typical_confidence_is_near_the_median_of_all():
+    estimate = reconstructor().process(photo(0))
+    assert estimate.typical_confidence() == pytest.approx(float(np.median(estimate.confidence)), rel=0.1)
+    assert reconstructor().process(photo(0), outputs=set()).typical_confidence() is None

@@ -1,0 +1,111 @@
+"""A reconstructor as it works on a GPU: steps recorded, one wait for each frame, no head that is never asked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from replay import Rerun
+from rule_weights import TINY, rule_network
+
+from ttt3r_ros.model import Cut3r, Filt3r, Ttt3r, UpdateRule
+from ttt3r_ros.model.network import POINTS_WORLD
+from ttt3r_ros.runtime.captured import CapturedStep
+from ttt3r_ros.runtime.transfer import download
+from ttt3r_ros.stream.reconstructor import IMAGE, POINTS, Reconstructor
+from ttt3r_ros.stream.stream import reconstructor as reconstructor_module
+
+WIDTH, HEIGHT = 64, 48  # as the network takes them, so that no device resamples
+
+
+def reconstructor(**options) -> Reconstructor:
+    return Reconstructor(rule_network(TINY), **options)
+
+
+def photo(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
+
+
+def recording(rule: UpdateRule | None = None, **options) -> tuple[Reconstructor, Rerun]:
+    """Return a reconstructor whose steps are recorded, as a GPU's are."""
+    stream, rerun, warnings = reconstructor(rule=rule, **options), Rerun(), []
+    stream._stepper = CapturedStep(stream.network, rerun, warnings.append)
+    return stream, rerun
+
+
+@pytest.mark.parametrize("rule", [Cut3r(), Ttt3r(), Filt3r()], ids=lambda rule: rule.name)
+def test_warming_up_records_all_that_a_stream_needs(rule):
+    (stream, rerun), said = recording(rule, reset_interval=5), []
+    stream.warm_up(HEIGHT, WIDTH, said.append)
+    assert said == [f"warming up {part} of 6" for part in range(1, 7)]
+    assert rerun.recorded == (6 if rule == Filt3r() else 4)
+    for seed in range(12):
+        stream.process(photo(seed), outputs={POINTS} if seed % 3 else set())
+    assert rerun.recorded == (6 if rule == Filt3r() else 4)
+
+
+@pytest.mark.parametrize("rule", [Ttt3r(), Filt3r()], ids=lambda rule: rule.name)
+def test_a_stream_of_recorded_steps_is_that_of_plain_ones(rule):
+    """Over resets, with and without points, and after going back to an earlier frame."""
+    plain, (recorded, _) = reconstructor(rule=rule, reset_interval=4), recording(rule, reset_interval=4)
+    memories = []
+    for seed in (*range(7), 3, 4):
+        if seed == 3 and len(memories) == 7:  # go back to before that frame
+            plain.memory, recorded.memory = memories[3]
+        memories.append((plain.memory, recorded.memory))
+        expected, found = (s.process(photo(seed), outputs={POINTS} if seed % 2 else {IMAGE}) for s in (plain, recorded))
+        assert np.array_equal(found.T_world_camera, expected.T_world_camera)
+        assert np.array_equal(found.learning_rate, expected.learning_rate)
+        for name in ("state_level", "scale", "segment"):
+            assert getattr(found, name) == getattr(expected, name)
+        for ours, theirs in zip(recorded.last_points(), plain.last_points(), strict=True):
+            assert np.array_equal(ours, theirs)
+
+
+def test_a_frame_waits_once_for_the_device(monkeypatch):
+    downloads = []
+    monkeypatch.setattr(reconstructor_module, "download", lambda tree: downloads.append(tree) or download(tree))
+    stream = reconstructor()
+    for outputs in ({POINTS, IMAGE}, set()):
+        stream.process(photo(0), outputs=outputs)
+    assert len(downloads) == 2
+
+
+def test_heads_that_are_never_asked_stay_on_the_host():
+    network = rule_network(TINY)
+    on_host = Reconstructor(rule_network(TINY))
+    elsewhere = Reconstructor(network, device="meta", precision="bfloat16")
+    assert elsewhere.weights_fingerprint == on_host.weights_fingerprint
+    names = {name.partition(".")[0] for name, _ in elsewhere.network.named_parameters()}
+    assert "camera_head" in names
+    assert not names & {"world_head", "world_transform", "color_head"}
+    with pytest.raises(ValueError, match="points_world"):
+        elsewhere.network.step(torch.zeros(1, 3, 48, 64, device="meta"), None, outputs={POINTS_WORLD})
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("rule", [Ttt3r(), Filt3r()], ids=lambda rule: rule.name)
+def test_a_gpu_is_waited_for_once_a_frame_and_sees_what_a_cpu_sees(rule, monkeypatch):
+    warnings, waits, synchronize = [], [], torch.cuda.Stream.synchronize
+    on_cpu, on_gpu = reconstructor(rule=rule), reconstructor(rule=rule, device="cuda", warn=warnings.append)
+    on_gpu.warm_up(HEIGHT, WIDTH)
+
+    def wait(stream: torch.cuda.Stream) -> None:
+        torch.cuda.set_sync_debug_mode("default")
+        waits.append(stream)
+        synchronize(stream)
+
+    monkeypatch.setattr(torch.cuda.Stream, "synchronize", wait)
+    for seed in range(6):
+        image, outputs = photo(seed), {POINTS, IMAGE} if seed % 2 else {IMAGE}
+        expected = on_cpu.process(image, outputs=outputs)
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            found = on_gpu.process(image, outputs=outputs)
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+        assert np.array_equal(found.image, expected.image)
+        np.testing.assert_allclose(found.T_world_camera, expected.T_world_camera, atol=0.01)
+    assert len(waits) == 6
+    assert warnings == []

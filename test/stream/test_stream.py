@@ -1,0 +1,354 @@
+from __future__ import annotations
+
+import dataclasses
+import threading
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from scripted_network import T_BASE_CAMERA, ScriptedNetwork, along, view
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics, rotation_from_quaternion
+from ttt3r_ros.stream.estimate import POINTS
+from ttt3r_ros.stream.image_health import ImageHealth
+from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.stream.stream import Stream, StreamFrame, StreamSettings
+
+STEP = 0.1  #: seconds between two pictures
+SPEED = 0.05  #: metres between two pictures
+
+
+class Camera:
+    """Sends picture after picture to a stream."""
+
+    def __init__(self, network: ScriptedNetwork | None = None, **settings) -> None:
+        self.network = ScriptedNetwork(along(SPEED)) if network is None else network
+        self.stream = Stream(Reconstructor(self.network), StreamSettings(**settings))
+        self.number, self.stamp = 0, 1_000_000_000
+
+    def send(
+        self, image: np.ndarray | None = None, *, seconds: float = STEP, outputs=frozenset({POINTS})
+    ) -> StreamFrame:
+        if image is None:
+            image = view(self.number)
+        self.number += 1
+        self.stamp += round(seconds * 1e9)
+        return self.stream.process(image, self.stamp, T_BASE_CAMERA, outputs=outputs)
+
+    def drive(self, count: int, **options) -> list[StreamFrame]:
+        frames = [self.send(**options) for _ in range(count)]
+        assert [frame.lost for frame in frames] == [None] * count
+        return frames
+
+
+def x_of(frame: StreamFrame) -> float:
+    """Return how far the robot has come."""
+    assert frame.motion is not None
+    return float(frame.motion.T_odom_base[0, 3])
+
+
+def spread(frame: StreamFrame) -> np.ndarray:
+    return frame.motion.covariances.pose
+
+
+def knows_velocity(frame: StreamFrame) -> bool:
+    return bool(frame.motion.covariances.twist.max() < 1000)
+
+
+def blurred(number: int) -> np.ndarray:
+    return cv2.GaussianBlur(view(number), (0, 0), 6)
+
+
+BAD_IMAGES = {
+    "black": (lambda number: np.zeros((60, 80, 3), dtype=np.uint8), "black"),
+    "white": (lambda number: np.full((60, 80, 3), 255, dtype=np.uint8), "white"),
+    "empty": (lambda number: np.full((60, 80, 3), 128, dtype=np.uint8), "no contrast"),
+    "blurred": (blurred, "blurred"),
+}
+
+
+def test_an_image_is_judged_while_the_network_works(monkeypatch):
+    camera, begun = Camera(), threading.Event()
+    why_refused, step = ImageHealth.why_refused, camera.network.step
+
+    def judge_late(*args) -> str | None:
+        assert begun.wait(10), "the network waits for the judgement"
+        return why_refused(*args)
+
+    def begin(*args, **options):
+        begun.set()
+        return step(*args, **options)
+
+    monkeypatch.setattr(ImageHealth, "why_refused", judge_late)
+    monkeypatch.setattr(camera.network, "step", begin)
+    for _ in range(3):
+        camera.drive(1)
+        begun.clear()
+
+
+def test_an_image_of_another_size_than_its_camera_is_said_and_survived():
+    camera = Camera()
+    camera.drive(3)
+    other = Intrinsics(70.0, 70.0, 320.0, 240.0, 640, 480)
+    for _ in range(2):
+        camera.stamp += 100_000_000
+        with pytest.raises(UserError, match="640x480"):
+            camera.stream.process(view(camera.number), camera.stamp, T_BASE_CAMERA, other)
+    camera.drive(3)
+
+
+def test_it_follows_a_moving_camera():
+    frames = Camera().drive(20)
+    assert [x_of(frame) for frame in frames] == pytest.approx([SPEED * n for n in range(20)], abs=1e-5)
+    assert not knows_velocity(frames[0])
+    for frame in frames[1:]:
+        np.testing.assert_allclose(frame.motion.twist[0], [SPEED / STEP, 0, 0], atol=1e-4)
+        assert knows_velocity(frame)
+
+
+@pytest.mark.parametrize("kind", BAD_IMAGES)
+def test_an_image_that_shows_nothing_is_lost_and_leaves_no_trace(kind):
+    make, words = BAD_IMAGES[kind]
+    camera, undisturbed = Camera(), Camera()
+    camera.drive(10)
+    undisturbed.drive(10)
+    steps, memory = camera.network.steps, camera.stream.reconstructor.memory
+    for _ in range(5):
+        lost = camera.send(make(camera.number))
+        assert words in lost.lost
+        assert (lost.motion, lost.estimate) == (None, None)
+        assert camera.stream.reconstructor.memory is memory
+    assert camera.network.steps == steps + 1  # it works while the first is judged, and sees no more of them
+    undisturbed.number += 5
+    undisturbed.stamp = camera.stamp
+    back, expected = camera.send(), undisturbed.send()
+    assert np.array_equal(back.estimate.T_world_camera, expected.estimate.T_world_camera)
+    assert x_of(back) == pytest.approx(15 * SPEED, abs=1e-5)  # and has seen how far it came meanwhile
+    assert (spread(back) > spread(expected)).all()
+    assert not knows_velocity(back)
+    again = camera.drive(1)[0]
+    assert again.estimate.segment == 0
+    np.testing.assert_allclose(again.motion.twist[0], [SPEED / STEP, 0, 0], atol=1e-4)
+
+
+def test_the_longer_it_was_lost_the_less_it_is_sure():
+    spreads = []
+    for count in (0, 1, 5, 10):
+        camera = Camera()
+        camera.drive(10)
+        for _ in range(count):
+            assert camera.send(np.zeros((60, 80, 3), dtype=np.uint8)).lost
+        spreads.append(spread(camera.send())[0])
+    assert spreads == sorted(spreads)
+    assert spreads[-1] > 2 * spreads[0]
+
+
+def test_lost_for_long_it_starts_a_segment_where_it_stood():
+    camera = Camera(max_frame_gap=2.0)
+    before = camera.drive(10)[-1]
+    for _ in range(25):
+        assert camera.send(np.zeros((60, 80, 3), dtype=np.uint8)).lost
+    (back,) = camera.drive(1)
+    assert x_of(back) == pytest.approx(x_of(before))
+    assert (back.estimate.segment, back.estimate.segment_frames) == (1, 1)
+    assert any("lost for 2.6 s: starting a new segment" in event for event in back.events)
+    assert camera.stream.segment_reason == "lost for 2.6 s"
+    assert not knows_velocity(back)
+
+
+def test_a_frozen_camera_is_lost_until_its_picture_changes():
+    camera = Camera(frozen_timeout=1.0)
+    camera.drive(10)
+    same = view(9)
+    lost = [camera.send(same).lost for _ in range(25)]
+    assert [bool(reason) for reason in lost] == [False] * 10 + [True] * 15
+    assert "frozen" in lost[-1]
+    assert x_of(camera.drive(1)[0]) == pytest.approx(35 * SPEED, abs=1e-5)
+
+
+def test_images_go_unchecked_where_nobody_wants_them_checked():
+    camera = Camera(check_images=False, reset_policy="never")
+    camera.drive(2)
+    assert camera.send(np.zeros((60, 80, 3), dtype=np.uint8)).lost is None
+
+
+def test_a_simulated_camera_may_stand_still():
+    camera = Camera(frozen_timeout=0.0)
+    for _ in range(30):
+        assert camera.send(view(5)).lost is None
+
+
+FAULTS = {
+    "pose": (lambda p, s: (dataclasses.replace(p, translation=p.translation * torch.nan), s), "not a number"),
+    "state": (lambda p, s: (p, dataclasses.replace(s, tokens=s.tokens * torch.nan)), "no longer finite"),
+    "memory": (lambda p, s: (p, dataclasses.replace(s, memory=s.memory * torch.inf)), "no longer finite"),
+    "explosion": (lambda p, s: (p, dataclasses.replace(s, tokens=s.tokens * 1e6)), "exploded"),
+    "depth": (lambda p, s: (dataclasses.replace(p, points_camera=p.points_camera * torch.nan), s), "no finite depth"),
+    "jump": (lambda p, s: (dataclasses.replace(p, translation=p.translation + 30.0), s), "jumped"),
+    "turn": (lambda p, s: (dataclasses.replace(p, quaternion=p.quaternion.flip(1)), s), "turned"),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_one_bad_answer_is_as_if_the_frame_had_never_come(kind):
+    script, words = FAULTS[kind]
+    camera = Camera()
+    camera.drive(10)
+    camera.network.script = script
+    lost = camera.send()
+    assert words in lost.lost
+    assert lost.motion is None
+    camera.network.script = None
+    (back,) = camera.drive(1)
+    assert x_of(back) == pytest.approx(11 * SPEED, abs=1e-5)
+    assert back.estimate.segment == 0
+    assert not knows_velocity(back)
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_broken_state_is_given_up_after_two_frames(kind):
+    script, words = FAULTS[kind]
+    camera = Camera()
+    before = camera.drive(10)[-1]
+    broken = camera.network.segments
+
+    def only_this_segment(prediction, state):
+        return script(prediction, state) if camera.network.segments == broken else (prediction, state)
+
+    camera.network.script = only_this_segment
+    assert [words in camera.send().lost for _ in range(2)] == [True, True]
+    (back, *_) = camera.drive(5)
+    assert x_of(back) == pytest.approx(x_of(before))  # the pose goes on where it was
+    assert back.estimate.segment == 1
+    assert "2 frames in a row were lost" in camera.stream.segment_reason
+    assert (spread(back) > spread(before)).all()
+
+
+def test_a_network_that_always_fails_recovers_at_once_when_it_works_again():
+    camera = Camera()
+    before = camera.drive(10)[-1]
+    camera.network.script = FAULTS["pose"][0]
+    assert all(camera.send().lost for _ in range(10))
+    camera.network.script = None
+    assert x_of(camera.drive(1)[0]) == pytest.approx(x_of(before))
+
+
+def test_a_camera_that_comes_back_elsewhere():
+    poses = along(SPEED)
+    for T in poses[20:]:
+        T[0, 3] += 50.0
+    camera = Camera(ScriptedNetwork(poses))
+    before = camera.drive(20)[-1]
+    assert ["jumped" in (camera.send().lost or "") for _ in range(2)] == [True, True]
+    first, second = camera.drive(2)
+    assert x_of(first) == pytest.approx(x_of(before))
+    assert x_of(second) == pytest.approx(x_of(before) + SPEED, abs=1e-5)
+    assert not knows_velocity(first)
+    np.testing.assert_allclose(second.motion.twist[0], [SPEED / STEP, 0, 0], atol=1e-4)
+
+
+def test_quick_but_sane_motion_is_no_fault():
+    """Standing still, a sudden start to 2 m/s, a turn of 3 rad/s, and a stop, at 10 and at 30 Hz."""
+    for rate in (10.0, 30.0):
+        speeds = [0.0] * 20 + [2.0] * 20 + [1.0] * 40 + [0.0] * 20
+        turns = [0.0] * 40 + [3.0] * 20 + [-3.0] * 20 + [0.0] * 20
+        poses = [np.eye(4)]
+        for speed, turn in zip(speeds, turns, strict=True):
+            T = np.eye(4)
+            angle = turn / rate
+            T[:3, :3] = rotation_from_quaternion([np.cos(angle / 2), 0, np.sin(angle / 2), 0])
+            T[2, 3] = speed / rate
+            poses.append(poses[-1] @ T)
+        Camera(ScriptedNetwork(poses), reset_policy="never").drive(len(poses), seconds=1 / rate)
+
+
+@pytest.mark.parametrize("jump", [10.0, -5.0])
+def test_a_jump_of_time_breaks_the_segment(jump):
+    camera = Camera()
+    before = camera.drive(5)[-1]
+    after = camera.send(seconds=jump)
+    assert x_of(after) == pytest.approx(x_of(before))
+    assert after.estimate.segment == 1
+    assert ("no image for 10.000 s" if jump > 0 else "time jumped back by 5.000 s") in after.events[0]
+    assert not knows_velocity(after)
+
+
+def test_a_dropped_frame_breaks_nothing():
+    camera = Camera(judges_gaps=False)
+    camera.drive(5)
+    camera.number += 1
+    after = camera.send(seconds=2 * STEP)
+    np.testing.assert_allclose(after.motion.twist[0], [SPEED / STEP, 0, 0], atol=1e-4)
+    assert camera.send(seconds=100.0).estimate.segment == 0  # the caller saw no gap
+
+
+def test_a_reset_every_so_many_frames_keeps_pose_velocity_and_scale():
+    """Each segment sees the world in a size of its own; hardly anything that is published shows it."""
+    camera = Camera(ScriptedNetwork(along(SPEED), scales=(1.0, 1.3, 0.7, 1.0)), reset_interval=5)
+    frames = camera.drive(24)
+    assert [frame.estimate.segment for frame in frames][-1] == 5
+    assert camera.stream.segment_reason == "after 5 frames"
+    assert [x_of(frame) for frame in frames] == pytest.approx([SPEED * n for n in range(24)], rel=0.01, abs=1e-5)
+    for frame in frames[1:]:
+        np.testing.assert_allclose(frame.motion.twist[0], [SPEED / STEP, 0, 0], atol=0.01 * SPEED / STEP)
+        assert knows_velocity(frame)
+        assert np.median(frame.estimate.depth) == pytest.approx(2.0, rel=0.01)
+    assert not any(frame.events for frame in frames)  # routine
+
+
+def test_never_is_never():
+    camera = Camera(reset_policy="never", reset_interval=2)
+    assert camera.drive(40)[-1].estimate.segment == 0
+
+
+def test_settling_between_frames_changes_nothing():
+    settled, unsettled = (Camera(reset_policy=policy, reset_interval=7) for policy in ("interval", "interval"))
+    for _ in range(20):
+        a, b = settled.send(), unsettled.send()
+        settled.stream.settle()
+        assert np.array_equal(a.motion.T_odom_base, b.motion.T_odom_base)
+
+
+def test_a_snapshot_goes_on_as_if_nothing_had_been():
+    through, first = (Camera(reset_policy="adaptive") for _ in range(2))
+    through.drive(30)
+    first.drive(30)
+    second = Camera(first.network, reset_policy="adaptive")
+    second.stream.resume(first.stream.snapshot())
+    second.number, second.stamp = first.number, first.stamp
+    for _ in range(30):
+        a, b = through.send(), second.send()
+        assert np.array_equal(a.motion.T_odom_base, b.motion.T_odom_base)
+        assert np.array_equal(spread(a), spread(b))
+        assert a.estimate.segment_frames == b.estimate.segment_frames
+
+
+def test_a_restart_is_at_the_origin_and_free_of_the_past():
+    camera = Camera()
+    first = camera.drive(3)
+    camera.stream.restart()
+    camera.number, camera.stamp = 0, 500_000_000
+    again = camera.drive(3)
+    for a, b in zip(first, again, strict=True):
+        assert np.array_equal(a.motion.T_odom_base, b.motion.T_odom_base)
+        assert np.array_equal(spread(a), spread(b))
+
+
+def test_what_is_no_image_is_refused_in_words():
+    camera = Camera()
+    camera.drive(2)
+    with pytest.raises(UserError):
+        camera.send(np.zeros((60, 80), dtype=np.uint8))
+    camera.drive(1)
+
+
+def test_a_mounted_camera_moves_the_robot():
+    """The same stream through a camera that looks to the left drives the robot to the left."""
+    camera = Camera()
+    left = np.eye(4)
+    left[:3, :3] = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]) @ R_BODY_OPTICAL
+    for number in range(3):
+        frame = camera.stream.process(view(number), number * 100_000_000, left)
+    np.testing.assert_allclose(frame.motion.T_odom_base[:3, 3], [0, 2 * SPEED, 0], atol=1e-6)

@@ -1,0 +1,59 @@
+"""Which weights are taken, and how long a segment they advise."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rule_weights import TINY, rule_network
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.weights.checkpoint import save_network
+from ttt3r_ros.weights.load import PUBLISHED_SEGMENT, SEGMENT_FRAMES, load_weights
+from ttt3r_ros.weights.load import load as weights
+
+
+def test_those_of_the_package_are_taken_where_none_are_given() -> None:
+    found = load_weights("")
+    assert found.source == "small.safetensors"
+    assert 1 < found.segment_frames < PUBLISHED_SEGMENT
+    assert weights.PACKAGED.stat().st_size <= 16 * 2**20
+
+
+def test_a_package_without_its_weights_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(weights, "PACKAGED", tmp_path / "small.safetensors")
+    with pytest.raises(UserError, match=r"small\.safetensors does not exist"):
+        load_weights("")
+
+
+@pytest.mark.parametrize(
+    ("provenance", "frames"),
+    [({SEGMENT_FRAMES: 12}, 12), ({}, PUBLISHED_SEGMENT), ({SEGMENT_FRAMES: 0}, PUBLISHED_SEGMENT)]
+    + [({SEGMENT_FRAMES: nonsense}, PUBLISHED_SEGMENT) for nonsense in ("12", -3, 1.5, None, [])],
+)
+def test_a_file_advises_the_length_of_its_segments(tmp_path: Path, provenance: dict[str, object], frames: int) -> None:
+    file = tmp_path / "tiny.safetensors"
+    save_network(rule_network(TINY), file, provenance=provenance)
+    found = load_weights(str(file))
+    assert (found.segment_frames, found.source) == (frames, str(file))
+    assert torch.is_tensor(found.network.state_tokens)
+
+
+LOADING = """
+import sys, torch
+before = set(sys.modules)
+from ttt3r_ros.weights.load import load_weights
+load_weights("")
+print(*sorted(set(sys.modules) - before))
+"""
+
+
+def test_loading_does_not_import_the_compiler() -> None:
+    """It is the better part of torch, a second and 70 MB; some operations on the meta device import it."""
+    run = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, check=True)
+    imported = run.stdout.split()
+    assert "ttt3r_ros.weights.load" in imported
+    assert not {"sympy", "torch._dynamo", "torch.fx.experimental.symbolic_shapes"} & set(imported)

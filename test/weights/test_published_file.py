@@ -1,0 +1,262 @@
+"""Published checkpoints: every honest variant loads, nothing a file says is executed, damage is said in a sentence."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from expectations import assert_equal, refusal
+from published_files import (
+    DPT_STRING,
+    MODEL_STRING,
+    TINY,
+    TINY_DPT,
+    Touch,
+    published_state,
+    save_published,
+    save_with_dictconfig,
+)
+from rule_weights import rule_network
+
+from ttt3r_ros.model import Network
+from ttt3r_ros.weights.checkpoint import load_network
+from ttt3r_ros.weights.published import published_key, published_shapes
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return rule_network(TINY)
+
+
+@pytest.fixture(scope="module")
+def pth_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return save_published(tmp_path_factory.mktemp("pth") / "tiny.pth").read_bytes()
+
+
+class TestPublishedVariants:
+    def test_module_prefix(self, tmp_path: Path, network: Network) -> None:
+        state = {f"module.{key}": value for key, value in published_state().items()}
+        assert_equal(load_network(save_published(tmp_path / "tiny.pth", state))[0], network)
+
+    def test_dictconfig_of_nobody(self, tmp_path: Path, network: Network) -> None:
+        assert_equal(load_network(save_with_dictconfig(tmp_path / "tiny.pth"))[0], network)
+
+    def test_dict_args(self, tmp_path: Path, network: Network) -> None:
+        path = save_published(tmp_path / "tiny.pth", args={"model": MODEL_STRING, "lr": 1e-4})
+        assert_equal(load_network(path)[0], network)
+
+    def test_other_entries_and_parameters(self, tmp_path: Path, network: Network) -> None:
+        state = {key: torch.nn.Parameter(value.clone()) for key, value in published_state().items()}
+        optimizer = torch.optim.AdamW(list(state.values())[:3])
+        sum(value.sum() for value in list(state.values())[:3]).backward()
+        optimizer.step()
+        more = {"optimizer": optimizer.state_dict(), "epoch": 3, "best_so_far": 0.5, "scaler": {}, "when": Path("x")}
+        loaded, _ = load_network(save_published(tmp_path / "tiny.pth", state, **more))
+        assert_equal(loaded, network_of(state))
+
+    def test_pickle_protocol_4(self, tmp_path: Path, network: Network) -> None:
+        content = {"args": argparse.Namespace(model=MODEL_STRING), "model": published_state()}
+        torch.save(content, tmp_path / "tiny.pth", pickle_protocol=4)
+        assert_equal(load_network(tmp_path / "tiny.pth")[0], network)
+
+    def test_strided_and_shared_storages(self, tmp_path: Path, network: Network) -> None:
+        state = published_state()
+        key = "decoder_embed.weight"
+        state[key] = state[key].t().contiguous().t()
+        joined = torch.cat([state["dec_norm.weight"], state["dec_norm.bias"]])
+        state["dec_norm.weight"], state["dec_norm.bias"] = joined[:16], joined[16:]
+        assert_equal(load_network(save_published(tmp_path / "tiny.pth", state))[0], network)
+
+    def test_state_decoder_starts_from_a_copy(self, tmp_path: Path) -> None:
+        state = {key: value for key, value in published_state().items() if not key.startswith("dec_blocks_state.")}
+        loaded, _ = load_network(save_published(tmp_path / "tiny.pth", state))
+        for key, value in loaded.image_decoder.state_dict().items():
+            copy = loaded.state_decoder.state_dict()[key]
+            assert torch.equal(copy, value)
+            assert copy.data_ptr() != value.data_ptr()  # training one must not train the other
+
+    def test_unused_keys_may_be_missing(self, tmp_path: Path, network: Network) -> None:
+        unused = re.compile(r"masked_(img|ray_map)_token|patch_embed_ray_map|enc_(blocks|norm)_ray_map")
+        state = {key: value for key, value in published_state().items() if not unused.match(key)}
+        assert len(state) < len(published_state())
+        assert_equal(load_network(save_published(tmp_path / "tiny.pth", state))[0], network)
+
+    @pytest.mark.parametrize("other", [torch.ones(256, 96, 3, 3), torch.zeros(1, 96, 3, 3)])
+    def test_a_repeated_tensor_must_be_equal(self, tmp_path: Path, other: torch.Tensor) -> None:
+        state = {key: torch.zeros(1).expand(shape) for key, shape in published_shapes(TINY_DPT).items()}
+        alias = "downstream_head.dpt_self.scratch.layer_rn.0.weight"
+        args = argparse.Namespace(model=DPT_STRING)
+        assert "more weights" in refusal(save_published(tmp_path / "dpt.pth", state, args))
+        assert f"{alias} should repeat" in refusal(save_published(tmp_path / "dpt.pth", state | {alias: other}, args))
+
+
+def network_of(state: Mapping[str, torch.Tensor]) -> Network:
+    network = rule_network(TINY)
+    values = {key: state[published_key(key)].detach() for key in network.state_dict()}
+    network.load_state_dict(values)
+    return network
+
+
+class Loud:
+    """Makes a file when its state is restored."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = str(path)
+
+    def __setstate__(self, state: Any) -> None:
+        Path(state["path"]).touch()
+
+
+class TestNothingIsExecuted:
+    @pytest.mark.parametrize(
+        "attack",
+        [
+            lambda mark: Touch(os.system, f"touch {mark}"),
+            lambda mark: Touch(eval, f"open({str(mark)!r}, 'w')"),
+            lambda mark: Touch(exec, f"open({str(mark)!r}, 'w')"),
+            lambda mark: Touch(open, str(mark), "w"),
+            lambda mark: Touch(getattr, Touch(Path, str(mark)), "touch"),
+            lambda mark: Touch(functools.partial(open, str(mark), "w")),
+            lambda mark: Touch(map, open, [str(mark)]),
+            lambda mark: Touch(torch.load, str(mark)),
+            lambda mark: Touch(torch.save, {}, str(mark)),
+            lambda mark: Touch(torch.UntypedStorage.from_file, str(mark), True, 64),
+            Loud,
+        ],
+    )
+    @pytest.mark.parametrize("place", ["args", "entry", "tensor", "model"])
+    def test_a_pickle_that_would_touch_a_file(self, tmp_path: Path, attack: Any, place: str, network: Network) -> None:
+        mark = tmp_path / "touched"
+        payload = attack(mark)
+        state = published_state()
+        if place == "args":
+            path = save_published(tmp_path / "evil.pth", args=payload)
+        elif place == "entry":
+            path = save_published(tmp_path / "evil.pth", epoch=payload)
+        elif place == "tensor":
+            path = save_published(tmp_path / "evil.pth", state | {"dec_norm.bias": payload})
+        else:
+            path = save_published(tmp_path / "evil.pth", payload)
+        if place == "entry":  # carried along and of no interest
+            assert_equal(load_network(path)[0], network)
+        else:
+            refusal(path)
+        assert not mark.exists()
+
+    def test_the_attacks_work_on_an_ordinary_unpickler(self, tmp_path: Path) -> None:
+        mark = tmp_path / "touched"
+        pickle.loads(pickle.dumps(Touch(open, str(mark), "w")))
+        assert mark.exists()
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            ("state_size=5", "state_size=len('12345')"),
+            ("state_size=5", "state_size=__import__('os').system('touch {mark}')"),
+            ("state_size=5", "state_size=float('inf')"),
+            ("state_size=5", "state_size=[5 for _ in '1'][0]"),
+            ("state_size=5", "state_size=(lambda: 5)()"),
+            ("state_size=5", "state_size=f'{{5}}'"),
+            ("state_size=5", "state_size=2+3"),
+            ("state_size=5", "state_size=-'5'"),
+            ("state_size=5", "state_size=os"),
+            ("state_size=5", "state_size=(x:=5)"),
+            ("state_size=5", "state_size=5j"),
+            ("state_size=5", "**{{'state_size': 5}}"),
+            ("state_size=5", "5"),
+            ("ARCroco3DStereo(ARC", "open('{mark}', 'w') or ARCroco3DStereo(ARC"),
+            ("ARCroco3DStereo(ARC", "os.system(ARC"),
+            ("ARCroco3DStereo(ARC", "f(x)(ARC"),
+        ],
+    )
+    def test_a_model_string_with_more_than_literals(self, tmp_path: Path, old: str, new: str) -> None:
+        mark = tmp_path / "touched"
+        text = MODEL_STRING.replace(old, new.format(mark=mark))
+        assert text != MODEL_STRING
+        assert "args.model" in refusal(save_published(tmp_path / "evil.pth", args=argparse.Namespace(model=text)))
+        assert not mark.exists()
+
+
+class TestKeys:
+    def test_missing(self, tmp_path: Path) -> None:
+        state = published_state()
+        for key in ("dec_norm.weight", "enc_norm.bias", "pose_token", "register_tokens.weight"):
+            del state[key]
+        text = refusal(save_published(tmp_path / "tiny.pth", state))
+        assert "lacks 4 tensors (dec_norm.weight, enc_norm.bias, pose_token, …)" in text
+
+    def test_incomplete_state_decoder(self, tmp_path: Path) -> None:
+        state = published_state()
+        del state["dec_blocks_state.0.norm1.weight"]
+        assert "lacks 1 tensor (dec_blocks_state.0.norm1.weight)" in refusal(save_published(tmp_path / "t.pth", state))
+
+    @pytest.mark.parametrize("key", ["enc_blocks.2.norm1.weight", "evil\x1b[2J\nkey", "dec_blocks_state.9.norm1.bias"])
+    def test_unexplained(self, tmp_path: Path, key: str) -> None:
+        text = refusal(save_published(tmp_path / "tiny.pth", published_state() | {key: torch.zeros(32)}))
+        assert "1 tensor" in text
+        assert "does not explain" in text
+
+    def test_wrong_shapes(self, tmp_path: Path) -> None:
+        state = published_state()
+        state["dec_norm.weight"], state["masked_img_token"] = torch.ones(17), torch.ones(2, 32)
+        text = refusal(save_published(tmp_path / "tiny.pth", state))
+        assert "2 tensors (dec_norm.weight, masked_img_token)" in text
+        assert "(17,) instead of (16,)" in text
+
+    def test_configuration_of_another_network(self, tmp_path: Path) -> None:
+        text = MODEL_STRING.replace("enc_depth=2", "enc_depth=3")
+        assert "lacks 12 tensors" in refusal(save_published(tmp_path / "t.pth", args=argparse.Namespace(model=text)))
+
+    @pytest.mark.parametrize("state", [{}, [1], {"a": 1}, {3: torch.zeros(1)}, {"a": {"b": torch.zeros(1)}}])
+    def test_no_state_dict(self, tmp_path: Path, state: Any) -> None:
+        torch.save({"args": argparse.Namespace(model=MODEL_STRING), "model": state}, tmp_path / "tiny.pth")
+        refusal(tmp_path / "tiny.pth")
+
+    @pytest.mark.parametrize("content", [{}, [], 5, {"model": {}}, {"args": {}}, torch.zeros(3)])
+    def test_no_checkpoint(self, tmp_path: Path, content: Any) -> None:
+        torch.save(content, tmp_path / "tiny.pth")
+        assert "no published checkpoint" in refusal(tmp_path / "tiny.pth")
+
+    def test_integer_weights(self, tmp_path: Path) -> None:
+        state = published_state() | {"dec_norm.weight": torch.ones(16, dtype=torch.int64)}
+        assert "kind of number" in refusal(save_published(tmp_path / "tiny.pth", state))
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+    def test_non_finite(self, tmp_path: Path, network: Network, value: float) -> None:
+        state = published_state()
+        state["dec_norm.weight"] = torch.tensor([value, *[1.0] * 15])
+        path = save_published(tmp_path / "tiny.pth", state)
+        assert "image_norm.weight has values that are NaN" in refusal(path)
+
+
+class TestDamagedArchives:
+    def test_truncated(self, tmp_path: Path, pth_bytes: bytes) -> None:
+        path = tmp_path / "tiny.pth"
+        for length in (4, 30, 200, 5000, len(pth_bytes) // 2, len(pth_bytes) - 1):
+            path.write_bytes(pth_bytes[:length])
+            assert "truncated or damaged" in refusal(path)
+
+    def test_legacy_format(self, tmp_path: Path) -> None:
+        content = {"args": argparse.Namespace(model=MODEL_STRING), "model": published_state()}
+        torch.save(content, tmp_path / "tiny.pth", _use_new_zipfile_serialization=False)
+        assert "save it again with a newer PyTorch" in refusal(tmp_path / "tiny.pth")
+
+    def test_expanded_tensors_do_not_become_memory(self, tmp_path: Path) -> None:
+        """A few bytes that claim to be terabytes, in a configuration that agrees with them."""
+        wide = 2**19
+        text = MODEL_STRING.replace("enc_embed_dim=32", f"enc_embed_dim={wide}")
+        shapes = published_shapes(dataclasses.replace(TINY, enc_embed_dim=wide))
+        one = torch.zeros(1)
+        state = {key: one.expand(shape) for key, shape in shapes.items()}
+        path = save_published(tmp_path / "t.pth", state, argparse.Namespace(model=text))
+        assert path.stat().st_size < 1e6
+        assert "more weights than it holds" in refusal(path)

@@ -1,0 +1,162 @@
+"""What the demo leaves behind: trajectories, pictures, a point cloud, numbers. No ROS."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.evaluation.metrics import TrajectoryError, compare_trajectories, write_tum
+from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory
+from ttt3r_ros.evaluation.run_log import Moment, Recording
+from ttt3r_ros.evaluation.tables import formatted, rounded, show_result
+from ttt3r_ros.mapping.ply import write_ply
+
+#: Columns of frames.png.
+_SHOWN_MOMENTS = 6
+
+#: Points in cloud.ply at most.
+MAX_CLOUD_POINTS = 1_000_000
+
+#: The least confident share of every cloud that is left out of cloud.ply.
+_DISCARDED_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Numbers of one run; None where there is no ground truth or nothing was heard.
+
+    Attributes:
+        frames_in: images published.
+        frames_out: poses received.
+        dropped: images the node left out because newer ones had come.
+        ate_rmse_m: absolute trajectory error after SE(3) alignment [m].
+        path_length_m: of the ground truth where there is one, else of the estimate [m].
+        depth_abs_rel: mean relative error of the depth.
+        latency_ms_p50: from the image's stamp to the arrival of its odometry, median [ms].
+        latency_ms_p95: its 95th percentile [ms].
+        node_rss_mb: resident memory of the node [MB].
+    """
+
+    frames_in: int | None
+    frames_out: int
+    dropped: int | None
+    ate_rmse_m: float | None
+    path_length_m: float | None
+    depth_abs_rel: float | None
+    latency_ms_p50: float | None
+    latency_ms_p95: float | None
+    node_rss_mb: float | None
+
+
+def write_report(output: Path, recording: Recording, *, frames_in: int | None) -> Metrics:
+    """Write everything that can be written from what was recorded.
+
+    Args:
+        output: an existing folder; files of an earlier run are replaced or, where there is nothing now, removed.
+        recording: what was heard.
+        frames_in: images published, None where unknown.
+    """
+    for name in ("trajectory.txt", "groundtruth.txt", "trajectory.png", "frames.png", "cloud.ply", "metrics.json"):
+        (output / name).unlink(missing_ok=True)
+    error = _trajectory_error(recording)
+    metrics = _metrics(recording, error, frames_in)
+    if recording.poses:
+        estimate = recording.trajectory()
+        write_tum(output / "trajectory.txt", estimate)
+        aligned, reference = (error.aligned, error.reference) if error else (estimate, None)
+        draw_trajectory(output / "trajectory.png", aligned, reference, caption=_caption(metrics))
+    if recording.true_poses:
+        write_tum(output / "groundtruth.txt", recording.ground_truth())
+    moments = sorted(recording.moments, key=lambda moment: moment.stamp_ns)
+    if moments:
+        chosen = np.unique(np.linspace(0, len(moments) - 1, _SHOWN_MOMENTS).round().astype(int))
+        weights = recording.diagnostics.get("weights", "unknown")
+        draw_frames(output / "frames.png", [moments[i] for i in chosen], caption=f"weights: {weights}")
+        _write_cloud(output / "cloud.ply", moments)
+    (output / "metrics.json").write_text(json.dumps(asdict(metrics), indent=2) + "\n")
+    return metrics
+
+
+def show_metrics(metrics: Metrics, console: Console) -> None:
+    """Print the numbers as a table."""
+    rows = (
+        ("frames in", metrics.frames_in, "", "images the camera published"),
+        ("frames out", metrics.frames_out, "", "poses received"),
+        ("dropped", metrics.dropped, "", "replaced by a newer image while the node was busy"),
+        ("trajectory error", metrics.ate_rmse_m, "m", "ATE RMSE after SE(3) alignment"),
+        ("path length", metrics.path_length_m, "m", "of the ground truth, or of the estimate without one"),
+        ("depth error", metrics.depth_abs_rel, "", "AbsRel: mean of |depth - truth| / truth"),
+        ("latency, median", metrics.latency_ms_p50, "ms", "from the image's stamp to the arrival of its odometry"),
+        ("latency, 95 %", metrics.latency_ms_p95, "ms", ""),
+        ("memory of the node", metrics.node_rss_mb, "MB", "resident"),
+    )
+    show_result(rows, console)
+
+
+def _trajectory_error(recording: Recording) -> TrajectoryError | None:
+    if not recording.true_poses:
+        return None
+    try:
+        return compare_trajectories(recording.trajectory(), recording.ground_truth())
+    except UserError:
+        return None  # the run was too short to compare
+
+
+def _metrics(recording: Recording, error: TrajectoryError | None, frames_in: int | None) -> Metrics:
+    if error is not None:
+        path_length = error.path_length_m
+    else:
+        path_length = recording.trajectory().path_length() if recording.poses else math.nan
+    latencies = np.percentile(recording.latencies_ms, [50, 95]) if recording.latencies_ms else (math.nan, math.nan)
+    depth_errors = recording.depth_errors
+    dropped = _number(recording.diagnostics.get("frames_dropped"))
+    return Metrics(
+        frames_in=frames_in,
+        frames_out=len(recording.poses),
+        dropped=None if dropped is None else round(dropped),
+        ate_rmse_m=rounded(error.ate_rmse_m, 4) if error else None,
+        path_length_m=rounded(path_length, 3),
+        depth_abs_rel=rounded(float(np.mean(depth_errors)), 4) if depth_errors else None,
+        latency_ms_p50=rounded(float(latencies[0]), 1),
+        latency_ms_p95=rounded(float(latencies[1]), 1),
+        node_rss_mb=_number(recording.diagnostics.get("rss_mb")),
+    )
+
+
+def _caption(metrics: Metrics) -> str:
+    parts = [f"{metrics.frames_out} poses along {formatted(metrics.path_length_m, 'm')}"]
+    if metrics.ate_rmse_m is not None:
+        parts.append(f"error {formatted(metrics.ate_rmse_m, 'm')} (ATE RMSE after SE(3) alignment)")
+    return ", ".join(parts)
+
+
+def _write_cloud(path: Path, moments: list[Moment]) -> None:
+    """Write the confident points of all moments, each moment with an equal share of what the file may hold."""
+    share = MAX_CLOUD_POINTS // len(moments)
+    random = np.random.default_rng(0)  # any choice of points will do, but the same run gives the same file
+    points, colours = [], []
+    for moment in moments:
+        if not len(moment.points_odom):
+            continue
+        confident = moment.point_confidence >= np.quantile(moment.point_confidence, _DISCARDED_SHARE)
+        kept = np.flatnonzero(confident)
+        if len(kept) > share:
+            kept = random.choice(kept, share, replace=False)
+        points.append(moment.points_odom[kept])
+        colours.append(moment.colours[kept])
+    if points:
+        write_ply(path, np.concatenate(points), np.concatenate(colours))
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,166 @@
+"""Pictures of a run: where the camera went, and what it made of what it saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from ttt3r_ros.evaluation.metrics import Trajectory
+from ttt3r_ros.geometry import FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from ttt3r_ros.evaluation.run_log import Moment
+
+_ESTIMATE = "#d1495b"
+_TRUTH = "#30638e"
+_MUTED = "#8a8f98"
+_DPI = 110
+
+
+def draw_trajectory(path: Path, estimate: Trajectory, truth: Trajectory | None, *, caption: str) -> None:
+    """Draw a trajectory from above, and height, heading and error over time.
+
+    Args:
+        path: of the PNG file.
+        estimate: at least one pose; body x forward, fixed z up.
+        truth: at the same poses, in the same frame; None where unknown.
+        caption: a line below the title.
+    """
+    figure = Figure(figsize=(12.0, 6.4), layout="constrained")
+    figure.suptitle("Trajectory", fontsize=15, fontweight="bold", x=0.02, ha="left")
+    top, *series = _trajectory_axes(figure, rows=2 if truth is None else 3)
+    top.set_title(caption, fontsize=10, color=_MUTED, loc="left")
+    if truth is not None:
+        _draw_from_above(top, truth, _TRUTH, "ground truth")
+    _draw_from_above(top, estimate, _ESTIMATE, "estimate")
+    start = truth if truth is not None else estimate
+    top.plot(*start.positions[0, :2], "o", color="black", markersize=7, zorder=5, label="start")
+    top.set(xlabel="x [m]", ylabel="y [m]", aspect="equal")
+    top.set_adjustable("datalim")
+    top.legend(frameon=False, loc="best")
+
+    seconds = (estimate.stamps_ns - estimate.stamps_ns[0]) * 1e-9
+    height, heading = series[:2]
+    if truth is not None:
+        height.plot(seconds, truth.positions[:, 2], color=_TRUTH)
+        heading.plot(seconds, _heading_degrees(truth), color=_TRUTH)
+        error = np.linalg.norm(estimate.positions - truth.positions, axis=1)
+        series[2].fill_between(seconds, error, color=_ESTIMATE, alpha=0.25, linewidth=0)
+        series[2].plot(seconds, error, color=_ESTIMATE)
+        series[2].set(ylabel="error [m]", ylim=(0.0, max(1.05 * error.max(), 0.01)))
+    height.plot(seconds, estimate.positions[:, 2], color=_ESTIMATE)
+    heading.plot(seconds, _heading_degrees(estimate), color=_ESTIMATE)
+    middle, reach = np.mean(height.get_ylim()), np.ptp(height.get_ylim()) / 2
+    reach = max(float(reach), 0.1)  # a level path shall look level
+    height.set(ylabel="z [m]", ylim=(middle - reach, middle + reach))
+    heading.set(ylabel="heading [°]")
+    series[-1].set(xlabel="time [s]")
+    for axes in series:
+        axes.margins(x=0.0)
+    _save(figure, path)
+
+
+def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
+    """Draw the camera's image, depth and confidence side by side over time, and the true depth where it is known.
+
+    Args:
+        path: of the PNG file.
+        moments: the columns, in order of time; at least one.
+        caption: a line below the title.
+    """
+    depths = [moment.depth for moment in moments]
+    truths = [moment.true_depth for moment in moments if moment.true_depth is not None]
+    depth_scale = Normalize(*_range([*depths, *truths]))
+    confidences = [moment.confidence for moment in moments]
+    confidence_scale = Normalize(*_range(confidences))
+    rows: list[tuple[str, list[Any], dict[str, Any], str | None]] = [
+        ("image", [moment.rgb for moment in moments], {}, None),
+        ("depth", depths, {"cmap": "turbo", "norm": depth_scale}, "depth [m]"),
+    ]
+    if truths:
+        unknown = np.full_like(truths[0], np.nan)
+        images = [unknown if moment.true_depth is None else moment.true_depth for moment in moments]
+        rows.append(("true depth", images, {"cmap": "turbo", "norm": depth_scale}, "depth [m]"))
+    rows.append(("confidence", confidences, {"cmap": "viridis", "norm": confidence_scale}, "confidence"))
+
+    height, width = moments[0].depth.shape
+    cell = 2.3
+    size = (cell * len(moments) + 1.6, cell * height / width * len(rows) + 1.0)
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle("What the camera saw, and what was made of it", fontsize=15, fontweight="bold", x=0.01, ha="left")
+    grid = figure.subplots(len(rows), len(moments), squeeze=False)
+    for row, (name, images, style, unit) in enumerate(rows):
+        for column, image in enumerate(images):
+            axes = grid[row, column]
+            shown = axes.imshow(image, interpolation="nearest", **style)
+            axes.set(xticks=[], yticks=[])
+            axes.set_facecolor("#e6e6e6")  # pixels without a measurement
+            axes.spines[:].set_visible(False)
+            if row == 0:
+                seconds = (moments[column].stamp_ns - moments[0].stamp_ns) * 1e-9
+                axes.set_title(f"+{seconds:.1f} s", fontsize=10, color=_MUTED)
+            if column == 0:
+                axes.set_ylabel(name, fontsize=11)
+        bar = figure.colorbar(shown, ax=list(grid[row]), label=unit or "", fraction=0.05, pad=0.01, aspect=12)
+        bar.ax.set_visible(unit is not None)  # where there is none its place still keeps the columns in line
+    figure.supxlabel(caption, fontsize=10, color=_MUTED, x=0.01, ha="left")
+    _save(figure, path)
+
+
+def _trajectory_axes(figure: Figure, rows: int) -> list[Axes]:
+    grid = figure.add_gridspec(rows, 2, width_ratios=(1.25, 1.0))
+    series: list[Axes] = []
+    for row in range(rows):
+        series.append(figure.add_subplot(grid[row, 1], sharex=series[0] if series else None))
+        series[-1].tick_params(labelbottom=row == rows - 1)
+    axes = [figure.add_subplot(grid[:, 0]), *series]
+    for one in axes:
+        one.grid(color="#e3e5e8", linewidth=0.8)
+        one.set_axisbelow(True)
+        one.spines[["top", "right"]].set_visible(False)
+        one.spines[["left", "bottom"]].set_color(_MUTED)
+    return axes
+
+
+def _draw_from_above(axes: Axes, trajectory: Trajectory, colour: str, label: str) -> None:
+    x, y = trajectory.positions[:, 0], trajectory.positions[:, 1]
+    axes.plot(x, y, color=colour, linewidth=2.0, label=label, solid_capstyle="round")
+    # a few arrows show which way the body looks
+    every = max(1, len(trajectory) // 12)
+    forward = _forward(trajectory)[::every]
+    arrows: dict[str, Any] = {"color": colour, "width": 0.004, "headwidth": 4.0, "alpha": 0.8}
+    axes.quiver(x[::every], y[::every], forward[:, 0], forward[:, 1], scale=22.0, **arrows)
+
+
+def _forward(trajectory: Trajectory) -> FloatArray:
+    """Return the (N, 3) direction of the body's x axis."""
+    w, x, y, z = trajectory.quaternions_wxyz.T
+    return np.stack([1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y)], axis=1)
+
+
+def _heading_degrees(trajectory: Trajectory) -> FloatArray:
+    forward = _forward(trajectory)
+    return np.degrees(np.unwrap(np.arctan2(forward[:, 1], forward[:, 0])))
+
+
+def _range(images: Sequence[npt.NDArray[np.float32]]) -> tuple[float, float]:
+    """Return limits that a few wild pixels do not stretch."""
+    values = np.concatenate([image[np.isfinite(image)] for image in images])
+    if not values.size:
+        return 0.0, 1.0
+    low, high = np.percentile(values, [1.0, 99.0])
+    return float(low), float(max(high, low + 0.1))
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)  # a canvas of its own: no window system, and no state shared with pyplot
+    figure.savefig(path, dpi=_DPI, facecolor="white")

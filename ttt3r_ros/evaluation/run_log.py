@@ -1,0 +1,121 @@
+"""What a consumer heard from the node during one run, without ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.evaluation.metrics import Trajectory
+from ttt3r_ros.geometry import FloatArray
+
+T = TypeVar("T")
+
+
+class EvenlySpaced(Generic[T]):
+    """Keeps a bounded number of an endless row of items, evenly spaced over all of it so far.
+
+    Whenever it is full every second item is let go, and from then on half as many are taken.
+    """
+
+    def __init__(self, capacity: int) -> None:
+        """Keep at most ``capacity`` (>= 2) items."""
+        self._capacity = capacity
+        self._items: list[T] = []
+        self._seen = 0
+        self._stride = 1
+
+    @classmethod
+    def resumed(cls, capacity: int, items: Iterable[T], seen: int) -> EvenlySpaced[T]:
+        """Return one that has kept these items of ``seen``, to go on where another one stopped."""
+        kept = cls(capacity)
+        kept._items, kept._seen = list(items), seen
+        while -(-seen // kept._stride) > capacity:
+            kept._stride *= 2
+        return kept
+
+    @property
+    def seen(self) -> int:
+        """How many items there have been, kept or not."""
+        return self._seen
+
+    def wants_next(self) -> bool:
+        """Return whether the next item would be kept; one that is not needs no preparation."""
+        full = len(self._items) == self._capacity
+        return self._seen % (2 * self._stride if full else self._stride) == 0
+
+    def add(self, item: T | None) -> None:
+        """Take note of the next item; None will do where it is not wanted."""
+        wanted = self.wants_next()
+        if self._seen % self._stride == 0 and len(self._items) == self._capacity:
+            self._items = self._items[::2]
+            self._stride *= 2
+        if wanted:
+            assert item is not None
+            self._items.append(item)
+        self._seen += 1
+
+    def __iter__(self) -> Iterator[T]:
+        """Yield the kept items in order."""
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        """Return how many are kept."""
+        return len(self._items)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """All outputs of one frame.
+
+    Attributes:
+        stamp_ns: of the frame.
+        rgb: (H, W, 3) uint8, what the network saw.
+        depth: (H, W) float32, metres, NaN where invalid.
+        confidence: (H, W) float32, >= 1.
+        true_depth: (H, W) float32 at the same pixels, None where unknown.
+        points_odom: (N, 3) float32, metres, odometry frame, finite.
+        colours: (N, 3) uint8, RGB.
+        point_confidence: (N,) float32, >= 1.
+    """
+
+    stamp_ns: int
+    rgb: npt.NDArray[np.uint8]
+    depth: npt.NDArray[np.float32]
+    confidence: npt.NDArray[np.float32]
+    true_depth: npt.NDArray[np.float32] | None
+    points_odom: npt.NDArray[np.float32]
+    colours: npt.NDArray[np.uint8]
+    point_confidence: npt.NDArray[np.float32]
+
+
+@dataclass
+class Recording:
+    """One run: every pose, a bounded number of whole moments, the last word of the diagnostics.
+
+    Attributes:
+        poses: ``T_odom_base`` by stamp [ns].
+        true_poses: ``T_world_base`` by stamp [ns]; empty without ground truth.
+        latencies_ms: from the image's stamp to the odometry's arrival, per frame.
+        depth_errors: mean relative depth error (AbsRel) per frame with true depth.
+        moments: whole frames, spread over the run.
+        diagnostics: keys and values the node reported last.
+    """
+
+    poses: dict[int, FloatArray] = field(default_factory=dict)
+    true_poses: dict[int, FloatArray] = field(default_factory=dict)
+    latencies_ms: list[float] = field(default_factory=list)
+    depth_errors: list[float] = field(default_factory=list)
+    moments: EvenlySpaced[Moment] = field(default_factory=lambda: EvenlySpaced(24))
+    diagnostics: dict[str, str] = field(default_factory=dict)
+
+    def trajectory(self) -> Trajectory:
+        """Return the estimated trajectory of the base frame in the odometry frame."""
+        return Trajectory.from_transforms(list(self.poses), list(self.poses.values()))
+
+    def ground_truth(self) -> Trajectory:
+        """Return the true trajectory of the base frame in the world."""
+        return Trajectory.from_transforms(list(self.true_poses), list(self.true_poses.values()))

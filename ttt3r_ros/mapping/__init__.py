@@ -1,0 +1,1 @@
+"""Points of many frames: clouds, the accumulated voxel map, PLY files."""

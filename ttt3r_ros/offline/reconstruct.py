@@ -1,0 +1,187 @@
+"""``reconstruct``: a video, a folder of images or a bag through the same stream as the node's, offline."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
+from ttt3r_ros.cli.frame_progress import FrameProgress
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.mapping.voxel_map import VoxelMap
+from ttt3r_ros.model.update import rule_by_name
+from ttt3r_ros.offline.report import show_metrics, write_report
+from ttt3r_ros.offline.run import Run, Wishes
+from ttt3r_ros.offline.run_folder import RunFolder
+from ttt3r_ros.offline.selection import Selection
+from ttt3r_ros.runtime.device import AUTO, choose_device, choose_precision
+from ttt3r_ros.sources import Source, open_source
+from ttt3r_ros.sources.synthetic import is_synthetic
+from ttt3r_ros.stream.reconstructor import PRECISIONS, Reconstructor
+from ttt3r_ros.stream.stream import POLICIES, Stream, StreamSettings
+from ttt3r_ros.weights.fingerprint import fingerprint
+from ttt3r_ros.weights.load import Weights, load_weights
+
+#: Exit codes: what the user can mend, and a run that was stopped before its end.
+_MISTAKE, _STOPPED = 2, 130
+
+#: Side of the cubes that the cloud has one point of each [m], and how many points it has at most.
+_VOXEL_SIZE, _MAX_POINTS = 0.02, 2_000_000
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done, 130 stopped, 2 for what the user can mend."""
+    options = _parser().parse_args(argv)
+    console = Console()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        return _run(options, console, stop)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return _MISTAKE
+
+
+def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -> int:
+    source = open_source(options.input, topic=options.topic, fps=options.fps)
+    folder = RunFolder(options.output)
+    with folder.held():
+        weights = load_weights(options.weights)
+        left = folder.begin(_settings(options, weights), overwrite=options.overwrite)
+        wishes = Wishes(
+            depth=options.depth,
+            rgb=options.rgb,
+            cloud=options.cloud,
+            min_confidence=options.min_confidence,
+            max_depth=options.max_depth,
+            undistort=options.undistort,
+        )
+        voxel_map = VoxelMap(_VOXEL_SIZE, _MAX_POINTS) if options.cloud else None
+        run = Run(_stream(options, weights), folder, wishes, voxel_map)
+        if left is not None:
+            run.go_on_from(left)
+            console.print(f"going on after {run.findings.frames} frames of an earlier run", highlight=False)
+        finished = _take_all(run, source, options, console, stop)
+        metrics = write_report(folder, run, wishes, f"weights: {weights.source}")
+        if finished:
+            folder.finish()
+    show_metrics(metrics, console)
+    if finished:
+        console.print(f"results in {folder.path}", highlight=False, soft_wrap=True)
+        return 0
+    console.print(
+        f"stopped; what there is so far is in {folder.path}, and the same command goes on",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return _STOPPED
+
+
+def _take_all(run: Run, source: Source, options: argparse.Namespace, console: Console, stop: threading.Event) -> bool:
+    selection = Selection(options.start, options.duration, options.every, options.max_frames)
+    with FrameProgress(source.name, selection.count(source), console) as progress:
+        return run.take_all(source, selection, progress, stop)
+
+
+def _stream(options: argparse.Namespace, weights: Weights) -> Stream:
+    device = choose_device(options.device)
+    reconstructor = Reconstructor(
+        weights.network,
+        rule=rule_by_name(options.rule),
+        image_size=options.image_size,
+        device=device,
+        precision=choose_precision(options.precision, device),
+    )
+    settings = StreamSettings(
+        reset_policy=options.reset_policy,
+        reset_interval=options.reset_interval or weights.segment_frames,
+        max_frame_gap=options.max_frame_gap,
+        check_images=options.check_images,
+        frozen_timeout=options.frozen_timeout,
+        max_speed=options.max_speed,
+        max_turn_rate=options.max_turn_rate,
+    )
+    return Stream(reconstructor, settings)
+
+
+def _settings(options: argparse.Namespace, weights: Weights) -> dict[str, Any]:
+    """Return what makes a difference to the results, so that a run can only go on with the same."""
+    settings = {name: value for name, value in vars(options).items() if name not in ("output", "overwrite", "device")}
+    if not is_synthetic(options.input):
+        settings["input"] = str(Path(options.input).expanduser().resolve())
+    settings["weights"] = weights.source
+    settings["weights_fingerprint"] = fingerprint(weights.network)
+    return settings
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="reconstruct",
+        description="Reconstruct a recording: trajectory (TUM), depth images (PNG, millimetres), a coloured cloud "
+        "(PLY) and, where the truth is known, the errors. An interrupted run goes on with the same command.",
+    )
+    add = parser.add_argument
+    add("input", help="a video, a folder of images, a rosbag2 (or ROS 1 bag), or synthetic[:seed=1,length=300,...]")
+    add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add("--overwrite", action="store_true", help="drop the results of an earlier run in that folder")
+
+    frames = parser.add_argument_group("frames").add_argument
+    frames("--topic", help="which images of a bag that has several")
+    frames("--fps", type=positive, help="count frames at this rate instead of using the recording's own times")
+    frames("--start", type=not_negative, default=0.0, metavar="S", help="skip the first S seconds")
+    frames("--duration", type=positive, metavar="S", help="take S seconds of the recording")
+    frames("--every", type=at_least_one, default=1, metavar="N", help="take one frame of N")
+    frames("--max-frames", type=at_least_one, metavar="N", help="take at most N frames")
+    frames("--undistort", action="store_true", help="undo the lens distortion that a bag's camera_info tells of")
+
+    network = parser.add_argument_group("network, as the node's parameters").add_argument
+    defaults = StreamSettings()
+    network("--weights", default="", metavar="FILE", help="weights file (default: those of the package)")
+    network("--rule", choices=("cut3r", "ttt3r", "filt3r"), default="ttt3r", help="update rule (default %(default)s)")
+    network("--reset-policy", choices=POLICIES, default=defaults.reset_policy, help="default %(default)s")
+    network("--reset-interval", type=_count_or_none, default=0, metavar="N", help="default 0: what suits the weights")
+    network("--max-frame-gap", type=positive, default=defaults.max_frame_gap, metavar="S", help="default %(default)s")
+    network(
+        "--check-images",
+        action=argparse.BooleanOptionalAction,
+        default=defaults.check_images,
+        help="refuse images that show nothing (default)",
+    )
+    network(
+        "--frozen-timeout", type=not_negative, default=defaults.frozen_timeout, metavar="S", help="default %(default)s"
+    )
+    network("--max-speed", type=not_negative, default=defaults.max_speed, metavar="M/S", help="default %(default)s")
+    network(
+        "--max-turn-rate",
+        type=not_negative,
+        default=defaults.max_turn_rate,
+        metavar="RAD/S",
+        help="default %(default)s",
+    )
+    network("--image-size", type=int, default=0, metavar="PX", help="long side; 0 (default): as trained")
+    network("--device", default=AUTO, help="auto (default), cpu, cuda or cuda:N")
+    network("--precision", choices=(AUTO, *PRECISIONS), default=AUTO, help="default auto")
+
+    results = parser.add_argument_group("results").add_argument
+    results("--depth", action=argparse.BooleanOptionalAction, default=True, help="write depth/ (default)")
+    results("--rgb", action=argparse.BooleanOptionalAction, default=False, help="write rgb/, the images of depth/")
+    results("--cloud", action=argparse.BooleanOptionalAction, default=True, help="write cloud.ply (default)")
+    results("--min-confidence", type=float, default=1.5, metavar="C", help="no depth below it (default %(default)s)")
+    results("--max-depth", type=positive, default=30.0, metavar="M", help="no depth beyond it (default %(default)s)")
+    return parser
+
+
+def _count_or_none(text: str) -> int:
+    return 0 if text == "0" else at_least_one(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Programs around the node: play, demo, and what they share."""

@@ -1,0 +1,218 @@
+"""``demo``: a camera, the node and a consumer as three processes on one DDS domain, and what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.signals import SignalHandlerOptions
+from rich.console import Console
+
+from ttt3r_ros.cli.frame_progress import FrameProgress
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.evaluation.demo_report import show_metrics, write_report
+from ttt3r_ros.ros.domain import free_domain
+from ttt3r_ros.ros.fastdds import make_room_for_images
+from ttt3r_ros.ros.tools.processes import ChildProcess
+from ttt3r_ros.ros.tools.recorder import Recorder
+from ttt3r_ros.sources import open_source
+from ttt3r_ros.sources.timeline import Timeline
+
+_SYNTHETIC = "synthetic:seed=1,length={frames},fps=10,width=512,height=384"
+_SYNTHETIC_FRAMES = 200
+
+#: Large weights on a slow disk take their time.
+_START_TIMEOUT_S = 600.0
+
+#: After the last image, silence this long means that nothing more will come; a slow node gets some of its own periods.
+_SILENCE_S = 2.5
+_SILENCE_PERIODS = 4.0
+_FIRST_PERIOD_S = 5.0  # taken for it while fewer than two poses have come
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 done or stopped, 2 for what the user can mend."""
+    options = _parser().parse_args(argv)
+    console = Console()
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        _run(options, console, stop)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="demo",
+        description="Play a source to the node and write what it makes of it: trajectory, pictures, cloud, numbers.",
+    )
+    add = parser.add_argument
+    add("--input", default="", help="a video, a folder of images, a rosbag2 or synthetic[:...] (default: synthetic)")
+    add("--topic", default="", help="which images of a bag that has several")
+    add("--weights", default="", help="weights file (default: those of the package)")
+    add("--frames", type=int, default=0, metavar="N", help=f"play N frames (default: all, or {_SYNTHETIC_FRAMES})")
+    add("--output", type=Path, default=Path("demo_output"), help="folder for the results (default %(default)s)")
+    add("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node; may be repeated")
+    return parser
+
+
+def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -> None:
+    begun = time.monotonic()
+    if options.frames < 0:
+        raise UserError(f"--frames must be at least 1, got {options.frames}")
+    if options.weights and not Path(options.weights).expanduser().is_file():
+        raise UserError(f"there is no weights file {options.weights}")
+    specification = options.input or _SYNTHETIC.format(frames=options.frames or _SYNTHETIC_FRAMES)
+    source = open_source(specification, topic=options.topic or None)
+    total = Timeline(max_frames=options.frames or None).length(source)
+    try:
+        options.output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {options.output} cannot be made: {error.strerror}") from None
+
+    with TemporaryDirectory() as scratch:
+        summary = Path(scratch) / "summary.json"
+        # a domain of our own, on this machine alone: robots nearby neither hear the demo nor disturb it
+        environment = {
+            "ROS_DOMAIN_ID": str(free_domain()),
+            "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+            "ROS_LOG_DIR": scratch,
+            "PYTHONUNBUFFERED": "1",
+        }
+        os.environ.update(environment)
+        make_room_for_images()
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        recorder = Recorder()
+        player_command = _player_command(specification, options, summary)
+        failure: UserError | None = None
+        try:
+            with ChildProcess("node", _node_command(options), options.output / "node.log") as node:
+                console.print(f"node:   starting, log in {node.log}", highlight=False)
+                _wait_for_node(recorder, node, console, stop)
+                console.print(f"camera: {source.name}" + (f", {total} frames" if total else ""), highlight=False)
+                with ChildProcess("player", player_command, options.output / "player.log") as player:
+                    try:
+                        _record(recorder, node, player, total, console, stop)
+                    except UserError as error:
+                        failure = error
+        finally:
+            recorder.destroy_node()
+            rclpy.try_shutdown()
+        frames_in = json.loads(summary.read_text())["frames"] if summary.exists() else None
+
+    recording = recorder.recording
+    if failure is not None and not recording.poses:
+        raise failure
+    if stop.is_set():
+        console.print("stopped; writing what there is")
+    metrics = write_report(options.output, recording, frames_in=frames_in)
+    show_metrics(metrics, console)
+    console.print(f"written to {options.output}/ after {time.monotonic() - begun:.0f} s", highlight=False)
+    if failure is not None:
+        raise failure
+
+
+def _node_command(options: argparse.Namespace) -> list[str]:
+    command = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args"]
+    command += ["-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"]
+    if options.weights:
+        command += ["-p", f"weights:={Path(options.weights).expanduser().resolve()}"]
+    for parameter in options.param:
+        command += ["-p", parameter]
+    return command
+
+
+def _player_command(specification: str, options: argparse.Namespace, summary: Path) -> list[str]:
+    command = [sys.executable, "-m", "ttt3r_ros.ros.tools.play", specification, "--stamps", "now", "--mount-tf"]
+    # each listener is discovered on its own: the truth's may be found well after the node
+    command += ["--wait-for-truth-listener", "--summary", str(summary)]
+    if not options.input:
+        command += ["--preload"]  # so that the renderer takes no time from the node, whose latency is measured
+    if options.topic:
+        command += ["--topic", options.topic]
+    if options.frames:
+        command += ["--max-frames", str(options.frames)]
+    return command
+
+
+def _wait_for_node(recorder: Recorder, node: ChildProcess, console: Console, stop: threading.Event) -> None:
+    """Wait until every output of the node has been discovered, so that the first frame is not missed."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    with console.status("waiting for the node"):
+        while not stop.is_set() and not recorder.hears_the_node():
+            node.raise_if_dead()
+            if time.monotonic() > deadline:
+                raise UserError(f"the node was not ready within {_START_TIMEOUT_S:.0f} s; see {node.log}")
+            time.sleep(0.1)
+
+
+def _record(
+    recorder: Recorder,
+    node: ChildProcess,
+    player: ChildProcess,
+    total: int | None,
+    console: Console,
+    stop: threading.Event,
+) -> None:
+    """Listen until the player has ended and the node is done, or until stopped."""
+    executor = SingleThreadedExecutor()
+    executor.add_node(recorder)
+    recording = recorder.recording
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    ended_at: float | None = None
+    with FrameProgress("demo", total, console) as progress:
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.1)
+            node.raise_if_dead()
+            player.raise_if_failed()
+            now = time.monotonic()
+            if not recording.poses and now > deadline:
+                raise UserError(f"the node gave no odometry within {_START_TIMEOUT_S:.0f} s; see {node.log}")
+            progress.update(_frames_received(recorder), _status(recorder))
+            if player.exit_code() is not None:
+                ended_at = ended_at or now
+                if now > max(ended_at, recorder.heard_at) + _silence_s(recorder):
+                    break
+    executor.remove_node(recorder)
+    recorder.finish()
+    if not recording.poses and not stop.is_set():
+        raise UserError(f"the node gave no odometry for any image; see {node.log}")
+
+
+def _frames_received(recorder: Recorder) -> int:
+    recording = recorder.recording
+    return max(len(recording.true_poses), int(recording.diagnostics.get("frames_received", 0)), len(recording.poses))
+
+
+def _status(recorder: Recorder) -> str:
+    latencies = recorder.recording.latencies_ms[-50:]
+    if not latencies:
+        return "waiting for the node"
+    rate = recorder.recording.diagnostics.get("output_rate_hz", "-")
+    return f"{len(recorder.recording.poses)} poses, {rate} Hz, latency {np.median(latencies):.0f} ms"
+
+
+def _silence_s(recorder: Recorder) -> float:
+    """Return how long a pause is no longer just the node's usual one."""
+    stamps = sorted(recorder.recording.poses)[-20:]
+    period_s = float(np.median(np.diff(stamps))) * 1e-9 if len(stamps) > 1 else _FIRST_PERIOD_S
+    return max(_SILENCE_S, _SILENCE_PERIODS * period_s)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,249 @@
+"""``play``: publishes a video, a folder of images, a bag or the synthetic world as a camera."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import rclpy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
+from rich.console import Console
+from sensor_msgs.msg import CompressedImage, Image
+
+from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
+from ttt3r_ros.cli.frame_progress import FrameProgress
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.ros.fastdds import make_room_for_images
+from ttt3r_ros.ros.tools.pacing import Pacer, Prefetch
+from ttt3r_ros.ros.tools.player import CameraOptions, Player
+from ttt3r_ros.sources import Source, open_source
+from ttt3r_ros.sources.timeline import TimedFrame, Timeline
+
+#: Frames made ready before they are due; more than the synthetic world renders at once.
+_AHEAD = 8
+
+#: Zero is "no stamp" in ROS and "the latest" in TF, so sources that count from zero are published from here on.
+_FIRST_STAMP_NS = 1_000_000_000
+
+#: How long the last images may take to arrive [s].
+_FLUSH_S = 5.0
+
+#: A subscriber that we have discovered may not have discovered us yet, and drops what it gets until then [s].
+_SETTLE_S = 0.5
+
+#: A frame and its message.
+_Ready: TypeAlias = "tuple[TimedFrame, Image | CompressedImage]"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What was played.
+
+    Attributes:
+        frames: published.
+        seconds: from the first to the last.
+        rate_hz: achieved, 0 for fewer than two frames.
+    """
+
+    frames: int
+    seconds: float
+    rate_hz: float
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 played or stopped, 2 for what the user can mend."""
+    arguments = list(sys.argv if argv is None else argv)
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    try:
+        options = _parser().parse_args(_without_ros_arguments(arguments)[1:])
+        source = open_source(options.source, topic=options.topic, fps=options.fps)
+        _check(options, source)
+        make_room_for_images()
+        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            summary = _play(source, options, stop)
+        finally:
+            rclpy.try_shutdown()
+        stopped = ", stopped" if stop.is_set() else ""
+        _say(f"published {summary.frames} frames in {summary.seconds:.1f} s ({summary.rate_hz:.2f} Hz){stopped}")
+        if options.summary:
+            options.summary.write_text(json.dumps(asdict(summary)) + "\n")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _without_ros_arguments(arguments: list[str]) -> list[str]:
+    try:
+        return list(remove_ros_args(arguments))
+    except Exception as error:  # rclpy keeps its class in a private module
+        raise UserError(f"the arguments after --ros-args cannot be used: {' '.join(str(error).split())}") from error
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="play",
+        description="Publish images as a camera: camera/image_raw and camera/camera_info, and ground_truth/odom where"
+        " the truth is known.",
+        epilog="Names are remapped as ever: --ros-args -r camera/image_raw:=/front/image -r __ns:=/robot1",
+    )
+    add = parser.add_argument
+    add(
+        "source",
+        help="a video file, a folder of images, a rosbag2 (or ROS 1 bag), or synthetic[:seed=1,length=300,"
+        "motion=handheld|wheeled,width=640,height=480,fps=15]",
+    )
+    add("--topic", help="which images of a bag that has several")
+    add("--rate", type=positive, default=1.0, metavar="FACTOR", help="play so many times faster (default 1)")
+    add("--fps", type=positive, help="count frames at this rate instead of using the source's own times")
+    add("--start", type=not_negative, default=0.0, metavar="S", help="skip the first S seconds")
+    add("--duration", type=positive, metavar="S", help="play S seconds of the source")
+    add("--max-frames", type=at_least_one, metavar="N", help="stop after N frames")
+    add("--loop", action="store_true", help="begin again at the end; the camera jumps there, stamps go on")
+    add("--loop-restart", action="store_true", help="like --loop, but stamps jump back as a looping bag's do")
+    add(
+        "--stamps",
+        choices=("auto", "source", "now"),
+        default="auto",
+        help="source: as recorded; now: the moment of publishing, spaced as recorded; auto (default): source for bags"
+        " and images named by their time, now for everything that has no time of its own",
+    )
+    add("--clock", action="store_true", help="publish /clock for use_sim_time (implies --stamps source)")
+    add("--frame-id", default=CameraOptions.frame_id, help="of the camera (default %(default)s)")
+    add(
+        "--base-frame",
+        default=CameraOptions.base_frame,
+        help="child frame of ground_truth/odom: the camera's body axes, x forward (default %(default)s)",
+    )
+    add("--mount-tf", action="store_true", help="publish the static transform from --base-frame to --frame-id")
+    add("--compressed", action="store_true", help="publish jpeg on camera/image_raw/compressed instead")
+    add("--best-effort", action="store_true", help="publish images best effort rather than reliable")
+    add(
+        "--wait-for-subscriber",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="wait until somebody listens, so that no image is lost (default)",
+    )
+    add("--wait-for-truth-listener", action="store_true", help="wait until somebody listens to ground_truth/* as well")
+    add("--preload", action="store_true", help="read or render everything before the first image is published")
+    add("--summary", type=Path, metavar="FILE", help="write what was played as JSON")
+    return parser
+
+
+def _check(options: argparse.Namespace, source: Source) -> None:
+    """Settle the stamps and refuse what does not go together."""
+    if options.clock and options.stamps == "now":
+        raise UserError("--clock replays the source's own time, which --stamps now does not use; leave one of them out")
+    if options.stamps == "auto":
+        own_time = source.recorded_time or options.clock or options.loop_restart
+        options.stamps = "source" if own_time else "now"
+    if options.preload and (options.loop or options.loop_restart) and options.max_frames is None:
+        raise UserError("--preload cannot hold an endless loop; give --max-frames as well")
+    if options.loop_restart and options.stamps == "now":
+        raise UserError("--loop-restart lets the source's own stamps jump back, which --stamps now does not use")
+
+
+def _play(source: Source, options: argparse.Namespace, stop: threading.Event) -> Summary:
+    camera = CameraOptions(
+        frame_id=options.frame_id,
+        base_frame=options.base_frame,
+        compressed=options.compressed,
+        best_effort=options.best_effort,
+        publish_mount=options.mount_tf,
+        publish_clock=options.clock,
+    )
+    timeline = Timeline(
+        start_s=options.start,
+        duration_s=options.duration,
+        max_frames=options.max_frames,
+        loop=options.loop or options.loop_restart,
+        restart_stamps=options.loop_restart,
+    )
+    player = Player(camera)
+    # made in the thread as well: the copy of the pixels and the jpeg
+    frames = ((timed, player.image_message(timed.frame.image)) for timed in timeline.frames(source))
+    prefetch = Prefetch(frames, ahead=_AHEAD, stop=stop)
+    ready: Iterable[_Ready] = prefetch
+    try:
+        if options.preload:
+            ready = _preload(ready, timeline.length(source))
+        _say(f"{source.name} as {player.image_topic}, {source.rate_hz * options.rate:.4g} Hz")
+        if options.wait_for_subscriber:
+            _wait_for_subscribers(player, options.wait_for_truth_listener, stop)
+        with FrameProgress("playing", timeline.length(source), Console(stderr=True)) as progress:
+            summary = _publish(player, ready, options, stop, progress)
+        if not stop.is_set():
+            player.flush(_FLUSH_S)
+        return summary
+    finally:
+        prefetch.close()
+        player.destroy_node()
+
+
+def _publish(
+    player: Player,
+    ready: Iterable[_Ready],
+    options: argparse.Namespace,
+    stop: threading.Event,
+    progress: FrameProgress,
+) -> Summary:
+    pacer = Pacer(options.rate, wait=stop.wait)
+    count, first_s, last_s, shift_ns = 0, 0.0, 0.0, 0
+    for timed, message in ready:
+        if count == 0 and timed.stamp_ns < _FIRST_STAMP_NS:
+            shift_ns = _FIRST_STAMP_NS
+        stamp_ns = timed.stamp_ns + shift_ns
+
+        def tick(left_ns: int, stamp_ns: int = stamp_ns) -> None:
+            player.publish_clock(stamp_ns - left_ns)
+
+        due_ns = pacer.wait_until_due(timed.play_ns, tick if options.clock else None)
+        if due_ns is None:
+            break
+        player.publish_clock(stamp_ns)
+        player.publish(message, timed.frame, stamp_ns if options.stamps == "source" else due_ns)
+        count += 1
+        last_s = time.monotonic()
+        first_s = first_s or last_s
+        rate_hz = (count - 1) / (last_s - first_s) if last_s > first_s else 0.0
+        progress.update(count, f"{rate_hz:.1f} Hz" if rate_hz else "")
+    seconds = last_s - first_s
+    return Summary(count, seconds, (count - 1) / seconds if seconds > 0 else 0.0)
+
+
+def _preload(ready: Iterable[_Ready], total: int | None) -> list[_Ready]:
+    items = []
+    with FrameProgress("preparing", total, Console(stderr=True)) as progress:
+        for item in ready:
+            items.append(item)
+            progress.update(len(items))
+    return items
+
+
+def _wait_for_subscribers(player: Player, with_truth: bool, stop: threading.Event) -> None:
+    if not player.is_heard(with_truth=with_truth):
+        topics = player.image_topic + (" and of ground_truth" if with_truth else "")
+        _say(f"waiting for a subscriber of {topics} (--no-wait-for-subscriber starts at once)")
+    while not player.is_heard(with_truth=with_truth) and not stop.wait(0.05):
+        pass
+    stop.wait(_SETTLE_S)
+
+
+def _say(sentence: str) -> None:
+    print(sentence, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""A consumer of everything the node publishes."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+from cv_bridge import CvBridge
+from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs_py.point_cloud2 import read_points
+from tf2_ros import Buffer, TransformException, TransformListener
+
+from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
+from ttt3r_ros.evaluation.run_log import Moment, Recording
+from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose
+from ttt3r_ros.ros.conversions import camera_from_info, matrix_from_transform, nanoseconds
+from ttt3r_ros.ros.tools.player import TRUTH_QOS, TRUTH_TOPIC
+
+#: Frames whose outputs may still be on their way.
+_PENDING_FRAMES = 20
+
+#: The outputs of a frame that make a whole moment.
+_PARTS = {
+    "odom": (Odometry, "ttt3r/odom"),
+    "rgb": (Image, "ttt3r/rgb/image"),
+    "depth": (Image, "ttt3r/depth/image"),
+    "depth_info": (CameraInfo, "ttt3r/depth/camera_info"),
+    "confidence": (Image, "ttt3r/confidence/image"),
+    "points": (PointCloud2, "ttt3r/points"),
+}
+
+
+class Recorder(Node):
+    """Subscribes like any other node, and puts what belongs to one frame together by its stamp.
+
+    Attributes:
+        recording: what was heard so far.
+        heard_at: monotonic time of the last odometry [s]; 0 before the first.
+    """
+
+    def __init__(self) -> None:
+        """Subscribe; ``rclpy`` is initialised."""
+        super().__init__("recorder", start_parameter_services=False)
+        self.recording = Recording()
+        self.heard_at = 0.0
+        self._bridge = CvBridge()
+        self._pending: dict[int, dict[str, Any]] = {}
+        self._true_depths: dict[int, Image] = {}
+        self._camera: Intrinsics | None = None
+        self._tf = Buffer()
+        self._tf_listener = TransformListener(self._tf, self)
+        qos = QoSProfile(depth=10)
+        for part, (kind, topic) in _PARTS.items():
+            self.create_subscription(kind, topic, lambda message, part=part: self._on_part(part, message), qos)
+        self.create_subscription(Odometry, TRUTH_TOPIC, self._on_truth, TRUTH_QOS)
+        self.create_subscription(Image, "ground_truth/depth/image", self._on_true_depth, qos)
+        self.create_subscription(CameraInfo, "camera/camera_info", self._on_camera_info, qos)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos)
+
+    def hears_the_node(self) -> bool:
+        """Return whether somebody publishes every output."""
+        return all(self.count_publishers(topic) > 0 for _, topic in _PARTS.values())
+
+    def _on_part(self, part: str, message: Any) -> None:
+        stamp_ns = nanoseconds(message.header.stamp)
+        if part == "odom":
+            self.heard_at = time.monotonic()
+            self.recording.latencies_ms.append((time.time_ns() - stamp_ns) * 1e-6)
+            self.recording.poses[stamp_ns] = _pose(message)
+        self._pending.setdefault(stamp_ns, {})[part] = message
+        truth_to_come = self.count_publishers("ground_truth/depth/image") > 0
+        for stamp in sorted(self._pending):
+            if truth_to_come and stamp not in self._true_depths:
+                continue
+            self._take_if_whole(stamp)
+        while len(self._pending) > _PENDING_FRAMES:
+            oldest = min(self._pending)
+            self._take_if_whole(oldest)
+            self._pending.pop(oldest, None)
+
+    def finish(self) -> None:
+        """Take the frames that still waited for something; nothing more will come."""
+        for stamp in sorted(self._pending):
+            self._take_if_whole(stamp)
+
+    def _take_if_whole(self, stamp_ns: int) -> None:
+        if self._pending[stamp_ns].keys() >= _PARTS.keys() and self._take(stamp_ns, self._pending[stamp_ns]):
+            del self._pending[stamp_ns]
+
+    def _take(self, stamp_ns: int, parts: dict[str, Any]) -> bool:
+        """Keep a frame whose outputs are all here; False while TF does not know the mount of its camera."""
+        moments = self.recording.moments
+        true_depth = self._true_depth_for(stamp_ns, parts["depth_info"])
+        depth = self._bridge.imgmsg_to_cv2(parts["depth"])
+        if not moments.wants_next():
+            moments.add(None)
+        else:
+            cloud: PointCloud2 = parts["points"]
+            try:
+                mount = self._tf.lookup_transform(parts["odom"].child_frame_id, cloud.header.frame_id, Time())
+            except TransformException:
+                return False
+            T_odom_camera = self.recording.poses[stamp_ns] @ matrix_from_transform(mount.transform)
+            points, colours, confidence = _coloured_points(cloud)
+            moments.add(
+                Moment(
+                    stamp_ns=stamp_ns,
+                    rgb=self._bridge.imgmsg_to_cv2(parts["rgb"], "rgb8"),
+                    depth=depth,
+                    confidence=self._bridge.imgmsg_to_cv2(parts["confidence"]),
+                    true_depth=true_depth,
+                    points_odom=(points @ T_odom_camera[:3, :3].T + T_odom_camera[:3, 3]).astype(np.float32),
+                    colours=colours,
+                    point_confidence=confidence,
+                )
+            )
+        if true_depth is not None:
+            error = compare_depth(depth, true_depth).abs_rel
+            if np.isfinite(error):
+                self.recording.depth_errors.append(error)
+        return True
+
+    def _true_depth_for(self, stamp_ns: int, info: CameraInfo) -> np.ndarray | None:
+        message = self._true_depths.get(stamp_ns)
+        if message is None or self._camera is None:
+            return None
+        target = camera_from_info(info, rectified=True).intrinsics
+        return resample_depth(self._bridge.imgmsg_to_cv2(message), self._camera, target)
+
+    def _on_truth(self, message: Odometry) -> None:
+        self.recording.true_poses[nanoseconds(message.header.stamp)] = _pose(message)
+
+    def _on_true_depth(self, message: Image) -> None:
+        self._true_depths[nanoseconds(message.header.stamp)] = message
+        while len(self._true_depths) > 2 * _PENDING_FRAMES:  # the node drops frames, these come for every one
+            del self._true_depths[min(self._true_depths)]
+
+    def _on_camera_info(self, message: CameraInfo) -> None:
+        if message.k[0] > 0:
+            self._camera = camera_from_info(message, rectified=True).intrinsics
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name.startswith("ttt3r"):
+                self.recording.diagnostics = {item.key: item.value for item in status.values}
+
+
+def _pose(message: Odometry) -> FloatArray:
+    p, q = message.pose.pose.position, message.pose.pose.orientation
+    return T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
+
+
+def _coloured_points(cloud: PointCloud2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return (N, 3) float32 points [m], (N, 3) uint8 RGB and (N,) float32 confidence of a cloud's finite points."""
+    points = read_points(cloud, field_names=["x", "y", "z", "rgb", "confidence"])
+    xyz = np.stack([points["x"], points["y"], points["z"]], axis=1)
+    packed = np.ascontiguousarray(points["rgb"]).view(np.uint32)  # 0x00RRGGBB in the bits of a float
+    colours = np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8)
+    finite = np.isfinite(xyz).all(axis=1)
+    return xyz[finite], colours[finite], np.asarray(points["confidence"])[finite]

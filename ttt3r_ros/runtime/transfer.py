@@ -1,0 +1,41 @@
+"""Between the host's memory and a GPU's, so that the host waits as little as it can."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ttt3r_ros.runtime.tensor_tree import mapped, tensors
+
+Tree = TypeVar("Tree")
+
+
+def upload(array: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
+    """Return an array on a device; on a GPU it may still be on its way, and the array may be changed at once."""
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()  # a copy, from which the GPU reads by itself
+    return tensor.to(device, non_blocking=True)
+
+
+def download(tree: Tree) -> Tree:
+    """Return a tree of tensors on the host, having waited once for all of them; those that are there are not copied.
+
+    What comes from a GPU lies in memory that cannot be swapped out, as long as somebody holds it.
+    """
+    remote = next((tensor for tensor in tensors(tree) if tensor.is_cuda), None)
+    if remote is None:
+        return mapped(tree, Tensor.cpu)
+    local = mapped(tree, _on_its_way)
+    torch.cuda.current_stream(remote.device).synchronize()
+    return local
+
+
+def _on_its_way(tensor: Tensor) -> Tensor:
+    if not tensor.is_cuda:
+        return tensor
+    return torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True).copy_(tensor, non_blocking=True)

@@ -1,0 +1,1 @@
+"""One camera's stream: segments, checks, odometry, covariance, resets, and saving it."""

@@ -1,0 +1,292 @@
+"""Gets the published weights and converts them: ``fetch_weights``.
+
+The weights are not part of this package and carry their own, non-commercial licence, which is shown and has to be
+accepted. The download is resumed where an earlier one stopped, and checked before anything opens it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+import ttt3r_ros
+from ttt3r_ros.cli.progress import byte_progress
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.weights.download import Mirror, MirrorError, download, sha256
+from ttt3r_ros.weights.published_weights import CUT3R_512_DPT, LICENSE_ID, LICENSE_TEXT, Weights
+
+DTYPES = ("float32", "float16", "bfloat16")
+_SLACK = 2**26  # bytes to leave free on the disk
+
+
+def fetch(
+    weights: Weights,
+    output: Path,
+    *,
+    mirrors: Sequence[Mirror],
+    dtype: str,
+    accepted: bool,
+    keep_pth: bool,
+    log: Console,
+) -> None:
+    """Put converted weights at `output`, unless they are there already.
+
+    Args:
+        weights: which.
+        output: the safetensors file to write.
+        mirrors: where to get them, in the order of trying.
+        dtype: of the stored values, one of `DTYPES`.
+        accepted: the licence was accepted beforehand; it is asked for otherwise.
+        keep_pth: keep the published file beside the converted one.
+        log: where to tell what is going on.
+
+    Raises:
+        UserError: they cannot be had, stored or verified, or the licence was not accepted.
+    """
+    if output.exists():
+        _check_present(weights, output, dtype, log)
+        return
+    _accept_license(log, accepted=accepted)
+    published = output.with_name(weights.name)
+    part = published.with_name(f"{published.name}.part")
+    with _exclusive(output.parent):
+        _prepare_folder(weights, output, dtype, present=published if published.exists() else part)
+        if published.exists():
+            log.print(f"using {published}", soft_wrap=True)
+            if _checksum(published, log) != weights.sha256:
+                raise UserError(f"{published} is not the published file or is damaged; move it away and run this again")
+        else:
+            _download(weights, part, mirrors, log)
+            part.replace(published)
+        convert(published, output, dtype=dtype, sha256=weights.sha256, license_id=LICENSE_ID, log=log)
+        if not keep_pth:
+            published.unlink()
+
+
+def convert(
+    source: Path, output: Path, *, dtype: str, log: Console, sha256: str | None = None, license_id: str | None = None
+) -> None:
+    """Convert a published ``.pth`` to our safetensors format.
+
+    Args:
+        source: the published file.
+        output: the file to write; must not exist.
+        dtype: of the stored values, one of `DTYPES`.
+        log: where to tell what is going on.
+        sha256: of the source, kept in the result.
+        license_id: SPDX identifier of the weights' licence, kept in the result; None where it is not known.
+
+    Raises:
+        UserError: the source cannot be used or the output not written.
+    """
+    import torch  # seconds to import, and no download needs it
+
+    from ttt3r_ros.weights.checkpoint import load_network, save_network
+
+    if output.exists():
+        raise UserError(f"{output} exists already; remove it or choose another --output")
+    network, _ = load_network(source)
+    provenance = {
+        "source": source.name,
+        "sha256": sha256,
+        "license": license_id,
+        "converted_by": f"ttt3r_ros {ttt3r_ros.__version__}",
+    }
+    stored = getattr(torch, dtype)
+    total = sum(value.numel() for value in network.state_dict().values()) * stored.itemsize
+    with byte_progress("converting", total, log) as update:
+        save_network(network, output, provenance=provenance, dtype=stored, progress=lambda done, _: update(done))
+
+
+def main(argv: Sequence[str] | None = None, weights: Weights = CUT3R_512_DPT) -> int:
+    """Run the command; returns its exit code."""
+    options = _parser(weights).parse_args(argv)
+    log = Console(stderr=True, markup=False, highlight=False, emoji=False)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that unfinished files are cleaned up
+    output = Path()
+    try:
+        output = _output(options.output, options.convert or Path(weights.name), options.dtype)
+        if options.convert:
+            _convert_own(options.convert, output, options.dtype, weights, log)
+        else:
+            named = weights.mirrors if options.source == "auto" else {"": weights.mirrors[options.source]}
+            fetch(
+                weights,
+                output,
+                mirrors=[Mirror("the given address", options.url)] if options.url else list(named.values()),
+                dtype=options.dtype,
+                accepted=options.accept_license,
+                keep_pth=options.keep_pth,
+                log=log,
+            )
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"error: {error.filename or output}: {error.strerror or error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("stopped; run the same command again to continue", file=sys.stderr)
+        return 130
+    print(f"{output}\nuse it with: ros2 launch ttt3r_ros ttt3r.launch.py weights:={output}")
+    return 0
+
+
+def _parser(weights: Weights) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fetch_weights",
+        description=f"Download the published weights {weights.name} ({weights.size / 1e9:.1f} GB), check them, and "
+        "convert them to safetensors. They are licensed CC BY-NC-SA 4.0: no commercial use.",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the .safetensors file to write, or a folder for it (default: "
+        "$XDG_DATA_HOME/ttt3r_ros or ~/.local/share/ttt3r_ros)",
+    )
+    parser.add_argument("--accept-license", action="store_true", help="accept the weights' licence without being asked")
+    parser.add_argument(
+        "--source",
+        choices=["auto", *weights.mirrors],
+        default="auto",
+        help="where from (default: each until one works)",
+    )
+    parser.add_argument("--url", help="get the same file, checked in the same way, from this https address")
+    parser.add_argument(
+        "--dtype",
+        choices=DTYPES,
+        default="float32",
+        help="how to store the weights (default: float32; the others halve the file)",
+    )
+    parser.add_argument("--keep-pth", action="store_true", help="keep the downloaded .pth beside the converted file")
+    parser.add_argument(
+        "--convert", type=Path, metavar="FILE.pth", help="download nothing, convert this published-format file instead"
+    )
+    return parser
+
+
+def _output(chosen: Path | None, source: Path, dtype: str) -> Path:
+    """Return the file to write."""
+    name = source.stem + ("" if dtype == "float32" else f"_{dtype}") + ".safetensors"
+    if chosen is None:
+        home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        return Path(home).absolute() / "ttt3r_ros" / name
+    if chosen.is_dir():
+        return chosen.absolute() / name
+    if chosen.suffix != ".safetensors":
+        raise UserError(f"--output {chosen} must end in .safetensors or be an existing folder")
+    return chosen.absolute()
+
+
+def _accept_license(log: Console, *, accepted: bool) -> None:
+    log.print(LICENSE_TEXT, soft_wrap=True)
+    if accepted:
+        log.print("Accepted by --accept-license.")
+        return
+    if not sys.stdin.isatty():
+        raise UserError("the weights' licence has to be accepted; run this in a terminal or add --accept-license")
+    try:
+        answer = input("Type yes to accept: ")
+    except EOFError:
+        answer = ""
+    if answer.strip().lower() != "yes":
+        raise UserError("the weights' licence was not accepted, so nothing was downloaded")
+
+
+@contextlib.contextmanager
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Make the folder and hold it against other downloads into it; nothing is left behind but the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is putting weights into {folder}; wait for it to end") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _prepare_folder(weights: Weights, output: Path, dtype: str, present: Path) -> None:
+    """Clear what a killed conversion left in the output's folder, and check that the disk has room."""
+    for leftover in output.parent.glob(f".{output.name}.*.tmp"):
+        leftover.unlink()
+    free = shutil.disk_usage(output.parent).free
+    missing = weights.size - (present.stat().st_size if present.exists() else 0)
+    needed = max(missing, 0) + weights.size // (1 if dtype == "float32" else 2) + _SLACK
+    if free < needed:
+        raise UserError(
+            f"{output.parent} has {free / 1e9:.1f} GB free but the download and its conversion need {needed / 1e9:.1f} "
+            "GB; make room or choose another --output"
+        )
+
+
+def _download(weights: Weights, part: Path, mirrors: Sequence[Mirror], log: Console) -> None:
+    for mirror in mirrors:
+        log.print(f"downloading {weights.name} from {mirror.name}", soft_wrap=True)
+        try:
+            with byte_progress("downloading", weights.size, log) as update:
+                download(mirror, part, weights.size, progress=update, note=log.print)
+            break
+        except MirrorError as error:
+            if mirror is mirrors[-1]:
+                raise
+            log.print(str(error), soft_wrap=True)
+    if _checksum(part, log) != weights.sha256:
+        part.unlink()
+        raise UserError(
+            "the downloaded file is not the published one (its sha256 differs) and was removed; run this again, "
+            "perhaps with another --source"
+        )
+
+
+def _checksum(path: Path, log: Console) -> str:
+    with byte_progress("checking", path.stat().st_size, log) as update:
+        return sha256(path, update)
+
+
+def _check_present(weights: Weights, output: Path, dtype: str, log: Console) -> None:
+    """Check that the output holds these weights already, every byte of them."""
+    import torch  # seconds to import, and no download needs it
+
+    from ttt3r_ros.weights.native_file import read_native
+
+    other = UserError(f"{output} exists and is not {weights.name} as {dtype}; choose another --output or move it away")
+    try:
+        present = read_native(output)
+    except UserError as error:
+        raise other from error
+    if present.provenance.get("sha256") != weights.sha256 or present.dtypes != {getattr(torch, dtype)}:
+        raise other
+    with byte_progress("checking", output.stat().st_size, log) as update:
+        intact = present.is_intact(lambda done, _: update(done))
+    if not intact:
+        raise UserError(f"{output} is damaged; remove it and run this again")
+    log.print("already there and verified", soft_wrap=True)
+
+
+def _convert_own(source: Path, output: Path, dtype: str, weights: Weights, log: Console) -> None:
+    """Convert a file of the user's; its licence is known only where it is the published file."""
+    if output.exists():
+        raise UserError(f"{output} exists already; remove it or choose another --output")
+    if not source.is_file():
+        raise UserError(f"{source} does not exist or is no file")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    digest = _checksum(source, log)
+    license_id = LICENSE_ID if digest == weights.sha256 else None
+    convert(source, output, dtype=dtype, sha256=digest, license_id=license_id, log=log)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

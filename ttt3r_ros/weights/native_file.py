@@ -1,0 +1,192 @@
+"""Our own weights files: safetensors with the configuration, the provenance and a checksum in the metadata.
+
+The writer is our own because the library's keeps no checksum, reports no progress and converts no dtype on the way; the
+reader is the library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.model.config import NetworkConfig
+from ttt3r_ros.weights.contents import Contents, check_finite, check_tensors, skeleton
+
+FORMAT_VERSION = 1
+DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
+_VERSION, _CONFIG, _PROVENANCE, _CHECKSUM = "ttt3r_ros_format", "config", "provenance", "data_sha256"
+_NO_CHECKSUM = "0" * 64
+_CHUNK = 2**22  # bytes
+
+Progress = Callable[[int, int], None]  #: (bytes done, bytes in total)
+
+
+@dataclass(frozen=True)
+class NativeFile:
+    """What one of our files says about itself.
+
+    Attributes:
+        config: the network it holds.
+        provenance: where the weights come from and under which licence, as plain values.
+        shapes: of its tensors, under our parameter names.
+        dtypes: that occur in it, of `DTYPE_NAMES`.
+        checksum: sha256 of the tensors' bytes, hexadecimal.
+    """
+
+    path: Path
+    config: NetworkConfig
+    provenance: dict[str, Any]
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: frozenset[torch.dtype]
+    checksum: str
+
+    def contents(self) -> Contents:
+        """Open the tensors, memory-mapped.
+
+        Raises:
+            UserError: they are not exactly those of the configuration.
+        """
+        try:
+            network = skeleton(self.config, len(self.shapes))
+        except UserError as error:
+            raise UserError(f"{self.path} cannot be used: {error}") from error
+        check_tensors(self.path, self.shapes, {key: tuple(value.shape) for key, value in network.state_dict().items()})
+        return Contents(network, self._tensors(), self.provenance)
+
+    def is_intact(self, progress: Progress | None = None) -> bool:
+        """Read the whole file and return whether its data still have the checksum they were written with."""
+        digest, size = hashlib.sha256(), self.path.stat().st_size
+        with self.path.open("rb") as file:
+            file.seek(8 + int.from_bytes(file.read(8), "little"))
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
+                if progress:
+                    progress(file.tell(), size)
+        return digest.hexdigest() == self.checksum
+
+    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
+        with safe_open(str(self.path), framework="pt", device="cpu") as file:
+            for key in self.shapes:
+                yield key, file.get_tensor(key)
+
+
+def read_native(path: Path) -> NativeFile:
+    """Read one of our files' description; no tensor data yet.
+
+    Raises:
+        UserError: the file is damaged, was not written by this package, or by a newer one.
+    """
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+            shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
+            names = {part.get_dtype() for part in slices.values()}
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(f"{path} is a truncated or damaged safetensors file; get or convert it again") from error
+    if _VERSION not in metadata:
+        raise UserError(
+            f"{path} is a safetensors file without this package's metadata; convert the published .pth with "
+            "`fetch_weights --convert`"
+        )
+    version = metadata[_VERSION]
+    if version != str(FORMAT_VERSION):
+        raise UserError(
+            f"{path} has format version {version[:20]!r} but this ttt3r_ros reads version {FORMAT_VERSION}; update "
+            "ttt3r_ros or convert the weights again"
+        )
+    dtypes = frozenset(dtype for dtype, name in DTYPE_NAMES.items() if name in names)
+    if len(dtypes) < len(names):
+        raise UserError(f"{path} stores weights as {', '.join(sorted(names))}; only F32, F16 and BF16 are supported")
+    try:
+        config, provenance = json.loads(metadata[_CONFIG]), json.loads(metadata[_PROVENANCE])
+        if not (isinstance(provenance, dict) and set(config) == {field.name for field in fields(NetworkConfig)}):
+            raise ValueError("an entry is missing or unknown")
+        network = NetworkConfig.from_dict(config)
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise UserError(f"{path} has damaged metadata; get or convert it again") from error
+    except UserError as error:
+        raise UserError(f"{path} cannot be used: {error}") from error
+    return NativeFile(path, network, provenance, shapes, dtypes, metadata.get(_CHECKSUM, ""))
+
+
+def write_native(
+    path: Path,
+    config: NetworkConfig,
+    tensors: Mapping[str, Tensor],
+    *,
+    provenance: Mapping[str, Any],
+    dtype: torch.dtype,
+    progress: Progress | None = None,
+) -> None:
+    """Write one of our files, whole or not at all, with no more than one tensor in memory at a time.
+
+    Raises:
+        UserError: a value is not finite (in this dtype), or the file cannot be written.
+    """
+    metadata = {
+        _CHECKSUM: _NO_CHECKSUM,  # holds the place, first of all, until the data are written
+        "format": "pt",
+        _VERSION: str(FORMAT_VERSION),
+        _CONFIG: json.dumps(config.to_dict()),
+        _PROVENANCE: json.dumps(dict(provenance)),
+    }
+    header, size = _header(metadata, tensors, dtype)
+    digest, done = hashlib.sha256(), 0
+    with _replacing(path) as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        for key, tensor in tensors.items():
+            stored = tensor.detach().to("cpu", dtype).contiguous()
+            check_finite(path, key, stored)
+            data = stored.reshape(-1).view(torch.uint8).numpy().data
+            digest.update(data)
+            file.write(data)
+            done += len(data)
+            if progress:
+                progress(done, size)
+        file.seek(8 + header.index(_NO_CHECKSUM.encode()))
+        file.write(digest.hexdigest().encode())
+
+
+def _header(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], dtype: torch.dtype) -> tuple[bytes, int]:
+    """Return safetensors' JSON header, and the number of bytes of data it announces."""
+    entries: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for key, tensor in tensors.items():
+        start, end = end, end + tensor.numel() * dtype.itemsize
+        entries[key] = {"dtype": DTYPE_NAMES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    return text + b" " * (-len(text) % 8), end
+
+
+@contextlib.contextmanager
+def _replacing(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that appears under its name only once it is complete and on the disk."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with unfinished.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.replace(path)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        finally:
+            unfinished.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
