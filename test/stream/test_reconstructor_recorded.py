@@ -12,8 +12,8 @@ from ttt3r_ros.model import Cut3r, Filt3r, Ttt3r, UpdateRule
 from ttt3r_ros.model.network import POINTS_WORLD
 from ttt3r_ros.runtime.captured import CapturedStep
 from ttt3r_ros.runtime.transfer import download
+from ttt3r_ros.stream import reconstructor as reconstructor_module
 from ttt3r_ros.stream.reconstructor import IMAGE, POINTS, Reconstructor
-from ttt3r_ros.stream.stream import reconstructor as reconstructor_module
 
 WIDTH, HEIGHT = 64, 48  # as the network takes them, so that no device resamples
 

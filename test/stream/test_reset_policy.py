@@ -5,9 +5,10 @@ import pytest
 from scripted_network import T_BASE_CAMERA, ScriptedNetwork, along, view
 
 from ttt3r_ros.geometry import Intrinsics, rotation_from_quaternion, unproject
+from ttt3r_ros.stream import reset_policy
 from ttt3r_ros.stream.reconstructor import Reconstructor
 from ttt3r_ros.stream.reset_policy import LONGEST, LOOK_FRAMES, LOOKS, SHORTEST
-from ttt3r_ros.stream.stream import Stream, StreamSettings, reset_policy
+from ttt3r_ros.stream.stream import Stream, StreamSettings
 from ttt3r_ros.stream.usual_range import ENOUGH, UsualRange
 
 INTERVAL = StreamSettings().reset_interval

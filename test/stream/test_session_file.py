@@ -12,9 +12,10 @@ from safetensors.torch import load, save
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Cut3r, Filt3r, Ttt3r
+from ttt3r_ros.stream import reset_policy, session_file
 from ttt3r_ros.stream.reconstructor import POINTS, Reconstructor
 from ttt3r_ros.stream.session_file import from_bytes, to_bytes
-from ttt3r_ros.stream.stream import Stream, StreamFrame, StreamSettings, reset_policy, session_file
+from ttt3r_ros.stream.stream import Stream, StreamFrame, StreamSettings
 from ttt3r_ros.weights.checkpoint import save_network
 
 #: Random weights move the camera as no camera moves.

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from mirror_server import Server, Transfer, serve
 
+from ttt3r_ros.weights import download as download_module
 from ttt3r_ros.weights.download import Mirror, sha256
-from ttt3r_ros.weights.load import download as download_module
 
 CONTENT = bytes(range(256)) * 200
 

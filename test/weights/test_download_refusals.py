@@ -15,8 +15,8 @@ from expectations import one_sentence
 from mirror_server import Server, Transfer, serve
 
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.weights import download as download_module
 from ttt3r_ros.weights.download import Mirror, MirrorError
-from ttt3r_ros.weights.load import download as download_module
 
 CONTENT = bytes(range(256)) * 200
 

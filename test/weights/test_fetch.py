@@ -21,9 +21,9 @@ from published_files import TINY, save_published
 from rule_weights import rule_network
 
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.weights import fetch as fetch_weights
 from ttt3r_ros.weights.checkpoint import load_network
 from ttt3r_ros.weights.download import Mirror, download
-from ttt3r_ros.weights.load import fetch as fetch_weights
 from ttt3r_ros.weights.published_weights import LICENSE_ID, Weights
 
 

@@ -11,9 +11,9 @@ import torch
 from rule_weights import TINY, rule_network
 
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.weights import load as weights
 from ttt3r_ros.weights.checkpoint import save_network
 from ttt3r_ros.weights.load import PUBLISHED_SEGMENT, SEGMENT_FRAMES, load_weights
-from ttt3r_ros.weights.load import load as weights
 
 
 def test_those_of_the_package_are_taken_where_none_are_given() -> None:

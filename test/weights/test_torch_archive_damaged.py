@@ -13,7 +13,7 @@ from expectations import one_sentence
 from published_files import rewrite
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.weights.load import torch_archive
+from ttt3r_ros.weights import torch_archive
 from ttt3r_ros.weights.torch_archive import TensorRecord, TorchArchive
 
 IMPOSSIBLE = "describes a tensor of an impossible size"
