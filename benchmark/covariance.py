@@ -25,13 +25,13 @@ from benchmark.covariance_fit import PARTS, Calibration, calibration, fit, repla
 from benchmark.covariance_runs import Walked, load, save, walk
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.model.fingerprint import fingerprint
 from ttt3r_ros.model.update import rule_by_name
 from ttt3r_ros.runtime.device import choose_device, choose_precision
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.reconstructor import Reconstructor
 from ttt3r_ros.stream.stream import POLICIES, Stream, StreamSettings
 from ttt3r_ros.synthetic import Sequence
-from ttt3r_ros.weights.fingerprint import fingerprint
 from ttt3r_ros.weights.load import load_weights
 
 #: First seeds of the walks: to fit, among those of training but beyond what it reaches; to check, held out.

@@ -23,7 +23,8 @@ from training.measure import Frame, Measurement, measure
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import rule_by_name
 from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.synthetic import Motion, Sequence
 from ttt3r_ros.weights.load import load_weights
 
@@ -55,7 +56,10 @@ def main(argv: list[str] | None = None) -> int:
             raise UserError(f"--seeds must be 1 to {FIRST_TRAINING_SEED // 2} and --frames at least 3")
         device = choose_device(args.device)
         weights = load_weights(args.weights)
-        reconstructor = Reconstructor(weights.network, rule=rule_by_name(args.rule), device=device)
+        backbone, settings = (
+            Backbone(weights.network, device=device),
+            StreamSettings(update_rule=rule_by_name(args.rule).name),
+        )
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -64,7 +68,7 @@ def main(argv: list[str] | None = None) -> int:
     console = Console()
     for seed, motion in track(jobs, "measuring", console=console, transient=True):
         sequence = Sequence(seed, _START + args.frames, fps=FPS, motion=motion, device=device)
-        measurement, frames = measure(reconstructor, sequence, _START, motion)
+        measurement, frames = measure(backbone, settings, sequence, _START, motion)
         measurements.append(measurement)
         pictured.append(frames[-1])
     summary = summarise(measurements)

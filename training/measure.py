@@ -1,4 +1,4 @@
-"""How well weights do on one held-out sequence, through the same reconstructor as the node's."""
+"""How well weights do on one held-out sequence, through the same network steps as the node's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from ttt3r_ros.evaluation.metrics import (
     compare_trajectories,
     resample_depth,
 )
-from ttt3r_ros.stream.reconstructor import IMAGE, POINTS, Reconstructor
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.estimate import IMAGE, POINTS
+from ttt3r_ros.stream.segments import SegmentState, advance
+from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.synthetic import Motion, Sequence
 
 
@@ -67,21 +70,23 @@ class Measurement:
 
 
 def measure(
-    reconstructor: Reconstructor, sequence: Sequence, start: int, motion: Motion
+    backbone: Backbone, settings: StreamSettings, sequence: Sequence, start: int, motion: Motion
 ) -> tuple[Measurement, list[Frame]]:
     """Feed the frames from ``start`` on, as one segment, and compare.
 
     Args:
-        reconstructor: restarted first.
+        backbone: the network.
+        settings: of which the update rule and the image size count.
         sequence: at least three frames from start on.
         start: first frame.
         motion: of the sequence, for the record.
     """
-    reconstructor.restart()
+    state = SegmentState()
     depths, scaled, frames, poses, seconds = [], [], [], [], []
     for index in range(start, len(sequence)):
         rendered = sequence.render(index)
-        estimate = reconstructor.process(rendered.image[0].cpu().numpy(), sequence.intrinsics, outputs={POINTS, IMAGE})
+        image = rendered.image[0].cpu().numpy()
+        estimate, state = advance(backbone, state, image, sequence.intrinsics, settings, outputs={POINTS, IMAGE})
         assert estimate.depth is not None
         assert estimate.image is not None
         target = estimate.pixel_map.intrinsics(sequence.intrinsics)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ttt3r_ros.model.network import Prediction, State
-from ttt3r_ros.runtime.device_outputs import Answer, packed_pose, without_batch
+from ttt3r_ros.runtime.device_outputs import DeviceOutputs, packed_pose, without_batch
 
 
 def prediction(**dense: torch.Tensor) -> Prediction:
@@ -30,7 +30,7 @@ def test_a_packed_pose_is_translation_quaternion_and_mean_magnitude():
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
 def test_a_memory_that_is_no_longer_finite_has_no_magnitude(value):
     poisoned = state()
-    poisoned.memory[0, -1, -1] = value
+    poisoned.pose_memory[0, -1, -1] = value
     packed = packed_pose(prediction(), poisoned)
     assert torch.isnan(packed[7])
     assert packed[:7].tolist() == [1, 2, 3, 0.5, -0.5, 0.5, -0.5]
@@ -45,17 +45,17 @@ def test_the_scale_is_that_of_the_points_only():
     points, confidence = torch.rand(1, 2, 3, 3), 1 + torch.rand(1, 2, 3)
     planes = torch.arange(18, dtype=torch.uint8).reshape(3, 2, 3)
     said = prediction(points_camera=points, confidence=confidence)
-    answer = Answer.of(said, state(), 2.0, planes)
+    answer = DeviceOutputs.of(said, state(), 2.0, planes)
     assert torch.equal(answer.points, 2 * points[0])
     assert torch.equal(answer.confidence, confidence[0])
     assert torch.equal(answer.pose, packed_pose(said, state()))
     assert answer.learning_rate.tolist() == [0.25, 0.75]
     assert answer.planes is planes
-    assert torch.equal(Answer.of(said, state(), 1.0, None).points, points[0])
+    assert torch.equal(DeviceOutputs.of(said, state(), 1.0, None).points, points[0])
 
 
 def test_what_was_not_asked_for_stays_none():
-    answer = Answer.of(prediction(), state(), 2.0, None)
+    answer = DeviceOutputs.of(prediction(), state(), 2.0, None)
     assert answer.points is answer.confidence is answer.planes is None
 
 

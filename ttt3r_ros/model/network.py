@@ -28,7 +28,7 @@ from ttt3r_ros.model.layers import NORM_EPS, DecoderBlock, EncoderBlock, Modulat
 from ttt3r_ros.model.pose_memory import PoseMemory
 from ttt3r_ros.model.precision import computes_in, quantize_linears, store_linears
 from ttt3r_ros.model.rotary import RotaryTables
-from ttt3r_ros.model.update import FilterMemory, Ttt3r, UpdateRule, blend
+from ttt3r_ros.model.update import Carried, Seen, Ttt3r, UpdateRule, blend
 
 #: What the heads can be asked for beside the pose.
 POINTS_CAMERA, POINTS_WORLD, COLOR = "points_camera", "points_world", "color"
@@ -41,13 +41,13 @@ class State:
 
     Attributes:
         tokens: (B, N, C_d) float32, the recurrent state S.
-        memory: (B, K, 2·C_d), the pose memory P.
-        filter: what the FILT3R rule carries; None under the others.
+        pose_memory: (B, K, 2·C_d), P.
+        carried: what the update rule carries.
     """
 
     tokens: Tensor
-    memory: Tensor
-    filter: FilterMemory | None = None
+    pose_memory: Tensor
+    carried: Carried = ()
 
 
 @dataclass(frozen=True)
@@ -183,17 +183,17 @@ class Network(nn.Module):
             tokens, memory = self.initial_tokens(len(image)), self.pose_memory.initial(len(image))
             pose_query = self.pose_token.expand(len(image), -1, -1)
         else:
-            tokens, memory = state.tokens, state.memory
+            tokens, memory = state.tokens, state.pose_memory
             pose_query = self.pose_memory.read(query_input, memory)
         decoded = self.decode(features, pose_query, tokens, grid)
         memory = self.pose_memory.write(query_input, decoded.pose_token[:, None], memory)
 
-        proposal, alignment = decoded.state_proposal, decoded.alignment
+        seen = Seen(tokens, decoded.state_proposal, decoded.alignment)
         if state is None:
-            learning_rate, filter_memory = torch.ones_like(alignment), rule.start(proposal)
+            learning_rate, carried = torch.ones_like(seen.alignment), rule.start(seen)
         else:
-            learning_rate, filter_memory = rule.learning_rate(proposal, alignment, state.filter)
-        new_state = State(blend(tokens, proposal, learning_rate), memory, filter_memory)
+            learning_rate, carried = rule.learning_rate(seen, state.carried)
+        new_state = State(blend(tokens, seen.proposal, learning_rate), memory, carried)
 
         trace = Trace(features, pose_query[:, 0], decoded)
         return self.read_heads(trace, learning_rate, outputs), new_state

@@ -6,28 +6,52 @@ under every rule; a rule is asked from the second frame on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from ttt3r_ros.errors import UserError
 
+#: What a rule carries from frame to frame of a segment: tensors whose first axis is the batch's.
+Carried = tuple[Tensor, ...]
+
 
 @dataclass(frozen=True)
-class FilterMemory:
-    """What FILT3R carries from frame to frame.
+class Seen:
+    """What a rule may look at.
 
     Attributes:
-        variance: (B, N) float32, of each state token.
-        mean_change: (B,) float32 running mean of the proposal's change; None until two proposals are known.
-        proposal: (B, N, C) float32, the last one.
+        tokens: (B, N, C) float32, the state S before the frame; the learned initial tokens at a segment's first frame.
+        proposal: (B, N, C) float32, the frame's proposal S̃.
+        alignment: (B, N), mean score between state queries and image keys, before the sigmoid.
     """
 
-    variance: Tensor
-    mean_change: Tensor | None
+    tokens: Tensor
     proposal: Tensor
+    alignment: Tensor
+
+
+class UpdateRule(Protocol):
+    """How far each state token follows a frame. A rule is a frozen dataclass of its constants.
+
+    What it carries becomes part of `State`: saved, moved and checked by its tensors' shapes alone.
+    """
+
+    @property
+    def name(self) -> str:
+        """What parameters and files call it."""
+        ...
+
+    def start(self, seen: Seen) -> Carried:
+        """Return what is carried after a segment's first frame, whose learning rate is 1."""
+        ...
+
+    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
+        """Return β (B, N) in (0, 1] of a later frame, and what is carried after it."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,11 +60,11 @@ class Cut3r:
 
     name: Literal["cut3r"] = "cut3r"
 
-    def start(self, proposal: Tensor) -> None:
-        """Begin a segment with its first proposal."""
+    def start(self, seen: Seen) -> Carried:
+        return ()
 
-    def learning_rate(self, proposal: Tensor, alignment: Tensor, memory: FilterMemory | None) -> tuple[Tensor, None]:
-        return torch.ones_like(alignment), None
+    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
+        return torch.ones_like(seen.alignment), ()
 
 
 @dataclass(frozen=True)
@@ -49,20 +73,23 @@ class Ttt3r:
 
     name: Literal["ttt3r"] = "ttt3r"
 
-    def start(self, proposal: Tensor) -> None:
-        """Begin a segment with its first proposal."""
+    def start(self, seen: Seen) -> Carried:
+        return ()
 
-    def learning_rate(self, proposal: Tensor, alignment: Tensor, memory: FilterMemory | None) -> tuple[Tensor, None]:
-        return torch.sigmoid(alignment), None
+    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
+        return torch.sigmoid(seen.alignment), ()
 
 
 @dataclass(frozen=True)
 class Filt3r:
     """β is the gain of a Kalman filter per state token, fed by the proposal's change (arXiv 2603.18493).
 
+    Carries the variances (B, N), the last proposal (B, N, C) and, once two proposals are known, the running mean of
+    their change (B,).
+
     Attributes:
         q_min, q_max: bounds of the process noise.
-        alpha, tau: slope and centre of the sigmoid that turns a token's relative change into process noise.
+        alpha, tau: slope and center of the sigmoid that turns a token's relative change into process noise.
         r: measurement noise.
         variance_init: variance after the first frame.
         ema: weight of the newest frame in the running mean of the change.
@@ -81,32 +108,29 @@ class Filt3r:
     gamma: float = 1.0
     name: Literal["filt3r"] = "filt3r"
 
-    def start(self, proposal: Tensor) -> FilterMemory:
-        """Begin a segment with its first proposal."""
-        variance = torch.full(proposal.shape[:2], self.variance_init, device=proposal.device)
-        return FilterMemory(variance=variance, mean_change=None, proposal=proposal)
+    def start(self, seen: Seen) -> Carried:
+        variance = torch.full(seen.proposal.shape[:2], self.variance_init, device=seen.proposal.device)
+        return variance, seen.proposal
 
-    def learning_rate(
-        self, proposal: Tensor, alignment: Tensor, memory: FilterMemory | None
-    ) -> tuple[Tensor, FilterMemory]:
-        if memory is None:
-            raise ValueError(
-                "FILT3R needs the memory of the segment's earlier frames; start a new segment (state=None)"
-            )
-        change = (proposal - memory.proposal).norm(dim=-1)  # (B, N)
+    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
+        if not carried:
+            raise ValueError("FILT3R needs what it carried from the segment's earlier frames; start a new segment")
+        variance, last_proposal, *last_mean = carried
+        change = (seen.proposal - last_proposal).norm(dim=-1)  # (B, N)
         mean = change.mean(dim=1)
-        if memory.mean_change is not None:
-            mean = (1 - self.ema) * memory.mean_change + self.ema * mean
+        if last_mean:
+            mean = (1 - self.ema) * last_mean[0] + self.ema * mean
         mean = mean.clamp(min=self.mean_change_floor)
         relative = change / (mean[:, None] + 1e-6)
         noise = self.q_min + (self.q_max - self.q_min) * torch.sigmoid(self.alpha * (relative - self.tau))
-        predicted = self.gamma * memory.variance + noise
+        predicted = self.gamma * variance + noise
         gain = (predicted / (predicted + self.r + 1e-6)).clamp(0.01, 0.99)
         variance = (1 - gain) ** 2 * predicted + gain**2 * self.r
-        return gain, FilterMemory(variance=variance, mean_change=mean, proposal=proposal)
+        return gain, (variance, seen.proposal, mean)
 
 
-UpdateRule = Cut3r | Ttt3r | Filt3r
+#: The rules by name, with their published constants. A new rule is one class and one entry here.
+RULES: Mapping[str, UpdateRule] = {rule.name: rule for rule in (Ttt3r(), Filt3r(), Cut3r())}
 
 
 def rule_by_name(name: str) -> UpdateRule:
@@ -115,10 +139,25 @@ def rule_by_name(name: str) -> UpdateRule:
     Raises:
         UserError: there is no rule of this name.
     """
-    rules: dict[str, UpdateRule] = {rule.name: rule for rule in (Cut3r(), Ttt3r(), Filt3r())}
-    if name not in rules:
-        raise UserError(f"there is no update rule {name!r}; choose one of {', '.join(rules)}")
-    return rules[name]
+    if name not in RULES:
+        raise UserError(f"there is no update rule {name!r}; choose one of {', '.join(RULES)}")
+    return RULES[name]
+
+
+def can_carry(rule: UpdateRule, carried: Carried, tokens: tuple[int, int, int]) -> bool:
+    """Return whether a rule can have carried tensors of these shapes with state tokens (B, N, C).
+
+    The rule itself says so: it is run on tensors without values, until what it carries keeps its shape.
+    """
+    empty = torch.empty(tokens, device="meta")
+    seen = Seen(empty, empty, torch.empty(tokens[:2], device="meta"))
+    shapes, expected = [part.shape for part in carried], rule.start(seen)
+    while shapes != [part.shape for part in expected]:
+        later = rule.learning_rate(seen, expected)[1]
+        if [part.shape for part in later] == [part.shape for part in expected]:
+            return False
+        expected = later
+    return True
 
 
 def blend(state: Tensor, proposal: Tensor, learning_rate: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.mapping.voxel_map import VoxelMap
-from ttt3r_ros.model.update import rule_by_name
+from ttt3r_ros.model.fingerprint import fingerprint
 from ttt3r_ros.offline.report import show_metrics, write_report
 from ttt3r_ros.offline.run import Run, Wishes
 from ttt3r_ros.offline.run_folder import RunFolder
@@ -24,9 +24,9 @@ from ttt3r_ros.offline.selection import Selection
 from ttt3r_ros.runtime.device import AUTO, choose_device, choose_precision
 from ttt3r_ros.sources import Source, open_source
 from ttt3r_ros.sources.synthetic import is_synthetic
-from ttt3r_ros.stream.reconstructor import PRECISIONS, Reconstructor
-from ttt3r_ros.stream.stream import POLICIES, Stream, StreamSettings
-from ttt3r_ros.weights.fingerprint import fingerprint
+from ttt3r_ros.stream.backbone import PRECISIONS, Backbone
+from ttt3r_ros.stream.settings import POLICIES, StreamSettings
+from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.weights.load import Weights, load_weights
 
 #: Exit codes: what the user can mend, and a run that was stopped before its end.
@@ -93,14 +93,10 @@ def _take_all(run: Run, source: Source, options: argparse.Namespace, console: Co
 
 def _stream(options: argparse.Namespace, weights: Weights) -> Stream:
     device = choose_device(options.device)
-    reconstructor = Reconstructor(
-        weights.network,
-        rule=rule_by_name(options.rule),
-        image_size=options.image_size,
-        device=device,
-        precision=choose_precision(options.precision, device),
-    )
+    backbone = Backbone(weights.network, device=device, precision=choose_precision(options.precision, device))
     settings = StreamSettings(
+        update_rule=options.rule,
+        image_size=options.image_size,
         reset_policy=options.reset_policy,
         reset_interval=options.reset_interval or weights.segment_frames,
         max_frame_gap=options.max_frame_gap,
@@ -109,7 +105,7 @@ def _stream(options: argparse.Namespace, weights: Weights) -> Stream:
         max_speed=options.max_speed,
         max_turn_rate=options.max_turn_rate,
     )
-    return Stream(reconstructor, settings)
+    return Stream(backbone, settings)
 
 
 def _settings(options: argparse.Namespace, weights: Weights) -> dict[str, Any]:

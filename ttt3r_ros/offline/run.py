@@ -26,8 +26,8 @@ from ttt3r_ros.offline.kept_map import load_map, save_map
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
 from ttt3r_ros.sources import Distortion, Source, SourceFrame
-from ttt3r_ros.stream.reconstructor import IMAGE, POINTS, Estimate
-from ttt3r_ros.stream.session_file import from_bytes, to_bytes
+from ttt3r_ros.stream.estimate import IMAGE, POINTS, Estimate
+from ttt3r_ros.stream.saved_state import from_bytes, to_bytes
 from ttt3r_ros.stream.stream import Stream
 
 #: The mount that the node assumes where nobody tells: a camera at the base's origin that looks forward.
@@ -89,7 +89,7 @@ class Run:
             data = file.read_bytes()
         except OSError as error:
             raise UserError(f"{file} cannot be read ({error.strerror}); begin anew with --overwrite") from None
-        self._stream.resume(from_bytes(data, self._stream.reconstructor, str(file)))
+        self._stream.resume(from_bytes(data, self._stream, str(file)))
         if self.voxel_map is not None:
             load_map(left / _MAP, self.voxel_map)
 
@@ -132,7 +132,7 @@ class Run:
             found.segments = estimate.segment + 1
             found.camera = estimate.intrinsics
             self._keep(frame, estimate, motion.T_odom_base @ T_BASE_CAMERA, camera)
-        self._stream.settle()
+        self._stream.prepare()
 
     def _keep(
         self, frame: SourceFrame, estimate: Estimate, T_odom_camera: FloatArray, camera: Intrinsics | None
@@ -186,7 +186,7 @@ class Run:
     def _save(self) -> None:
         def fill(folder: Path) -> None:
             save_findings(folder / _FINDINGS, self.findings)
-            (folder / _STREAM).write_bytes(to_bytes(self._stream.snapshot(), self._stream.reconstructor))
+            (folder / _STREAM).write_bytes(to_bytes(self._stream))
             if self.voxel_map is not None:
                 save_map(folder / _MAP, self.voxel_map)
 

@@ -18,8 +18,8 @@ from rclpy.parameter import Parameter
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.model.config import PATCH
 from ttt3r_ros.ros.save_folder import STATE_SUFFIX, check_name
-from ttt3r_ros.stream.reconstructor import PRECISIONS
-from ttt3r_ros.stream.stream import POLICIES
+from ttt3r_ros.stream.backbone import PRECISIONS
+from ttt3r_ros.stream.settings import POLICIES
 
 AUTO = "auto"
 SMALLEST_IMAGE_SIZE = 2 * PATCH

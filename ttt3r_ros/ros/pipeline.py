@@ -15,7 +15,6 @@ from rclpy.node import Node
 from std_msgs.msg import Header
 
 from ttt3r_ros.errors import UserError, quoted
-from ttt3r_ros.model.update import rule_by_name
 from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.calibration import Calibration
 from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds, rgb_from_message
@@ -27,8 +26,9 @@ from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.outputs import Outputs
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.ros.statistics import StreamStatistics
-from ttt3r_ros.stream.reconstructor import Reconstructor
-from ttt3r_ros.stream.stream import ResetPolicy, Stream, StreamSettings, StreamSnapshot
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.settings import ResetPolicy, StreamSettings
+from ttt3r_ros.stream.stream import Stream, StreamState
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Pipeline:
     def __init__(
         self,
         node: Node,
-        reconstructor: Reconstructor,
+        backbone: Backbone,
         segment_frames: int,
         parameters: Parameters,
         queue: FrameQueue,
@@ -53,7 +53,7 @@ class Pipeline:
         """Prepare; `segment_frames` is the reset_interval that suits the weights."""
         self._node, self._queue = node, queue
         self._parameters, self._segment_frames = parameters, segment_frames
-        self._stream = Stream(reconstructor, _stream_settings(parameters, segment_frames))
+        self._stream = Stream(backbone, stream_settings(parameters, segment_frames))
         self._notices = Notices(node.get_logger())
         self._calibration = Calibration(node, self._notices)
         self._outputs = Outputs(node, parameters)
@@ -85,7 +85,7 @@ class Pipeline:
     @property
     def segment_reason(self) -> str:
         """Why the running segment began."""
-        return self._stream.segment_reason
+        return self._stream.state.segment_reason
 
     def stop(self, timeout: float = 1.0) -> bool:
         """Take no more frames; wait for what is in work as long as the timeout [s]; return whether it has ended."""
@@ -120,15 +120,15 @@ class Pipeline:
         self._queue.put_job(run)
         return future
 
-    def resume(self, read: Callable[[Reconstructor], StreamSnapshot]) -> Future[None]:
-        """Go on from a snapshot with the next frame; what has been published so far is of another odometry.
+    def resume(self, read: Callable[[Stream], StreamState]) -> Future[None]:
+        """Go on from a saved state with the next frame; what has been published so far is of another odometry.
 
         Args:
-            read: gives the snapshot for this reconstructor; where it raises, nothing changes.
+            read: gives the state for this stream; where it raises, nothing changes.
         """
 
         def job(stream: Stream) -> None:
-            stream.resume(read(stream.reconstructor), later=True)
+            stream.resume(read(stream), later=True)
             self._break_reason = None
             self._outputs.forget_path()
             self.map.clear()
@@ -146,7 +146,7 @@ class Pipeline:
                 continue
             try:
                 self._process(frame)
-                self._stream.settle()
+                self._stream.prepare()
             except UserError as error:
                 self.failed += 1
                 self.health = diagnostics.unreadable(str(error))
@@ -217,14 +217,12 @@ class Pipeline:
             origin = self._origin
         if origin != self._origin_used:
             self._origin_used = origin
-            stream.restart()
+            stream.reset_odometry()
             self._outputs.forget_path()
             self.map.clear()
         elif reset:
             stream.reset()
-        stream.settings = _stream_settings(parameters, self._segment_frames)
-        stream.reconstructor.set_rule(rule_by_name(parameters.update_rule))
-        stream.reconstructor.set_image_size(parameters.image_size)
+        stream.settings = stream_settings(parameters, self._segment_frames)
         return origin
 
     def _recover(self, error: Exception) -> None:
@@ -232,7 +230,7 @@ class Pipeline:
         self.failed += 1
         self.lost += 1
         self._failed_in_a_row += 1
-        self._stream.lose("a frame failed")
+        self._stream.fail("a frame failed")
         trace = traceback.format_exc()
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_REASON]}"
         if isinstance(error, torch.cuda.OutOfMemoryError):
@@ -246,8 +244,11 @@ class Pipeline:
         self._node.get_logger().debug(trace)
 
 
-def _stream_settings(parameters: Parameters, segment_frames: int) -> StreamSettings:
+def stream_settings(parameters: Parameters, segment_frames: int) -> StreamSettings:
+    """Return what the parameters mean to the stream, given the reset_interval that suits the weights."""
     return StreamSettings(
+        update_rule=parameters.update_rule,
+        image_size=parameters.image_size,
         reset_policy=cast("ResetPolicy", parameters.reset_policy),
         reset_interval=parameters.reset_interval or segment_frames,
         max_frame_gap=parameters.max_frame_gap,

@@ -24,7 +24,7 @@ from ttt3r_ros.mapping.ply import write_ply
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.ros.pipeline import Pipeline
 from ttt3r_ros.ros.save_folder import MAP_SUFFIX, STATE_SUFFIX, SaveFolder
-from ttt3r_ros.stream.session_file import LARGEST, from_bytes, to_bytes
+from ttt3r_ros.stream.saved_state import MAX_BYTES, from_bytes, to_bytes
 from ttt3r_ros.stream.stream import Stream
 
 Work = Callable[[], str]  #: does it, and returns a sentence about what has been done
@@ -110,9 +110,9 @@ class Saving:
 
     def _save_state(self) -> str:
         def taken(stream: Stream) -> bytes:
-            if stream.reconstructor.memory.segment < 0:
+            if stream.state.segments.segment < 0:
                 raise UserError("there is nothing to save: no image has been tracked yet")
-            return to_bytes(stream.snapshot(), stream.reconstructor)
+            return to_bytes(stream)
 
         parameters = self._parameters()
         name = parameters.save_name + STATE_SUFFIX
@@ -122,8 +122,8 @@ class Saving:
 
     def _load_state(self) -> str:
         path = self._path(STATE_SUFFIX)
-        data = self._folder.read(self._parameters().save_name + STATE_SUFFIX, most=LARGEST)
-        self._pipeline.resume(lambda reconstructor: from_bytes(data, reconstructor, str(path))).result()
+        data = self._folder.read(self._parameters().save_name + STATE_SUFFIX, most=MAX_BYTES)
+        self._pipeline.resume(lambda stream: from_bytes(data, stream, str(path))).result()
         return f"loaded the state from {path}: the next frame goes on in its map"
 
     def _save_map(self) -> str:

@@ -15,7 +15,6 @@ from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model.update import rule_by_name
 from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.camera_input import MISSING_AFTER, CameraInput
 from ttt3r_ros.ros.diagnostics import Counters, Health
@@ -29,11 +28,12 @@ from ttt3r_ros.ros.parameters import (
     unknown,
     with_changes,
 )
-from ttt3r_ros.ros.pipeline import Pipeline
+from ttt3r_ros.ros.pipeline import Pipeline, stream_settings
 from ttt3r_ros.ros.saving import Saving
 from ttt3r_ros.ros.security import under_security
 from ttt3r_ros.runtime.device import choose_device, choose_precision
-from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.segments import warm_up
 from ttt3r_ros.weights.load import load_weights
 
 WARM_UP_SIZE = (480, 640)  # of a blank image: the commonest camera's
@@ -57,7 +57,7 @@ class Ttt3rNode(Node):
         self.callbacks_failed = 0
         self._settings = declare(self)
         self._notices = Notices(self.get_logger())
-        reconstructor, segment_frames = self._load(self._settings)
+        backbone, segment_frames = self._load(self._settings)
         queue = FrameQueue(latest_only=self._settings.drop_frames)
         self._queue = queue
         with qos_overrides(self):
@@ -69,7 +69,7 @@ class Ttt3rNode(Node):
                 max_gap=lambda: self._settings.max_frame_gap,
                 on_error=self.survive,
             )
-            self._pipeline = Pipeline(self, reconstructor, segment_frames, self._settings, queue)
+            self._pipeline = Pipeline(self, backbone, segment_frames, self._settings, queue)
         self._saving = Saving(self, self._pipeline, lambda: self._settings)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/reset_odometry", self._on_reset_odometry)
@@ -96,7 +96,7 @@ class Ttt3rNode(Node):
         self._notices.error(f"a message could not be handled ({type(error).__name__}: {first_sentence(error)[:300]})")
         self.get_logger().debug("".join(traceback.format_exception(error)))
 
-    def _load(self, parameters: Parameters) -> tuple[Reconstructor, int]:
+    def _load(self, parameters: Parameters) -> tuple[Backbone, int]:
         """Load and warm up the network, saying what takes long; return the reset_interval that suits it as well."""
         log = self.get_logger()
         device = choose_device(parameters.device)
@@ -104,23 +104,16 @@ class Ttt3rNode(Node):
         begun = time.monotonic()
         log.info(f"loading weights {parameters.weights or 'of the package'}")
         weights = load_weights(parameters.weights)
-        reconstructor = Reconstructor(
-            weights.network,
-            rule=rule_by_name(parameters.update_rule),
-            image_size=parameters.image_size,
-            device=device,
-            precision=precision,
-            warn=log.warning,
-        )
+        backbone = Backbone(weights.network, device=device, precision=precision, warn=log.warning)
         log.info(f"warming up on {device} in {precision}")
-        reconstructor.warm_up(*WARM_UP_SIZE, log.info)
+        warm_up(backbone, *WARM_UP_SIZE, stream_settings(parameters, weights.segment_frames), log.info)
         log.info(f"network ready after {time.monotonic() - begun:.1f} s")
         self._facts = {
             "weights": weights.source,
             "device": str(device),
             "precision": precision,
         }
-        return reconstructor, weights.segment_frames
+        return backbone, weights.segment_frames
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._pipeline.reset()

@@ -11,7 +11,7 @@ from ttt3r_ros.model.network import Prediction, State
 
 
 @dataclass(frozen=True)
-class Answer:
+class DeviceOutputs:
     """A frame's numbers, without the batch's axis.
 
     Attributes:
@@ -29,7 +29,7 @@ class Answer:
     planes: Tensor | None
 
     @classmethod
-    def of(cls, prediction: Prediction, state: State, scale: float, planes: Tensor | None) -> Answer:
+    def of(cls, prediction: Prediction, state: State, scale: float, planes: Tensor | None) -> DeviceOutputs:
         """Return what a step has said, its points multiplied by the scale."""
         points, confidence = prediction.points_camera, prediction.confidence
         return cls(
@@ -48,7 +48,7 @@ def packed_pose(prediction: Prediction, state: State) -> Tensor:
     so that it grows with the segment by nature.
     """
     # not `where`, which copies a number to a GPU and waits for it
-    level = state.tokens.abs().mean().masked_fill(~torch.isfinite(state.memory).all(), torch.nan)
+    level = state.tokens.abs().mean().masked_fill(~torch.isfinite(state.pose_memory).all(), torch.nan)
     return torch.cat([prediction.translation[0], prediction.quaternion[0], level[None]])
 
 

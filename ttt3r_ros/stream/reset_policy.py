@@ -25,9 +25,9 @@ from ttt3r_ros.stream.usual_range import UsualRange
 #: Frames of a segment, of those between resets at fixed intervals: at least so many times as many, since its first ones
 #: set what is usual; at most so many, which for the published weights (100) is well below the 1000 after which runs
 #: without a reset drift (TTT3R, arXiv 2509.26645).
-SHORTEST, LONGEST = 0.2, 4.0
+MIN_LENGTH, MAX_LENGTH = 0.2, 4.0
 #: Views that a segment holds, and the overlap with them below which one is added.
-MOST_KEYFRAMES, NEW_VIEW = 8, 0.6
+MAX_KEYFRAMES, NEW_VIEW = 8, 0.6
 #: The camera has left a full segment when so little of what it sees is known, in so many looks...
 LEFT, LOOKS = 0.3, 3
 #: ...without one in between with so much.
@@ -39,13 +39,13 @@ UNUSUAL_FRAMES = 5
 #: Points are looked at when the camera has moved by this share of the depth, or turned so far, or after so many frames.
 LOOK_DISTANCE, LOOK_ANGLE, LOOK_FRAMES = 0.1, 0.15, 10
 #: Looks whose confidence tells what is usual.
-RECENT_LOOKS = 20
+MAX_LOOKS = 20
 
 Points = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class PolicyMemory:
+class PolicyState:
     """What the policy has noticed of the running segment.
 
     Attributes:
@@ -72,86 +72,81 @@ class PolicyMemory:
     state_level: UsualRange = field(default_factory=UsualRange)
 
 
-class AdaptivePolicy:
-    """Watches a segment."""
+def check(
+    state: PolicyState, estimate: Estimate, interval: int, points: Callable[[], Points | None]
+) -> tuple[str | None, PolicyState]:
+    """Take in a frame; return why a new segment should start after it, in one clause or None, and the new state.
 
-    def __init__(self) -> None:
-        self.memory = PolicyMemory()
-
-    def why_reset(self, estimate: Estimate, interval: int, points: Callable[[], Points | None]) -> str | None:
-        """Take in a frame; return why a new segment should start after it, in one clause, or None.
-
-        Args:
-            estimate: the frame's, without fault.
-            interval: frames between resets where they come at fixed intervals.
-            points: gives the frame's points (H, W, 3) and confidence (H, W), which may take a while.
-        """
-        memory = self.memory
-        if estimate.segment != memory.segment:
-            memory = PolicyMemory(segment=estimate.segment)
-        if estimate.segment_frames > 1:  # the first frame's learning rate is 1 by definition
-            memory = replace(
-                memory,
-                learning_rate=memory.learning_rate.with_value(float(estimate.learning_rate.mean())),
-                state_level=memory.state_level.with_value(estimate.state_level),
-            )
-        memory = replace(memory, frames_since_look=memory.frames_since_look + 1)
-        if _must_look(memory, estimate.T_world_camera) and (found := points()) is not None:
-            memory = _after_look(memory, estimate.T_world_camera, *found)
-        self.memory = memory
-        return _why(memory, estimate.segment_frames, interval)
+    Args:
+        state: after the last frame.
+        estimate: the frame's, without fault.
+        interval: frames between resets where they come at fixed intervals.
+        points: gives the frame's points (H, W, 3) and confidence (H, W), which may take a while.
+    """
+    if estimate.segment != state.segment:
+        state = PolicyState(segment=estimate.segment)
+    if estimate.segment_frames > 1:  # the first frame's learning rate is 1 by definition
+        state = replace(
+            state,
+            learning_rate=state.learning_rate.with_value(float(estimate.learning_rate.mean())),
+            state_level=state.state_level.with_value(estimate.state_level),
+        )
+    state = replace(state, frames_since_look=state.frames_since_look + 1)
+    if _must_look(state, estimate.T_world_camera) and (found := points()) is not None:
+        state = _after_look(state, estimate.T_world_camera, *found)
+    return _reason(state, estimate.segment_frames, interval), state
 
 
-def _why(memory: PolicyMemory, frames: int, interval: int) -> str | None:
-    if frames < SHORTEST * interval:
+def _reason(state: PolicyState, frames: int, interval: int) -> str | None:
+    if frames < MIN_LENGTH * interval:
         return None
-    if memory.outside >= LOOKS:
-        return f"the view has left what the segment knows (overlap {memory.overlap:.0%})"
-    if memory.collapsed >= LOOKS:
+    if state.outside >= LOOKS:
+        return f"the view has left what the segment knows (overlap {state.overlap:.0%})"
+    if state.collapsed >= LOOKS:
         return "confidence has collapsed"
-    if memory.learning_rate.outside >= UNUSUAL_FRAMES:
+    if state.learning_rate.outside >= UNUSUAL_FRAMES:
         return "the learning rate has left its usual range"
-    if memory.state_level.outside >= UNUSUAL_FRAMES:
+    if state.state_level.outside >= UNUSUAL_FRAMES:
         return "the state's size has left its usual range"
-    if frames >= LONGEST * interval:
+    if frames >= MAX_LENGTH * interval:
         return f"the segment is {frames} frames long"
     return None
 
 
-def _must_look(memory: PolicyMemory, T_world_camera: FloatArray) -> bool:
-    if memory.last_look is None or not memory.keyframes or memory.frames_since_look >= LOOK_FRAMES:
+def _must_look(state: PolicyState, T_world_camera: FloatArray) -> bool:
+    if state.last_look is None or not state.keyframes or state.frames_since_look >= LOOK_FRAMES:
         return True
-    T_last_now = inverse(memory.last_look) @ T_world_camera
+    T_last_now = inverse(state.last_look) @ T_world_camera
     if np.linalg.norm(rotation_vector(T_last_now[:3, :3])) > LOOK_ANGLE:
         return True
-    return bool(np.linalg.norm(T_last_now[:3, 3]) > LOOK_DISTANCE * memory.keyframes[-1].median_depth)
+    return bool(np.linalg.norm(T_last_now[:3, 3]) > LOOK_DISTANCE * state.keyframes[-1].median_depth)
 
 
 def _after_look(
-    memory: PolicyMemory,
+    state: PolicyState,
     T_world_camera: FloatArray,
     points: npt.NDArray[np.float32],
     confidence: npt.NDArray[np.float32],
-) -> PolicyMemory:
-    memory = replace(memory, last_look=T_world_camera, frames_since_look=0)
+) -> PolicyState:
+    state = replace(state, last_look=T_world_camera, frames_since_look=0)
     view = view_of(points, T_world_camera)
     if view is not None:
-        share = overlap(view, memory.keyframes)
-        if len(memory.keyframes) < MOST_KEYFRAMES:
-            keyframes = (*memory.keyframes, view) if share < NEW_VIEW else memory.keyframes
-            memory = replace(memory, overlap=share, keyframes=keyframes)
+        share = overlap(view, state.keyframes)
+        if len(state.keyframes) < MAX_KEYFRAMES:
+            keyframes = (*state.keyframes, view) if share < NEW_VIEW else state.keyframes
+            state = replace(state, overlap=share, keyframes=keyframes)
         else:
-            outside = memory.outside + 1 if share < LEFT else 0 if share > RETURNED else memory.outside
-            memory = replace(memory, overlap=share, outside=outside)
+            outside = state.outside + 1 if share < LEFT else 0 if share > RETURNED else state.outside
+            state = replace(state, overlap=share, outside=outside)
 
     surplus = float(np.median(confidence)) - 1.0
-    usual = float(np.median(memory.confidences)) if memory.confidences else surplus
+    usual = float(np.median(state.confidences)) if state.confidences else surplus
     if surplus >= COLLAPSED * usual:
-        memory = replace(
-            memory,
-            confidences=(*memory.confidences, surplus)[-RECENT_LOOKS:],
-            collapsed=0 if surplus > CONFIDENT * usual else memory.collapsed,
+        state = replace(
+            state,
+            confidences=(*state.confidences, surplus)[-MAX_LOOKS:],
+            collapsed=0 if surplus > CONFIDENT * usual else state.collapsed,
         )
     else:
-        memory = replace(memory, collapsed=memory.collapsed + 1)
-    return memory
+        state = replace(state, collapsed=state.collapsed + 1)
+    return state

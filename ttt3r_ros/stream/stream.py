@@ -1,28 +1,30 @@
 """One camera's stream without ROS: images in, odometry and dense estimates out.
 
-The node and the offline tools run this same code, so that they agree frame by frame.
+`step` is pure: what a stream carries from frame to frame is one value, `StreamState`. Rolling back is keeping the old
+value, a reset replaces a part of it, saving writes it (`saved_state`). `Stream` is the face that node, offline tools
+and library users hold, so that they agree frame by frame.
 """
 
 from __future__ import annotations
 
 from collections.abc import Set
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.camera.preprocess import check_image
 from ttt3r_ros.geometry import FloatArray, Intrinsics
+from ttt3r_ros.stream import image_check, motion_check, odometry, reset_policy, segments
+from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.continuity import why_broken
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, POINTS, Estimate, Float32Array
-from ttt3r_ros.stream.image_health import ImageHealth, ImageMemory
-from ttt3r_ros.stream.memory import Memory
-from ttt3r_ros.stream.odometry import Motion, Odometry, OdometryMemory
-from ttt3r_ros.stream.plausibility import MotionCheck, MotionMemory
-from ttt3r_ros.stream.reconstructor import Reconstructor
-from ttt3r_ros.stream.reset_policy import AdaptivePolicy, PolicyMemory
+from ttt3r_ros.stream.image_check import ImageState
+from ttt3r_ros.stream.motion_check import MotionState
+from ttt3r_ros.stream.odometry import Motion, OdometryState
+from ttt3r_ros.stream.reset_policy import PolicyState
+from ttt3r_ros.stream.segments import SegmentState
+from ttt3r_ros.stream.settings import StreamSettings
 
 #: Odometry's covariance needs a confidence; while nobody wants dense outputs, every so many frames compute one.
 CONFIDENCE_INTERVAL = 10
@@ -30,41 +32,32 @@ CONFIDENCE_INTERVAL = 10
 #: goes on as if nothing had been; a state that is broken, or a camera that is elsewhere, fails at every one.
 PATIENCE = 2
 #: Sentences kept for the log until a frame takes them along.
-MOST_EVENTS = 10
-
-ResetPolicy = Literal["never", "interval", "adaptive"]
-POLICIES: tuple[ResetPolicy, ...] = get_args(ResetPolicy)
+MAX_EVENTS = 10
 
 
 @dataclass(frozen=True)
-class StreamSettings:
-    """How a stream behaves; may be replaced between frames.
+class CameraFrame:
+    """An image and what is known about it.
 
     Attributes:
-        reset_policy: when a new segment starts by itself: 'never', after every `reset_interval` frames ('interval'), or
-            when the segment has served its time ('adaptive', see `AdaptivePolicy`).
-        reset_interval: frames of a segment under the policy 'interval'; under 'adaptive', about so many.
-        max_frame_gap: a longer time between two stamps, or lost, breaks the segment [s].
-        check_images: whether images that show nothing are refused, see `ImageHealth`.
-        frozen_timeout: for how long a camera may send the same pixels [s]; 0 for as long as it likes.
-        max_speed: that the camera can have [m/s]; 0 for any.
-        max_turn_rate: that it can turn with [rad/s]; 0 for any.
-        judges_gaps: whether the frames given are all that the camera sent. False where frames have been dropped on the
-            way: only who saw them arrive can tell a gap then, and says so with `break_reason`.
+        image: (H, W, 3) uint8 RGB, without lens distortion.
+        stamp_ns: when it was taken [ns].
+        T_base_camera: (4, 4) mount of the camera on the robot at that time, optical axes.
+        camera: intrinsics of this image where known.
+        outputs: which of 'points' and 'image' to compute beside the pose; the stream may add to them.
+        break_reason: why this frame does not follow smoothly on the last one, where the caller knows.
     """
 
-    reset_policy: ResetPolicy = "interval"
-    reset_interval: int = 100
-    max_frame_gap: float = 2.0
-    check_images: bool = True
-    frozen_timeout: float = 1.0
-    max_speed: float = 5.0
-    max_turn_rate: float = 6.0
-    judges_gaps: bool = True
+    image: npt.NDArray[np.uint8]
+    stamp_ns: int
+    T_base_camera: FloatArray
+    camera: Intrinsics | None = None
+    outputs: Set[str] = DEFAULT_OUTPUTS
+    break_reason: str | None = None
 
 
 @dataclass(frozen=True)
-class StreamFrame:
+class StreamResult:
     """What became of a frame.
 
     Attributes:
@@ -83,115 +76,171 @@ class StreamFrame:
 
 
 @dataclass(frozen=True)
-class StreamSnapshot:
-    """All that a stream carries from frame to frame; one that resumes it goes on as if it had never stopped."""
+class StreamState:
+    """All that a stream carries from frame to frame; whoever has it can go on from there.
 
-    reconstructor: Memory
-    odometry: OdometryMemory
-    images: ImageMemory
-    motions: MotionMemory
-    policy: PolicyMemory
-    last_stamp: int | None
-    segment_reason: str
+    Attributes:
+        segments: the network's state, and how its segments are chained.
+        odometry: pose, velocity and covariance of the robot.
+        images: what the image check compares with.
+        motions: what the motion check compares with.
+        policy: what the adaptive reset policy has noticed.
+        last_stamp_ns: of the last image, refused or not [ns].
+        segment_reason: why the running segment began, in one clause.
+        is_blind: whether the last image was refused.
+        failures: frames in a row that the network has failed at.
+        is_resumed: whether time has passed since the last frame, by a clock that may have started anew.
+        pending: the last frame's estimate, which the reset policy has yet to see; None in a state that is prepared.
+        events: sentences for the log that no frame has taken along yet.
+    """
+
+    segments: SegmentState = field(default_factory=SegmentState)
+    odometry: OdometryState = field(default_factory=OdometryState)
+    images: ImageState = field(default_factory=ImageState)
+    motions: MotionState = field(default_factory=MotionState)
+    policy: PolicyState = field(default_factory=PolicyState)
+    last_stamp_ns: int | None = None
+    segment_reason: str = "the stream began"
+    is_blind: bool = False
+    failures: int = 0
+    is_resumed: bool = False
+    pending: Estimate | None = None
+    events: tuple[str, ...] = ()
+
+
+def step(
+    backbone: Backbone, frame: CameraFrame, state: StreamState | None, settings: StreamSettings
+) -> tuple[StreamResult, StreamState]:
+    """Take in a frame. Pure: all that is carried is in the state.
+
+    A frame is used only where the image shows something, the network's answer is sound, and the motion is one that the
+    camera can have made; else it is *lost*: nothing of it may be published, and the recurrent state is as if it had
+    never come. When that happens to `PATIENCE` frames in a row that the network has seen, the state itself is suspect,
+    and the next frame starts a segment of its own where the pose stood.
+
+    Args:
+        backbone: the network.
+        frame: to take in.
+        state: after the last frame; None to begin.
+        settings: in force.
+
+    Returns:
+        What became of the frame, and the state for the next one.
+
+    Raises:
+        UserError: the image or its intrinsics cannot be used.
+    """
+    image, stamp_ns = check_image(frame.image), frame.stamp_ns
+    state, break_reason = prepare(backbone, state or StreamState(), settings), frame.break_reason
+    if state.is_resumed:
+        state, break_reason = _after_pause(state, stamp_ns), None
+    if settings.judges_gaps and state.last_stamp_ns is not None:
+        break_reason = break_reason or why_broken(state.last_stamp_ns, stamp_ns, settings.max_frame_gap)
+    state = replace(state, last_stamp_ns=stamp_ns)
+    if break_reason:
+        state = start_segment(state, break_reason)
+    checking = backbone.beside(_check_image, state.images, image, stamp_ns, settings)
+    if state.is_blind and (refused := checking.result())[0]:
+        return _refused(state, stamp_ns, *refused)
+    seconds = state.odometry.seconds_lost(stamp_ns)
+    if seconds > settings.max_frame_gap and state.segments.state is not None:
+        state = start_segment(state, f"lost for {seconds:.1f} s")
+    as_before = state
+    misfit, fitting = segments.fitted(backbone, state.segments, image.shape[1], image.shape[0], settings)
+    if misfit:
+        state = _told(replace(state, segments=fitting), misfit)
+
+    outputs = set(frame.outputs)
+    if state.odometry.frames_since_confidence >= CONFIDENCE_INTERVAL - 1:
+        outputs.add(POINTS)
+    try:
+        estimate, advanced = segments.advance(backbone, state.segments, image, frame.camera, settings, outputs=outputs)
+    finally:
+        refused = checking.result()  # found out while the network worked
+    if refused[0]:
+        return _refused(as_before, stamp_ns, *refused)
+    state = replace(state, images=refused[1], is_blind=False)
+    if estimate.segment_frames == 1:  # nothing is known of the motion up to here
+        state = replace(state, motions=MotionState(), odometry=odometry.interrupted(state.odometry))
+    T_world_camera = estimate.T_world_camera
+    fault = estimate.fault or motion_check.check(
+        state.motions, T_world_camera, stamp_ns, settings.max_speed, settings.max_turn_rate
+    )
+    if fault:
+        return _result(fail(state, fault), stamp_ns, estimate, lost=fault)
+    motion, moved = odometry.update(
+        state.odometry, T_world_camera, frame.T_base_camera, stamp_ns, estimate.typical_confidence(),
+        settings.covariance,
+    )  # fmt: skip
+    state = replace(
+        state,
+        segments=advanced,
+        odometry=moved,
+        motions=motion_check.accepted(state.motions, T_world_camera, stamp_ns),
+        failures=0,
+        pending=estimate,
+    )
+    return _result(state, stamp_ns, estimate, motion)
+
+
+def prepare(backbone: Backbone, state: StreamState, settings: StreamSettings) -> StreamState:
+    """Do now what the next frame would otherwise wait for; pure, to be called when a frame has been published."""
+    if state.pending is not None:
+        estimate, state = state.pending, replace(state, pending=None)
+        reason, policy = _reset_reason(backbone, state, estimate, settings)
+        state = replace(state, policy=policy)
+        if reason:
+            state = reset(state, reason, is_routine=settings.reset_policy == "interval")
+    return replace(state, segments=segments.prepare(backbone, state.segments, settings))
+
+
+def reset(state: StreamState, reason: str = "asked for", *, is_routine: bool = False) -> StreamState:
+    """Return the state whose next frame belongs to a new segment; the pose goes on from the last one.
+
+    Args:
+        state: after the last frame.
+        reason: why, in one clause.
+        is_routine: not worth a sentence in the log.
+    """
+    if state.segments.state is None:
+        return state
+    return _told(replace(state, segments=state.segments.reset()), reason, is_routine=is_routine)
+
+
+def start_segment(state: StreamState, reason: str) -> StreamState:
+    """Return the state whose next frame follows on nothing, as after a gap; the pose goes on from the last one."""
+    if state.segments.segment < 0:
+        return state
+    state = replace(
+        state,
+        segments=state.segments.without_state(),
+        motions=MotionState(),
+        odometry=odometry.interrupted(state.odometry),
+    )
+    return _told(state, reason)
+
+
+def fail(state: StreamState, reason: str) -> StreamState:
+    """Return the state after a frame that the network has failed at, of which nothing is used."""
+    state = replace(state, odometry=odometry.interrupted(state.odometry), failures=state.failures + 1)
+    if state.failures == PATIENCE:
+        state = start_segment(state, f"{PATIENCE} frames in a row were lost ({reason})")
+    return state
 
 
 class Stream:
-    """Follows one camera. Not safe for use from several threads at once.
+    """Follows one camera: holds a backbone, settings and a state. Not safe for use from several threads at once.
 
-    What a frame says is used only where the image shows something, the network's answer is sound, and the motion is one
-    that the camera can have made; else the frame is *lost*: nothing of it may be published, and the recurrent state is
-    as if it had never come. When it happens to `PATIENCE` frames in a row that the network has seen, the state itself
-    is suspect, and the next frame starts a segment of its own where the pose stood.
+    Attributes:
+        backbone: the network.
+        settings: may be replaced between frames.
+        state: may be kept and put back between frames.
     """
 
-    def __init__(self, reconstructor: Reconstructor, settings: StreamSettings | None = None) -> None:
-        self.reconstructor = reconstructor
-        self._looker = ThreadPoolExecutor(1, "image-health")
-        reconstructor.reset_interval = 0  # the stream decides, and says why
+    def __init__(self, backbone: Backbone, settings: StreamSettings | None = None) -> None:
+        self.backbone = backbone
         self.settings = StreamSettings() if settings is None else settings
-        self.restart()
-
-    def restart(self) -> None:
-        """Forget everything: the next frame is the origin of a new odometry."""
-        self.reconstructor.restart()
-        self._odometry = Odometry()
-        self._images = ImageHealth()
-        self._is_blind = False  # whether the last image was refused
-        self._motions = MotionCheck()
-        self._policy = AdaptivePolicy()
-        self._last_stamp: int | None = None
-        self._resumes_later = False
-        self._failures = 0
-        self._segment, self._reason_told = 0, False
-        self._undecided: Estimate | None = None
-        self._events: list[str] = []
-        #: Why the segment began, in one clause.
-        self.segment_reason = "the stream began"
-
-    def reset(self, reason: str = "asked for", *, routine: bool = False) -> None:
-        """Forget the recurrent state before the next frame; the pose goes on from the last one.
-
-        Args:
-            reason: why, in one clause.
-            routine: not worth a sentence in the log.
-        """
-        if self.reconstructor.memory.state is not None:
-            self.reconstructor.reset()
-            self._tell_reason(reason, routine=routine)
-
-    def break_segment(self, reason: str) -> None:
-        """Forget the recurrent state and the last frame, as after a gap; the pose goes on from the last one."""
-        if self.reconstructor.memory.segment >= 0:
-            self.reconstructor.break_segment()
-            self._motions.forget()
-            self._odometry.interrupt()
-            self._tell_reason(reason)
-
-    def lose(self, reason: str) -> None:
-        """Say that the network has failed at a frame, of which nothing is used."""
-        self._odometry.interrupt()
-        self._failures += 1
-        if self._failures == PATIENCE:
-            self.break_segment(f"{PATIENCE} frames in a row were lost ({reason})")
-
-    def snapshot(self) -> StreamSnapshot:
-        """Return what the stream carries to the next frame."""
-        self.settle()
-        return StreamSnapshot(
-            self.reconstructor.snapshot(),
-            self._odometry.memory,
-            self._images.memory,
-            self._motions.memory,
-            self._policy.memory,
-            self._last_stamp,
-            self.segment_reason,
-        )
-
-    def resume(self, snapshot: StreamSnapshot, *, later: bool = False) -> None:
-        """Go on from a snapshot, whose tensors are on the network's device.
-
-        Args:
-            snapshot: of a stream with the same weights, image size and update rule.
-            later: the next frame does not follow on the snapshot's last one: time has passed, by a clock that may have
-                started anew. Its segment goes on, but its velocity is not known.
-        """
-        self.restart()
-        self._resumes_later = later
-        self.reconstructor.memory = snapshot.reconstructor
-        self._odometry.memory = snapshot.odometry
-        self._images.memory = snapshot.images
-        self._motions.memory = snapshot.motions
-        self._policy.memory = snapshot.policy
-        self._last_stamp, self.segment_reason = snapshot.last_stamp, snapshot.segment_reason
-        self._segment = max(snapshot.reconstructor.segment, 0)
-
-    def settle(self) -> None:
-        """Do now what the next frame would otherwise wait for; to be called when a frame has been published."""
-        if self._undecided is not None:
-            estimate, self._undecided = self._undecided, None
-            if reason := self._why_reset(estimate):
-                self.reset(reason, routine=self.settings.reset_policy == "interval")
-        self.reconstructor.settle()
+        self.state = StreamState()
 
     def process(
         self,
@@ -202,103 +251,104 @@ class Stream:
         *,
         outputs: Set[str] = DEFAULT_OUTPUTS,
         break_reason: str | None = None,
-    ) -> StreamFrame:
-        """Take in a frame.
-
-        Args:
-            image: (H, W, 3) uint8 RGB, without lens distortion.
-            stamp_ns: when it was taken [ns].
-            T_base_camera: (4, 4) mount of the camera on the robot at that time, optical axes.
-            camera: intrinsics of this image where known.
-            outputs: which of 'points' and 'image' to compute beside the pose; the stream may add to them.
-            break_reason: why this frame does not follow smoothly on the last one, where the caller knows.
+    ) -> StreamResult:
+        """Take in a frame; see `CameraFrame` and `step`.
 
         Raises:
-            UserError: the image or its intrinsics cannot be used; the recurrent state has not changed then.
+            UserError: the image or its intrinsics cannot be used; nothing has changed then.
         """
-        image = check_image(image)
-        self.settle()
-        if self._resumes_later:
-            self._resumes_later, self._last_stamp, break_reason = False, None, None
-            self._images.memory = replace(self._images.memory, checksum=None)  # the same pixels are no frozen camera
-            self._motions.resume_at(stamp_ns)
-            self._odometry.resume_at(stamp_ns)
-        settings, last_stamp = self.settings, self._last_stamp
-        self._last_stamp = stamp_ns
-        if settings.judges_gaps and last_stamp is not None:
-            break_reason = break_reason or why_broken(last_stamp, stamp_ns, settings.max_frame_gap)
-        if break_reason:
-            self.break_segment(break_reason)
-        looking = self._looker.submit(self._why_refused, image, stamp_ns, settings)
-        if self._is_blind and (refusal := looking.result()):
-            self._odometry.interrupt()
-            return self._frame(stamp_ns, lost=refusal)
-        seconds = self._odometry.seconds_lost(stamp_ns)
-        if seconds > settings.max_frame_gap and self.reconstructor.memory.state is not None:
-            self.break_segment(f"lost for {seconds:.1f} s")
+        frame = CameraFrame(image, stamp_ns, T_base_camera, camera, outputs, break_reason)
+        result, self.state = step(self.backbone, frame, self.state, self.settings)
+        return result
 
-        wanted = set(outputs)
-        if self._odometry.frames_since_confidence >= CONFIDENCE_INTERVAL - 1:
-            wanted.add(POINTS)
-        before = self.reconstructor.memory
-        try:
-            estimate = self.reconstructor.process(image, camera, outputs=wanted)
-        finally:
-            refusal = looking.result()  # found out while the network worked
-            self._is_blind = refusal is not None
-        if refusal:
-            self.reconstructor.memory = before
-            self._odometry.interrupt()
-            return self._frame(stamp_ns, lost=refusal)
-        self._note_segment(estimate.segment)
-        if estimate.segment_frames == 1:  # nothing is known of the motion up to here
-            self._motions.forget()
-            self._odometry.interrupt()
-        fault = estimate.fault or self._motions.why_implausible(
-            estimate.T_world_camera, stamp_ns, settings.max_speed, settings.max_turn_rate
-        )
-        if fault:
-            self.reconstructor.memory = before
-            self.lose(fault)
-            return self._frame(stamp_ns, estimate, lost=fault)
+    def prepare(self) -> None:
+        """Do now what the next frame would otherwise wait for; to be called when a frame has been published."""
+        self.state = prepare(self.backbone, self.state, self.settings)
 
-        self._failures, self._undecided = 0, estimate
-        self._motions.accept(estimate.T_world_camera, stamp_ns)
-        confidence = estimate.typical_confidence()
-        motion = self._odometry.update(estimate.T_world_camera, T_base_camera, stamp_ns, confidence)
-        return self._frame(stamp_ns, estimate, motion)
+    def reset(self, reason: str = "asked for") -> None:
+        """Forget the recurrent state before the next frame; the pose goes on from the last one."""
+        self.state = reset(self.state, reason)
 
-    def _why_refused(self, image: npt.NDArray[np.uint8], stamp_ns: int, settings: StreamSettings) -> str | None:
-        if not settings.check_images:
-            return None
-        return self._images.why_refused(image, stamp_ns, settings.frozen_timeout)
+    def reset_odometry(self) -> None:
+        """Forget everything: the next frame is the origin of a new odometry."""
+        self.state = StreamState()
 
-    def _why_reset(self, estimate: Estimate) -> str | None:
-        settings, frames = self.settings, estimate.segment_frames
-        if settings.reset_policy == "interval" and frames >= settings.reset_interval:
-            return f"after {frames} frames"
-        if settings.reset_policy == "adaptive":
-            return self._policy.why_reset(estimate, settings.reset_interval, lambda: self._points_of(estimate))
-        return None
+    def start_segment(self, reason: str) -> None:
+        """Forget the recurrent state and the last frame, as after a gap; the pose goes on from the last one."""
+        self.state = start_segment(self.state, reason)
 
-    def _points_of(self, estimate: Estimate) -> tuple[Float32Array, Float32Array] | None:
+    def fail(self, reason: str) -> None:
+        """Say that the network has failed at a frame, of which nothing is used."""
+        self.state = fail(self.state, reason)
+
+    def resume(self, state: StreamState, *, later: bool = False) -> None:
+        """Go on from a state, whose tensors are on the network's device.
+
+        Args:
+            state: of a stream with the same weights, image size and update rule.
+            later: the next frame does not follow on the state's last one: time has passed, by a clock that may have
+                started anew. Its segment goes on, but its velocity is not known.
+        """
+        self.state = replace(state, is_resumed=True, is_blind=False, failures=0, events=()) if later else state
+
+
+def _check_image(
+    state: ImageState, image: npt.NDArray[np.uint8], stamp_ns: int, settings: StreamSettings
+) -> tuple[str | None, ImageState]:
+    if not settings.check_images:
+        return None, state
+    return image_check.check(state, image, stamp_ns, settings.frozen_timeout)
+
+
+def _reset_reason(
+    backbone: Backbone, state: StreamState, estimate: Estimate, settings: StreamSettings
+) -> tuple[str | None, PolicyState]:
+    def points() -> tuple[Float32Array, Float32Array] | None:
         if estimate.points is not None and estimate.confidence is not None:
             return estimate.points, estimate.confidence
-        return self.reconstructor.last_points()
+        return segments.last_points(backbone, state.segments)
 
-    def _tell_reason(self, reason: str, *, routine: bool = False) -> None:
-        self.segment_reason, self._reason_told = reason, True
-        if not routine:
-            sentence = f"{reason}: starting a new segment; the pose goes on from the last one"
-            self._events = [*self._events, sentence][-MOST_EVENTS:]
+    frames = estimate.segment_frames
+    if settings.reset_policy == "interval" and frames >= settings.reset_interval:
+        return f"after {frames} frames", state.policy
+    if settings.reset_policy == "adaptive":
+        return reset_policy.check(state.policy, estimate, settings.reset_interval, points)
+    return None, state.policy
 
-    def _note_segment(self, segment: int) -> None:
-        if segment != self._segment and not self._reason_told:
-            self._tell_reason("the image's size or the update rule has changed")
-        self._segment, self._reason_told = segment, False
 
-    def _frame(
-        self, stamp_ns: int, estimate: Estimate | None = None, motion: Motion | None = None, lost: str | None = None
-    ) -> StreamFrame:
-        events, self._events = tuple(self._events), []
-        return StreamFrame(stamp_ns, estimate, motion, lost, events)
+def _after_pause(state: StreamState, stamp_ns: int) -> StreamState:
+    """Return the state of a stream that stood still until the frame of this stamp [ns]."""
+    return replace(
+        state,
+        is_resumed=False,
+        last_stamp_ns=None,
+        images=replace(state.images, checksum=None),  # the same pixels are no frozen camera
+        motions=motion_check.resumed(state.motions, stamp_ns),
+        odometry=odometry.resumed(state.odometry, stamp_ns),
+    )
+
+
+def _told(state: StreamState, reason: str, *, is_routine: bool = False) -> StreamState:
+    """Return the state with the reason of its new segment, and a sentence about it for the log."""
+    events = state.events
+    if not is_routine:
+        events = (*events, f"{reason}: starting a new segment; the pose goes on from the last one")[-MAX_EVENTS:]
+    return replace(state, segment_reason=reason, events=events)
+
+
+def _refused(
+    state: StreamState, stamp_ns: int, reason: str | None, images: ImageState
+) -> tuple[StreamResult, StreamState]:
+    state = replace(state, images=images, is_blind=True, odometry=odometry.interrupted(state.odometry))
+    return _result(state, stamp_ns, lost=reason)
+
+
+def _result(
+    state: StreamState,
+    stamp_ns: int,
+    estimate: Estimate | None = None,
+    motion: Motion | None = None,
+    lost: str | None = None,
+) -> tuple[StreamResult, StreamState]:
+    """Return a result that takes the events along, and the state without them."""
+    return StreamResult(stamp_ns, estimate, motion, lost, state.events), replace(state, events=())

@@ -8,7 +8,7 @@ import torch
 from rule_weights import TINY, rule_network
 from torch.nn import ParameterDict
 
-from ttt3r_ros.weights.fingerprint import fingerprint
+from ttt3r_ros.model.fingerprint import fingerprint
 
 
 def of(**tensors: torch.Tensor) -> str:

@@ -1,0 +1,227 @@
+"""A stream's state as a file, so that a robot that was switched off goes on in its old map.
+
+The file is safetensors: the tensors of the `StreamState`, and in the metadata its plain values, what it belongs to and
+a checksum. Nothing in it is executed, and everything is checked before anything is believed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from ttt3r_ros.errors import UserError, quoted
+from ttt3r_ros.geometry import FloatArray
+from ttt3r_ros.model.update import rule_by_name
+from ttt3r_ros.runtime.tensor_tree import mapped
+from ttt3r_ros.serialize import flattened, unflattened
+from ttt3r_ros.stream import segments
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.image_check import THUMBNAIL
+from ttt3r_ros.stream.segments import SegmentState
+from ttt3r_ros.stream.settings import StreamSettings
+from ttt3r_ros.stream.stream import Stream, StreamState, prepare
+
+FORMAT_VERSION = 2
+#: Bytes that a file may have; the largest published network's has about 20 MB.
+MAX_BYTES = 2**28
+#: Poses, scales and counts beyond it are none.
+MAX_MAGNITUDE = 2.0**40
+
+_HALVES = (torch.bfloat16, torch.float16)
+_VERSION, _OWNER, _STREAM, _CHECKSUM = "ttt3r_ros_session", "belongs_to", "stream", "sha256"
+
+
+@dataclass(frozen=True)
+class _Owner:
+    """What a saved state makes sense with: it goes on only where all of it is the same.
+
+    Attributes:
+        network: the network's configuration, as plain values.
+        weights: the weights' fingerprint.
+        image_size: side of the network's image [px].
+        update_rule: name of the rule.
+    """
+
+    network: dict[str, Any]
+    weights: str
+    image_size: int
+    update_rule: str
+
+    @classmethod
+    def of(cls, backbone: Backbone, settings: StreamSettings) -> _Owner:
+        image_size = backbone.image_size(settings.image_size)
+        return cls(backbone.network.config.to_dict(), backbone.fingerprint, image_size, settings.update_rule)
+
+
+def to_bytes(stream: Stream) -> bytes:
+    """Return the content of a file that `from_bytes` reads; the stream itself stays as it is.
+
+    Raises:
+        UserError: a number in the stream's state is not finite.
+    """
+    backbone, settings = stream.backbone, stream.settings
+    state = prepare(backbone, stream.state, settings)
+    running = segments.finished(backbone, state.segments)
+    state, owner = replace(state, segments=running), _Owner.of(backbone, settings)
+    try:
+        values, tensors = flattened(state)
+    except ValueError as error:
+        raise UserError(f"the stream cannot be saved: {error}") from error
+    text = json.dumps(values, allow_nan=False)
+    tensors = {name: t.float() if t.dtype in _HALVES else t for name, t in tensors.items()}
+    metadata = {
+        _VERSION: str(FORMAT_VERSION),
+        _OWNER: json.dumps(vars(replace(owner, image_size=running.image_size, update_rule=running.update_rule))),
+        _STREAM: text,
+        _CHECKSUM: _checksum(text, tensors),
+    }
+    return save(tensors, metadata)
+
+
+def from_bytes(data: bytes, stream: Stream, name: str) -> StreamState:
+    """Return the state in a file, ready for `Stream.resume`.
+
+    Args:
+        data: the file's content.
+        stream: that is to go on from it; only read.
+        name: of the file, for messages.
+
+    Raises:
+        UserError: it is no saved state, damaged, of another version, or belongs to something else.
+    """
+    backbone, settings = stream.backbone, stream.settings
+    metadata = _metadata(data, name)
+    version = metadata[_VERSION]
+    if version != str(FORMAT_VERSION):
+        raise UserError(
+            f"{name} has format version {quoted(version, 20)} but this ttt3r_ros reads version {FORMAT_VERSION}; save "
+            "the state again with this one"
+        )
+    try:
+        text, owner = metadata[_STREAM], _Owner(**json.loads(metadata[_OWNER]))
+        tensors = load(data)
+        if metadata[_CHECKSUM] != _checksum(text, tensors):
+            raise ValueError("its checksum is wrong")
+        _check_owner(owner, _Owner.of(backbone, settings), name)
+        state: StreamState = unflattened(StreamState, json.loads(text), tensors)
+        if impossible := _impossible_part(state, backbone, settings):
+            raise ValueError(f"its {impossible} cannot be")
+    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        raise UserError(f"{name} is damaged; save the state again") from error
+    return _attached(state, backbone)
+
+
+@torch.inference_mode()
+def _attached(state: StreamState, backbone: Backbone) -> StreamState:
+    """Return a state as copies on the backbone's device and in its precision."""
+    running = state.segments
+    last = mapped(running.last, lambda tensor: tensor.to(backbone.device, copy=True))
+    network = None if running.state is None else backbone.attached(running.state)
+    return replace(state, segments=replace(running, state=network, last=last))
+
+
+def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSettings) -> str | None:
+    """Return which part a stream of this backbone cannot have carried, in a word; None where it can have all."""
+    running, odometry, motions, policy = state.segments, state.odometry, state.motions, state.policy
+    poses = [running.T_world_camera, running.T_world_segment, odometry.T_odom_world, odometry.T_odom_base]
+    poses += [motions.T_world_camera, policy.last_look, *(view.T_world_camera for view in policy.keyframes)]
+    stamps = [odometry.stamp_ns, motions.stamp_ns, state.images.same_since, state.last_stamp_ns]
+    counts = [running.segment + 1, running.segment_frames, odometry.frames_since_confidence, policy.frames_since_look]
+    focals = [*running.focals, *(view.focal for view in policy.keyframes)]
+    rule = rule_by_name(settings.update_rule)
+    possible = {
+        "state": running.state is None or backbone.is_state(running.state, rule),
+        "last frame": _is_last(running, backbone, settings),
+        "poses": all(T is None or _is_pose(T) for T in poses),
+        "scale": 1 / MAX_MAGNITUDE < running.scale < MAX_MAGNITUDE and running.first_level > 0,
+        "focal lengths": all(focal > 0 for focal in focals),
+        "stamps": all(stamp is None or 0 <= stamp < 2**63 for stamp in stamps),
+        "counts": all(0 <= count < MAX_MAGNITUDE for count in [*counts, state.failures]),
+        "covariance": _has_shape(odometry.covariance, (7, 7)),
+        "images": _has_shape(state.images.thumbnail, THUMBNAIL[::-1]),
+        "velocity": _has_shape(motions.velocity, (6,)),
+        "keyframes": all(v.points.ndim == 3 and v.points.shape[2] == 3 and v.points.size for v in policy.keyframes),
+        "pending frame": state.pending is None and not running.reset_due,
+    }
+    return next((name for name, so in possible.items() if not so), None)
+
+
+def _is_last(state: SegmentState, backbone: Backbone, settings: StreamSettings) -> bool:
+    last, size = state.last, state.input_size
+    if size is not None and not all(0 < side < 2**16 for side in size):
+        return False
+    if last is None or size is None:
+        return last is None and state.state is None
+    width, height = backbone.pixel_map(*size, settings.image_size).size
+    if state.state is None or last.points is None or last.confidence is None or last.trace is not None:
+        return False
+    shapes = [(1, 3, height, width), (1, height, width, 3), (1, height, width)]
+    return [tuple(part.shape) for part in (last.image, last.points, last.confidence)] == shapes
+
+
+def _is_pose(T: FloatArray) -> bool:
+    if T.shape != (4, 4) or not np.array_equal(T[3], [0.0, 0.0, 0.0, 1.0]):
+        return False
+    R = T[:3, :3]
+    is_rotation = np.allclose(R @ R.T, np.eye(3), atol=1e-3) and np.linalg.det(R) > 0
+    return bool(is_rotation and np.abs(T).max() < MAX_MAGNITUDE)
+
+
+def _has_shape(array: np.ndarray[tuple[int, ...], np.dtype[np.floating]] | None, shape: tuple[int, ...]) -> bool:
+    return array is None or array.shape == shape
+
+
+def _metadata(data: bytes, name: str) -> dict[str, str]:
+    """Return a safetensors file's metadata, once it is clear that it is whole and one of ours."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    if data[8:9] != b"{":
+        raise UserError(f"{name} is not a saved state")
+    try:
+        header = json.loads(data[8:start])
+        metadata = header.pop("__metadata__", {})
+        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+        if len(data) != start + end or not all(isinstance(text, str) for text in metadata.values()):
+            raise ValueError("its length is wrong")
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise UserError(f"{name} is truncated or damaged; save the state again") from error
+    if _VERSION not in metadata:
+        kind = "weights" if "ttt3r_ros_format" in metadata else "something else"
+        raise UserError(f"{name} is a safetensors file, but it holds {kind}, not a saved state")
+    return dict(metadata)
+
+
+def _check_owner(saved: _Owner, ours: _Owner, name: str) -> None:
+    if saved.network != ours.network:
+        differing = sorted(key for key in ours.network if saved.network.get(key) != ours.network[key])
+        shown = ", ".join(
+            f"{key} {quoted(str(saved.network.get(key)), 20)} instead of {ours.network[key]!r}" for key in differing[:3]
+        )
+        raise UserError(f"{name} was saved with another network ({shown or 'other settings'}); use its weights")
+    if saved.weights != ours.weights:
+        raise UserError(f"{name} was saved with other weights of the same size; start the node with those")
+    if saved.image_size != ours.image_size:
+        raise UserError(
+            f"{name} was saved with image_size {saved.image_size}, not {ours.image_size}; set the parameter to that"
+        )
+    if saved.update_rule != ours.update_rule:
+        raise UserError(
+            f"{name} was saved with update_rule {quoted(saved.update_rule, 20)}, not {ours.update_rule}; set the "
+            "parameter to that"
+        )
+
+
+def _checksum(stream: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(stream.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

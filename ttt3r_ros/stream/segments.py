@@ -1,0 +1,345 @@
+"""One camera's images in, estimates out, segments chained into one world.
+
+A *segment* is the run of frames between two resets. The network's poses are relative to the segment's first camera;
+segments are chained so that the stream has one world, that of its very first camera. All functions here are pure.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Set
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ttt3r_ros.camera.focal import intrinsics_of, with_focal_of
+from ttt3r_ros.camera.preprocess import check_image, interleaved, normalize
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, inverse
+from ttt3r_ros.model.network import POINTS_CAMERA, Prediction, State, Trace
+from ttt3r_ros.model.update import rule_by_name
+from ttt3r_ros.runtime.device_outputs import DeviceOutputs, packed_pose, without_batch
+from ttt3r_ros.runtime.transfer import download
+from ttt3r_ros.stream.alignment import scale_between
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, IMAGE, POINTS, Estimate, Float32Array, Timings
+from ttt3r_ros.stream.settings import StreamSettings
+
+#: What a reset keeps of the scale's logarithm. The ratios that resets chain have errors, which would add up for ever;
+#: what the network itself says of meters has no such drift, so that every reset goes back towards it by this little:
+#: where a new segment sees everything 1.3 times as large, what is published changes by half a per cent.
+SCALE_KEPT = 0.98
+
+#: State tokens this many times as large as after the segment's first frame have exploded: those of sound states stay
+#: within a few per cent for hundreds of frames.
+EXPLODED = 100.0
+
+#: Frames of a segment that differ in kind: the first, FILT3R's second, and all others.
+KINDS_OF_FRAMES = 3
+
+
+@dataclass(frozen=True)
+class LastFrame:
+    """What is kept of a frame for a segment that may begin with it.
+
+    Attributes:
+        image: (1, 3, H, W), the network's input.
+        points: (1, H, W, 3) as the network predicted them, camera frame; None if nobody has wanted them yet.
+        confidence: (1, H, W); None like the points.
+        trace: what to compute both from where they are None.
+    """
+
+    image: Tensor
+    points: Tensor | None
+    confidence: Tensor | None
+    trace: Trace | None = None
+
+    @classmethod
+    def of(cls, image: Tensor, prediction: Prediction) -> LastFrame:
+        """Return what is kept of an image and what the network said of it."""
+        points, confidence = prediction.points_camera, prediction.confidence
+        return cls(image, points, confidence, prediction.trace if points is None or confidence is None else None)
+
+
+@dataclass(frozen=True)
+class SegmentState:
+    """All that segments carry from frame to frame: whoever keeps it can return to that frame.
+
+    Attributes:
+        state: the network's; None where the next frame starts a segment.
+        last: the last frame; None where the next segment cannot begin with it.
+        reset_due: whether the next frame belongs to a new segment, which begins with the last one.
+        scale: factor on the network's lengths in this segment.
+        first_level: mean magnitude of the state tokens' values after the segment's first frame.
+        input_size: (width, height) of the last image.
+        image_size: long side of the network's image [px] that was asked for.
+        update_rule: name of the rule that the network's state has followed.
+        segment: number of this segment, from 0; -1 before the first frame.
+        segment_frames: frames of it so far.
+        T_world_camera: (4, 4) pose of the last camera.
+        T_world_segment: (4, 4) from the network's coordinates in this segment, multiplied by the scale.
+        focals: focal lengths found in the first frames' points [px of the network's image].
+    """
+
+    state: State | None = None
+    last: LastFrame | None = None
+    reset_due: bool = False
+    scale: float = 1.0
+    first_level: float = 1.0
+    input_size: tuple[int, int] | None = None
+    image_size: int = 0
+    update_rule: str = ""
+    segment: int = -1
+    segment_frames: int = 0
+    T_world_camera: FloatArray = field(default_factory=lambda: np.eye(4))
+    T_world_segment: FloatArray = field(default_factory=lambda: np.eye(4))
+    focals: tuple[float, ...] = ()
+
+    def reset(self) -> SegmentState:
+        """Return the state whose next frame belongs to a new segment that begins with the last one.
+
+        The last frame is fed again as the first of the new segment, so that the motion between it and the next one is
+        not lost (as TTT3R does, arXiv 2509.26645). Every segment predicts a scale of its own; that frame's two
+        pointmaps tell the ratio, which is divided out, so that the stream keeps its scale (but for `SCALE_KEPT`).
+        """
+        return replace(self, reset_due=self.state is not None)
+
+    def without_state(self) -> SegmentState:
+        """Return the state of a stream whose next frame starts a segment of its own; the pose stays."""
+        return replace(self, state=None, last=None, reset_due=False)
+
+
+def fitted(
+    backbone: Backbone, state: SegmentState, width: int, height: int, settings: StreamSettings
+) -> tuple[str | None, SegmentState]:
+    """Return why a frame of this size, under these settings, cannot join the running segment, and a state that it can.
+
+    Args:
+        backbone: of the stream.
+        state: after the last frame.
+        width, height: of the image [px].
+        settings: in force.
+
+    Returns:
+        One clause, None where it joins; the state.
+    """
+    image_size = backbone.image_size(settings.image_size)
+    if state.segment >= 0 and state.input_size is not None and state.input_size != (width, height):
+        return "the image's size has changed", replace(state.without_state(), focals=())
+    if state.segment >= 0 and state.image_size != image_size:
+        return "image_size has changed", replace(state.without_state(), focals=())
+    if state.state is not None and state.update_rule != settings.update_rule:
+        return "the update rule has changed", state.reset()
+    return None, state
+
+
+@torch.inference_mode()
+def prepare(backbone: Backbone, state: SegmentState, settings: StreamSettings) -> SegmentState:
+    """Do now what the next frame would otherwise wait for: start the new segment if a reset is due."""
+    if not state.reset_due:
+        return state
+    fresh = state.without_state()
+    if state.last is None:
+        return fresh
+    image, rule = state.last.image, rule_by_name(settings.update_rule)
+    prediction, network_state = backbone.step(image, None, rule=rule, outputs={POINTS_CAMERA})
+    pose = download(packed_pose(prediction, network_state))
+    if _fault(pose, None, None) is not None:  # the next frame starts the segment instead
+        return fresh
+    last = LastFrame.of(image, prediction)
+    scale = (state.scale * _scale_ratio(backbone, state.last, last)) ** SCALE_KEPT
+    return replace(
+        _next_segment(state, pose, scale),
+        state=network_state,
+        last=last,
+        reset_due=False,
+        update_rule=settings.update_rule,
+        segment_frames=1,
+    )
+
+
+@torch.inference_mode()
+def finished(backbone: Backbone, state: SegmentState) -> SegmentState:
+    """Return the state with nothing left in it that only this network can finish, as for keeping it in a file."""
+    last = state.last
+    return replace(state, last=last and LastFrame(last.image, *_points(backbone, last)))
+
+
+@torch.inference_mode()
+def last_points(backbone: Backbone, state: SegmentState) -> tuple[Float32Array, Float32Array] | None:
+    """Return points (H, W, 3) [m] and confidence (H, W) of the last frame, in its camera's frame; None without one.
+
+    Computed now if nobody wanted them then.
+    """
+    if state.last is None:
+        return None
+    points, confidence = _points(backbone, state.last)
+    points, confidence = download((without_batch(points, state.scale), without_batch(confidence)))
+    return points.numpy(), confidence.numpy()
+
+
+@torch.inference_mode()
+def advance(
+    backbone: Backbone,
+    state: SegmentState,
+    image: npt.NDArray[np.uint8],
+    camera: Intrinsics | None = None,
+    settings: StreamSettings | None = None,
+    *,
+    outputs: Set[str] = DEFAULT_OUTPUTS,
+) -> tuple[Estimate, SegmentState]:
+    """Read one frame.
+
+    Args:
+        backbone: reads it.
+        state: after the last frame; `SegmentState()` before the first.
+        image: (H, W, 3) uint8 RGB, without lens distortion.
+        camera: intrinsics of this image where known.
+        settings: of which `update_rule` and `image_size` count here.
+        outputs: which of 'points' and 'image' to compute beside the pose.
+
+    Returns:
+        The estimate, and the state for the next frame. Where the estimate's `fault` is set, that state is one whose
+        next frame starts a new segment.
+
+    Raises:
+        UserError: the image or its intrinsics cannot be used.
+    """
+    settings = StreamSettings() if settings is None else settings
+    image = check_image(image)
+    height, width = image.shape[:2]
+    if camera is not None and (camera.width, camera.height) != (width, height):
+        raise UserError(
+            f"the intrinsics are for {camera.width}x{camera.height} pixels but the image has {width}x{height}"
+        )
+    mapping = backbone.pixel_map(width, height, settings.image_size)
+
+    begun = time.perf_counter()
+    state = prepare(backbone, fitted(backbone, state, width, height, settings)[1], settings)
+    planes = backbone.planes(image, mapping)
+    network_input = normalize(planes)
+    prepared = time.perf_counter()
+
+    wanted = {POINTS_CAMERA} if POINTS in outputs else set()
+    rule = rule_by_name(settings.update_rule)
+    prediction, network_state = backbone.step(network_input, state.state, rule=rule, outputs=wanted)
+    stepped = time.perf_counter()
+
+    seen = download(DeviceOutputs.of(prediction, network_state, state.scale, planes if IMAGE in outputs else None))
+    pose, points = seen.pose, None if seen.points is None else seen.points.numpy()
+    depth = None if points is None else np.ascontiguousarray(points[..., 2])  # read more than once
+    downloaded = time.perf_counter()
+
+    fault = _fault(pose, depth, None if state.state is None else state.first_level)
+    begins = state.state is None
+    state = replace(state, input_size=(width, height), image_size=backbone.image_size(settings.image_size))
+    if fault is None:
+        if begins:
+            state = _next_segment(state, pose, state.scale)
+        state = replace(
+            state,
+            state=network_state,
+            last=LastFrame.of(network_input, prediction),
+            update_rule=settings.update_rule,
+            segment_frames=state.segment_frames + 1,
+            T_world_camera=state.T_world_segment @ _T_segment_camera(pose, state.scale),
+            focals=state.focals if points is None or camera else with_focal_of(state.focals, points),
+        )
+    else:
+        state = state.without_state()
+    guessed = None if not state.focals and points is None else intrinsics_of(state.focals, *mapping.size)
+    estimate = Estimate(
+        T_world_camera=state.T_world_camera,
+        fault=fault,
+        learning_rate=seen.learning_rate.numpy(),
+        state_level=float(pose[7]),
+        segment=max(state.segment, 0),
+        segment_frames=state.segment_frames,
+        pixel_map=mapping,
+        scale=state.scale,
+        timings=Timings(prepared - begun, stepped - prepared, downloaded - stepped),
+        points=points,
+        depth=depth,
+        confidence=None if seen.confidence is None else seen.confidence.numpy(),
+        image=None if seen.planes is None else interleaved(seen.planes.numpy()),
+        intrinsics=mapping.intrinsics(camera) if camera else guessed,
+        intrinsics_source="given" if camera else "estimated" if state.focals else "assumed",
+    )
+    return estimate, state
+
+
+def warm_up(
+    backbone: Backbone,
+    height: int,
+    width: int,
+    settings: StreamSettings | None = None,
+    say: Callable[[str], object] | None = None,
+) -> None:
+    """Run blank frames of this size, so that no later frame pays for what the first ones set up.
+
+    On a CPU one is enough; on a GPU every kind that a stream has is run, so that its steps are recorded.
+
+    Args:
+        backbone: to warm up.
+        height, width: of the camera's images [px].
+        settings: that the stream will have.
+        say: is told in a sentence which part begins.
+    """
+    blank = np.zeros((height, width, 3), dtype=np.uint8)
+    kinds = [{POINTS, IMAGE}, {IMAGE}] if backbone.is_captured else [{POINTS, IMAGE}]
+    frames = KINDS_OF_FRAMES if backbone.is_captured else 1
+    for kind, outputs in enumerate(kinds):
+        state = SegmentState()
+        for frame in range(frames):
+            if say is not None:
+                say(f"warming up {kind * frames + frame + 1} of {len(kinds) * frames}")
+            _, state = advance(backbone, state, blank, settings=settings, outputs=outputs)
+
+
+def _scale_ratio(backbone: Backbone, before: LastFrame, after: LastFrame) -> float:
+    """Return how much larger the segment before saw the frame that both segments have seen; 1 if it cannot tell."""
+    (points_a, confidence_a), (points_b, confidence_b) = (_points(backbone, seen) for seen in (before, after))
+    ratio = scale_between(points_a[0], confidence_a[0], points_b[0], confidence_b[0])
+    return 1.0 if ratio is None else ratio
+
+
+def _points(backbone: Backbone, last: LastFrame) -> tuple[Tensor, Tensor]:
+    """Return a frame's points and confidence, computed now if nobody wanted them then."""
+    if last.points is not None and last.confidence is not None:
+        return last.points, last.confidence
+    assert last.trace is not None  # see `LastFrame.of`
+    return backbone.points(last.trace)
+
+
+def _next_segment(state: SegmentState, pose: Tensor, scale: float) -> SegmentState:
+    """Anchor a new segment: its first camera stands where the stream's last one stood."""
+    return replace(
+        state,
+        scale=scale,
+        first_level=float(pose[7]),
+        segment=state.segment + 1,
+        segment_frames=0,
+        T_world_segment=state.T_world_camera @ inverse(_T_segment_camera(pose, scale)),
+    )
+
+
+def _T_segment_camera(pose: Tensor, scale: float) -> FloatArray:
+    """Return the (4, 4) transform of a packed pose, its lengths multiplied by the scale."""
+    return T_from_pose(pose[:3].numpy() * scale, pose[3:7].numpy())
+
+
+def _fault(packed: Tensor, depth: Float32Array | None, first_level: float | None) -> str | None:
+    *pose, level = packed.tolist()
+    if not all(map(math.isfinite, pose)):
+        return "the network returned a pose that is not a number"
+    if not math.isfinite(level):
+        return "the recurrent state is no longer finite"
+    if first_level is not None and level > EXPLODED * first_level:
+        return f"the recurrent state has exploded to {level / first_level:.0f} times its size"
+    if depth is not None and not np.isfinite(depth).any():
+        return "the network returned no finite depth"
+    return None
