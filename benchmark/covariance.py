@@ -26,11 +26,11 @@ from benchmark.covariance_runs import Walked, load, save, walk
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.fingerprint import fingerprint
-from ttt3r_ros.model.update import rule_by_name
 from ttt3r_ros.runtime.device import choose_device, choose_precision
+from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import CovarianceModel
-from ttt3r_ros.stream.reconstructor import Reconstructor
-from ttt3r_ros.stream.stream import POLICIES, Stream, StreamSettings
+from ttt3r_ros.stream.settings import POLICIES, StreamSettings
+from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
 from ttt3r_ros.weights.load import load_weights
 
@@ -70,10 +70,11 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
         raise UserError("--fit-walks and --check-walks must be at least 1, --frames at least 10")
     weights, device = load_weights(args.weights), choose_device(args.device)
     precision = choose_precision(args.precision, device)
-    settings = (args.rule, args.policy, args.interval, precision, args.frames, args.fps, *args.size)
-    key = "_".join([fingerprint(weights.network)[:12], *map(str, settings)])
-    reconstructor = Reconstructor(weights.network, rule=rule_by_name(args.rule), device=device, precision=precision)
-    stream = Stream(reconstructor, StreamSettings(reset_policy=args.policy, reset_interval=args.interval))
+    options = (args.rule, args.policy, args.interval, precision, args.frames, args.fps, *args.size)
+    key = "_".join([fingerprint(weights.network)[:12], *map(str, options)])
+    backbone = Backbone(weights.network, device=device, precision=precision)
+    settings = StreamSettings(update_rule=args.rule, reset_policy=args.policy, reset_interval=args.interval)
+    stream = Stream(backbone, settings)
     folder = args.work / key
     to_fit = [] if args.no_fit else _walks(stream, FIT_SEED, args.fit_walks, args, folder, console)
     to_check = _walks(stream, CHECK_SEED, args.check_walks, args, folder, console)
@@ -116,7 +117,7 @@ def _walks(
                     height=args.size[1],
                     fps=args.fps,
                     motion=motion,
-                    device=str(stream.reconstructor.device),
+                    device=str(stream.backbone.device),
                 )
                 save(file, walk(stream, sequence))
             walks.append(load(file))

@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from benchmark.covariance_runs import Walked
 from ttt3r_ros.geometry import FloatArray, rotation_vector
 from ttt3r_ros.stream.covariance import LARGEST, SMALLEST, CovarianceModel, at_origin
-from ttt3r_ros.stream.odometry import Odometry
+from ttt3r_ros.stream.odometry import OdometryState, interrupted, update
 
 #: What is judged: columns of the errors, and whether of the pose or of the twist.
 PARTS = {
@@ -157,14 +157,13 @@ def _bounds(name: str) -> tuple[float, float]:
 
 def replay(walked: Walked, model: CovarianceModel) -> tuple[FloatArray, FloatArray]:
     """Return the pose and twist variances, (N, 6) each, that odometry with these constants publishes along a walk."""
-    odometry = Odometry(model)
-    rows = []
-    interrupted = walked.interrupted()
+    state, rows = OdometryState(), []
+    is_interrupted = walked.interrupted()
     for i, (stamp, pose, confidence) in enumerate(zip(walked.stamps_ns, walked.poses, walked.confidences)):
-        if interrupted[i]:
-            odometry.interrupt()
-        covariances = odometry.update(pose, np.eye(4), int(stamp), float(confidence)).covariances
-        rows.append((covariances.pose, covariances.twist))
+        if is_interrupted[i]:
+            state = interrupted(state)
+        motion, state = update(state, pose, np.eye(4), int(stamp), float(confidence), model)
+        rows.append((motion.covariances.pose, motion.covariances.twist))
     pose, twist = zip(*rows)
     return np.array(pose), np.array(twist)
 

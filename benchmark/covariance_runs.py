@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, inverse, rotation_vector, twist_between
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector, twist_between
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
 
@@ -27,8 +27,6 @@ from ttt3r_ros.synthetic import Sequence
 _BATCH = 8
 #: A velocity of a larger variance is "not known" [m²/s²].
 _UNKNOWN = 1000.0
-
-_T_BASE_CAMERA: FloatArray = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
 
 
 @dataclass(frozen=True)
@@ -80,16 +78,16 @@ class Walked:
 
 def walk(stream: Stream, sequence: Sequence) -> Walked:
     """Feed a sequence to a stream, from its origin on."""
-    stream.restart()
+    stream.reset_odometry()
     rows: list[tuple[Any, ...]] = []
-    T_camera_base = inverse(_T_BASE_CAMERA)
+    T_camera_base = inverse(T_BASE_CAMERA)
     T_start_world = None
     for start in range(0, len(sequence), _BATCH):
         rendered = sequence.render(start, min(start + _BATCH, len(sequence)))
         for image, T, index in zip(rendered.image.cpu().numpy(), rendered.T_world_camera.cpu().numpy(), rendered.index):
             stamp = sequence.stamps_ns[int(index)]
-            frame = stream.process(image, stamp, _T_BASE_CAMERA, sequence.intrinsics)
-            stream.settle()
+            frame = stream.process(image, stamp, T_BASE_CAMERA, sequence.intrinsics)
+            stream.prepare()
             T_world_base = T @ T_camera_base
             if T_start_world is None:
                 T_start_world = inverse(T_world_base)

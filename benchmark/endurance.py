@@ -26,7 +26,7 @@ from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.fingerprint import fingerprint
 from ttt3r_ros.runtime.device import choose_device, choose_precision
-from ttt3r_ros.stream.stream import POLICIES
+from ttt3r_ros.stream.settings import POLICIES
 from ttt3r_ros.weights.load import load_weights
 
 #: A flat that no weights were trained on or fitted to.

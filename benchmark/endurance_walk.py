@@ -14,10 +14,12 @@ import torch
 from benchmark.walk import Walk, WalkSpec
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.metrics import Trajectory, TrajectoryError, compare_trajectories, resample_depth
-from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, inverse
-from ttt3r_ros.model.update import rule_by_name
-from ttt3r_ros.stream.reconstructor import IMAGE, POINTS, Reconstructor
-from ttt3r_ros.stream.stream import Stream, StreamSettings
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.estimate import IMAGE, POINTS
+from ttt3r_ros.stream.segments import warm_up
+from ttt3r_ros.stream.settings import StreamSettings
+from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.weights.load import load_weights
 
 #: Samples in a run, of each figure.
@@ -97,10 +99,10 @@ def go_along(task: Task, progress: Callable[[int, str], None]) -> dict[str, Any]
         image, truth = walk.image(index), walk.depth(index)
         begun, begun_cpu = time.perf_counter(), time.process_time()
         frame = stream.process(
-            image, walk.stamps_ns[index], _T_BASE_CAMERA, walk.intrinsics, outputs=frozenset({POINTS, IMAGE})
+            image, walk.stamps_ns[index], T_BASE_CAMERA, walk.intrinsics, outputs=frozenset({POINTS, IMAGE})
         )
         published = time.perf_counter()
-        stream.settle()
+        stream.prepare()
         log.settling[index] = time.perf_counter() - published
         log.seconds[index] = time.perf_counter() - begun
         log.cpu_seconds[index] = time.process_time() - begun_cpu
@@ -119,7 +121,7 @@ def go_along(task: Task, progress: Callable[[int, str], None]) -> dict[str, Any]
         elif index:
             log.segment[index] = log.segment[index - 1]
         if (index + 1) % every == 0 or index == frames - 1:
-            memory.append((index + 1, _rss_bytes(), _device_bytes(stream.reconstructor.device)))
+            memory.append((index + 1, _rss_bytes(), _device_bytes(stream.backbone.device)))
             progress(index + 1, f"{1e3 * log.seconds[index]:.0f} ms, {memory[-1][1] / 1e6:.0f} MB")
     starts = [0, *(frame for frame, _, _ in memory[:-1])]
     samples = [_sample(log, walk, start, *figures) for start, figures in zip(starts, memory)]
@@ -164,20 +166,11 @@ class _Log:
         )
 
 
-#: A camera at the base's origin that looks forward, as the node assumes where nobody tells.
-_T_BASE_CAMERA: FloatArray = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
-
-
 def _stream(task: Task, walk: Walk) -> Stream:
-    reconstructor = Reconstructor(
-        load_weights(task.weights).network,
-        rule=rule_by_name(task.rule),
-        device=task.device,
-        precision=task.precision,
-    )
-    reconstructor.warm_up(walk.spec.height, walk.spec.width)
-    settings = StreamSettings(reset_policy=task.policy, reset_interval=task.interval)
-    return Stream(reconstructor, settings)
+    backbone = Backbone(load_weights(task.weights).network, device=task.device, precision=task.precision)
+    settings = StreamSettings(update_rule=task.rule, reset_policy=task.policy, reset_interval=task.interval)
+    warm_up(backbone, walk.spec.height, walk.spec.width, settings)
+    return Stream(backbone, settings)
 
 
 def _sample(log: _Log, walk: Walk, start: int, stop: int, rss: int, device: int) -> Sample:
@@ -213,7 +206,7 @@ def _trajectories(log: _Log, walk: Walk, frames: range) -> tuple[Trajectory, Tra
     """Return estimate and truth of those of the frames that have a pose."""
     known = [index for index in frames if np.isfinite(log.poses[index]).all()]
     stamps = [walk.stamps_ns[index] for index in known]
-    T_camera_base = inverse(_T_BASE_CAMERA)
+    T_camera_base = inverse(T_BASE_CAMERA)
     truth = [walk.T_world_camera[index] @ T_camera_base for index in known]
     return Trajectory.from_transforms(stamps, list(log.poses[known])), Trajectory.from_transforms(stamps, truth)
 

@@ -25,9 +25,10 @@ from rich.table import Table
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.metrics import Trajectory, compare_depth, compare_trajectories, resample_depth
-from ttt3r_ros.model import rule_by_name
 from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.segments import SegmentReader, warm_up
+from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.synthetic import Frames, Sequence
 from ttt3r_ros.weights.load import load_weights
 
@@ -106,7 +107,8 @@ def main(argv: list[str] | None = None) -> int:
             frames = list(_rendered(sequence))
             for rule, reset in runs:
                 network = load_weights(args.weights).network
-                stream = Reconstructor(network, rule=rule_by_name(rule), reset_interval=reset, device=device)
+                backbone = Backbone(network, device=device)
+                stream = SegmentReader(backbone, StreamSettings(update_rule=rule), reset_interval=reset)
                 rows += walk(stream, sequence, frames, lengths, reset)
                 progress.advance(task)
     console.print(_table(rows, f"{source} on {device}, {args.seeds} held-out flats: median (quartiles)"))
@@ -119,17 +121,17 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def walk(
-    stream: Reconstructor, sequence: Sequence, frames: Seq[Frames], lengths: Seq[int], reset: int
+    stream: SegmentReader, sequence: Sequence, frames: Seq[Frames], lengths: Seq[int], reset: int
 ) -> Iterator[Row]:
     """Feed a sequence once, and yield a row whenever one of the lengths is reached."""
     height, width = frames[0].image.shape[:2]
-    stream.warm_up(height, width)
-    if stream.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(stream.device)
+    warm_up(stream.backbone, height, width, stream.settings)
+    if stream.backbone.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(stream.backbone.device)
     poses, errors, seconds = [], [], []
     truth = sequence.T_world_camera.cpu().double().numpy()
     for frame in frames:
-        estimate = stream.process(frame.image.cpu().numpy(), sequence.intrinsics)
+        estimate = stream.read(frame.image.cpu().numpy(), sequence.intrinsics)
         assert estimate.depth is not None
         target = estimate.pixel_map.intrinsics(sequence.intrinsics)
         errors.append(
@@ -146,7 +148,7 @@ def walk(
                 Trajectory.from_transforms(stamps, poses), Trajectory.from_transforms(stamps, list(truth[:n]))
             )
             yield Row(
-                rule=stream.rule.name,
+                rule=stream.settings.update_rule,
                 reset=reset,
                 seed=sequence.seed,
                 length=n,
@@ -155,7 +157,7 @@ def walk(
                 rpe_translation_m=error.rpe_translation_m,
                 abs_rel=float(np.mean(errors)),
                 ms_per_frame=1e3 * float(np.median(seconds)),
-                memory_mib=_memory(stream.device) / 2**20,
+                memory_mib=_memory(stream.backbone.device) / 2**20,
             )
 
 

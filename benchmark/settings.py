@@ -25,7 +25,9 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.metrics import Trajectory, compare_depth, compare_trajectories, resample_depth
 from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.stream.reconstructor import PRECISIONS, Reconstructor
+from ttt3r_ros.stream.backbone import PRECISIONS, Backbone
+from ttt3r_ros.stream.segments import SegmentReader, warm_up
+from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.synthetic import Frames, Sequence
 from ttt3r_ros.weights.load import load_weights
 
@@ -102,7 +104,7 @@ def measure(settings: Seq[Setting], args: argparse.Namespace, device: torch.devi
     errors: list[list[float]] = [[] for _ in settings]
     ate: list[list[float]] = [[] for _ in settings]
     for stream in streams:
-        stream.warm_up(INPUT[1], INPUT[0])
+        warm_up(stream.backbone, INPUT[1], INPUT[0], stream.settings)
     for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
         sequence = Sequence(seed, args.length, width=INPUT[0], height=INPUT[1], fps=FPS, device=device)
         poses: list[list[FloatArray]] = [[] for _ in settings]
@@ -123,7 +125,7 @@ def measure(settings: Seq[Setting], args: argparse.Namespace, device: torch.devi
     rows = [
         Row(
             precision=setting.precision,
-            image_size=stream.image_size,
+            image_size=stream.backbone.image_size(setting.image_size),
             ms_per_frame=1e3 * float(np.median(seconds[index])),
             memory_mib=_memory_alone(args.weights, setting, device),
             ate_percent=float(np.mean(ate[index])),
@@ -134,20 +136,15 @@ def measure(settings: Seq[Setting], args: argparse.Namespace, device: torch.devi
     return [_compared(row, rows) for row in rows]
 
 
-def _stream(weights: str, setting: Setting, device: torch.device) -> Reconstructor:
+def _stream(weights: str, setting: Setting, device: torch.device) -> SegmentReader:
     loaded = load_weights(weights)
-    return Reconstructor(
-        loaded.network,
-        precision=setting.precision,
-        image_size=setting.image_size or None,
-        device=device,
-        reset_interval=loaded.segment_frames,
-    )
+    backbone = Backbone(loaded.network, precision=setting.precision, device=device)
+    return SegmentReader(backbone, StreamSettings(image_size=setting.image_size), reset_interval=loaded.segment_frames)
 
 
-def _walk(stream: Reconstructor, sequence: Sequence, batch: Frames, frame: int) -> tuple[FloatArray, float, float]:
+def _walk(stream: SegmentReader, sequence: Sequence, batch: Frames, frame: int) -> tuple[FloatArray, float, float]:
     """Return a frame's pose, depth error and time."""
-    estimate = stream.process(batch.image[frame].cpu().numpy(), sequence.intrinsics)
+    estimate = stream.read(batch.image[frame].cpu().numpy(), sequence.intrinsics)
     assert estimate.depth is not None
     target = estimate.pixel_map.intrinsics(sequence.intrinsics)
     truth = resample_depth(batch.depth[frame].cpu().numpy(), sequence.intrinsics, target)
@@ -163,9 +160,9 @@ def _memory_alone(weights: str, setting: Setting, device: torch.device) -> float
 
 def _memory(weights: str, setting: Setting, device: str) -> float:
     stream = _stream(weights, setting, torch.device(device))
-    stream.warm_up(INPUT[1], INPUT[0])
-    if stream.device.type == "cuda":
-        return torch.cuda.max_memory_allocated(stream.device) / 2**20
+    warm_up(stream.backbone, INPUT[1], INPUT[0], stream.settings)
+    if stream.backbone.device.type == "cuda":
+        return torch.cuda.max_memory_allocated(stream.backbone.device) / 2**20
     # what it holds now: float32 weights that were only read to be converted are given back by then
     status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
     return int(status["VmRSS"].split()[0]) / 2**10

@@ -39,13 +39,13 @@ from benchmark.floor import count_gflop, int8_rate, matrix_rate, memory_rate, we
 from ttt3r_ros.camera.preprocess import PixelMap, normalize, resample
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, Prediction, State
-from ttt3r_ros.model.update import Ttt3r, blend
+from ttt3r_ros.model.update import Seen, Ttt3r, blend
 from ttt3r_ros.runtime.captured import CapturedStep
 from ttt3r_ros.runtime.cuda_capture import CudaCapture
 from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.runtime.device_outputs import Answer
+from ttt3r_ros.runtime.device_outputs import DeviceOutputs
 from ttt3r_ros.runtime.transfer import download
-from ttt3r_ros.stream.reconstructor import PRECISIONS
+from ttt3r_ros.stream.backbone import PRECISIONS
 from ttt3r_ros.weights.load import PACKAGED
 from ttt3r_ros.weights.native_file import read_native
 
@@ -215,14 +215,14 @@ def time_stages(network: Network, images: list[torch.Tensor], state: State, devi
     photo = np.zeros((mapping.input_size[1], mapping.input_size[0], 3), np.uint8)
 
     def update() -> torch.Tensor:
-        learning_rate, _ = rule.learning_rate(decoded.state_proposal, decoded.alignment, None)
+        learning_rate, _ = rule.learning_rate(Seen(state.tokens, decoded.state_proposal, decoded.alignment), ())
         return blend(state.tokens, decoded.state_proposal, learning_rate)
 
     for _ in images:
         for stage, work in (
             ("upload and preprocess", lambda: normalize(resample(photo, mapping, device))),
             ("update", update),
-            ("download", lambda: download(Answer.of(prediction, new_state, 1.0, None))),
+            ("download", lambda: download(DeviceOutputs.of(prediction, new_state, 1.0, None))),
         ):
             seconds[stage].append(timed(work, device)[1])
     return {stage: _median_ms(seconds[stage]) for stage in STAGES}

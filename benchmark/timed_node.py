@@ -20,8 +20,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ttt3r_ros.model.network import Network
 from ttt3r_ros.ros.node import main
+from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.estimate import Estimate
-from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.stream.segments import SegmentState
 
 _RECORD = struct.Struct("dddd")
 
@@ -37,7 +38,7 @@ def read_steps(path: Path) -> npt.NDArray[np.float64]:
 
 def _time_steps(path: Path, extra: float) -> None:
     file = path.open("ab", buffering=0)  # the node's end leaves nothing time to be flushed
-    step, process = Network.step, Reconstructor.process
+    step, advance = Network.step, segments.advance
     times = (0.0, 0.0, 0.0)
 
     def timed_step(self: Network, *args: Any, **kwargs: Any) -> Any:
@@ -49,13 +50,13 @@ def _time_steps(path: Path, extra: float) -> None:
         times = begun, time.monotonic() - begun, time.thread_time() - cpu
         return result
 
-    def timed_process(self: Reconstructor, *args: Any, **kwargs: Any) -> Estimate:
-        estimate = process(self, *args, **kwargs)
+    def timed_advance(*args: Any, **kwargs: Any) -> tuple[Estimate, SegmentState]:
+        estimate, state = advance(*args, **kwargs)
         file.write(_RECORD.pack(*times, estimate.timings.preprocess + estimate.timings.download))
-        return estimate
+        return estimate, state
 
     Network.step = timed_step
-    Reconstructor.process = timed_process
+    segments.advance = timed_advance
 
 
 if __name__ == "__main__":

@@ -119,7 +119,7 @@ def view_arrays(prediction: Prediction, state: State) -> dict[str, torch.Tensor]
         "decoder_tokens": trace.decoded.tokens,
         "state_proposal": trace.decoded.state_proposal,
         "alignment_logit": trace.decoded.alignment,
-        "memory_proposal": state.memory,
+        "memory_proposal": state.pose_memory,
     }
 
 

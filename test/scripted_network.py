@@ -61,7 +61,7 @@ class ScriptedNetwork(Network):
         if state is None:
             self.segments += 1
             state = State(torch.ones(1, TINY.state_size, 4), torch.tensor([[[float(number), float(self.segments)]]]))
-        first, segment = (int(value) for value in state.memory[0, 0])
+        first, segment = (int(value) for value in state.pose_memory[0, 0])
         T = inverse(self.poses[first]) @ self.poses[number]
         scale = self.scales[min(segment, len(self.scales)) - 1]
         height, width = image.shape[2:]

@@ -30,12 +30,12 @@ for name in names:
         importlib.import_module(name)
 
 import numpy as np
-from ttt3r_ros.stream.reconstructor import Reconstructor
-from ttt3r_ros.weights.load import load_weights
-stream = Reconstructor(load_weights("").network)
+import ttt3r_ros
+stream = ttt3r_ros.load("small", max_speed=0.0, max_turn_rate=0.0)
 for seed in range(2):
-    estimate = stream.process(np.random.default_rng(seed).integers(0, 256, (120, 160, 3), dtype=np.uint8))
-assert np.isfinite(estimate.T_world_camera).all() and np.isfinite(estimate.depth).all()
+    image = np.random.default_rng(seed).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    result = stream.process(image, seed * 10**8)
+assert np.isfinite(result.motion.T_odom_base).all() and np.isfinite(result.estimate.depth).all()
 print(len(names))
 """
 

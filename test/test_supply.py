@@ -92,9 +92,7 @@ def test_the_node_imports_nothing_that_it_does_not_need():
     assert not imported & {"evo", "matplotlib", "pandas", "scipy", "seaborn", "rosbags", "rich", "pytest", "hypothesis"}
 
 
-@pytest.mark.parametrize(
-    "module", ["ttt3r_ros.stream.reconstructor", "ttt3r_ros.weights.load", "ttt3r_ros.stream.odometry"]
-)
+@pytest.mark.parametrize("module", ["ttt3r_ros.stream.segments", "ttt3r_ros.weights.load", "ttt3r_ros.stream.odometry"])
 def test_the_core_imports_no_gpl(module):
     script = f"import sys, {module}; sys.exit('evo' in sys.modules)"
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)

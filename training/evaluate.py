@@ -24,6 +24,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import rule_by_name
 from ttt3r_ros.runtime.device import choose_device
 from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.segments import SegmentReader
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.synthetic import Motion, Sequence
 from ttt3r_ros.weights.load import load_weights
@@ -68,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
     console = Console()
     for seed, motion in track(jobs, "measuring", console=console, transient=True):
         sequence = Sequence(seed, _START + args.frames, fps=FPS, motion=motion, device=device)
-        measurement, frames = measure(backbone, settings, sequence, _START, motion)
+        measurement, frames = measure(SegmentReader(backbone, settings), sequence, _START, motion)
         measurements.append(measurement)
         pictured.append(frames[-1])
     summary = summarise(measurements)

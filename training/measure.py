@@ -14,10 +14,8 @@ from ttt3r_ros.evaluation.metrics import (
     compare_trajectories,
     resample_depth,
 )
-from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
-from ttt3r_ros.stream.segments import SegmentState, advance
-from ttt3r_ros.stream.settings import StreamSettings
+from ttt3r_ros.stream.segments import SegmentReader
 from ttt3r_ros.synthetic import Motion, Sequence
 
 
@@ -69,24 +67,19 @@ class Measurement:
         return 100 * self.ate_m / self.path_m
 
 
-def measure(
-    backbone: Backbone, settings: StreamSettings, sequence: Sequence, start: int, motion: Motion
-) -> tuple[Measurement, list[Frame]]:
+def measure(reader: SegmentReader, sequence: Sequence, start: int, motion: Motion) -> tuple[Measurement, list[Frame]]:
     """Feed the frames from ``start`` on, as one segment, and compare.
 
     Args:
-        backbone: the network.
-        settings: of which the update rule and the image size count.
+        reader: has not read a frame yet.
         sequence: at least three frames from start on.
         start: first frame.
         motion: of the sequence, for the record.
     """
-    state = SegmentState()
     depths, scaled, frames, poses, seconds = [], [], [], [], []
     for index in range(start, len(sequence)):
         rendered = sequence.render(index)
-        image = rendered.image[0].cpu().numpy()
-        estimate, state = advance(backbone, state, image, sequence.intrinsics, settings, outputs={POINTS, IMAGE})
+        estimate = reader.read(rendered.image[0].cpu().numpy(), sequence.intrinsics, outputs={POINTS, IMAGE})
         assert estimate.depth is not None
         assert estimate.image is not None
         target = estimate.pixel_map.intrinsics(sequence.intrinsics)

@@ -1,3 +1,51 @@
-"""ttt3r_ros: odometry, metric depth and a coloured point cloud from one camera."""
+"""Odometry, metric depth and a colored point cloud from one camera.
+
+    stream = ttt3r_ros.load("small")
+    result = stream.process(image, stamp_ns)
+
+`Stream`, `StreamResult` and `Estimate` say what goes in and what comes out.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ttt3r_ros.stream.estimate import Estimate
+    from ttt3r_ros.stream.stream import Stream, StreamResult
 
 __version__ = "0.1.0"
+__all__ = ["Estimate", "Stream", "StreamResult", "load"]
+
+_HOMES = {"Estimate": "estimate", "Stream": "stream", "StreamResult": "stream"}
+
+
+def load(weights: str = "small", *, device: str = "auto", precision: str = "auto", **settings: Any) -> Stream:
+    """Return a stream that behaves as the node does: resets, image and motion checks, odometry with covariance.
+
+    Args:
+        weights: 'small' for those of the package, or a file.
+        device: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
+        precision: 'auto', 'float32', 'bfloat16', 'float16' or 'int8'.
+        settings: what differs from the defaults of `StreamSettings`, which are the node's parameters of these names;
+            `reset_interval` is what suits the weights where it is not given.
+
+    Raises:
+        UserError: the weights, the device or the precision cannot be used.
+    """
+    from ttt3r_ros.runtime.device import choose_device, choose_precision  # late: torch takes a second to import
+    from ttt3r_ros.stream.backbone import Backbone
+    from ttt3r_ros.stream.settings import StreamSettings
+    from ttt3r_ros.stream.stream import Stream
+    from ttt3r_ros.weights.load import load_weights
+
+    loaded, where = load_weights("" if weights == "small" else weights), choose_device(device)
+    backbone = Backbone(loaded.network, device=where, precision=choose_precision(precision, where))
+    return Stream(backbone, StreamSettings(**{"reset_interval": loaded.segment_frames, **settings}))
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"ttt3r_ros.stream.{_HOMES[name]}"), name)

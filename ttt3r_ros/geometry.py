@@ -17,6 +17,9 @@ FloatArray = npt.NDArray[np.float64]
 #: Body axes (x forward, y left, z up; REP-103) of a camera mounted upright and looking forward, from its optical axes.
 R_BODY_OPTICAL: FloatArray = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
+#: The mount that is assumed where nobody tells: a camera at the base's origin that looks forward.
+T_BASE_CAMERA: FloatArray = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
+
 
 @dataclass(frozen=True)
 class Intrinsics:

@@ -8,7 +8,7 @@ from rule_weights import TINY, rule_image, rule_network
 from torch import nn
 
 from benchmark import floor, step
-from ttt3r_ros.stream.reconstructor import PRECISIONS
+from ttt3r_ros.stream.backbone import PRECISIONS
 
 needs_vnni = pytest.mark.skipif(
     not any(torch.cpu.get_capabilities().get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8")),

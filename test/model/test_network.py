@@ -66,7 +66,7 @@ def test_agrees_with_the_twin_that_materialises_every_map(network, size, rule):
                 keep = comparable(network, name, value)
                 assert difference(mine[0][keep], value[keep]) < TOLERANCE, name
             assert difference(state.tokens[0], naive_state.tokens) < TOLERANCE
-            assert difference(state.memory[0], naive_state.memory) < TOLERANCE
+            assert difference(state.pose_memory[0], naive_state.memory) < TOLERANCE
 
 
 def test_a_step_without_state_forgets_everything(network):
@@ -85,11 +85,11 @@ def test_a_step_changes_neither_its_state_nor_the_network(network):
     weights = {key: value.clone() for key, value in network.state_dict().items()}
     with torch.inference_mode():
         _, state = network.step(first, None)
-        before = state.tokens.clone(), state.memory.clone()
+        before = state.tokens.clone(), state.pose_memory.clone()
         once, _ = network.step(second, state)
         twice, _ = network.step(second, state)
     assert torch.equal(state.tokens, before[0])
-    assert torch.equal(state.memory, before[1])
+    assert torch.equal(state.pose_memory, before[1])
     assert torch.equal(once.translation, twice.translation)
     assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
 
@@ -121,7 +121,7 @@ def test_the_state_keeps_its_size(network):
     with torch.inference_mode():
         for image in images(4):
             _, state = network.step(image, state, rule=Filt3r(), outputs=set())
-            shapes.add((state.tokens.shape, state.memory.shape, state.filter.variance.shape))
+            shapes.add((state.tokens.shape, state.pose_memory.shape, state.carried[0].shape))
     assert len(shapes) == 1
 
 

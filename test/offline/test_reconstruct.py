@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 from rule_weights import TINY, rule_network
+from segment_runner import tiny_segments
 
 from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.geometry import R_BODY_OPTICAL, inverse
 from ttt3r_ros.offline import reconstruct
 from ttt3r_ros.offline.run import Run
 from ttt3r_ros.sources import SourceFrame, open_source
-from ttt3r_ros.stream.reconstructor import Reconstructor
 from ttt3r_ros.weights.checkpoint import save_network
 
 WORLD = "synthetic:seed=2,length=12,width=80,height=60,fps=10"
@@ -64,9 +64,9 @@ def test_what_a_run_leaves(tmp_path, weights, capsys):
         truth.transform(3)[:3, :3], source[3].T_world_camera[:3, :3] @ R_BODY_OPTICAL.T, atol=1e-8
     )
 
-    stream = Reconstructor(rule_network(TINY))
+    stream = tiny_segments()
     for i, frame in enumerate(source[:6]):
-        seen = stream.process(frame.image, frame.intrinsics)
+        seen = stream.read(frame.image, frame.intrinsics)
         T = np.eye(4)
         T[:3, :3] = R_BODY_OPTICAL
         np.testing.assert_allclose(estimate.transform(i), T @ seen.T_world_camera @ inverse(T), atol=1e-6)
@@ -76,7 +76,7 @@ def test_what_a_run_leaves(tmp_path, weights, capsys):
         np.testing.assert_allclose(depth, np.where(usable, 1000 * seen.depth, 0), atol=0.6)
     camera = json.loads((tmp_path / "camera.json").read_text())
     assert (camera["width"], camera["height"]) == depth.shape[::-1]
-    assert camera["fx"] == pytest.approx(stream.process(source[0].image, source[0].intrinsics).intrinsics.fx)
+    assert camera["fx"] == pytest.approx(stream.read(source[0].image, source[0].intrinsics).intrinsics.fx)
     assert cv2.imread(str(tmp_path / "rgb/0.000000000.png")).shape[:2] == depth.shape
     assert (tmp_path / "depth.txt").read_text().splitlines()[2] == "0.100000000 depth/0.100000000.png"
 

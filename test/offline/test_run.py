@@ -20,7 +20,7 @@ from ttt3r_ros.offline.run import Run, Wishes
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
 from ttt3r_ros.sources import Distortion, SourceFrame
-from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.stream import Stream, StreamSettings
 
 CAMERA = Intrinsics(70.0, 70.0, 40.0, 30.0, 80, 60)
@@ -47,7 +47,7 @@ class Recording:
 
 
 def taken(folder: Path, source: Recording, **changes: bool) -> Run:
-    stream = Stream(Reconstructor(rule_network(TINY)), StreamSettings(max_speed=1e6, max_turn_rate=1e6))
+    stream = Stream(Backbone(rule_network(TINY)), StreamSettings(max_speed=1e6, max_turn_rate=1e6))
     wishes = Wishes(**{**vars(WISHES), **changes})
     run = Run(stream, RunFolder(folder), wishes, VoxelMap(0.05, 1000))
     folder.mkdir(exist_ok=True)

@@ -11,24 +11,26 @@ from harness import ANY_MOTION
 from rclpy.executors import SingleThreadedExecutor
 
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
+from ttt3r_ros.stream import segments
 
 
 class InProcess:
-    """The real node, spun by a thread, with a record of what its reconstructor was asked for."""
+    """The real node, spun by a thread, with a record of what its network was asked for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, weights: Path | str = "scripted", **parameters: object) -> None:
         parameters = {"weights": weights, "wait_for_transform": 0.1, **ANY_MOTION, **parameters}
         rclpy.init(args=["--ros-args", *(part for p in parameters.items() for part in ("-p", f"{p[0]}:={p[1]}"))])
         self.node = Ttt3rNode()
         self.asked: list[set[str]] = []
-        self.reconstructor = self.node._pipeline._stream.reconstructor
-        process = self.reconstructor.process
+        self.stream = self.node._pipeline._stream
+        self.network = self.stream.backbone.network
+        advance = segments.advance
 
-        def recorded(image, camera=None, *, outputs):
+        def recorded(*args, outputs):
             self.asked.append(set(outputs))
-            return process(image, camera, outputs=outputs)
+            return advance(*args, outputs=outputs)
 
-        monkeypatch.setattr(self.reconstructor, "process", recorded)
+        monkeypatch.setattr(segments, "advance", recorded)
         self.executor = SingleThreadedExecutor()
         self.executor.add_node(self.node)
         self.closing = threading.Event()

@@ -17,7 +17,8 @@ from benchmark.graph import keep_to_this_computer
 from benchmark.images import image_messages
 from ttt3r_ros.model import Network
 from ttt3r_ros.ros.outputs import TOPICS
-from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.stream import segments
+from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.weights.checkpoint import load_network
 
 
@@ -137,12 +138,12 @@ def test_the_node_and_its_consumer_wait_for_every_output(consumer):
 
 def test_the_times_of_steps_come_back_as_written(monkeypatch, tmp_path):
     monkeypatch.setattr(Network, "step", Network.step)  # put back after the test
-    monkeypatch.setattr(Reconstructor, "process", Reconstructor.process)
+    monkeypatch.setattr(segments, "advance", segments.advance)
     file = tmp_path / "steps"
     timed_node._time_steps(file, 0.03)
     assert timed_node.read_steps(file).shape == (0, 4)
-    stream, image = Reconstructor(rule_network(TINY)), np.zeros((48, 64, 3), np.uint8)
-    estimates = [stream.process(image) for _ in range(2)]
+    backbone, image = Backbone(rule_network(TINY)), np.zeros((48, 64, 3), np.uint8)
+    estimates = [segments.advance(backbone, segments.SegmentState(), image)[0] for _ in range(2)]
     steps = timed_node.read_steps(file)
     assert steps.shape == (2, 4)
     assert steps[:, 3].tolist() == [e.timings.preprocess + e.timings.download for e in estimates]

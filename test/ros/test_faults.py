@@ -63,7 +63,7 @@ def test_a_network_that_always_fails_is_said_once_and_recovers(inside, camera, m
 
     before = inside.node._pipeline.failed
     with monkeypatch.context() as patch:
-        patch.setattr(inside.reconstructor.network, "step", broken)
+        patch.setattr(inside.network, "step", broken)
         for count in range(1, 21):
             camera.send()
             wait_until(lambda count=count: inside.node._pipeline.failed == before + count, "the frame to fail")
@@ -86,7 +86,7 @@ def test_an_exhausted_gpu_is_emptied_and_said(inside, camera, monkeypatch):
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     with monkeypatch.context() as patch:
-        patch.setattr(inside.reconstructor.network, "step", exhausted)
+        patch.setattr(inside.network, "step", exhausted)
         patch.setattr(torch.cuda, "empty_cache", lambda: alive_when_emptied.append(held[-1]() is not None))
         camera.send()
         message = state(camera, "lost")["message"]
@@ -104,7 +104,7 @@ def test_a_gpu_that_is_gone_does_not_end_the_thread(inside, camera, monkeypatch)
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     with monkeypatch.context() as patch:
-        patch.setattr(inside.reconstructor.network, "step", gone)
+        patch.setattr(inside.network, "step", gone)
         patch.setattr(torch.cuda, "empty_cache", refuse)
         camera.send()
         state(camera, "lost")
@@ -347,14 +347,16 @@ def test_it_ends_quietly_in_the_midst_of_making_what_ros_needs(weights):
 
 BUSY = """
 import sys, time
-from ttt3r_ros.stream.reconstructor import Reconstructor
-real = Reconstructor.process
-def process(self, image, *args, **options):
-    if image.any():  # a frame of the camera's, not of the warm-up
-        print("busy", flush=True)
-        time.sleep(60)
-    return real(self, image, *args, **options)
-Reconstructor.process = process
+from ttt3r_ros.stream import segments
+real = segments.advance
+def advance(*args, **options):  # of the camera's frames: the warm-up calls the real one
+    print("busy", flush=True)
+    time.sleep(60)
+    return real(*args, **options)
+from ttt3r_ros.ros.ttt3r_node import warm_up
+segments.advance = advance
+import ttt3r_ros.ros.ttt3r_node
+ttt3r_ros.ros.ttt3r_node.warm_up = lambda *args: None
 from ttt3r_ros.ros.node import main
 main()
 """

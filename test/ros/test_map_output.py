@@ -24,7 +24,7 @@ from ttt3r_ros.mapping.voxel_map import MapPoints, VoxelMap
 from ttt3r_ros.ros import map_output
 from ttt3r_ros.ros.conversions import nanoseconds
 from ttt3r_ros.ros.map_output import map_message
-from ttt3r_ros.stream.reconstructor import IMAGE, POINTS
+from ttt3r_ros.stream.estimate import IMAGE, POINTS
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 

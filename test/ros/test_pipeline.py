@@ -10,7 +10,7 @@ from harness import OUTPUTS, Bench, picture, wait_until
 from in_process import InProcess
 from rclpy.parameter import Parameter
 
-from ttt3r_ros.stream.reconstructor import IMAGE, POINTS
+from ttt3r_ros.stream.estimate import IMAGE, POINTS
 from ttt3r_ros.stream.stream import CONFIDENCE_INTERVAL
 
 
@@ -74,7 +74,7 @@ def test_a_lost_frame_publishes_nothing_and_is_said(inside, listener, poison, mo
         listener.listen(f"/ttt3r/{name}", OUTPUTS[name], key=name)
     while not all(listener.received[name] for name in ("depth/image", "points", "rgb/image")):
         listener.exchange()
-    step = inside.reconstructor.network.step
+    step = inside.network.step
 
     def broken(*args, **kwargs):
         if poison == "raise":
@@ -82,12 +82,12 @@ def test_a_lost_frame_publishes_nothing_and_is_said(inside, listener, poison, mo
         prediction, state = step(*args, **kwargs)
         return dataclasses.replace(prediction, translation=prediction.translation * float("nan")), state
 
-    monkeypatch.setattr(inside.reconstructor.network, "step", broken)
+    monkeypatch.setattr(inside.network, "step", broken)
     lost = listener.send()
     status = wait_until(lambda: (d := listener.diagnostics()).get("level") == "2" and d, "an ERROR in the diagnostics")
     assert status["state"] == "lost"
     assert ("not a number" if poison == "nan" else "the arithmetic has failed") in status["message"]
-    monkeypatch.setattr(inside.reconstructor.network, "step", step)
+    monkeypatch.setattr(inside.network, "step", step)
     (stamp,) = listener.exchange()
     for name in ("odom", "depth/image", "points", "rgb/image"):
         listener.get(name, stamp)
@@ -100,7 +100,7 @@ def test_a_lost_frame_publishes_nothing_and_is_said(inside, listener, poison, mo
 def test_a_rule_and_an_interval_that_change_while_running(inside, listener):
     inside.node.set_parameters([Parameter("update_rule", value="filt3r"), Parameter("reset_interval", value=4)])
     listener.exchange(2)
-    assert inside.reconstructor.rule.name == "filt3r"
+    assert inside.stream.state.segments.update_rule == "filt3r"
     before = inside.node._pipeline.segment[0]
     listener.exchange(9)
     assert inside.node._pipeline.segment[0] >= before + 2
@@ -108,7 +108,7 @@ def test_a_rule_and_an_interval_that_change_while_running(inside, listener):
 
 def test_confident_frames_have_smaller_covariance(inside, listener, monkeypatch):
     """Rule 4: lower confidence, larger variances."""
-    step, factor = inside.reconstructor.network.step, [1.0]
+    step, factor = inside.network.step, [1.0]
 
     def scaled(*args, **kwargs):
         prediction, state = step(*args, **kwargs)
@@ -116,7 +116,7 @@ def test_confident_frames_have_smaller_covariance(inside, listener, monkeypatch)
             prediction = dataclasses.replace(prediction, confidence=1 + factor[0] * (prediction.confidence - 1))
         return prediction, state
 
-    monkeypatch.setattr(inside.reconstructor.network, "step", scaled)
+    monkeypatch.setattr(inside.network, "step", scaled)
     found = {}
     for value in (10.0, 0.1):
         factor[0] = value

@@ -168,11 +168,11 @@ def test_a_file_that_cannot_be_used_is_said_and_changes_nothing(inside, camera, 
         path.mkdir()
     else:
         path.touch()
-    memory = inside.reconstructor.memory
+    before = inside.stream.state.segments
     success, message = call(camera, "load_state")
     assert not success
     assert message.startswith(f"{path} ")
-    assert inside.reconstructor.memory is memory
+    assert inside.stream.state.segments is before
     assert camera.exchange()
     with pytest.raises(UserError):  # which ends a start with this sentence
         inside.node._saving.load_at_start()
@@ -248,7 +248,7 @@ def test_what_nobody_foresaw_is_said_and_survived(camera, monkeypatch):
 def test_jobs_run_between_frames_and_hand_their_errors_on(inside, camera):
     camera.send_until_answered()
     pipeline: Pipeline = inside.node._pipeline
-    assert pipeline.between_frames(lambda stream: stream.reconstructor).result(10) is inside.reconstructor
+    assert pipeline.between_frames(lambda stream: stream).result(10) is inside.stream
     with pytest.raises(ZeroDivisionError):
         pipeline.between_frames(lambda stream: 1 // 0).result(10)
     assert camera.exchange()

@@ -11,8 +11,9 @@ from harness import Bench, node, picture
 from nav_msgs.msg import Odometry
 from std_srvs.srv import Trigger
 
-from ttt3r_ros.stream.reconstructor import Reconstructor
-from ttt3r_ros.stream.session_file import from_bytes
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.saved_state import from_bytes
+from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.weights.checkpoint import load_network
 
 
@@ -69,4 +70,5 @@ def test_an_end_during_a_save_leaves_a_whole_file_or_none(weights, tmp_path, ben
     assert "ttt3r.state.safetensors" in names or how == signal.SIGKILL or not names
     if "ttt3r.state.safetensors" in names:
         data = (saved / "ttt3r.state.safetensors").read_bytes()
-        assert from_bytes(data, Reconstructor(load_network(weights)[0]), "it").reconstructor.state is not None
+        stream = Stream(Backbone(load_network(weights)[0]))
+        assert from_bytes(data, stream, "it").segments.state is not None

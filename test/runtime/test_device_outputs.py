@@ -20,7 +20,7 @@ def prediction(**dense: torch.Tensor) -> Prediction:
 
 
 def state() -> State:
-    return State(tokens=torch.tensor([[[1.0, -3.0], [0.0, 4.0]]]), memory=torch.zeros(1, 2, 4))
+    return State(tokens=torch.tensor([[[1.0, -3.0], [0.0, 4.0]]]), pose_memory=torch.zeros(1, 2, 4))
 
 
 def test_a_packed_pose_is_translation_quaternion_and_mean_magnitude():

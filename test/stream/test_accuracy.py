@@ -16,7 +16,7 @@ import torch
 
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
 from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, inverse, rotation_vector
-from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.stream import Stream, StreamSettings
 from ttt3r_ros.synthetic import Frames, Sequence
 from ttt3r_ros.weights.load import load_weights
@@ -66,7 +66,7 @@ def follow(walks: list[Walk], frames: int, **settings: object) -> Errors:
 def _follow(walk: Walk, frames: int, settings: dict[str, object]) -> list[float]:
     weights = load_weights("")
     settings = {"reset_interval": weights.segment_frames, **settings}
-    stream = Stream(Reconstructor(weights.network), StreamSettings(**settings))
+    stream = Stream(Backbone(weights.network), StreamSettings(**settings))
     poses, depth_errors = [], []
     for index in range(frames):
         frame = stream.process(walk.frames.image[index].numpy(), 10**9 + index * 10**9 // FPS, T_BASE_CAMERA)

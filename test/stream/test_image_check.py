@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scripted_network import view
 
-from ttt3r_ros.stream.image_health import MOST_BLURRED, ImageHealth, _shrunk
+from ttt3r_ros.stream.image_check import MAX_BLURRED, ImageState, _shrunk, check
 from ttt3r_ros.synthetic import Sequence
 
 STEP = 100_000_000  #: [ns]
@@ -18,8 +18,15 @@ def walk() -> list[np.ndarray]:
 
 
 def reasons(images: list[np.ndarray], frozen_timeout: float = 1.0) -> list[str | None]:
-    health = ImageHealth()
-    return [health.why_refused(image, index * STEP, frozen_timeout) for index, image in enumerate(images)]
+    return checked(images, [index * STEP for index in range(len(images))], frozen_timeout)
+
+
+def checked(images: list[np.ndarray], stamps: list[int], frozen_timeout: float) -> list[str | None]:
+    found, state = [], ImageState()
+    for image, stamp in zip(images, stamps, strict=True):
+        reason, state = check(state, image, stamp, frozen_timeout)
+        found.append(reason)
+    return found
 
 
 def noisy(image: np.ndarray, gain: float, sigma: float, seed: int) -> np.ndarray:
@@ -96,8 +103,8 @@ def test_a_lens_that_stays_blurred_is_used_in_the_end():
     found = reasons(
         [*(view(n) for n in range(20)), *(cv2.GaussianBlur(view(20), (0, 0), 4 + n / 99) for n in range(40))]
     )
-    assert all("blurred" in reason for reason in found[20 : 20 + MOST_BLURRED])
-    assert not any(found[20 + MOST_BLURRED :])
+    assert all("blurred" in reason for reason in found[20 : 20 + MAX_BLURRED])
+    assert not any(found[20 + MAX_BLURRED :])
 
 
 def test_the_same_pixels_for_too_long_are_a_frozen_camera():
@@ -117,8 +124,7 @@ def test_one_pixel_of_noise_is_a_living_camera():
 
 
 def test_time_that_jumps_back_freezes_nothing():
-    health = ImageHealth()
-    assert [health.why_refused(view(0), stamp * STEP, 1.0) for stamp in (100, 0, 5)] == [None] * 3
+    assert checked([view(0)] * 3, [100 * STEP, 0, 5 * STEP], 1.0) == [None] * 3
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 400), (400, 3)])

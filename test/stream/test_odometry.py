@@ -3,12 +3,24 @@ from __future__ import annotations
 import numpy as np
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, T_from_pose, inverse, rotation_from_quaternion
-from ttt3r_ros.stream.odometry import Odometry
+from ttt3r_ros.stream.covariance import CovarianceModel
+from ttt3r_ros.stream.odometry import Motion, OdometryState, interrupted, update
 
 #: A camera that looks forward, 0.3 m ahead of the base's origin and 0.8 m above it.
 T_BASE_CAMERA = np.eye(4)
 T_BASE_CAMERA[:3, :3], T_BASE_CAMERA[:3, 3] = R_BODY_OPTICAL, [0.3, 0.0, 0.8]
 SECOND = 1_000_000_000
+
+
+class Odometry:
+    """Keeps the state between the pure functions' calls."""
+
+    def __init__(self) -> None:
+        self.state = OdometryState()
+
+    def update(self, *frame) -> Motion:
+        motion, self.state = update(self.state, *frame, CovarianceModel())
+        return motion
 
 
 def camera_in_world(T_odom_base: np.ndarray) -> np.ndarray:
@@ -56,7 +68,7 @@ def test_without_a_frame_before_or_time_between_no_velocity_is_known():
     unknown = [odometry.update(np.eye(4), T_BASE_CAMERA, SECOND, 3.0)]
     unknown.append(odometry.update(forward, T_BASE_CAMERA, SECOND, 3.0))  # the same stamp again
     unknown.append(odometry.update(forward, T_BASE_CAMERA, 0, 3.0))  # back in time
-    odometry.interrupt()
+    odometry.state = interrupted(odometry.state)
     unknown.append(odometry.update(np.eye(4), T_BASE_CAMERA, 2 * SECOND, 3.0))
     for motion in unknown:
         assert not np.any(motion.twist)
@@ -71,10 +83,10 @@ def test_the_last_confidence_holds_until_another_comes():
     sure = odometry.update(forward[1], T_BASE_CAMERA, SECOND, 10.0)
     held = odometry.update(forward[2], T_BASE_CAMERA, 2 * SECOND, None)
     np.testing.assert_allclose(sure.covariances.twist, held.covariances.twist)
-    assert odometry.frames_since_confidence == 1
+    assert odometry.state.frames_since_confidence == 1
     unsure = odometry.update(forward[3], T_BASE_CAMERA, 3 * SECOND, 1.1)
     assert (unsure.covariances.twist > held.covariances.twist).all()
-    assert odometry.frames_since_confidence == 0
+    assert odometry.state.frames_since_confidence == 0
 
 
 def test_a_pose_is_less_sure_the_longer_the_way_and_after_an_interruption():
@@ -83,8 +95,8 @@ def test_a_pose_is_less_sure_the_longer_the_way_and_after_an_interruption():
         T = T_from_pose([0.0, 0.0, float(n)], [1, 0, 0, 0])
         spreads.append(odometry.update(T, T_BASE_CAMERA, n * SECOND, 3.0).covariances.pose)
     assert (np.diff(spreads, axis=0) > 0).all()
-    odometry.interrupt()
-    assert odometry.seconds_lost(12 * SECOND) == 3.0
+    odometry.state = interrupted(odometry.state)
+    assert odometry.state.seconds_lost(12 * SECOND) == 3.0
     jump = odometry.update(T, T_BASE_CAMERA, 12 * SECOND, 3.0).covariances.pose - spreads[-1]
     assert (jump > np.diff(spreads, axis=0)[-1]).all()
-    assert odometry.seconds_lost(15 * SECOND) == 0.0
+    assert odometry.state.seconds_lost(15 * SECOND) == 0.0

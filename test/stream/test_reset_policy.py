@@ -6,9 +6,10 @@ from scripted_network import T_BASE_CAMERA, ScriptedNetwork, along, view
 
 from ttt3r_ros.geometry import Intrinsics, rotation_from_quaternion, unproject
 from ttt3r_ros.stream import reset_policy
-from ttt3r_ros.stream.reconstructor import Reconstructor
-from ttt3r_ros.stream.reset_policy import LONGEST, LOOK_FRAMES, LOOKS, SHORTEST
-from ttt3r_ros.stream.stream import Stream, StreamSettings
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.reset_policy import LOOK_FRAMES, LOOKS, MAX_LENGTH, MIN_LENGTH
+from ttt3r_ros.stream.settings import StreamSettings
+from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.stream.usual_range import ENOUGH, UsualRange
 
 INTERVAL = StreamSettings().reset_interval
@@ -20,7 +21,7 @@ class Drive:
     def __init__(self, network: ScriptedNetwork) -> None:
         self.network = network
         settings = StreamSettings(reset_policy="adaptive", frozen_timeout=0.0, max_turn_rate=100.0, max_speed=100.0)
-        self.stream, self.sent = Stream(Reconstructor(network), settings), 0
+        self.stream, self.sent = Stream(Backbone(network), settings), 0
 
     def go(self, numbers: range) -> list[int]:
         """Send pictures; return the segment of each."""
@@ -47,17 +48,17 @@ def test_a_camera_that_drives_on_gets_new_segments_and_keeps_its_pose():
     drive = Drive(ScriptedNetwork(along(0.2)))
     segments = drive.go(range(250))
     assert segments[-1] >= 2
-    assert "the view has left what the segment knows" in drive.stream.segment_reason
+    assert "the view has left what the segment knows" in drive.stream.state.segment_reason
     lengths = np.bincount(segments)
-    assert lengths[:-1].min() >= SHORTEST * INTERVAL - 1  # the last one is still running
-    assert drive.stream._odometry.memory.T_odom_base[0, 3] == pytest.approx(249 * 0.2, rel=1e-3)
+    assert lengths[:-1].min() >= MIN_LENGTH * INTERVAL - 1  # the last one is still running
+    assert drive.stream.state.odometry.T_odom_base[0, 3] == pytest.approx(249 * 0.2, rel=1e-3)
 
 
 def test_a_camera_that_looks_around_in_one_place_keeps_its_segment():
-    there_and_back = [*range(200), *range(199, 0, -1)][: round(LONGEST * INTERVAL) - 10]
+    there_and_back = [*range(200), *range(199, 0, -1)][: round(MAX_LENGTH * INTERVAL) - 10]
     drive = Drive(ScriptedNetwork(turning(0.005)))
     assert set(drive.go(there_and_back)) == {0}
-    assert 1 < len(drive.stream._policy.memory.keyframes) < reset_policy.MOST_KEYFRAMES
+    assert 1 < len(drive.stream.state.policy.keyframes) < reset_policy.MAX_KEYFRAMES
 
 
 @pytest.mark.parametrize(
@@ -65,14 +66,14 @@ def test_a_camera_that_looks_around_in_one_place_keeps_its_segment():
     [([0.4] * 5, 0), ([0.2, 0.6, 0.2, 0.6], 0), ([0.2, 0.2, 0.55], 0), ([0.2, 0.4, 0.2, 0.4, 0.2], LOOKS)],
 )
 def test_overlap_between_the_thresholds_neither_counts_nor_forgives(monkeypatch, shares, outside):
-    monkeypatch.setattr(reset_policy, "MOST_KEYFRAMES", 0)  # no room: the segment is full
-    memory = reset_policy.PolicyMemory()
+    monkeypatch.setattr(reset_policy, "MAX_KEYFRAMES", 0)  # no room: the segment is full
+    state = reset_policy.PolicyState()
     camera = Intrinsics(60.0, 60.0, 32.0, 24.0, 64, 48)
     points = unproject(np.ones((48, 64), dtype=np.float32), camera)
     for share in shares:
         monkeypatch.setattr(reset_policy, "overlap", lambda view, others, share=share: share)
-        memory = reset_policy._after_look(memory, np.eye(4), points, 2 * points[..., 0])
-    assert memory.outside == outside
+        state = reset_policy._after_look(state, np.eye(4), points, 2 * points[..., 0])
+    assert state.outside == outside
 
 
 def test_confidence_that_collapses_begins_a_segment_once():
@@ -80,7 +81,7 @@ def test_confidence_that_collapses_begins_a_segment_once():
     assert set(drive.go(range(60))) == {0}
     drive.network.confidence = 1.2
     assert set(drive.go(range(60, 150))) == {0, 1}  # and what is low from the beginning is usual
-    assert drive.stream.segment_reason == "confidence has collapsed"
+    assert drive.stream.state.segment_reason == "confidence has collapsed"
 
 
 def test_confidence_that_dips_begins_nothing():
@@ -97,14 +98,14 @@ def test_a_learning_rate_out_of_its_range_begins_a_segment():
     drive.go(range(40))
     drive.network.beta = 0.9
     assert drive.go(range(40, 50))[-1] == 1
-    assert drive.stream.segment_reason == "the learning rate has left its usual range"
+    assert drive.stream.state.segment_reason == "the learning rate has left its usual range"
 
 
 def test_a_segment_ends_at_last(monkeypatch):
-    monkeypatch.setattr(reset_policy, "LONGEST", 0.5)
+    monkeypatch.setattr(reset_policy, "MAX_LENGTH", 0.5)
     drive = Drive(ScriptedNetwork(along(0.0)))
     assert np.bincount(drive.go(range(120))).tolist() == [50, 49, 21]
-    assert drive.stream.segment_reason == "the segment is 50 frames long"
+    assert drive.stream.state.segment_reason == "the segment is 50 frames long"
 
 
 def test_points_are_made_only_when_they_are_looked_at():
@@ -114,8 +115,8 @@ def test_points_are_made_only_when_they_are_looked_at():
         looks = 0
         for number in range(100):
             drive.go(range(number, number + 1))
-            drive.stream.settle()
-            looks += drive.stream._policy.memory.frames_since_look == 0
+            drive.stream.prepare()
+            looks += drive.stream.state.policy.frames_since_look == 0
         assert looks == pytest.approx(expected, abs=5)
 
 

@@ -6,16 +6,15 @@ import numpy as np
 import pytest
 import torch
 from rule_weights import TINY, rule_network
+from segment_runner import tiny_segments
 
 from ttt3r_ros.camera.preprocess import interleaved, normalize, pixel_map, resample
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics, T_from_pose, inverse
-from ttt3r_ros.model import Cut3r, Filt3r, Ttt3r
-from ttt3r_ros.stream.reconstructor import IMAGE, POINTS, SCALE_KEPT, Reconstructor
-
-
-def reconstructor(**options) -> Reconstructor:
-    return Reconstructor(rule_network(TINY), **options)
+from ttt3r_ros.model import Ttt3r
+from ttt3r_ros.stream.estimate import IMAGE, POINTS
+from ttt3r_ros.stream.segments import SCALE_KEPT, SegmentState, last_points, warm_up
+from ttt3r_ros.stream.settings import StreamSettings
 
 
 def photo(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
@@ -42,8 +41,8 @@ def scaled(T: np.ndarray, scale: float) -> np.ndarray:
 
 
 def test_the_world_is_the_first_camera():
-    stream = reconstructor()
-    estimates = [stream.process(photo(seed)) for seed in range(3)]
+    stream = tiny_segments()
+    estimates = [stream.read(photo(seed)) for seed in range(3)]
     poses = segment_poses([0, 1, 2])
     np.testing.assert_allclose(estimates[0].T_world_camera, np.eye(4), atol=1e-9)
     for estimate, pose in zip(estimates, poses, strict=True):
@@ -52,14 +51,14 @@ def test_the_world_is_the_first_camera():
     assert {e.segment for e in estimates} == {0}
 
 
-@pytest.mark.parametrize("settle", [True, False])
-def test_segments_are_chained_through_the_frame_they_share(settle):
-    stream = reconstructor(reset_interval=2)
+@pytest.mark.parametrize("prepare", [True, False])
+def test_segments_are_chained_through_the_frame_they_share(prepare):
+    stream = tiny_segments(reset_interval=2)
     estimates = []
     for seed in range(4):
-        estimates.append(stream.process(photo(seed)))
-        if settle:
-            stream.settle()
+        estimates.append(stream.read(photo(seed)))
+        if prepare:
+            stream.prepare()
     first, second, third = segment_poses([0, 1]), segment_poses([1, 2]), segment_poses([2, 3])
     T = inverse(first[0]) @ first[1]
     np.testing.assert_allclose(estimates[1].T_world_camera, T, atol=1e-5)
@@ -72,8 +71,8 @@ def test_segments_are_chained_through_the_frame_they_share(settle):
 
 def test_the_scale_survives_a_reset(monkeypatch):
     """A second segment that sees everything 1.3 times as large changes neither depth nor motion by 1 %."""
-    plain, rescaled = reconstructor(), reconstructor()
-    step, segments = rescaled.network.step, [0]
+    plain, rescaled = tiny_segments(), tiny_segments()
+    step, segments = rescaled.backbone.network.step, [0]
 
     def larger_later(image, state, **kwargs):
         segments[0] += state is None
@@ -87,31 +86,31 @@ def test_the_scale_survives_a_reset(monkeypatch):
         )
         return prediction, state
 
-    monkeypatch.setattr(rescaled.network, "step", larger_later)
+    monkeypatch.setattr(rescaled.backbone.network, "step", larger_later)
     for outputs in ({POINTS}, set()):  # with and without points of the frame at the reset
         for stream in (plain, rescaled):
-            stream.restart()
+            stream.state = SegmentState()
         segments[0] = 0
         for seed in range(3):
             for stream in (plain, rescaled):
-                stream.process(photo(seed), outputs=outputs)
+                stream.read(photo(seed), outputs=outputs)
         for stream in (plain, rescaled):
-            stream.reset()
-        expected, found = (stream.process(photo(7)) for stream in (plain, rescaled))
+            stream.state = stream.state.reset()
+        expected, found = (stream.read(photo(7)) for stream in (plain, rescaled))
         assert expected.scale != 1.0  # these weights, too, see another scale in another segment
         assert found.scale == pytest.approx(expected.scale / 1.3**SCALE_KEPT, rel=1e-4)
         np.testing.assert_allclose(found.points, expected.points, rtol=0.01)
-        before = plain.memory.T_world_segment[:3, 3]
+        before = plain.state.T_world_segment[:3, 3]
         moved = np.linalg.norm(expected.T_world_camera[:3, 3] - before)
         np.testing.assert_allclose(found.T_world_camera, expected.T_world_camera, atol=0.01 * max(moved, 0.1))
 
 
 def test_a_reset_forgets_the_state_but_not_the_pose():
-    stream = reconstructor()
+    stream = tiny_segments()
     for seed in range(3):
-        before = stream.process(photo(seed))
-    stream.reset()
-    after = stream.process(photo(7))
+        before = stream.read(photo(seed))
+    stream.state = stream.state.reset()
+    after = stream.read(photo(7))
     poses = segment_poses([2, 7])
     expected = before.T_world_camera @ scaled(inverse(poses[0]) @ poses[1], after.scale)
     np.testing.assert_allclose(after.T_world_camera, expected, atol=1e-5)
@@ -119,74 +118,73 @@ def test_a_reset_forgets_the_state_but_not_the_pose():
 
 
 def test_a_break_goes_on_where_the_stream_stood():
-    stream = reconstructor()
+    stream = tiny_segments()
     for seed in range(3):
-        before = stream.process(photo(seed))
-    stream.break_segment()
-    after = stream.process(photo(7))
+        before = stream.read(photo(seed))
+    stream.state = stream.state.without_state()
+    after = stream.read(photo(7))
     np.testing.assert_allclose(after.T_world_camera, before.T_world_camera, atol=1e-9)
     assert (after.segment, after.segment_frames) == (1, 1)
 
 
 def test_a_restart_forgets_everything():
-    stream = reconstructor()
-    first = stream.process(photo(0))
-    stream.process(photo(1))
-    stream.restart()
-    again = stream.process(photo(0))
+    stream = tiny_segments()
+    first = stream.read(photo(0))
+    stream.read(photo(1))
+    stream.state = SegmentState()
+    again = stream.read(photo(0))
     assert np.array_equal(first.T_world_camera, again.T_world_camera)
     assert np.array_equal(first.points, again.points)
     assert again.segment == 0
 
 
 def test_a_reset_before_the_first_frame_changes_nothing():
-    stream = reconstructor()
-    stream.reset()
-    stream.settle()
-    assert stream.process(photo(0)).segment == 0
+    stream = tiny_segments()
+    stream.state = stream.state.reset()
+    stream.prepare()
+    assert stream.read(photo(0)).segment == 0
 
 
 def test_a_changed_image_size_starts_a_segment():
-    stream = reconstructor()
-    stream.process(photo(0))
-    before = stream.process(photo(1))
-    after = stream.process(photo(2, width=60, height=80))
+    stream = tiny_segments()
+    stream.read(photo(0))
+    before = stream.read(photo(1))
+    after = stream.read(photo(2, width=60, height=80))
     np.testing.assert_allclose(after.T_world_camera, before.T_world_camera, atol=1e-9)
     assert after.points.shape == (64, 48, 3)
     assert after.segment == 1
 
 
 def test_a_changed_rule_starts_a_segment():
-    stream = reconstructor(rule=Cut3r())
-    stream.process(photo(0))
-    stream.set_rule(Cut3r())
-    assert stream.process(photo(1)).segment == 0
-    stream.set_rule(Filt3r())
-    estimate = stream.process(photo(2))
+    stream = tiny_segments(update_rule="cut3r")
+    stream.read(photo(0))
+    assert stream.read(photo(1)).segment == 0
+    stream.settings = StreamSettings(update_rule="filt3r")
+    estimate = stream.read(photo(2))
     assert estimate.segment == 1
     assert estimate.learning_rate.max() < 1
 
 
 def test_a_changed_network_image_size_starts_a_segment():
-    stream = reconstructor()
-    stream.process(photo(0))
-    stream.set_image_size(0)
-    assert stream.process(photo(1)).segment == 0
-    stream.set_image_size(96)
-    estimate = stream.process(photo(2))
+    stream = tiny_segments()
+    stream.read(photo(0))
+    stream.settings = StreamSettings(image_size=64)
+    assert stream.read(photo(1)).segment == 0
+    stream.settings = StreamSettings(image_size=96)
+    estimate = stream.read(photo(2))
     assert estimate.segment == 1
     assert estimate.points.shape == (64, 96, 3)
 
 
 def test_only_what_is_asked_for_is_made():
-    stream = reconstructor()
-    bare = stream.process(photo(0), outputs=set())
+    stream = tiny_segments()
+    bare = stream.read(photo(0), outputs=set())
     assert bare.points is None
     assert bare.depth is None
     assert bare.confidence is None
     assert bare.image is None
     assert bare.intrinsics is None
-    full = stream.process(photo(1), outputs={POINTS, IMAGE})
+    full = stream.read(photo(1), outputs={POINTS, IMAGE})
     assert full.points.shape == (48, 64, 3)
     assert np.array_equal(full.depth, full.points[..., 2])
     assert full.confidence.shape == (48, 64)
@@ -196,114 +194,126 @@ def test_only_what_is_asked_for_is_made():
 
 def test_given_intrinsics_follow_the_pixels():
     camera = Intrinsics(70.0, 71.0, 39.5, 29.5, 80, 60)
-    estimate = reconstructor().process(photo(0), camera, outputs=set())
+    estimate = tiny_segments().read(photo(0), camera, outputs=set())
     assert estimate.intrinsics_source == "given"
     assert estimate.intrinsics == estimate.pixel_map.intrinsics(camera)
     with pytest.raises(UserError, match="intrinsics are for 80x60 pixels but the image has 60x80"):
-        reconstructor().process(photo(0, 60, 80), camera)
+        tiny_segments().read(photo(0, 60, 80), camera)
 
 
 def test_no_focal_length_is_sought_where_intrinsics_are_given(monkeypatch):
-    stream, sought = reconstructor(), []
+    stream, sought = tiny_segments(), []
     monkeypatch.setattr("ttt3r_ros.camera.focal.focal_from_points", lambda points: sought.append(1) or 10.0)
-    stream.process(photo(0), Intrinsics(70.0, 71.0, 39.5, 29.5, 80, 60))
+    stream.read(photo(0), Intrinsics(70.0, 71.0, 39.5, 29.5, 80, 60))
     assert not sought
-    assert stream.process(photo(1)).intrinsics_source == "estimated"
+    assert stream.read(photo(1)).intrinsics_source == "estimated"
     assert len(sought) == 1
 
 
 def test_a_focal_length_is_estimated_and_then_held(monkeypatch):
-    stream, focals = reconstructor(), iter([10.0, 12.0, 11.0, *([500.0] * 100)])
+    stream, focals = tiny_segments(), iter([10.0, 12.0, 11.0, *([500.0] * 100)])
     monkeypatch.setattr("ttt3r_ros.camera.focal.focal_from_points", lambda points: next(focals))
-    found = [stream.process(photo(seed)).intrinsics.fx for seed in range(3)]
+    found = [stream.read(photo(seed)).intrinsics.fx for seed in range(3)]
     assert found == [40.0, 44.0, 44.0]  # medians of what was found on every fourth pixel
     monkeypatch.setattr("ttt3r_ros.camera.focal.FOCAL_FRAMES", 3)
-    assert stream.process(photo(4)).intrinsics.fx == 44.0
-    assert stream.process(photo(5)).intrinsics_source == "estimated"
+    assert stream.read(photo(4)).intrinsics.fx == 44.0
+    assert stream.read(photo(5)).intrinsics_source == "estimated"
 
 
 def test_a_common_lens_is_assumed_while_the_points_fit_none(monkeypatch):
     monkeypatch.setattr("ttt3r_ros.camera.focal.focal_from_points", lambda points: float("nan"))
-    estimate = reconstructor().process(photo(0))
+    estimate = tiny_segments().read(photo(0))
     assert estimate.intrinsics_source == "assumed"
     assert estimate.intrinsics == Intrinsics(0.9 * 64, 0.9 * 64, 32, 24, 64, 48)
 
 
 @pytest.mark.parametrize("poison", ["pose", "state", "depth"])
 def test_what_is_not_a_number_is_a_fault_and_the_next_frame_recovers(poison, monkeypatch):
-    stream = reconstructor()
-    stream.process(photo(0))
-    before = stream.process(photo(1))
+    stream = tiny_segments()
+    stream.read(photo(0))
+    before = stream.read(photo(1))
     nan = float("nan")
-    step = stream.network.step
+    step = stream.backbone.network.step
 
     def poisoned(*args, **kwargs):
         prediction, state = step(*args, **kwargs)
         if poison == "pose":
             prediction = dataclasses.replace(prediction, translation=prediction.translation * nan)
         elif poison == "state":
-            state = dataclasses.replace(state, memory=state.memory * nan)
+            state = dataclasses.replace(state, pose_memory=state.pose_memory * nan)
         else:
             prediction = dataclasses.replace(prediction, points_camera=prediction.points_camera * nan)
         return prediction, state
 
-    monkeypatch.setattr(stream.network, "step", poisoned)
-    assert stream.process(photo(2)).fault
-    monkeypatch.setattr(stream.network, "step", step)
-    after = stream.process(photo(3))
+    monkeypatch.setattr(stream.backbone.network, "step", poisoned)
+    assert stream.read(photo(2)).fault
+    monkeypatch.setattr(stream.backbone.network, "step", step)
+    after = stream.read(photo(3))
     assert after.fault is None
     assert after.segment == 1
     np.testing.assert_allclose(after.T_world_camera, before.T_world_camera, atol=1e-9)
 
 
 def test_a_frame_that_fails_when_fed_again_starts_no_segment(monkeypatch):
-    stream = reconstructor()
-    stream.process(photo(0))
-    before = stream.process(photo(1))
-    step = stream.network.step
+    stream = tiny_segments()
+    stream.read(photo(0))
+    before = stream.read(photo(1))
+    step = stream.backbone.network.step
 
     def poisoned(*args, **kwargs):
         prediction, state = step(*args, **kwargs)
         return dataclasses.replace(prediction, translation=prediction.translation * float("nan")), state
 
-    stream.reset()
-    monkeypatch.setattr(stream.network, "step", poisoned)
-    stream.settle()
-    monkeypatch.setattr(stream.network, "step", step)
-    after = stream.process(photo(2))
+    stream.state = stream.state.reset()
+    monkeypatch.setattr(stream.backbone.network, "step", poisoned)
+    stream.prepare()
+    monkeypatch.setattr(stream.backbone.network, "step", step)
+    after = stream.read(photo(2))
     np.testing.assert_allclose(after.T_world_camera, before.T_world_camera, atol=1e-9)
     assert after.segment_frames == 1
 
 
 def test_a_refused_image_changes_nothing():
-    stream, other = reconstructor(), reconstructor()
+    stream, other = tiny_segments(), tiny_segments()
     for target in (stream, other):
-        target.process(photo(0))
+        target.read(photo(0))
     with pytest.raises(UserError):
-        stream.process(np.zeros((60, 80), dtype=np.uint8))
+        stream.read(np.zeros((60, 80), dtype=np.uint8))
     with pytest.raises(UserError):
-        stream.process(photo(1, width=1000, height=4))
-    assert np.array_equal(stream.process(photo(1)).T_world_camera, other.process(photo(1)).T_world_camera)
+        stream.read(photo(1, width=1000, height=4))
+    assert np.array_equal(stream.read(photo(1)).T_world_camera, other.read(photo(1)).T_world_camera)
 
 
 def test_warming_up_leaves_no_trace():
-    warm, cold = reconstructor(), reconstructor()
-    warm.warm_up(60, 80)
-    assert np.array_equal(warm.process(photo(0)).points, cold.process(photo(0)).points)
+    warm, cold = tiny_segments(), tiny_segments()
+    warm_up(warm.backbone, 60, 80)
+    assert np.array_equal(warm.read(photo(0)).points, cold.read(photo(0)).points)
 
 
 def test_warming_up_says_what_it_does():
     said: list[str] = []
-    reconstructor().warm_up(60, 80, said.append)
+    warm_up(tiny_segments().backbone, 60, 80, say=said.append)
     assert said == ["warming up 1 of 1"]
 
 
 def test_an_unknown_precision_is_refused():
     with pytest.raises(UserError, match="choose one of float32, bfloat16, float16, int8"):
-        reconstructor(precision="int4")
+        tiny_segments(precision="int4")
 
 
 def test_a_typical_confidence_is_near_the_median_of_all():
-    estimate = reconstructor().process(photo(0))
+    estimate = tiny_segments().read(photo(0))
     assert estimate.typical_confidence() == pytest.approx(float(np.median(estimate.confidence)), rel=0.1)
-    assert reconstructor().process(photo(0), outputs=set()).typical_confidence() is None
+    assert tiny_segments().read(photo(0), outputs=set()).typical_confidence() is None
+
+
+@pytest.mark.parametrize("outputs", [set(), {POINTS}])
+def test_points_of_the_last_frame_can_be_had_whoever_wanted_them(outputs):
+    stream, asked = tiny_segments(), tiny_segments()
+    stream.read(photo(0), outputs=outputs)
+    expected = asked.read(photo(0), outputs={POINTS})
+    points, confidence = last_points(stream.backbone, stream.state)
+    assert np.array_equal(points, expected.points)
+    assert np.array_equal(confidence, expected.confidence)
+    assert (stream.state.last.trace is None) == (POINTS in outputs)  # a trace holds far more memory
+    assert last_points(stream.backbone, SegmentState()) is None

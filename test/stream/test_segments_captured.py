@@ -1,4 +1,4 @@
-"""A reconstructor as it works on a GPU: steps recorded, one wait for each frame, no head that is never asked."""
+"""Segments as they work on a GPU: steps recorded, one wait for each frame, no head that is never asked."""
 
 from __future__ import annotations
 
@@ -7,75 +7,74 @@ import pytest
 import torch
 from replay import Rerun
 from rule_weights import TINY, rule_network
+from segment_runner import tiny_segments
 
-from ttt3r_ros.model import Cut3r, Filt3r, Ttt3r, UpdateRule
 from ttt3r_ros.model.network import POINTS_WORLD
 from ttt3r_ros.runtime.captured import CapturedStep
 from ttt3r_ros.runtime.transfer import download
-from ttt3r_ros.stream import reconstructor as reconstructor_module
-from ttt3r_ros.stream.reconstructor import IMAGE, POINTS, Reconstructor
+from ttt3r_ros.stream import segments
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.estimate import IMAGE, POINTS
+from ttt3r_ros.stream.segments import SegmentReader, last_points, warm_up
 
 WIDTH, HEIGHT = 64, 48  # as the network takes them, so that no device resamples
-
-
-def reconstructor(**options) -> Reconstructor:
-    return Reconstructor(rule_network(TINY), **options)
 
 
 def photo(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
-def recording(rule: UpdateRule | None = None, **options) -> tuple[Reconstructor, Rerun]:
-    """Return a reconstructor whose steps are recorded, as a GPU's are."""
-    stream, rerun, warnings = reconstructor(rule=rule, **options), Rerun(), []
-    stream._stepper = CapturedStep(stream.network, rerun, warnings.append)
+def recording(rule: str, **options) -> tuple[SegmentReader, Rerun]:
+    """Return segments whose steps are recorded, as a GPU's are."""
+    stream, rerun, warnings = tiny_segments(update_rule=rule, **options), Rerun(), []
+    stream.backbone._stepper = CapturedStep(stream.backbone.network, rerun, warnings.append)
+    stream.backbone.is_captured = True
     return stream, rerun
 
 
-@pytest.mark.parametrize("rule", [Cut3r(), Ttt3r(), Filt3r()], ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", ["cut3r", "ttt3r", "filt3r"])
 def test_warming_up_records_all_that_a_stream_needs(rule):
     (stream, rerun), said = recording(rule, reset_interval=5), []
-    stream.warm_up(HEIGHT, WIDTH, said.append)
+    warm_up(stream.backbone, HEIGHT, WIDTH, stream.settings, said.append)
     assert said == [f"warming up {part} of 6" for part in range(1, 7)]
-    assert rerun.recorded == (6 if rule == Filt3r() else 4)
+    assert rerun.recorded == (6 if rule == "filt3r" else 4)
     for seed in range(12):
-        stream.process(photo(seed), outputs={POINTS} if seed % 3 else set())
-    assert rerun.recorded == (6 if rule == Filt3r() else 4)
+        stream.read(photo(seed), outputs={POINTS} if seed % 3 else set())
+    assert rerun.recorded == (6 if rule == "filt3r" else 4)
 
 
-@pytest.mark.parametrize("rule", [Ttt3r(), Filt3r()], ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", ["ttt3r", "filt3r"])
 def test_a_stream_of_recorded_steps_is_that_of_plain_ones(rule):
     """Over resets, with and without points, and after going back to an earlier frame."""
-    plain, (recorded, _) = reconstructor(rule=rule, reset_interval=4), recording(rule, reset_interval=4)
-    memories = []
+    plain, (recorded, _) = tiny_segments(update_rule=rule, reset_interval=4), recording(rule, reset_interval=4)
+    states = []
     for seed in (*range(7), 3, 4):
-        if seed == 3 and len(memories) == 7:  # go back to before that frame
-            plain.memory, recorded.memory = memories[3]
-        memories.append((plain.memory, recorded.memory))
-        expected, found = (s.process(photo(seed), outputs={POINTS} if seed % 2 else {IMAGE}) for s in (plain, recorded))
+        if seed == 3 and len(states) == 7:  # go back to before that frame
+            plain.state, recorded.state = states[3]
+        states.append((plain.state, recorded.state))
+        expected, found = (s.read(photo(seed), outputs={POINTS} if seed % 2 else {IMAGE}) for s in (plain, recorded))
         assert np.array_equal(found.T_world_camera, expected.T_world_camera)
         assert np.array_equal(found.learning_rate, expected.learning_rate)
         for name in ("state_level", "scale", "segment"):
             assert getattr(found, name) == getattr(expected, name)
-        for ours, theirs in zip(recorded.last_points(), plain.last_points(), strict=True):
+        for ours, theirs in zip(*(last_points(s.backbone, s.state) for s in (recorded, plain)), strict=True):
             assert np.array_equal(ours, theirs)
 
 
 def test_a_frame_waits_once_for_the_device(monkeypatch):
     downloads = []
-    monkeypatch.setattr(reconstructor_module, "download", lambda tree: downloads.append(tree) or download(tree))
-    stream = reconstructor()
+    monkeypatch.setattr(segments, "download", lambda tree: downloads.append(tree) or download(tree))
+    stream = tiny_segments()
     for outputs in ({POINTS, IMAGE}, set()):
-        stream.process(photo(0), outputs=outputs)
+        stream.read(photo(0), outputs=outputs)
     assert len(downloads) == 2
 
 
 def test_heads_that_are_never_asked_stay_on_the_host():
     network = rule_network(TINY)
-    on_host = Reconstructor(rule_network(TINY))
-    elsewhere = Reconstructor(network, device="meta", precision="bfloat16")
-    assert elsewhere.weights_fingerprint == on_host.weights_fingerprint
+    on_host = Backbone(rule_network(TINY))
+    elsewhere = Backbone(network, device="meta", precision="bfloat16")
+    assert elsewhere.fingerprint == on_host.fingerprint
     names = {name.partition(".")[0] for name, _ in elsewhere.network.named_parameters()}
     assert "camera_head" in names
     assert not names & {"world_head", "world_transform", "color_head"}
@@ -85,11 +84,14 @@ def test_heads_that_are_never_asked_stay_on_the_host():
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("rule", [Ttt3r(), Filt3r()], ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", ["ttt3r", "filt3r"])
 def test_a_gpu_is_waited_for_once_a_frame_and_sees_what_a_cpu_sees(rule, monkeypatch):
     warnings, waits, synchronize = [], [], torch.cuda.Stream.synchronize
-    on_cpu, on_gpu = reconstructor(rule=rule), reconstructor(rule=rule, device="cuda", warn=warnings.append)
-    on_gpu.warm_up(HEIGHT, WIDTH)
+    on_cpu, on_gpu = (
+        tiny_segments(update_rule=rule),
+        tiny_segments(update_rule=rule, device="cuda", warn=warnings.append),
+    )
+    warm_up(on_gpu.backbone, HEIGHT, WIDTH, on_gpu.settings)
 
     def wait(stream: torch.cuda.Stream) -> None:
         torch.cuda.set_sync_debug_mode("default")
@@ -99,10 +101,10 @@ def test_a_gpu_is_waited_for_once_a_frame_and_sees_what_a_cpu_sees(rule, monkeyp
     monkeypatch.setattr(torch.cuda.Stream, "synchronize", wait)
     for seed in range(6):
         image, outputs = photo(seed), {POINTS, IMAGE} if seed % 2 else {IMAGE}
-        expected = on_cpu.process(image, outputs=outputs)
+        expected = on_cpu.read(image, outputs=outputs)
         torch.cuda.set_sync_debug_mode("error")
         try:
-            found = on_gpu.process(image, outputs=outputs)
+            found = on_gpu.read(image, outputs=outputs)
         finally:
             torch.cuda.set_sync_debug_mode("default")
         assert np.array_equal(found.image, expected.image)

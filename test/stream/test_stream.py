@@ -11,10 +11,11 @@ from scripted_network import T_BASE_CAMERA, ScriptedNetwork, along, view
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics, rotation_from_quaternion
+from ttt3r_ros.stream import image_check
+from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import POINTS
-from ttt3r_ros.stream.image_health import ImageHealth
-from ttt3r_ros.stream.reconstructor import Reconstructor
-from ttt3r_ros.stream.stream import Stream, StreamFrame, StreamSettings
+from ttt3r_ros.stream.settings import StreamSettings
+from ttt3r_ros.stream.stream import Stream, StreamResult
 
 STEP = 0.1  #: seconds between two pictures
 SPEED = 0.05  #: metres between two pictures
@@ -25,35 +26,35 @@ class Camera:
 
     def __init__(self, network: ScriptedNetwork | None = None, **settings) -> None:
         self.network = ScriptedNetwork(along(SPEED)) if network is None else network
-        self.stream = Stream(Reconstructor(self.network), StreamSettings(**settings))
+        self.stream = Stream(Backbone(self.network), StreamSettings(**settings))
         self.number, self.stamp = 0, 1_000_000_000
 
     def send(
         self, image: np.ndarray | None = None, *, seconds: float = STEP, outputs=frozenset({POINTS})
-    ) -> StreamFrame:
+    ) -> StreamResult:
         if image is None:
             image = view(self.number)
         self.number += 1
         self.stamp += round(seconds * 1e9)
         return self.stream.process(image, self.stamp, T_BASE_CAMERA, outputs=outputs)
 
-    def drive(self, count: int, **options) -> list[StreamFrame]:
+    def drive(self, count: int, **options) -> list[StreamResult]:
         frames = [self.send(**options) for _ in range(count)]
         assert [frame.lost for frame in frames] == [None] * count
         return frames
 
 
-def x_of(frame: StreamFrame) -> float:
+def x_of(frame: StreamResult) -> float:
     """Return how far the robot has come."""
     assert frame.motion is not None
     return float(frame.motion.T_odom_base[0, 3])
 
 
-def spread(frame: StreamFrame) -> np.ndarray:
+def spread(frame: StreamResult) -> np.ndarray:
     return frame.motion.covariances.pose
 
 
-def knows_velocity(frame: StreamFrame) -> bool:
+def knows_velocity(frame: StreamResult) -> bool:
     return bool(frame.motion.covariances.twist.max() < 1000)
 
 
@@ -71,17 +72,17 @@ BAD_IMAGES = {
 
 def test_an_image_is_judged_while_the_network_works(monkeypatch):
     camera, begun = Camera(), threading.Event()
-    why_refused, step = ImageHealth.why_refused, camera.network.step
+    check, step = image_check.check, camera.network.step
 
-    def judge_late(*args) -> str | None:
+    def judge_late(*args):
         assert begun.wait(10), "the network waits for the judgement"
-        return why_refused(*args)
+        return check(*args)
 
     def begin(*args, **options):
         begun.set()
         return step(*args, **options)
 
-    monkeypatch.setattr(ImageHealth, "why_refused", judge_late)
+    monkeypatch.setattr(image_check, "check", judge_late)
     monkeypatch.setattr(camera.network, "step", begin)
     for _ in range(3):
         camera.drive(1)
@@ -114,12 +115,12 @@ def test_an_image_that_shows_nothing_is_lost_and_leaves_no_trace(kind):
     camera, undisturbed = Camera(), Camera()
     camera.drive(10)
     undisturbed.drive(10)
-    steps, memory = camera.network.steps, camera.stream.reconstructor.memory
+    steps, before = camera.network.steps, camera.stream.state.segments
     for _ in range(5):
         lost = camera.send(make(camera.number))
         assert words in lost.lost
         assert (lost.motion, lost.estimate) == (None, None)
-        assert camera.stream.reconstructor.memory is memory
+        assert camera.stream.state.segments is before
     assert camera.network.steps == steps + 1  # it works while the first is judged, and sees no more of them
     undisturbed.number += 5
     undisturbed.stamp = camera.stamp
@@ -154,7 +155,7 @@ def test_lost_for_long_it_starts_a_segment_where_it_stood():
     assert x_of(back) == pytest.approx(x_of(before))
     assert (back.estimate.segment, back.estimate.segment_frames) == (1, 1)
     assert any("lost for 2.6 s: starting a new segment" in event for event in back.events)
-    assert camera.stream.segment_reason == "lost for 2.6 s"
+    assert camera.stream.state.segment_reason == "lost for 2.6 s"
     assert not knows_velocity(back)
 
 
@@ -183,7 +184,7 @@ def test_a_simulated_camera_may_stand_still():
 FAULTS = {
     "pose": (lambda p, s: (dataclasses.replace(p, translation=p.translation * torch.nan), s), "not a number"),
     "state": (lambda p, s: (p, dataclasses.replace(s, tokens=s.tokens * torch.nan)), "no longer finite"),
-    "memory": (lambda p, s: (p, dataclasses.replace(s, memory=s.memory * torch.inf)), "no longer finite"),
+    "memory": (lambda p, s: (p, dataclasses.replace(s, pose_memory=s.pose_memory * torch.inf)), "no longer finite"),
     "explosion": (lambda p, s: (p, dataclasses.replace(s, tokens=s.tokens * 1e6)), "exploded"),
     "depth": (lambda p, s: (dataclasses.replace(p, points_camera=p.points_camera * torch.nan), s), "no finite depth"),
     "jump": (lambda p, s: (dataclasses.replace(p, translation=p.translation + 30.0), s), "jumped"),
@@ -222,7 +223,7 @@ def test_a_broken_state_is_given_up_after_two_frames(kind):
     (back, *_) = camera.drive(5)
     assert x_of(back) == pytest.approx(x_of(before))  # the pose goes on where it was
     assert back.estimate.segment == 1
-    assert "2 frames in a row were lost" in camera.stream.segment_reason
+    assert "2 frames in a row were lost" in camera.stream.state.segment_reason
     assert (spread(back) > spread(before)).all()
 
 
@@ -289,7 +290,7 @@ def test_a_reset_every_so_many_frames_keeps_pose_velocity_and_scale():
     camera = Camera(ScriptedNetwork(along(SPEED), scales=(1.0, 1.3, 0.7, 1.0)), reset_interval=5)
     frames = camera.drive(24)
     assert [frame.estimate.segment for frame in frames][-1] == 5
-    assert camera.stream.segment_reason == "after 5 frames"
+    assert camera.stream.state.segment_reason == "after 5 frames"
     assert [x_of(frame) for frame in frames] == pytest.approx([SPEED * n for n in range(24)], rel=0.01, abs=1e-5)
     for frame in frames[1:]:
         np.testing.assert_allclose(frame.motion.twist[0], [SPEED / STEP, 0, 0], atol=0.01 * SPEED / STEP)
@@ -303,20 +304,20 @@ def test_never_is_never():
     assert camera.drive(40)[-1].estimate.segment == 0
 
 
-def test_settling_between_frames_changes_nothing():
-    settled, unsettled = (Camera(reset_policy=policy, reset_interval=7) for policy in ("interval", "interval"))
+def test_preparing_between_frames_changes_nothing():
+    prepared, unprepared = (Camera(reset_policy=policy, reset_interval=7) for policy in ("interval", "interval"))
     for _ in range(20):
-        a, b = settled.send(), unsettled.send()
-        settled.stream.settle()
+        a, b = prepared.send(), unprepared.send()
+        prepared.stream.prepare()
         assert np.array_equal(a.motion.T_odom_base, b.motion.T_odom_base)
 
 
-def test_a_snapshot_goes_on_as_if_nothing_had_been():
+def test_a_state_goes_on_as_if_nothing_had_been():
     through, first = (Camera(reset_policy="adaptive") for _ in range(2))
     through.drive(30)
     first.drive(30)
     second = Camera(first.network, reset_policy="adaptive")
-    second.stream.resume(first.stream.snapshot())
+    second.stream.resume(first.stream.state)
     second.number, second.stamp = first.number, first.stamp
     for _ in range(30):
         a, b = through.send(), second.send()
@@ -325,10 +326,10 @@ def test_a_snapshot_goes_on_as_if_nothing_had_been():
         assert a.estimate.segment_frames == b.estimate.segment_frames
 
 
-def test_a_restart_is_at_the_origin_and_free_of_the_past():
+def test_a_reset_odometry_is_at_the_origin_and_free_of_the_past():
     camera = Camera()
     first = camera.drive(3)
-    camera.stream.restart()
+    camera.stream.reset_odometry()
     camera.number, camera.stamp = 0, 500_000_000
     again = camera.drive(3)
     for a, b in zip(first, again, strict=True):

@@ -29,10 +29,7 @@ class Oracle:
         self.depth_factor, self.still = depth_factor, still
         self.seen = 0
 
-    def restart(self) -> None:
-        self.seen = 0
-
-    def process(self, image: Any, camera: Any, *, outputs: Any) -> SimpleNamespace:
+    def read(self, image: Any, camera: Any, *, outputs: Any) -> SimpleNamespace:
         index = self.start + self.seen
         self.seen += 1
         frames = self.sequence.render(index)

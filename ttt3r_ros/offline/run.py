@@ -18,7 +18,7 @@ from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
 from ttt3r_ros.evaluation.run_log import Moment
-from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, Intrinsics, inverse, unproject
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, inverse, unproject
 from ttt3r_ros.mapping.cloud import depth_in_millimetres, masked_depth
 from ttt3r_ros.mapping.voxel_map import VoxelMap
 from ttt3r_ros.offline.findings import Findings, load_findings, save_findings
@@ -29,9 +29,6 @@ from ttt3r_ros.sources import Distortion, Source, SourceFrame
 from ttt3r_ros.stream.estimate import IMAGE, POINTS, Estimate
 from ttt3r_ros.stream.saved_state import from_bytes, to_bytes
 from ttt3r_ros.stream.stream import Stream
-
-#: The mount that the node assumes where nobody tells: a camera at the base's origin that looks forward.
-T_BASE_CAMERA: FloatArray = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
 
 #: Between two moments that a killed run can go on from [s].
 SAVE_PERIOD_S = 30.0

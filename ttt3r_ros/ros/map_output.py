@@ -76,7 +76,7 @@ class MapOutput:
         self._thread.start()
 
     def wanted(self, header: Header, parameters: Parameters) -> set[str]:
-        """Return what the reconstructor has to compute of the frame with this header for the map."""
+        """Return what the network has to compute of the frame with this header for the map."""
         self._parameters = parameters
         if not parameters.publish_map:
             if self._last_stamp is not None:

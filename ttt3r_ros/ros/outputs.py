@@ -72,7 +72,7 @@ class Outputs:
         self._images: dict[tuple[str, str], tuple[Image, npt.NDArray[Any]]] = {}
 
     def wanted(self) -> set[str]:
-        """Return what the reconstructor has to compute for those who listen now."""
+        """Return what the network has to compute for those who listen now."""
         listened = {name for name in TOPICS if self._has_listener(name)}
         wanted = set()
         if listened - {ODOM, PATH, RGB}:  # a camera_info may need points for its focal length

@@ -1,4 +1,4 @@
-"""What a reconstructor says about one frame."""
+"""What the network says about one frame, in the stream's world."""
 
 from __future__ import annotations
 

@@ -300,6 +300,41 @@ def warm_up(
             _, state = advance(backbone, state, blank, settings=settings, outputs=outputs)
 
 
+class SegmentReader:
+    """Reads one camera's frames without checks and odometry: the face of `advance` for measuring a network.
+
+    Attributes:
+        state: may be replaced between frames.
+    """
+
+    def __init__(self, backbone: Backbone, settings: StreamSettings | None = None, *, reset_interval: int = 0) -> None:
+        """Hold a backbone; after `reset_interval` frames a new segment starts, 0 for never."""
+        self.backbone, self.settings = backbone, StreamSettings() if settings is None else settings
+        self.reset_interval = reset_interval
+        self.state = SegmentState()
+
+    def read(
+        self, image: npt.NDArray[np.uint8], camera: Intrinsics | None = None, *, outputs: Set[str] = DEFAULT_OUTPUTS
+    ) -> Estimate:
+        """Read one frame, see `advance`."""
+        self._count()
+        estimate, self.state = advance(self.backbone, self.state, image, camera, self.settings, outputs=outputs)
+        return estimate
+
+    def prepare(self) -> None:
+        """Do now what the next frame would otherwise wait for."""
+        self._count()
+        self.state = prepare(self.backbone, self.state, self.settings)
+
+    def restart(self) -> None:
+        """Forget everything: the next frame is the origin of a new world."""
+        self.state = SegmentState()
+
+    def _count(self) -> None:
+        if self.reset_interval and self.state.segment_frames >= self.reset_interval:
+            self.state = self.state.reset()
+
+
 def _scale_ratio(backbone: Backbone, before: LastFrame, after: LastFrame) -> float:
     """Return how much larger the segment before saw the frame that both segments have seen; 1 if it cannot tell."""
     (points_a, confidence_a), (points_b, confidence_b) = (_points(backbone, seen) for seen in (before, after))

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.camera.preprocess import check_image
-from ttt3r_ros.geometry import FloatArray, Intrinsics
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics
 from ttt3r_ros.stream import image_check, motion_check, odometry, reset_policy, segments
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.continuity import why_broken
@@ -42,7 +42,7 @@ class CameraFrame:
     Attributes:
         image: (H, W, 3) uint8 RGB, without lens distortion.
         stamp_ns: when it was taken [ns].
-        T_base_camera: (4, 4) mount of the camera on the robot at that time, optical axes.
+        T_base_camera: (4, 4) mount of the camera on the robot at that time, optical axes; looks forward by default.
         camera: intrinsics of this image where known.
         outputs: which of 'points' and 'image' to compute beside the pose; the stream may add to them.
         break_reason: why this frame does not follow smoothly on the last one, where the caller knows.
@@ -50,7 +50,7 @@ class CameraFrame:
 
     image: npt.NDArray[np.uint8]
     stamp_ns: int
-    T_base_camera: FloatArray
+    T_base_camera: FloatArray = field(default_factory=lambda: T_BASE_CAMERA)
     camera: Intrinsics | None = None
     outputs: Set[str] = DEFAULT_OUTPUTS
     break_reason: str | None = None
@@ -246,7 +246,7 @@ class Stream:
         self,
         image: npt.NDArray[np.uint8],
         stamp_ns: int,
-        T_base_camera: FloatArray,
+        T_base_camera: FloatArray = T_BASE_CAMERA,
         camera: Intrinsics | None = None,
         *,
         outputs: Set[str] = DEFAULT_OUTPUTS,

@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 from tf2_ros import StaticTransformBroadcaster
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, Intrinsics, inverse, twist_between
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, inverse, twist_between
 from ttt3r_ros.ros.conversions import camera_info_message, fill_pose, image_message, transform_message
 from ttt3r_ros.sources import Distortion, SourceFrame
 
@@ -32,7 +32,6 @@ _JPEG_QUALITY = 95
 _LINGER_S = 0.5
 
 #: The camera's body axes (x forward) in its optical ones; the mount that the ground truth is told in.
-_T_BASE_CAMERA: FloatArray = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
 
 
 TRUTH_TOPIC = "ground_truth/odom"
@@ -120,7 +119,7 @@ class Player(Node):
         stamp = _time(stamp_ns)
         header = Header(stamp=stamp, frame_id=self._options.frame_id)
         if frame.T_world_camera is not None:
-            self._publish_truth(stamp_ns, frame.T_world_camera @ inverse(_T_BASE_CAMERA))
+            self._publish_truth(stamp_ns, frame.T_world_camera @ inverse(T_BASE_CAMERA))
         if frame.depth is not None and self._true_depth.get_subscription_count() > 0:
             self._true_depth.publish(image_message(frame.depth, "32FC1", header))
         if frame.intrinsics is not None:
@@ -155,7 +154,7 @@ class Player(Node):
     def _send_mount(self) -> None:
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._options.base_frame)
         self._mount_broadcaster = StaticTransformBroadcaster(self)
-        self._mount_broadcaster.sendTransform(transform_message(_T_BASE_CAMERA, header, self._options.frame_id))
+        self._mount_broadcaster.sendTransform(transform_message(T_BASE_CAMERA, header, self._options.frame_id))
 
 
 def _camera_info(intrinsics: Intrinsics, distortion: Distortion | None, header: Header) -> CameraInfo:
