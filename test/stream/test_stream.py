@@ -15,7 +15,7 @@ from ttt3r_ros.stream import image_check
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import POINTS
 from ttt3r_ros.stream.settings import StreamSettings
-from ttt3r_ros.stream.stream import Stream, StreamResult
+from ttt3r_ros.stream.stream import CameraFrame, Stream, StreamResult, step
 
 STEP = 0.1  #: seconds between two pictures
 SPEED = 0.05  #: metres between two pictures
@@ -353,3 +353,47 @@ def test_a_mounted_camera_moves_the_robot():
     for number in range(3):
         frame = camera.stream.process(view(number), number * 100_000_000, left)
     np.testing.assert_allclose(frame.motion.T_odom_base[:3, 3], [0, 2 * SPEED, 0], atol=1e-6)
+
+
+def test_a_step_changes_nothing_of_what_it_is_given():
+    """The same frame from the same state gives the same result, however often and whatever came in between."""
+    camera = Camera(reset_interval=4)
+    camera.drive(9)
+    state, frame = camera.stream.state, CameraFrame(view(9), camera.stamp + 100_000_000)
+    first, after = step(camera.stream.backbone, frame, state, camera.stream.settings)
+    camera.drive(5)
+    assert camera.stream.state is not state
+    again, after_again = step(camera.stream.backbone, frame, state, camera.stream.settings)
+    assert np.array_equal(first.motion.T_odom_base, again.motion.T_odom_base)
+    assert np.array_equal(after.odometry.covariance, after_again.odometry.covariance)
+    assert (after.segments.segment, after.segments.segment_frames) == (2, 4)
+    assert (state.segments.segment, state.segments.segment_frames) == (2, 3)
+
+
+def test_a_frame_that_raises_changes_nothing(monkeypatch):
+    camera = Camera()
+    camera.drive(3)
+    before = camera.stream.state
+
+    def broken(*args, **options):
+        raise RuntimeError("the device has failed")
+
+    monkeypatch.setattr(camera.network, "step", broken)
+    with pytest.raises(RuntimeError, match="the device has failed"):
+        camera.send()
+    assert camera.stream.state is before
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [({"update_rule": "filt3r"}, "the update rule has changed"), ({"image_size": 96}, "image_size has changed")],
+)
+def test_settings_that_need_another_segment_say_so(change, reason):
+    camera = Camera()
+    before = camera.drive(3)[-1]
+    camera.stream.settings = dataclasses.replace(camera.stream.settings, **change)
+    after = camera.send()
+    assert after.estimate.segment == 1
+    assert after.events == (f"{reason}: starting a new segment; the pose goes on from the last one",)
+    assert x_of(after) == pytest.approx(x_of(before) + (SPEED if "update_rule" in change else 0.0), abs=1e-5)
+    assert camera.send().events == ()

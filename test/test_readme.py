@@ -1,0 +1,41 @@
+"""What README says as code runs as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ttt3r_ros.evaluation.metrics import read_tum
+from ttt3r_ros.offline.reconstruct import main
+from ttt3r_ros.sources.synthetic import SyntheticSource
+
+ROOT = Path(__file__).parents[1]
+RECORDING = "synthetic:seed=5,length=15,width=160,height=120"
+
+
+def snippet() -> str:
+    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    return code
+
+
+def test_the_library_goes_where_reconstruct_goes(tmp_path: Path) -> None:
+    """Over two resets of the small weights."""
+    assert main([RECORDING, "--output", str(tmp_path), "--no-depth", "--no-rgb", "--no-cloud"]) == 0
+    expected = read_tum(tmp_path / "trajectory.txt")
+    frames = [(frame.stamp_ns, frame.image) for frame in SyntheticSource(RECORDING).frames()]
+    names = {"frames": frames}
+    exec(snippet(), names)
+    assert list(names["path"]) == expected.stamps_ns.tolist()
+    for index, T in enumerate(names["path"].values()):
+        np.testing.assert_allclose(T, expected.transform(index), atol=1e-6)
+    assert names["stream"].state.segments.segment == 2
+
+
+def test_the_snippet_says_what_it_cannot_use(capsys: pytest.CaptureFixture[str]) -> None:
+    names = {"frames": [(0, np.zeros((60, 80, 3), np.uint8))]}
+    exec(snippet(), names)
+    assert names["path"] == {}
+    assert "lost: the image is black" in capsys.readouterr().out
