@@ -1,44 +1,167 @@
-"""Dataclasses as named tensors and JSON values, and back with every type checked.
+"""Trees of dataclasses as files, and back with every type checked.
 
 The fields' annotations are the format: what does not fit them exactly is refused, so that nothing a file says reaches a
 place where its kind is not expected. Known are numbers, texts, truth values, ``Literal``, ``None`` beside another kind,
-tuples and lists, arrays, tensors (float32) and other dataclasses. Numbers, arrays and tensors must be finite.
+tuples and lists, arrays, tensors (float32) and other dataclasses. Numbers must be finite, and so must arrays and
+tensors unless the caller allows NaN.
+
+A file is safetensors: the tensors, and in its metadata the plain values, what they belong to and a checksum. Nothing in
+it is executed, and everything is checked before anything is believed.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import math
 import types
 from collections.abc import Mapping
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
 from torch import Tensor
 
+from ttt3r_ros.errors import UserError, quoted
 
-def flattened(value: Any, path: str = "") -> tuple[Any, dict[str, Tensor]]:
+Tree = TypeVar("Tree")
+
+_BELONGS_TO, _VALUES, _CHECKSUM = "belongs_to", "values", "sha256"
+
+
+@dataclass(frozen=True)
+class FileFormat(Generic[Tree]):
+    """A kind of file.
+
+    Attributes:
+        tree: the dataclass that is kept in it.
+        key: in the metadata, tells this kind of file from others.
+        version: a file of another version is refused.
+        noun: what to call a file, with its article.
+        remedy: what to do about one that cannot be used.
+        allows_nan: whether arrays and tensors may have values that are not finite.
+    """
+
+    tree: type[Tree]
+    key: str
+    version: int
+    noun: str
+    remedy: str
+    allows_nan: bool = False
+
+    def to_bytes(self, tree: Tree, belongs_to: Mapping[str, Any] | None = None) -> bytes:
+        """Return a file's content; tensors in half precision become float32.
+
+        Args:
+            tree: what is to be kept.
+            belongs_to: plain values that a reader compares with its own.
+
+        Raises:
+            ValueError: a number in the tree is not finite.
+        """
+        values, tensors = flattened(tree, allows_nan=self.allows_nan)
+        text = json.dumps(values, allow_nan=False)
+        tensors = {n: t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for n, t in tensors.items()}
+        metadata = {
+            self.key: str(self.version),
+            _BELONGS_TO: json.dumps(dict(belongs_to or {})),
+            _VALUES: text,
+            _CHECKSUM: _checksum(text, tensors),
+        }
+        return save(tensors, metadata)
+
+    def from_bytes(self, data: bytes, name: str) -> tuple[Tree, dict[str, Any]]:
+        """Return the tree in a file's content, and what it belongs to.
+
+        Args:
+            data: the content.
+            name: of the file, for messages.
+
+        Raises:
+            UserError: it is another kind of file, damaged, or of another version.
+        """
+        metadata = self._metadata(data, name)
+        if metadata[self.key] != str(self.version):
+            raise UserError(
+                f"{name} has format version {quoted(metadata[self.key], 20)} but this ttt3r_ros reads version "
+                f"{self.version}; {self.remedy}"
+            )
+        try:
+            text, belongs_to, tensors = metadata[_VALUES], json.loads(metadata[_BELONGS_TO]), load(data)
+            if metadata[_CHECKSUM] != _checksum(text, tensors) or not isinstance(belongs_to, dict):
+                raise ValueError("its checksum is wrong")
+            tree = unflattened(self.tree, json.loads(text), tensors, allows_nan=self.allows_nan)
+        except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+            raise self.damaged(name) from error
+        return tree, belongs_to
+
+    def read(self, path: Path) -> Tree:
+        """Return the tree in a file.
+
+        Raises:
+            UserError: it cannot be read, or is not what it should be.
+        """
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"{path} cannot be read ({error.strerror}); {self.remedy}") from None
+        return self.from_bytes(data, str(path))[0]
+
+    def damaged(self, name: str) -> UserError:
+        """Return what to raise of a file whose content makes no sense."""
+        return UserError(f"{name} is damaged; {self.remedy}")
+
+    def _metadata(self, data: bytes, name: str) -> dict[str, str]:
+        """Return the metadata of a file that is whole and of this kind."""
+        start = 8 + int.from_bytes(data[:8], "little")
+        if data[8:9] != b"{":
+            raise UserError(f"{name} is not {self.noun}")
+        try:
+            header = json.loads(data[8:start])
+            metadata = header.pop("__metadata__", {})
+            end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
+            if len(data) != start + end or not all(isinstance(text, str) for text in metadata.values()):
+                raise ValueError("its length is wrong")
+        except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+            raise UserError(f"{name} is truncated or damaged; {self.remedy}") from error
+        if self.key not in metadata:
+            holds = "weights" if "ttt3r_ros_format" in metadata else "something else"
+            raise UserError(f"{name} is a safetensors file, but it holds {holds}, not {self.noun}")
+        return dict(metadata)
+
+
+def flattened(value: Any, path: str = "", *, allows_nan: bool = False) -> tuple[Any, dict[str, Tensor]]:
     """Return a dataclass instance as a JSON value and copies of its tensors, which go by the path of their field.
 
     Raises:
-        ValueError: a number, array or tensor in it is not finite.
+        ValueError: a number, array or tensor in it is not finite; arrays and tensors may be if NaN is allowed.
     """
     tensors: dict[str, Tensor] = {}
-    return _flattened(value, path, tensors), tensors
+    values = _flattened(value, path, tensors)
+    if not allows_nan:
+        _check_finite(tensors)
+    return values, tensors
 
 
-def unflattened(kind: Any, value: Any, tensors: Mapping[str, Tensor]) -> Any:
+def unflattened(kind: Any, value: Any, tensors: Mapping[str, Tensor], *, allows_nan: bool = False) -> Any:
     """Return the instance of a dataclass that `flattened` was given.
 
     Args:
         kind: the dataclass.
         value: the JSON value.
         tensors: by path.
+        allows_nan: whether arrays and tensors may have values that are not finite.
 
     Raises:
         ValueError: they are not what `flattened` makes of such an instance; the message names the field.
     """
+    if not allows_nan:
+        _check_finite(tensors)
     unused = dict(tensors)
     made = _unflattened(kind, value, "", unused)
     if unused:
@@ -54,7 +177,7 @@ def _flattened(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
         return [_flattened(item, f"{path}.{index}", tensors) for index, item in enumerate(value)]
     if isinstance(value, (np.ndarray, Tensor)):
         tensor = torch.from_numpy(np.ascontiguousarray(value)) if isinstance(value, np.ndarray) else value
-        tensors[path[1:]] = _checked(tensor.detach().to("cpu", copy=True).contiguous(), path)
+        tensors[path[1:]] = tensor.detach().to("cpu", copy=True).contiguous()
         return None
     if isinstance(value, np.generic):
         value = value.item()
@@ -73,7 +196,7 @@ def _unflattened(kind: Any, value: Any, path: str, tensors: dict[str, Tensor]) -
     if kind is Tensor or origin is np.ndarray:
         if path[1:] not in tensors:
             raise ValueError(f"{path[1:]} is missing")
-        tensor = _checked(tensors.pop(path[1:]), path)
+        tensor = tensors.pop(path[1:])
         wanted = np.dtype(get_args(arguments[1])[0]) if arguments else np.dtype(np.float32)
         array = tensor.numpy() if tensor.dtype != torch.bfloat16 else None
         if value is not None or array is None or array.dtype != wanted:
@@ -115,7 +238,15 @@ def _sequence(origin: type, arguments: tuple[Any, ...], value: Any, path: str, t
     )
 
 
-def _checked(tensor: Tensor, path: str) -> Tensor:
-    if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-        raise ValueError(f"{path[1:]} has values that are not finite")
-    return tensor
+def _check_finite(tensors: Mapping[str, Tensor]) -> None:
+    for path, tensor in tensors.items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise ValueError(f"{path} has values that are not finite")
+
+
+def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].flatten().view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b"")
+    return digest.hexdigest()

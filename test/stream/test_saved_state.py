@@ -10,8 +10,9 @@ import torch
 from rule_weights import TINY, rule_network
 from safetensors.torch import load, save
 
+from ttt3r_ros import serialize
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.stream import reset_policy, saved_state
+from ttt3r_ros.stream import reset_policy
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import POINTS
 from ttt3r_ros.stream.saved_state import from_bytes, to_bytes
@@ -215,10 +216,10 @@ def forged(
 ) -> bytes:
     """Return a file with something changed in it and a checksum that is right again."""
     metadata, kept = metadata_of(data), load(data)
-    stream = json.loads(metadata["stream"])
+    stream = json.loads(metadata["values"])
     tensors(kept), values(stream)
-    metadata["stream"] = json.dumps(stream)
-    metadata["sha256"] = saved_state._checksum(metadata["stream"], kept)
+    metadata["values"] = json.dumps(stream)
+    metadata["sha256"] = serialize._checksum(metadata["values"], kept)
     change(metadata)
     return save(kept, metadata)
 

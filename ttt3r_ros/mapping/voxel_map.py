@@ -44,7 +44,7 @@ class MapPoints:
 
 
 @dataclass(frozen=True)
-class MapMemory:
+class MapState:
     """All that a map carries from one `VoxelMap.insert` to the next.
 
     Attributes:
@@ -127,24 +127,24 @@ class VoxelMap:
         means = self._means[: len(self)]
         return MapPoints(means[:, :3].copy(), np.rint(means[:, 3:6]).astype(np.uint8), means[:, 6].copy())
 
-    def memory(self) -> MapMemory:
+    def state(self) -> MapState:
         """Return a copy of all that the map carries."""
         size = len(self)
-        return MapMemory(
+        return MapState(
             self.voxel_size, self._keys[:size].copy(), self._counts[:size].copy(), self._means[:size].copy()
         )
 
-    def resume(self, memory: MapMemory) -> None:
-        """Go on as the map whose memory this is, which had room for as many points.
+    def resume(self, state: MapState) -> None:
+        """Go on as the map whose state this is, which had room for as many points.
 
         Raises:
             ValueError: there is no room for it.
         """
         self._empty()
-        size = len(memory.keys)
-        self._table.add(memory.keys)
-        self.voxel_size = memory.voxel_size
-        self._keys[:size], self._counts[:size], self._means[:size] = memory.keys, memory.counts, memory.means
+        size = len(state.keys)
+        self._table.add(state.keys)
+        self.voxel_size = state.voxel_size
+        self._keys[:size], self._counts[:size], self._means[:size] = state.keys, state.counts, state.means
 
     def _merge(self, cubes: _Cubes) -> None:
         indices = self._table.find(cubes.keys)

@@ -34,7 +34,7 @@ from ttt3r_ros.stream.stream import Stream
 SAVE_PERIOD_S = 30.0
 
 #: What is kept to go on from.
-_FINDINGS, _STREAM, _MAP = "findings.npz", "stream.state.safetensors", "map.npz"
+_FINDINGS, _STREAM, _MAP = "findings.npz", "stream.state.safetensors", "map.safetensors"
 
 #: Points of a frame that go into the map, about.
 _POINTS_PER_FRAME = 20_000

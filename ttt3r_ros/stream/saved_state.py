@@ -1,28 +1,18 @@
-"""A stream's state as a file, so that a robot that was switched off goes on in its old map.
-
-The file is safetensors: the tensors of the `StreamState`, and in the metadata its plain values, what it belongs to and
-a checksum. Nothing in it is executed, and everything is checked before anything is believed.
-"""
+"""A stream's state as a file, so that a robot that was switched off goes on in its old map."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.model.update import rule_by_name
 from ttt3r_ros.runtime.tensor_tree import mapped
-from ttt3r_ros.serialize import flattened, unflattened
+from ttt3r_ros.serialize import FileFormat
 from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.image_check import THUMBNAIL
@@ -30,14 +20,11 @@ from ttt3r_ros.stream.segments import SegmentState
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream, StreamState, prepare
 
-FORMAT_VERSION = 2
+FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 2, "a saved state", "save the state again")
 #: Bytes that a file may have; the largest published network's has about 20 MB.
 MAX_BYTES = 2**28
 #: Poses, scales and counts beyond it are none.
 MAX_MAGNITUDE = 2.0**40
-
-_HALVES = (torch.bfloat16, torch.float16)
-_VERSION, _OWNER, _STREAM, _CHECKSUM = "ttt3r_ros_session", "belongs_to", "stream", "sha256"
 
 
 @dataclass(frozen=True)
@@ -72,19 +59,11 @@ def to_bytes(stream: Stream) -> bytes:
     state = prepare(backbone, stream.state, settings)
     running = segments.finished(backbone, state.segments)
     state, owner = replace(state, segments=running), _Owner.of(backbone, settings)
+    belongs_to = vars(replace(owner, image_size=running.image_size, update_rule=running.update_rule))
     try:
-        values, tensors = flattened(state)
+        return FORMAT.to_bytes(state, belongs_to)
     except ValueError as error:
         raise UserError(f"the stream cannot be saved: {error}") from error
-    text = json.dumps(values, allow_nan=False)
-    tensors = {name: t.float() if t.dtype in _HALVES else t for name, t in tensors.items()}
-    metadata = {
-        _VERSION: str(FORMAT_VERSION),
-        _OWNER: json.dumps(vars(replace(owner, image_size=running.image_size, update_rule=running.update_rule))),
-        _STREAM: text,
-        _CHECKSUM: _checksum(text, tensors),
-    }
-    return save(tensors, metadata)
 
 
 def from_bytes(data: bytes, stream: Stream, name: str) -> StreamState:
@@ -99,24 +78,13 @@ def from_bytes(data: bytes, stream: Stream, name: str) -> StreamState:
         UserError: it is no saved state, damaged, of another version, or belongs to something else.
     """
     backbone, settings = stream.backbone, stream.settings
-    metadata = _metadata(data, name)
-    version = metadata[_VERSION]
-    if version != str(FORMAT_VERSION):
-        raise UserError(
-            f"{name} has format version {quoted(version, 20)} but this ttt3r_ros reads version {FORMAT_VERSION}; save "
-            "the state again with this one"
-        )
+    state, belongs_to = FORMAT.from_bytes(data, name)
     try:
-        text, owner = metadata[_STREAM], _Owner(**json.loads(metadata[_OWNER]))
-        tensors = load(data)
-        if metadata[_CHECKSUM] != _checksum(text, tensors):
-            raise ValueError("its checksum is wrong")
-        _check_owner(owner, _Owner.of(backbone, settings), name)
-        state: StreamState = unflattened(StreamState, json.loads(text), tensors)
-        if impossible := _impossible_part(state, backbone, settings):
-            raise ValueError(f"its {impossible} cannot be")
-    except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        raise UserError(f"{name} is damaged; save the state again") from error
+        _check_owner(_Owner(**belongs_to), _Owner.of(backbone, settings), name)
+    except (TypeError, AttributeError) as error:
+        raise FORMAT.damaged(name) from error
+    if impossible := _impossible_part(state, backbone, settings):
+        raise FORMAT.damaged(name) from ValueError(f"its {impossible} is impossible")
     return _attached(state, backbone)
 
 
@@ -180,25 +148,6 @@ def _has_shape(array: np.ndarray[tuple[int, ...], np.dtype[np.floating]] | None,
     return array is None or array.shape == shape
 
 
-def _metadata(data: bytes, name: str) -> dict[str, str]:
-    """Return a safetensors file's metadata, once it is clear that it is whole and one of ours."""
-    start = 8 + int.from_bytes(data[:8], "little")
-    if data[8:9] != b"{":
-        raise UserError(f"{name} is not a saved state")
-    try:
-        header = json.loads(data[8:start])
-        metadata = header.pop("__metadata__", {})
-        end = max((entry["data_offsets"][1] for entry in header.values()), default=0)
-        if len(data) != start + end or not all(isinstance(text, str) for text in metadata.values()):
-            raise ValueError("its length is wrong")
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise UserError(f"{name} is truncated or damaged; save the state again") from error
-    if _VERSION not in metadata:
-        kind = "weights" if "ttt3r_ros_format" in metadata else "something else"
-        raise UserError(f"{name} is a safetensors file, but it holds {kind}, not a saved state")
-    return dict(metadata)
-
-
 def _check_owner(saved: _Owner, ours: _Owner, name: str) -> None:
     if saved.network != ours.network:
         differing = sorted(key for key in ours.network if saved.network.get(key) != ours.network[key])
@@ -217,11 +166,3 @@ def _check_owner(saved: _Owner, ours: _Owner, name: str) -> None:
             f"{name} was saved with update_rule {quoted(saved.update_rule, 20)}, not {ours.update_rule}; set the "
             "parameter to that"
         )
-
-
-def _checksum(stream: str, tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(stream.encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(tensors[name].view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
