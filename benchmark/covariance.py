@@ -25,7 +25,6 @@ from benchmark.covariance_fit import PARTS, Calibration, calibration, fit, repla
 from benchmark.covariance_runs import Walked, load, save, walk
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model.fingerprint import fingerprint
 from ttt3r_ros.runtime.device import choose_device, choose_precision
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import CovarianceModel
@@ -71,7 +70,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
     weights, device = load_weights(args.weights), choose_device(args.device)
     precision = choose_precision(args.precision, device)
     options = (args.rule, args.policy, args.interval, precision, args.frames, args.fps, *args.size)
-    key = "_".join([fingerprint(weights.network)[:12], *map(str, options)])
+    key = "_".join([weights.fingerprint[:12], *map(str, options)])
     backbone = Backbone(weights.network, device=device, precision=precision)
     settings = StreamSettings(update_rule=args.rule, reset_policy=args.policy, reset_interval=args.interval)
     stream = Stream(backbone, settings)

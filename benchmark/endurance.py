@@ -24,7 +24,6 @@ from benchmark.endurance_walk import Task, go_along
 from benchmark.walk import Walk, WalkSpec
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model.fingerprint import fingerprint
 from ttt3r_ros.runtime.device import choose_device, choose_precision
 from ttt3r_ros.stream.settings import POLICIES
 from ttt3r_ros.weights.load import load_weights
@@ -76,7 +75,7 @@ def run(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
             walk=asdict(spec),
             work=str(args.work),
             weights=args.weights,
-            fingerprint=fingerprint(weights.network),
+            fingerprint=weights.fingerprint,
             source=weights.source,
             device=str(device),
             precision=precision,

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.mapping.voxel_map import VoxelMap
-from ttt3r_ros.model.fingerprint import fingerprint
 from ttt3r_ros.offline.report import show_metrics, write_report
 from ttt3r_ros.offline.run import Run, Wishes
 from ttt3r_ros.offline.run_folder import RunFolder
@@ -24,7 +24,7 @@ from ttt3r_ros.offline.selection import Selection
 from ttt3r_ros.runtime.device import AUTO, choose_device, choose_precision
 from ttt3r_ros.sources import Source, open_source
 from ttt3r_ros.sources.synthetic import is_synthetic
-from ttt3r_ros.stream.backbone import PRECISIONS, Backbone
+from ttt3r_ros.stream.backbone import PRECISIONS, Backbone, dtype_of
 from ttt3r_ros.stream.settings import POLICIES, StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.weights.load import Weights, load_weights
@@ -54,7 +54,14 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     source = open_source(options.input, topic=options.topic, fps=options.fps)
     folder = RunFolder(options.output)
     with folder.held():
-        weights = load_weights(options.weights)
+        device = choose_device(options.device)
+        precision = choose_precision(options.precision, device)
+        weights = load_weights(
+            options.weights,
+            device=device,
+            precision=dtype_of(precision),
+            warn=lambda sentence: print(f"warning: {sentence}", file=sys.stderr),
+        )
         left = folder.begin(_settings(options, weights), overwrite=options.overwrite)
         wishes = Wishes(
             depth=options.depth,
@@ -65,7 +72,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             undistort=options.undistort,
         )
         voxel_map = VoxelMap(_VOXEL_SIZE, _MAX_POINTS) if options.cloud else None
-        run = Run(_stream(options, weights), folder, wishes, voxel_map)
+        run = Run(_stream(options, weights, device, precision), folder, wishes, voxel_map)
         if left is not None:
             run.go_on_from(left)
             console.print(f"going on after {run.findings.frames} frames of an earlier run", highlight=False)
@@ -91,9 +98,8 @@ def _take_all(run: Run, source: Source, options: argparse.Namespace, console: Co
         return run.take_all(source, selection, progress, stop)
 
 
-def _stream(options: argparse.Namespace, weights: Weights) -> Stream:
-    device = choose_device(options.device)
-    backbone = Backbone(weights.network, device=device, precision=choose_precision(options.precision, device))
+def _stream(options: argparse.Namespace, weights: Weights, device: torch.device, precision: str) -> Stream:
+    backbone = Backbone(weights.network, device=device, precision=precision, weights_fingerprint=weights.fingerprint)
     settings = StreamSettings(
         update_rule=options.rule,
         image_size=options.image_size,
@@ -114,7 +120,7 @@ def _settings(options: argparse.Namespace, weights: Weights) -> dict[str, Any]:
     if not is_synthetic(options.input):
         settings["input"] = str(Path(options.input).expanduser().resolve())
     settings["weights"] = weights.source
-    settings["weights_fingerprint"] = fingerprint(weights.network)
+    settings["weights_fingerprint"] = weights.fingerprint
     return settings
 
 

@@ -32,7 +32,7 @@ from ttt3r_ros.ros.pipeline import Pipeline, stream_settings
 from ttt3r_ros.ros.saving import Saving
 from ttt3r_ros.ros.security import under_security
 from ttt3r_ros.runtime.device import choose_device, choose_precision
-from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.backbone import Backbone, dtype_of
 from ttt3r_ros.stream.segments import warm_up
 from ttt3r_ros.weights.load import load_weights
 
@@ -103,8 +103,14 @@ class Ttt3rNode(Node):
         precision = choose_precision(parameters.precision, device)
         begun = time.monotonic()
         log.info(f"loading weights {parameters.weights or 'of the package'}")
-        weights = load_weights(parameters.weights)
-        backbone = Backbone(weights.network, device=device, precision=precision, warn=log.warning)
+        weights = load_weights(parameters.weights, device=device, precision=dtype_of(precision), warn=log.warning)
+        backbone = Backbone(
+            weights.network,
+            device=device,
+            precision=precision,
+            weights_fingerprint=weights.fingerprint,
+            warn=log.warning,
+        )
         log.info(f"warming up on {device} in {precision}")
         warm_up(backbone, *WARM_UP_SIZE, stream_settings(parameters, weights.segment_frames), log.info)
         log.info(f"network ready after {time.monotonic() - begun:.1f} s")

@@ -26,6 +26,17 @@ Result = TypeVar("Result")
 Tree = TypeVar("Tree")
 
 
+def dtype_of(precision: str) -> torch.dtype:
+    """Return what weights are in a precision of this name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if precision not in PRECISIONS:
+        raise UserError(f"there is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+    return PRECISIONS[precision]
+
+
 class Backbone:
     """What a stream needs of a network. Keeps nothing of any frame; another network comes in by offering the same.
 
@@ -45,6 +56,7 @@ class Backbone:
         *,
         device: torch.device | str = "cpu",
         precision: str = "float32",
+        weights_fingerprint: str | None = None,
         warn: Callable[[str], object] = warnings.warn,
     ) -> None:
         """Take over a network.
@@ -55,18 +67,18 @@ class Backbone:
             device: to compute on.
             precision: of the weights, 'float32', 'bfloat16', 'float16' or 'int8' (on a CPU); heads and state are always
                 float32.
+            weights_fingerprint: of the weights; needed where their precision has been lowered already.
             warn: is told in a sentence if a GPU's steps cannot be recorded, which makes them slower.
 
         Raises:
             UserError: the precision does not exist, or not on this device.
         """
-        if precision not in PRECISIONS:
-            raise UserError(f"there is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
+        dtype = dtype_of(precision)
         self.device = torch.device(device)
-        self.fingerprint = fingerprint(network)
+        self.fingerprint = weights_fingerprint or fingerprint(network)
         if self.device.type != "cpu":  # there they are memory-mapped: nobody reads them, so they take no memory
             network.drop_world_and_color()
-        self.network = network.eval().requires_grad_(False).to(self.device).set_precision(PRECISIONS[precision])
+        self.network = network.eval().requires_grad_(False).to(self.device).set_precision(dtype)
         self.is_captured = self.device.type == "cuda"
         self._stepper: Network | CapturedStep = self.network
         if self.is_captured:

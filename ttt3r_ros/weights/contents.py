@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +26,15 @@ class Contents:
         network: of the file's configuration, without memory (on the meta device).
         tensors: (key, value) for every parameter of it, memory-mapped, of any floating dtype.
         provenance: what the file says about where its weights come from.
+        let_go: gives back the memory of the tensors that have been read; see `MappedFile.let_go`.
+        unknown: what its configuration sets that this package does not know.
     """
 
     network: Network
     tensors: Iterable[tuple[str, Tensor]]
     provenance: dict[str, Any]
+    let_go: Callable[[], None]
+    unknown: Sequence[str] = ()
 
 
 def skeleton(config: NetworkConfig, tensor_count: int) -> Network:
@@ -52,25 +56,50 @@ def skeleton(config: NetworkConfig, tensor_count: int) -> Network:
         raise UserError("its configuration names a network that is too large for any computer") from error
 
 
-def check_tensors(path: Path, found: Shapes, expected: Shapes, optional: Shapes | None = None) -> None:
+class MismatchError(UserError):
+    """A file's tensors are not those of its configuration.
+
+    Attributes:
+        missing, unexplained, misshapen: the keys that the file lacks, should not have, and has in another shape.
+    """
+
+    def __init__(self, sentence: str, missing: list[str], unexplained: list[str], misshapen: list[str]) -> None:
+        super().__init__(sentence)
+        self.missing, self.unexplained, self.misshapen = missing, unexplained, misshapen
+
+
+def check_tensors(
+    path: Path, found: Shapes, expected: Shapes, optional: Shapes | None = None, unknown: Sequence[str] = ()
+) -> None:
     """Check that a file holds every expected tensor, perhaps the optional ones, and nothing else.
 
+    Args:
+        path: the file.
+        found: its tensors.
+        expected: those it must have.
+        optional: those it may have beside them.
+        unknown: what its configuration sets that this package does not know, for the error's sentence.
+
     Raises:
-        UserError: naming the first few that are missing, unexplained or of the wrong shape.
+        MismatchError: naming the first few that are missing, unexplained or of the wrong shape.
     """
     known = {**(optional or {}), **expected}
-    missing = expected.keys() - found.keys()
+    missing = sorted(expected.keys() - found.keys())
+    unexplained = sorted(found.keys() - known.keys())
+    misshapen = sorted(key for key, shape in found.items() if shape != known.get(key, shape))
     if missing:
-        raise UserError(f"{path} lacks {_some(missing)} of the configuration it names")
-    unexplained = found.keys() - known.keys()
-    if unexplained:
-        raise UserError(f"{path} holds {_some(unexplained)} that its configuration does not explain")
-    wrong = sorted(key for key, shape in found.items() if shape != known[key])
-    if wrong:
-        raise UserError(
-            f"{path} holds {_some(wrong)} whose shape does not fit its configuration; the first is "
-            f"{found[wrong[0]]} instead of {known[wrong[0]]}"
+        sentence = f"lacks {some(missing)} of the configuration it names"
+    elif unexplained:
+        sentence = f"holds {some(unexplained)} that its configuration does not explain"
+    elif misshapen:
+        sentence = (
+            f"holds {some(misshapen)} whose shape does not fit its configuration; the first is "
+            f"{found[misshapen[0]]} instead of {known[misshapen[0]]}"
         )
+    else:
+        return
+    why = f"; its configuration sets {some(unknown, 'keyword', 10)} that this package does not know" if unknown else ""
+    raise MismatchError(f"{path} {sentence}{why}", missing, unexplained, misshapen)
 
 
 def check_finite(path: Path, key: str, tensor: Tensor) -> None:
@@ -84,8 +113,8 @@ def check_finite(path: Path, key: str, tensor: Tensor) -> None:
         raise UserError(f"{path}: {key} has values that are NaN or beyond the range of {dtype}")
 
 
-def _some(keys: Iterable[str]) -> str:
-    """Return the number of keys and the first few, fit for a terminal whatever a file calls its tensors."""
+def some(keys: Iterable[str], kind: str = "tensor", most: int = 3) -> str:
+    """Return the number of keys and the first few, fit for a terminal whatever a file calls them."""
     names = sorted(keys)
-    shown = ", ".join(name if re.fullmatch(r"[\w.]{1,120}", name) else ascii(name)[:120] for name in names[:3])
-    return f"{len(names)} tensor{'s' if len(names) > 1 else ''} ({shown}{', …' if len(names) > 3 else ''})"
+    shown = ", ".join(name if re.fullmatch(r"[\w.]{1,120}", name) else ascii(name)[:120] for name in names[:most])
+    return f"{len(names)} {kind}{'s' if len(names) > 1 else ''} ({shown}{', …' if len(names) > most else ''})"

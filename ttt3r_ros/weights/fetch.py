@@ -90,11 +90,11 @@ def convert(
     """
     import torch  # seconds to import, and no download needs it
 
-    from ttt3r_ros.weights.checkpoint import load_network, save_network
+    from ttt3r_ros.weights.checkpoint import load_checkpoint, save_network
 
     if output.exists():
         raise UserError(f"{output} exists already; remove it or choose another --output")
-    network, _ = load_network(source)
+    network = load_checkpoint(source, warn=lambda sentence: log.print(f"warning: {sentence}", soft_wrap=True)).network
     provenance = {
         "source": source.name,
         "sha256": sha256,
@@ -114,6 +114,8 @@ def main(argv: Sequence[str] | None = None, weights: Weights = CUT3R_512_DPT) ->
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that unfinished files are cleaned up
     output = Path()
     try:
+        if options.check:
+            return _check(options.check, weights, log)
         output = _output(options.output, options.convert or Path(weights.name), options.dtype)
         if options.convert:
             _convert_own(options.convert, output, options.dtype, weights, log)
@@ -172,7 +174,31 @@ def _parser(weights: Weights) -> argparse.ArgumentParser:
     parser.add_argument(
         "--convert", type=Path, metavar="FILE.pth", help="download nothing, convert this published-format file instead"
     )
+    parser.add_argument(
+        "--check",
+        type=Path,
+        metavar="FILE",
+        help="download and write nothing, say of this file what it is, whether it would load and what it lacks; "
+        "exit code 0 where it would load, 1 where not",
+    )
     return parser
+
+
+def _check(file: Path, weights: Weights, log: Console) -> int:
+    """Print what a file is; return the exit code."""
+    from ttt3r_ros.weights.check import check_file  # takes seconds to import torch, and no download needs it
+
+    facts = [("file", ascii(str(file)))]
+    if file.is_file():
+        size, digest = file.stat().st_size, _checksum(file, log)
+        whole = f"; the published file of this name has {weights.size}" if file.name == weights.name else ""
+        facts.append(("size", f"{size} bytes{whole if size != weights.size else ''}"))
+        facts.append(("sha256", f"{digest}{', the published file' if digest == weights.sha256 else ''}"))
+    report = check_file(file)
+    facts += report.facts
+    facts.append(("would load", f"no: {report.refusal}" if report.refusal else "yes"))
+    print("\n".join(f"{name:<12}{value}" for name, value in facts))
+    return 1 if report.refusal else 0
 
 
 def _output(chosen: Path | None, source: Path, dtype: str) -> Path:

@@ -217,9 +217,7 @@ class _Machine:
         for key, value in zip(values[::2], values[1::2], strict=True):
             # hashing a deeply nested tuple would overrun the interpreter's stack
             flat = isinstance(key, tuple) and all(isinstance(part, _PLAIN) for part in key)
-            if not (flat or isinstance(key, (*_PLAIN, Name, Inert))):
-                raise PickleError("its table of contents uses a kind of key that no known checkpoint uses")
-            entries[key] = value
+            entries[key if flat or isinstance(key, (*_PLAIN, Name, Inert)) else Inert(None, key)] = value
 
 
 def _expect(value: Any, kind: type) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, fields
@@ -22,6 +23,7 @@ from torch import Tensor
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.config import NetworkConfig
 from ttt3r_ros.weights.contents import Contents, check_finite, check_tensors, skeleton
+from ttt3r_ros.weights.mapped_file import MappedFile
 
 FORMAT_VERSION = 1
 DTYPE_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}
@@ -41,7 +43,8 @@ class NativeFile:
         provenance: where the weights come from and under which licence, as plain values.
         shapes: of its tensors, under our parameter names.
         dtypes: that occur in it, of `DTYPE_NAMES`.
-        checksum: sha256 of the tensors' bytes, hexadecimal.
+        checksum: sha256 of the tensors' bytes, hexadecimal; empty where the file has none.
+        places: number format and offset [bytes] of each tensor.
     """
 
     path: Path
@@ -50,6 +53,7 @@ class NativeFile:
     shapes: dict[str, tuple[int, ...]]
     dtypes: frozenset[torch.dtype]
     checksum: str
+    places: dict[str, tuple[torch.dtype, int]]
 
     def contents(self) -> Contents:
         """Open the tensors, memory-mapped.
@@ -62,7 +66,14 @@ class NativeFile:
         except UserError as error:
             raise UserError(f"{self.path} cannot be used: {error}") from error
         check_tensors(self.path, self.shapes, {key: tuple(value.shape) for key, value in network.state_dict().items()})
-        return Contents(network, self._tensors(), self.provenance)
+        with self.path.open("rb") as file:
+            mapped = MappedFile(file)
+
+        def tensors() -> Iterator[tuple[str, Tensor]]:
+            for key, shape in self.shapes.items():
+                yield key, mapped.values(*self.places[key], math.prod(shape)).view(shape)
+
+        return Contents(network, tensors(), self.provenance, mapped.let_go)
 
     def is_intact(self, progress: Progress | None = None) -> bool:
         """Read the whole file and return whether its data still have the checksum they were written with."""
@@ -74,11 +85,6 @@ class NativeFile:
                 if progress:
                     progress(file.tell(), size)
         return digest.hexdigest() == self.checksum
-
-    def _tensors(self) -> Iterator[tuple[str, Tensor]]:
-        with safe_open(str(self.path), framework="pt", device="cpu") as file:
-            for key in self.shapes:
-                yield key, file.get_tensor(key)
 
 
 def read_native(path: Path) -> NativeFile:
@@ -92,7 +98,11 @@ def read_native(path: Path) -> NativeFile:
             metadata = file.metadata() or {}
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
             shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
-            names = {part.get_dtype() for part in slices.values()}
+            names = {key: part.get_dtype() for key, part in slices.items()}
+        with path.open("rb") as opened:  # the library has checked all of it, but does not tell where the tensors are
+            beginning = 8 + int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(beginning - 8))
+            starts = {key: beginning + header[key]["data_offsets"][0] for key in shapes}
     except (SafetensorError, ValueError, OSError) as error:
         raise UserError(f"{path} is a truncated or damaged safetensors file; get or convert it again") from error
     if _VERSION not in metadata:
@@ -106,9 +116,11 @@ def read_native(path: Path) -> NativeFile:
             f"{path} has format version {version[:20]!r} but this ttt3r_ros reads version {FORMAT_VERSION}; update "
             "ttt3r_ros or convert the weights again"
         )
-    dtypes = frozenset(dtype for dtype, name in DTYPE_NAMES.items() if name in names)
-    if len(dtypes) < len(names):
-        raise UserError(f"{path} stores weights as {', '.join(sorted(names))}; only F32, F16 and BF16 are supported")
+    dtypes = {name: dtype for dtype, name in DTYPE_NAMES.items()}
+    if not dtypes.keys() >= set(names.values()):
+        kinds = ", ".join(sorted(set(names.values())))
+        raise UserError(f"{path} stores weights as {kinds}; only F32, F16 and BF16 are supported")
+    places = {key: (dtypes[name], starts[key]) for key, name in names.items()}
     try:
         config, provenance = json.loads(metadata[_CONFIG]), json.loads(metadata[_PROVENANCE])
         if not (isinstance(provenance, dict) and set(config) == {field.name for field in fields(NetworkConfig)}):
@@ -118,7 +130,8 @@ def read_native(path: Path) -> NativeFile:
         raise UserError(f"{path} has damaged metadata; get or convert it again") from error
     except UserError as error:
         raise UserError(f"{path} cannot be used: {error}") from error
-    return NativeFile(path, network, provenance, shapes, dtypes, metadata.get(_CHECKSUM, ""))
+    found = frozenset(dtype for dtype, _ in places.values())
+    return NativeFile(path, network, provenance, shapes, found, metadata.get(_CHECKSUM, ""), places)
 
 
 def write_native(

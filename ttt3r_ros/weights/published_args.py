@@ -12,8 +12,13 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.config import NetworkConfig
 from ttt3r_ros.weights.inert_pickle import Inert
 
-#: Keywords that change no number of the network.
-IRRELEVANT = frozenset({"output_mode", "depth_mode", "conf_mode", "pose_mode", "patch_embed_cls"})
+#: Keywords that change no number of the network; their values are not even looked at.
+IRRELEVANT = frozenset(
+    {
+        *("output_mode", "depth_mode", "conf_mode", "pose_mode", "patch_embed_cls"),
+        *("freeze", "landscape_only", "depth_head", "pose_conf_head", "model_update_type"),
+    }
+)
 #: Keywords without a published default. Numbers of heads do not show in any shape, so nothing may be guessed.
 REQUIRED = (
     "enc_embed_dim",
@@ -55,34 +60,35 @@ def model_string(args: object) -> str:
     return value
 
 
-def parse_model_string(text: str) -> NetworkConfig:
-    """Return the configuration that a string ``Network(Config(keyword=literal, ...))`` spells out.
+def parse_model_string(text: str) -> tuple[NetworkConfig, list[str]]:
+    """Return what a string ``Network(Config(keyword=literal, ...))`` spells out.
 
     Args:
         text: the string. Literals are numbers, strings, True, False, None, `inf`, `nan`, tuples and lists of them.
 
+    Returns:
+        The configuration, and the keywords that this package does not know, whatever they are set to.
+
     Raises:
         UserError: the string has another form, or spells out what this package cannot build.
     """
-    given = {}
+    given: dict[str, ast.expr] = {}
     for keyword in _config_call(text).keywords:
         if keyword.arg is None or keyword.arg in given:
             raise UserError("its args.model string gives a keyword twice or without a name")
-        given[keyword.arg] = _literal(keyword.value, keyword.arg)
-    unknown = sorted(set(given) - IRRELEVANT - set(REQUIRED) - set(DEFAULTS))
-    if unknown:
-        raise UserError(f"its args.model string sets {', '.join(unknown)[:200]}, which this package does not know")
+        given[keyword.arg] = keyword.value
     missing = [name for name in REQUIRED if name not in given]
     if missing:
         raise UserError(f"its args.model string does not set {', '.join(missing)}")
-    values = DEFAULTS | {name: value for name, value in given.items() if name not in IRRELEVANT}
+    known = DEFAULTS.keys() | set(REQUIRED)
+    values = DEFAULTS | {name: _literal(value, name) for name, value in given.items() if name in known}
     if values.pop("pose_head") is not True:
         raise UserError("its args.model string describes a network without a pose head, which has no odometry to give")
     values["rope_base"] = _rope_base(values.pop("pos_embed"))
     values["image_size"] = _long_side(values.pop("img_size"))
     values["square_input"] = values["image_size"] == SQUARE_INPUT
     try:
-        return NetworkConfig.from_dict(values)
+        return NetworkConfig.from_dict(values), sorted(given.keys() - known - IRRELEVANT)
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError("its args.model string holds a value that no network can have") from error
 
@@ -133,7 +139,7 @@ def _literal(node: ast.expr, keyword: str) -> Any:
                 return -value
         case ast.Tuple(elts=elements) | ast.List(elts=elements):
             return tuple(_literal(element, keyword) for element in elements)
-    raise UserError(f"its args.model string sets {keyword[:80]} to something that is not a plain value")
+    raise UserError(f"its args.model string sets {keyword} to something that is not a plain value")
 
 
 def _rope_base(code: object) -> float:

@@ -7,7 +7,6 @@ tensors' storages, so a tensor is a window of the file.
 from __future__ import annotations
 
 import math
-import mmap
 import struct
 import zipfile
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.weights.inert_pickle import MAX_BYTES, Inert, Name, PickleError, read_pickle
+from ttt3r_ros.weights.mapped_file import MappedFile
 
 _STORAGE_DTYPES = {
     "FloatStorage": torch.float32,
@@ -67,6 +67,7 @@ class TorchArchive:
     """An open `torch.save` archive.
 
     Attributes:
+        mapped: the file.
         root: what was saved, with `TensorRecord` in place of tensors and `Inert` in place of unknown objects.
     """
 
@@ -79,9 +80,7 @@ class TorchArchive:
         self.path = path
         with path.open("rb") as file:
             try:
-                # private: a write to a tensor would stay in memory
-                self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
-                self.size = len(self._mapping)
+                self.mapped = MappedFile(file)
                 with zipfile.ZipFile(file) as archive:
                     description = self._read_description(archive)
             except _DAMAGED as error:
@@ -110,9 +109,7 @@ class TorchArchive:
             raise UserError(f"{self.path}: {key} reaches beyond its data, so the file is damaged")
         if not record.nbytes:
             return torch.empty(record.shape, dtype=dtype)
-        flat = torch.frombuffer(self._mapping, dtype=dtype, count=length // dtype.itemsize, offset=start)
-        if start % dtype.itemsize:
-            flat = flat.clone()  # torch.save aligns its storages, others may not
+        flat = self.mapped.values(dtype, start, length // dtype.itemsize)
         return flat.as_strided(record.shape, record.stride, record.offset)
 
     def _read_description(self, archive: zipfile.ZipFile) -> bytes:
@@ -135,12 +132,12 @@ class TorchArchive:
             raise UserError(f"{self.path} lacks a part of its data, so it is damaged; get or save it again")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise UserError(f"{self.path} is a compressed or encrypted archive, which torch.save does not write")
-        header = self._mapping[info.header_offset : info.header_offset + _LOCAL_HEADER.size]
+        header = self.mapped.read(max(info.header_offset, 0), _LOCAL_HEADER.size)
         if len(header) < _LOCAL_HEADER.size:
             raise self._damaged()
         signature, name_length, extra_length = _LOCAL_HEADER.unpack(header)
         start = info.header_offset + _LOCAL_HEADER.size + name_length + extra_length
-        if info.header_offset < 0 or signature != b"PK\x03\x04" or start + info.file_size > self.size:
+        if info.header_offset < 0 or signature != b"PK\x03\x04" or start + info.file_size > self.mapped.size:
             raise self._damaged()
         return start, info.file_size
 
@@ -151,7 +148,7 @@ class TorchArchive:
 def _storage(identity: object) -> Storage:
     """Return what stands for a persistent id ``('storage', <type>, key, location, length)``."""
     match identity:
-        case ("storage", Name(module="torch", name=kind), str(key), *_):
+        case ("storage", Name(name=kind), str(key), *_):
             return Storage(key, _STORAGE_DTYPES.get(kind))
     raise PickleError("its table of contents refers to its data in an unknown way")
 
@@ -178,4 +175,11 @@ def _rebuild(maker: object, arguments: object) -> object:
             (TensorRecord() as record, *_),
         ):
             return record
+        case Name(module="torch._tensor", name="_rebuild_from_type_v2"), (
+            Name() as inner,
+            _,
+            tuple(inner_arguments),
+            *_,
+        ):
+            return _rebuild(inner, inner_arguments)  # a tensor with attributes
     return Inert(maker, arguments)
