@@ -5,10 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import sys
-import types
 import zipfile
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,12 +29,40 @@ TINY = NetworkConfig(
     ray_enc_depth=1,
     head_type="linear",
 )
+#: The published networks' strings, word for word, and those of earlier stages of their training.
+PUBLISHED_512 = (
+    "ARCroco3DStereo(ARCroco3DStereoConfig(freeze='encoder', state_size=768, state_pe='2d', pos_embed='RoPE100', "
+    "rgb_head=True, pose_head=True, patch_embed_cls='ManyAR_PatchEmbed', img_size=(512, 512), head_type='dpt', "
+    "output_mode='pts3d+pose', depth_mode=('exp', -inf, inf), conf_mode=('exp', 1, inf), pose_mode=('exp', -inf, inf), "
+    "enc_embed_dim=1024, enc_depth=24, enc_num_heads=16, dec_embed_dim=768, dec_depth=12, dec_num_heads=12, "
+    "landscape_only=False))"
+)
+PUBLISHED_224 = (
+    "ARCroco3DStereo(ARCroco3DStereoConfig(freeze='encoder', state_size=768, state_pe='2d', pos_embed='RoPE100', "
+    "rgb_head=True, pose_head=True, img_size=(224, 224), head_type='linear', "
+    "output_mode='pts3d+pose', depth_mode=('exp', -inf, inf), conf_mode=('exp', 1, inf), pose_mode=('exp', -inf, inf), "
+    "enc_embed_dim=1024, enc_depth=24, enc_num_heads=16, dec_embed_dim=768, dec_depth=12, dec_num_heads=12))"
+)
+EARLIER_512 = (
+    "ARCroco3DStereo(ARCroco3DStereoConfig(state_size=768, state_pe='2d', pos_embed='RoPE100', "
+    "rgb_head=True, pose_head=True, patch_embed_cls='ManyAR_PatchEmbed', img_size=(512, 512), head_type='dpt', "
+    "output_mode='pts3d+pose', depth_mode=('exp', -inf, inf), conf_mode=('exp', 1, inf), pose_mode=('exp', -inf, inf), "
+    "enc_embed_dim=1024, enc_depth=24, enc_num_heads=16, dec_embed_dim=768, dec_depth=12, dec_num_heads=12, "
+    "landscape_only=False))"
+)
+EARLIER_224 = (
+    "ARCroco3DStereo(ARCroco3DStereoConfig(state_size=768, state_pe='2d', pos_embed='RoPE100', "
+    "rgb_head=True, pose_head=True, img_size=(224, 224), head_type='linear', "
+    "output_mode='pts3d+pose', depth_mode=('exp', -inf, inf), conf_mode=('exp', 1, inf), pose_mode=('exp', -inf, inf), "
+    "enc_embed_dim=1024, enc_depth=24, enc_num_heads=16, dec_embed_dim=768, dec_depth=12, dec_num_heads=12))"
+)
+#: A tiny network's, in the same form.
 MODEL_STRING = (
-    "ARCroco3DStereo(ARCroco3DStereoConfig(state_size=5, state_pe='2d', pos_embed='RoPE100', rgb_head=True, "
-    "pose_head=True, patch_embed_cls='ManyAR_PatchEmbed', img_size=(512, 512), head_type='linear', "
+    "ARCroco3DStereo(ARCroco3DStereoConfig(freeze='encoder', state_size=5, state_pe='2d', pos_embed='RoPE100', "
+    "rgb_head=True, pose_head=True, patch_embed_cls='ManyAR_PatchEmbed', img_size=(512, 512), head_type='linear', "
     "output_mode='pts3d+pose', depth_mode=('exp', -inf, inf), conf_mode=('exp', 1, inf), pose_mode=('exp', -inf, inf), "
     "enc_embed_dim=32, enc_depth=2, enc_num_heads=2, dec_embed_dim=16, dec_depth=4, dec_num_heads=2, "
-    "state_dec_num_heads=4, local_mem_size=3, mlp_ratio=2, ray_enc_depth=1))"
+    "landscape_only=False, state_dec_num_heads=4, local_mem_size=3, mlp_ratio=2, ray_enc_depth=1))"
 )
 
 
@@ -67,37 +92,25 @@ def save_published(path: Path, state: dict[str, Any] | None = None, args: Any = 
     return path
 
 
-@contextmanager
-def omegaconf_classes() -> Any:
-    """Provide classes with OmegaConf's names while a file is written; nobody has them when it is read."""
-    made = {}
-    for module, name in (("dictconfig", "DictConfig"), ("nodes", "AnyNode"), ("base", "ContainerMetadata")):
-        made[name] = type(name, (), {"__module__": f"omegaconf.{module}"})
-        sys.modules[f"omegaconf.{module}"] = types.ModuleType(f"omegaconf.{module}")
-        setattr(sys.modules[f"omegaconf.{module}"], name, made[name])
-    sys.modules["omegaconf"] = types.ModuleType("omegaconf")
-    try:
-        yield made
-    finally:
-        for module in [name for name in sys.modules if name.split(".")[0] == "omegaconf"]:
-            del sys.modules[module]
+def save_with_pickled_args(path: Path, args: bytes) -> Path:
+    """Write a checkpoint whose args are an object that has been pickled already (with protocol 2), as torch.save would.
 
+    Pickles are programs for a stack machine: without its frame, one is the part of another that makes its object.
+    """
+    save_published(path, args=0)
 
-def save_with_dictconfig(path: Path) -> Path:
-    """Write a checkpoint whose args pickle as OmegaConf's do: parents, metadata, and nodes that hold the values."""
-    with omegaconf_classes() as classes:
+    def change(name: str, data: bytes) -> bytes:
+        if not name.endswith("/data.pkl"):
+            return data
+        start, end = b"\x80\x02", b"."
+        assert args.startswith(start)
+        assert args.endswith(end)
+        before, after = data.split(b"argsq\x01K\x00", 1)  # the key, its place in the memo, the number 0
+        # what follows refers only to what it has put into the memo itself
+        return before + b"argsq\x01" + args.removeprefix(start).removesuffix(end) + after
 
-        def make(name: str, **state: Any) -> Any:
-            thing = classes[name]()
-            thing.__dict__.update(state)
-            return thing
-
-        args = make(
-            "DictConfig", _metadata=make("ContainerMetadata", ref_type=Any, key_type=Any, flags={}), _parent=None
-        )
-        values = {"model": MODEL_STRING, "lr": 1e-4, "seed": 0}
-        args._content = {key: make("AnyNode", _val=value, _parent=args) for key, value in values.items()}
-        return save_published(path, args=args)
+    rewrite(path.read_bytes(), path, change)
+    return path
 
 
 def rewrite(archive: bytes, path: Path, change: Any) -> None:

@@ -40,7 +40,7 @@ def network() -> ScriptedNetwork:
 def inside(network) -> Iterator[InProcess]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(ttt3r_node, "WARM_UP_SIZE", (60, 80))
-        monkeypatch.setattr(ttt3r_node, "load_weights", lambda path: Weights(network, "scripted"))
+        monkeypatch.setattr(ttt3r_node, "load_weights", lambda *_, **__: Weights(network, "scripted", "0" * 32))
         inside = InProcess(monkeypatch, max_speed=5.0, max_turn_rate=6.0, check_images="true")
         yield inside
         inside.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
 import functools
 import os
@@ -12,9 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from expectations import assert_equal, refusal
+from expectations import assert_equal, one_sentence, refusal
 from published_files import (
     DPT_STRING,
     MODEL_STRING,
@@ -23,13 +25,16 @@ from published_files import (
     Touch,
     published_state,
     save_published,
-    save_with_dictconfig,
+    save_with_pickled_args,
 )
 from rule_weights import rule_network
 
+from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
-from ttt3r_ros.weights.checkpoint import load_network
+from ttt3r_ros.weights.checkpoint import load_checkpoint, load_network
 from ttt3r_ros.weights.published import published_key, published_shapes
+
+OMEGACONF = Path(__file__).parents[1] / "data" / "omegaconf"
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +48,41 @@ def pth_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 class TestPublishedVariants:
-    def test_module_prefix(self, tmp_path: Path, network: Network) -> None:
-        state = {f"module.{key}": value for key, value in published_state().items()}
+    @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+    def test_prefixes_of_torchs_wrappers(self, tmp_path: Path, network: Network, prefix: str) -> None:
+        state = {f"{prefix}{key}": value for key, value in published_state().items()}
         assert_equal(load_network(save_published(tmp_path / "tiny.pth", state))[0], network)
 
-    def test_dictconfig_of_nobody(self, tmp_path: Path, network: Network) -> None:
-        assert_equal(load_network(save_with_dictconfig(tmp_path / "tiny.pth"))[0], network)
+    def test_a_key_with_and_without_a_prefix_is_two_keys(self, tmp_path: Path) -> None:
+        state = published_state() | {"module.pose_token": torch.zeros(1, 1, 16)}
+        assert "module.pose_token" in refusal(save_published(tmp_path / "tiny.pth", state))
+
+    @pytest.mark.parametrize("file", sorted(OMEGACONF.glob("*.pkl")), ids=lambda file: f"OmegaConf {file.stem}")
+    def test_a_training_configuration_of_omegaconf(self, tmp_path: Path, network: Network, file: Path) -> None:
+        """OmegaConf is not installed; data/omegaconf/make.py says how the files were made."""
+        path = save_with_pickled_args(tmp_path / "tiny.pth", file.read_bytes())
+        assert_equal(load_network(path)[0], network)
+
+    @pytest.mark.parametrize("name", ["lone", "head", "several"])
+    def test_unknown_keywords_are_one_warning(self, tmp_path: Path, network: Network, name: str) -> None:
+        more = {"lone": "zeta=1", "head": "depth_head=True, zeta=f(x)", "several": "zeta=[], alpha=None, beta=g"}[name]
+        text = MODEL_STRING.replace("dec_depth", f"{more}, dec_depth")
+        said: list[str] = []
+        path = save_published(tmp_path / "tiny.pth", args=argparse.Namespace(model=text))
+        assert_equal(load_checkpoint(path, warn=said.append).network, network)
+        (sentence,) = said
+        assert one_sentence(UserError(sentence)).startswith(str(path))
+        assert ("3 keywords (alpha, beta, zeta)" if name == "several" else "1 keyword (zeta)") in sentence
+
+    def test_known_keywords_are_no_warning(self, tmp_path: Path) -> None:
+        load_checkpoint(save_published(tmp_path / "tiny.pth"), warn=pytest.fail)
+
+    def test_an_unknown_keyword_explains_no_tensor(self, tmp_path: Path) -> None:
+        args = argparse.Namespace(model=MODEL_STRING.replace("dec_depth", "qk_norm=True, dec_depth"))
+        state = published_state() | {"dec_blocks.0.attn.q_norm.weight": torch.ones(8)}
+        text = refusal(save_published(tmp_path / "tiny.pth", state, args))
+        assert "dec_blocks.0.attn.q_norm.weight" in text
+        assert "1 keyword (qk_norm) that this package does not know" in text
 
     def test_dict_args(self, tmp_path: Path, network: Network) -> None:
         path = save_published(tmp_path / "tiny.pth", args={"model": MODEL_STRING, "lr": 1e-4})
@@ -62,6 +96,38 @@ class TestPublishedVariants:
         more = {"optimizer": optimizer.state_dict(), "epoch": 3, "best_so_far": 0.5, "scaler": {}, "when": Path("x")}
         loaded, _ = load_network(save_published(tmp_path / "tiny.pth", state, **more))
         assert_equal(loaded, network_of(state))
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {
+                "best_so_far": np.float64(0.5),
+                "epoch": np.int64(3),
+                "random": np.random.get_state(),
+                "ok": np.bool_(True),
+            },
+            {
+                "best_so_far": torch.tensor(0.5, dtype=torch.float64),
+                "steps": torch.tensor(3),
+                "rng": torch.get_rng_state(),
+            },
+            {"scaler": {"scale": 65536.0, "_growth_tracker": 7}, "epoch": 39, "args": argparse.Namespace(lr=1)},
+            {"odd": torch.ones(2, dtype=torch.uint16), "raw": torch.ones(2).untyped_storage(), "c": torch.ones(1) * 1j},
+            {"scheduler": collections.defaultdict(list, {((1, 2), (3,)): [4]}), "seen": {frozenset({1})}, "last": ...},
+            {3: torch.nn.Linear(2, 2), "when": Path("x"), "device": torch.device("cpu"), "dtype": torch.float16},
+        ],
+        ids=["numpy", "scalars", "scaler", "kinds of numbers", "containers", "objects"],
+    )
+    def test_other_entries_of_any_kind(self, tmp_path: Path, network: Network, more: dict[Any, Any]) -> None:
+        content = more | {"args": argparse.Namespace(model=MODEL_STRING, **{"more": more}), "model": published_state()}
+        torch.save(content, tmp_path / "tiny.pth")
+        assert_equal(load_network(tmp_path / "tiny.pth")[0], network)
+
+    def test_a_tensor_with_attributes(self, tmp_path: Path, network: Network) -> None:
+        state = published_state()
+        state["pose_token"] = state["pose_token"].clone()
+        state["pose_token"].note = "x"
+        assert_equal(load_network(save_published(tmp_path / "tiny.pth", state))[0], network)
 
     def test_pickle_protocol_4(self, tmp_path: Path, network: Network) -> None:
         content = {"args": argparse.Namespace(model=MODEL_STRING), "model": published_state()}

@@ -16,6 +16,7 @@ from published_files import Touch
 from ttt3r_ros.weights.inert_pickle import Inert
 from ttt3r_ros.weights.torch_archive import Storage, TensorRecord, TorchArchive
 
+OTHER_TORCHES = Path(__file__).parents[1] / "data" / "torch"
 CONTENT = {"weight": torch.arange(6.0).reshape(2, 3), "half": torch.ones(4, dtype=torch.float16)}
 
 
@@ -75,6 +76,16 @@ def test_tensors_are_windows_of_one_mapping_that_keeps_writes_to_itself(file: Pa
     assert torch.equal(again, once)
     assert file.read_bytes() == before
     assert_equal(read(file), CONTENT)
+
+
+@pytest.mark.parametrize("file", sorted(OTHER_TORCHES.glob("*.pth")), ids=lambda file: f"torch {file.stem}")
+def test_archives_of_other_versions_of_torch(file: Path) -> None:
+    """How they were made: data/torch/make.py."""
+    archive = TorchArchive(file)
+    assert_equal({key: archive.tensor(value, key) for key, value in archive.root["model"].items()}, CONTENT)
+    assert archive.tensor(archive.root["loss"], "loss").item() == 0.25
+    assert isinstance(archive.root["best_so_far"], Inert)
+    assert archive.root["args"].state["model"] == "none"
 
 
 def test_files_from_before_byteorder_was_stored(file: Path) -> None:

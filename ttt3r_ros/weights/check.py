@@ -81,7 +81,7 @@ def _of_contents(contents: Contents) -> list[tuple[str, str]]:
     facts = [
         (
             "network",
-            f"{count / 1e6:.1f} million parameters, {config.head_type} heads, trained at {config.image_size} pixels",
+            f"{count / 1e6:.1f} million parameters in use, {config.head_type} heads, trained at {config.image_size} pixels",
         )
     ]
     if contents.unknown:

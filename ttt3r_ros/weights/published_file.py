@@ -36,7 +36,7 @@ class PublishedFile:
     @property
     def other_entries(self) -> list[str]:
         """What it holds beside 'args' and 'model'; nobody reads it."""
-        return [str(name) for name in self.archive.root if name not in ("args", "model")]
+        return [name for name in self.archive.root if isinstance(name, str) and name not in ("args", "model")]
 
     def model_string(self) -> str:
         """Return the string that spells out its configuration.
