@@ -15,14 +15,20 @@ from expectations import assert_equal, one_sentence, refusal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from published_files import DPT_STRING, TINY, TINY_DPT, published_state, rewrite, save_published
+from resident import resident_bytes
 from rule_weights import rule_image, rule_network
 from safetensors.torch import load_file
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
-from ttt3r_ros.weights.checkpoint import load_network, save_network
+from ttt3r_ros.weights.checkpoint import load_checkpoint, load_network, save_network
+from ttt3r_ros.weights.fingerprint import fingerprint
 from ttt3r_ros.weights.native_file import read_native
 from ttt3r_ros.weights.published import published_key
+
+ABLE = torch.cpu.get_capabilities()
+HAS_VNNI = bool(ABLE.get("avx512_vnni") or ABLE.get("avx_vnni") or ABLE.get("amx_int8"))
+INT8 = pytest.param(torch.int8, marks=pytest.mark.skipif(not HAS_VNNI, reason="no VNNI instructions"))
 
 
 @pytest.fixture(scope="module")
@@ -122,6 +128,31 @@ class TestRoundTrip:
             spans = [tuple(int(end, 16) for end in line[0].split("-")) for line in maps]
             for key, value in loaded.state_dict().items():
                 assert any(start <= value.data_ptr() < stop for start, stop in spans), key
+
+    @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16, INT8])
+    @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+    def test_nothing_of_the_file_stays_in_memory(
+        self, tmp_path: Path, network: Network, precision: torch.dtype, suffix: str
+    ) -> None:
+        """What is float32 still comes back when the network reads it, all else does not."""
+        path = tmp_path / f"tiny.{suffix}"
+        save_published(path) if suffix == "pth" else save_network(network, path, provenance={})
+        loaded, _ = load_network(path, precision=precision)
+        assert resident_bytes(path) == 0
+        image = rule_image(0, 32, 48)[None]
+        expected = rule_network(TINY).set_precision(precision).step(image, None)[0]
+        assert torch.equal(loaded.step(image, None)[0].translation, expected.translation)
+        assert resident_bytes(path) > 0
+
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+    def test_fingerprint_is_of_the_file_whatever_the_precision(self, tmp_path: Path, dtype: torch.dtype) -> None:
+        state = {key: value.to(dtype) for key, value in published_state().items()}
+        path = save_published(tmp_path / "tiny.pth", state)
+        expected = fingerprint(load_network(path)[0])
+        for precision in (torch.float32, torch.bfloat16, torch.float16):
+            assert load_checkpoint(path, precision=precision).fingerprint == expected
+        save_network(load_network(path)[0], tmp_path / "tiny.safetensors", provenance={})
+        assert load_checkpoint(tmp_path / "tiny.safetensors").fingerprint == expected
 
     def test_writing_to_a_loaded_weight_leaves_the_file(self, tmp_path: Path, network: Network) -> None:
         path = save_published(tmp_path / "tiny.pth")

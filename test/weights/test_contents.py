@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rule_weights import TINY, rule_network
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.weights.contents import check_finite, check_tensors, skeleton
+from ttt3r_ros.weights.contents import MismatchError, check_finite, check_tensors, skeleton
 
 FILE = Path("tiny.safetensors")
 SHAPES = {"a.weight": (2, 3), "b.bias": (3,)}
@@ -87,3 +87,15 @@ def test_one_value_that_is_not_finite_is_found_wherever_it_is(dtype, value, at):
 def test_no_values_are_finite_and_so_is_the_largest():
     check_finite(FILE, "nothing", torch.zeros(0, 3))
     check_finite(FILE, "largest", torch.tensor(torch.finfo(torch.float16).max, dtype=torch.float16))
+
+
+def test_a_mismatch_tells_all_that_is_wrong_and_what_may_explain_it():
+    found = {"a.weight": (3, 2), "d": (1,), "e": (1,)}
+    with pytest.raises(MismatchError, match=r"lacks 1 tensor \(b.bias\) .* 1 keyword \(z\) that .* not know") as caught:
+        check_tensors(FILE, found, SHAPES, unknown=["z"])
+    one_sentence(caught.value)
+    assert (caught.value.missing, caught.value.unexplained, caught.value.misshapen) == (
+        ["b.bias"],
+        ["d", "e"],
+        ["a.weight"],
+    )

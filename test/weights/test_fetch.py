@@ -288,6 +288,40 @@ class TestConvert:
         assert "exists already" in command("--convert", tmp_path / "mine.pth", "--output", tmp_path).error
 
 
+class TestCheck:
+    def test_the_published_file(self, command: Any, tmp_path: Path, published: bytes, weights: Weights) -> None:
+        (tmp_path / "any.pth").write_bytes(published)
+        result = command("--check", tmp_path / "any.pth", accept=False)
+        assert result.code == 0
+        assert f"{weights.sha256}, the published file\n" in result.out
+        assert f"size        {len(published)} bytes\n" in result.out
+        assert result.out.endswith("would load  yes\n")
+        assert files(tmp_path) == ["any.pth"]
+
+    def test_a_converted_file(self, command: Any, tmp_path: Path, weights: Weights) -> None:
+        command("--output", tmp_path / "w.safetensors")
+        result = command("--check", tmp_path / "w.safetensors", accept=False)
+        assert result.code == 0
+        assert f"license '{LICENSE_ID}', sha256 '{weights.sha256}'" in result.out
+
+    def test_half_of_a_file(self, command: Any, tmp_path: Path, published: bytes) -> None:
+        (tmp_path / "tiny.pth").write_bytes(published[: len(published) // 2])
+        result = command("--check", tmp_path / "tiny.pth", accept=False)
+        assert result.code == 1
+        assert f"{len(published) // 2} bytes; the published file of this name has {len(published)}\n" in result.out
+        assert "would load  no: " in result.out
+        assert "truncated" in result.out
+
+    @pytest.mark.parametrize("name", ["missing.pth", "folder", "pipe", "text"])
+    def test_what_is_no_weights_file(self, command: Any, tmp_path: Path, name: str) -> None:
+        (tmp_path / "folder").mkdir()
+        os.mkfifo(tmp_path / "pipe")
+        (tmp_path / "text").write_text("hello")
+        result = command("--check", tmp_path / name, accept=False)
+        assert result.code == 1
+        assert f"would load  no: {tmp_path / name} " in result.out
+
+
 def test_help_needs_no_torch() -> None:
     code = "import sys, ttt3r_ros.weights.fetch; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=False).returncode == 0

@@ -11,8 +11,10 @@ import torch
 from rule_weights import TINY, rule_network
 
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.stream.reconstructor import Reconstructor
 from ttt3r_ros.weights import load as weights
 from ttt3r_ros.weights.checkpoint import save_network
+from ttt3r_ros.weights.fingerprint import fingerprint
 from ttt3r_ros.weights.load import PUBLISHED_SEGMENT, SEGMENT_FRAMES, load_weights
 
 
@@ -40,6 +42,21 @@ def test_a_file_advises_the_length_of_its_segments(tmp_path: Path, provenance: d
     found = load_weights(str(file))
     assert (found.segment_frames, found.source) == (frames, str(file))
     assert torch.is_tensor(found.network.state_tokens)
+
+
+@pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.bfloat16), ("meta", torch.float32)])
+def test_weights_are_converted_for_a_cpu_and_left_alone_for_other_devices(device: str, dtype: torch.dtype) -> None:
+    found = load_weights("", device=device, precision=torch.bfloat16)
+    assert found.network.encoder[0].mlp.fc1.weight.dtype == dtype
+    assert found.network.pose_token.device.type == "cpu"
+
+
+def test_a_lowered_precision_goes_on_under_the_fingerprint_of_the_file() -> None:
+    plain, lowered = load_weights(""), load_weights("", precision=torch.bfloat16)
+    assert lowered.fingerprint == plain.fingerprint == fingerprint(plain.network)
+    assert fingerprint(lowered.network) != plain.fingerprint
+    stream = Reconstructor(lowered.network, precision="bfloat16", weights_fingerprint=lowered.fingerprint)
+    assert stream.weights_fingerprint == Reconstructor(plain.network, precision="bfloat16").weights_fingerprint
 
 
 LOADING = """
