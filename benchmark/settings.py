@@ -25,7 +25,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.metrics import Trajectory, compare_depth, compare_trajectories, resample_depth
 from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.stream.backbone import PRECISIONS, Backbone
+from ttt3r_ros.stream.backbone import PRECISIONS, Backbone, dtype_of
 from ttt3r_ros.stream.segments import SegmentReader, warm_up
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.synthetic import Frames, Sequence
@@ -137,7 +137,7 @@ def measure(settings: Seq[Setting], args: argparse.Namespace, device: torch.devi
 
 
 def _stream(weights: str, setting: Setting, device: torch.device) -> SegmentReader:
-    loaded = load_weights(weights)
+    loaded = load_weights(weights, device=device, precision=dtype_of(setting.precision))
     backbone = Backbone(loaded.network, precision=setting.precision, device=device)
     return SegmentReader(backbone, StreamSettings(image_size=setting.image_size), reset_interval=loaded.segment_frames)
 

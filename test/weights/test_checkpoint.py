@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
+from ttt3r_ros.model.fingerprint import fingerprint
 from ttt3r_ros.weights.checkpoint import load_checkpoint, load_network, save_network
-from ttt3r_ros.weights.fingerprint import fingerprint
 from ttt3r_ros.weights.native_file import read_native
 from ttt3r_ros.weights.published import published_key
 

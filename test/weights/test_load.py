@@ -11,10 +11,10 @@ import torch
 from rule_weights import TINY, rule_network
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.stream.reconstructor import Reconstructor
+from ttt3r_ros.model.fingerprint import fingerprint
+from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.weights import load as weights
 from ttt3r_ros.weights.checkpoint import save_network
-from ttt3r_ros.weights.fingerprint import fingerprint
 from ttt3r_ros.weights.load import PUBLISHED_SEGMENT, SEGMENT_FRAMES, load_weights
 
 
@@ -55,8 +55,8 @@ def test_a_lowered_precision_goes_on_under_the_fingerprint_of_the_file() -> None
     plain, lowered = load_weights(""), load_weights("", precision=torch.bfloat16)
     assert lowered.fingerprint == plain.fingerprint == fingerprint(plain.network)
     assert fingerprint(lowered.network) != plain.fingerprint
-    stream = Reconstructor(lowered.network, precision="bfloat16", weights_fingerprint=lowered.fingerprint)
-    assert stream.weights_fingerprint == Reconstructor(plain.network, precision="bfloat16").weights_fingerprint
+    backbone = Backbone(lowered.network, precision="bfloat16", weights_fingerprint=lowered.fingerprint)
+    assert backbone.fingerprint == Backbone(plain.network, precision="bfloat16").fingerprint
 
 
 LOADING = """

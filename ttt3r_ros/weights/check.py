@@ -78,12 +78,8 @@ def _of_native(file: NativeFile) -> list[tuple[str, str]]:
 def _of_contents(contents: Contents) -> list[tuple[str, str]]:
     config = contents.network.config
     count = sum(parameter.numel() for parameter in contents.network.parameters())
-    facts = [
-        (
-            "network",
-            f"{count / 1e6:.1f} million parameters in use, {config.head_type} heads, trained at {config.image_size} pixels",
-        )
-    ]
-    if contents.unknown:
-        facts.append(("unknown", f"{some(contents.unknown, 'keyword', 10)}, ignored"))
-    return facts
+    said = (
+        f"{count / 1e6:.1f} million parameters in use, {config.head_type} heads, trained at {config.image_size} pixels"
+    )
+    unknown = [("unknown", f"{some(contents.unknown, 'keyword', 10)}, ignored")] if contents.unknown else []
+    return [("network", said), *unknown]
