@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Estimate", "Stream", "StreamResult", "load"]
-
-_HOMES = {"Estimate": "estimate", "Stream": "stream", "StreamResult": "stream"}
 
 
 def load(weights: str = "small", *, device: str = "auto", precision: str = "auto", **settings: Any) -> Stream:
@@ -48,6 +45,8 @@ def load(weights: str = "small", *, device: str = "auto", precision: str = "auto
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"ttt3r_ros.stream.{_HOMES[name]}"), name)
+    if name in __all__:  # late like the rest
+        from ttt3r_ros.stream import estimate, stream
+
+        return getattr(estimate if name == "Estimate" else stream, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
