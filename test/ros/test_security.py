@@ -98,7 +98,6 @@ DOORS = {"socket", "socketserver", "http.server", "xmlrpc", "multiprocessing.con
 ALLOWED = {
     ("ttt3r_ros/ros/domain.py", "socket"): "binds a port for a moment, to find a ROS domain that nobody uses",
     ("ttt3r_ros/offline/findings.py", "np.load"): "arrays of an interrupted run; allow_pickle=False",
-    ("ttt3r_ros/offline/kept_map.py", "np.load"): "arrays of an interrupted run; allow_pickle=False",
 }
 
 
