@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import time
 from pathlib import Path
 
@@ -24,8 +23,7 @@ def made_by_rule(config: NetworkConfig, path: Path, console: Console) -> Path:
     path = path.resolve()
     if path.is_file() and read_native(path).config == config:
         return path
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test"))
-    from rule_weights import rule_network
+    from ttt3r_ros.weights.rule import rule_network
 
     console.print("making weights by rule", highlight=False)
     network = rule_network(config)

@@ -19,27 +19,23 @@ import resource
 import statistics
 import sys
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "test"))
-
 import numpy as np
 import torch
-from naive_network import NaiveNetwork, NaiveState
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from rule_weights import TINY, rule_image, rule_network
 
+from benchmark import stages
 from benchmark.clock import timed
 from benchmark.floor import count_gflop, int8_rate, matrix_rate, memory_rate, weight_bytes
 from ttt3r_ros.camera.preprocess import PixelMap, normalize, resample
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, Prediction, State
-from ttt3r_ros.model.update import Seen, Ttt3r, blend
+from ttt3r_ros.model.reference import ReferenceNetwork, ReferenceState
 from ttt3r_ros.runtime.captured import CapturedStep
 from ttt3r_ros.runtime.cuda_capture import CudaCapture
 from ttt3r_ros.runtime.device import choose_device
@@ -48,6 +44,8 @@ from ttt3r_ros.runtime.transfer import download
 from ttt3r_ros.stream.backbone import PRECISIONS
 from ttt3r_ros.weights.load import PACKAGED
 from ttt3r_ros.weights.native_file import read_native
+from ttt3r_ros.weights.published import reference_of
+from ttt3r_ros.weights.rule import TINY, rule_image, rule_network
 
 CONFIGS = {
     "full": (CUT3R_512_DPT, (512, 288)),
@@ -58,9 +56,7 @@ CONFIGS = {
     ),
     "tiny": (TINY, (64, 48)),
 }
-STAGES = (
-    "upload and preprocess", "encode", "pose query", "decode", "pose memory", "update", "heads", "download",
-)  # fmt: skip
+STAGES = ("upload and preprocess", *stages.STAGES, "download")
 
 
 @dataclass(frozen=True)
@@ -124,7 +120,7 @@ def measure(options: argparse.Namespace, console: Console) -> Result:
     width, height = _size(options.size) if options.size else default_size
     console.print(f"making {options.config} weights by rule", highlight=False)
     plain = rule_network(config).to(device)
-    naive = None if options.no_naive else NaiveNetwork.like(plain)
+    naive = None if options.no_naive else reference_of(plain)
     if naive:  # the twin keeps the float32 weights; the network gets a copy where it changes them
         plain = plain if options.precision == "float32" else _copy(plain)
     network = plain.set_precision(PRECISIONS[options.precision])
@@ -184,46 +180,16 @@ def measure(options: argparse.Namespace, console: Console) -> Result:
 def time_stages(network: Network, images: list[torch.Tensor], state: State, device: torch.device) -> dict[str, float]:
     """Return the median time of each stage [ms]; timed apart from the whole, since each waits for the device."""
     seconds: dict[str, list[float]] = defaultdict(list)
-
-    @contextmanager
-    def watched(owner: object, name: str, stage: str) -> Iterator[None]:
-        method = getattr(owner, name)
-
-        def watching(*args: object, **kwargs: object) -> object:
-            result, spent = timed(lambda: method(*args, **kwargs), device)
-            seconds[stage].append(spent)
-            return result
-
-        setattr(owner, name, watching)
-        try:
-            yield
-        finally:
-            delattr(owner, name)
-
-    memory = network.pose_memory
-    with (
-        watched(network, "encode", "encode"),
-        watched(memory, "read", "pose query"),
-        watched(network, "decode", "decode"),
-        watched(memory, "write", "pose memory"),
-        watched(network, "read_heads", "heads"),
-    ):
-        for image in images:
-            prediction, new_state = network.step(image, state)
-    decoded, rule, (height, width) = prediction.trace.decoded, Ttt3r(), images[0].shape[2:]
+    height, width = images[0].shape[2:]
     mapping = PixelMap((width * 5 // 4, height * 5 // 4), (width, height), (0, 0), (width, height))
     photo = np.zeros((mapping.input_size[1], mapping.input_size[0], 3), np.uint8)
-
-    def update() -> torch.Tensor:
-        learning_rate, _ = rule.learning_rate(Seen(state.tokens, decoded.state_proposal, decoded.alignment), ())
-        return blend(state.tokens, decoded.state_proposal, learning_rate)
-
-    for _ in images:
-        for stage, work in (
-            ("upload and preprocess", lambda: normalize(resample(photo, mapping, device))),
-            ("update", update),
-            ("download", lambda: download(DeviceOutputs.of(prediction, new_state, 1.0, None))),
-        ):
+    prediction, new_state = network.step(images[0], state)
+    ends = {
+        "upload and preprocess": lambda: normalize(resample(photo, mapping, device)),
+        "download": lambda: download(DeviceOutputs.of(prediction, new_state, 1.0, None)),
+    }
+    for image in images:
+        for stage, work in {**ends, **stages.stages_of(network, image, state)}.items():
             seconds[stage].append(timed(work, device)[1])
     return {stage: _median_ms(seconds[stage]) for stage in STAGES}
 
@@ -266,8 +232,8 @@ def show(result: Result, console: Console) -> None:
 
 
 def _warm_up(
-    step: Callable[..., tuple[Prediction, State]], naive: NaiveNetwork | None, images: list[torch.Tensor]
-) -> tuple[State, NaiveState | None]:
+    step: Callable[..., tuple[Prediction, State]], naive: ReferenceNetwork | None, images: list[torch.Tensor]
+) -> tuple[State, ReferenceState | None]:
     _, state = step(images[0], None)
     _, state = step(images[1], state)
     naive_state = None

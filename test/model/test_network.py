@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 import torch
-from naive_network import NaiveNetwork
 from rule_weights import rule_image, rule_network
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -12,6 +11,7 @@ from torch.utils._pytree import tree_leaves
 from ttt3r_ros.model import Cut3r, Filt3r, Network, NetworkConfig, Ttt3r, layers
 from ttt3r_ros.model.network import COLOR, POINTS_CAMERA, POINTS_WORLD
 from ttt3r_ros.runtime.device_outputs import packed_pose
+from ttt3r_ros.weights.published import reference_of
 
 ALL = {POINTS_CAMERA, POINTS_WORLD, COLOR}
 LINEAR = NetworkConfig(
@@ -56,7 +56,7 @@ def images(count: int, height: int = 48, width: int = 80) -> list[torch.Tensor]:
 @pytest.mark.parametrize("size", [(48, 80), (80, 48), (16, 16)], ids=["landscape", "portrait", "one patch"])
 @pytest.mark.parametrize("rule", [Cut3r(), Ttt3r()], ids=["cut3r", "ttt3r"])
 def test_agrees_with_the_twin_that_materialises_every_map(network, size, rule):
-    naive, state, naive_state = NaiveNetwork.like(network), None, None
+    naive, state, naive_state = reference_of(network), None, None
     with torch.inference_mode():
         for image in images(3, *size):
             ours, state = network.step(image, state, rule=rule, outputs=ALL)
@@ -272,9 +272,11 @@ def test_a_step_at_full_size_is_few_kernels(monkeypatch):
 
 
 @pytest.mark.gpu
-def test_a_gpu_computes_the_same():
+def test_a_gpu_computes_the_same(monkeypatch):
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+    # its convolutions keep 10 bits of their inputs otherwise, which moves points by up to a few per cent (ADR 19)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     cpu, gpu = rule_network(DPT), rule_network(DPT).cuda()
     state = gpu_state = None
     with torch.inference_mode():

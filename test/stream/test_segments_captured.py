@@ -86,6 +86,7 @@ def test_heads_that_are_never_asked_stay_on_the_host():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("rule", ["ttt3r", "filt3r"])
 def test_a_gpu_is_waited_for_once_a_frame_and_sees_what_a_cpu_sees(rule, monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     warnings, waits, synchronize = [], [], torch.cuda.Stream.synchronize
     on_cpu, on_gpu = (
         tiny_segments(update_rule=rule),

@@ -6,22 +6,28 @@ when shrinking, BICUBIC when enlarging, 8 bits per channel.
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics
 from ttt3r_ros.model.config import PATCH
 from ttt3r_ros.runtime.transfer import upload
+
+try:
+    import cv2
+except ImportError:  # the benchmarks go without; numpy does the same, a few times as slowly
+    _HAS_OPENCV = False
+else:
+    _HAS_OPENCV = True
 
 ImageArray = npt.NDArray[np.uint8]
 
@@ -105,29 +111,35 @@ def resample(image: ImageArray, mapping: PixelMap, device: torch.device) -> Tens
     Args:
         image: (H, W, 3) uint8 RGB, of the mapping's input size.
         mapping: from `pixel_map`.
-        device: where the result is wanted. On a CPU torch's antialiased interpolation does what Pillow does, on a GPU
-            two matrix products do; both to within one grey level, two on very few pixels (more on white noise twice as
-            tall as wide, where Pillow rounds in the other order).
+        device: where the result is wanted. On a CPU torch's antialiased interpolation does what Pillow does (Pillow
+            itself where torch cannot), on a GPU two matrix products do; both to within one grey level, two on very few
+            pixels (more on white noise twice as tall as wide, where Pillow rounds in the other order).
 
     Returns:
         (3, H', W') uint8, red, green and blue, on the device.
     """
+    if device.type == "cpu" and _torch_has_lanczos():
+        return resample_by_torch(image, mapping)
     if device.type == "cpu":
-        return resample_by_torch(image, mapping) if _torch_has_lanczos() else resample_by_pillow(image, mapping)
+        with contextlib.suppress(ImportError):
+            return resample_by_pillow(image, mapping)
     return resample_by_matrices(upload(image, device), mapping)
 
 
 def resample_by_pillow(image: ImageArray, mapping: PixelMap) -> Tensor:
     """Scale and crop an image; the reference, and the way where torch is too old for the faster one."""
+    from PIL import Image  # needed in tests and with an older torch only
+
     left, top = mapping.offset
     box = (left, top, left + mapping.size[0], top + mapping.size[1])
-    scaled = Image.fromarray(image).resize(mapping.scaled_size, _filter(mapping))
+    kernel = Image.Resampling.LANCZOS if _is_shrinking(mapping) else Image.Resampling.BICUBIC
+    scaled = Image.fromarray(image).resize(mapping.scaled_size, kernel)
     return torch.from_numpy(np.array(scaled.crop(box))).permute(2, 0, 1).contiguous()
 
 
 def resample_by_torch(image: ImageArray, mapping: PixelMap) -> Tensor:
     """Scale and crop an image on the CPU; four times as fast as Pillow."""
-    mode = "lanczos" if _filter(mapping) == Image.Resampling.LANCZOS else "bicubic"
+    mode = "lanczos" if _is_shrinking(mapping) else "bicubic"
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     scaled = F.interpolate(pixels, size=mapping.scaled_size[::-1], mode=mode, antialias=True)[0]
     left, top = mapping.offset
@@ -145,9 +157,8 @@ def _torch_has_lanczos() -> bool:
 
 def resample_by_matrices(image: Tensor, mapping: PixelMap) -> Tensor:
     """Scale and crop a (H, W, 3) uint8 image on its own device; see `resample`."""
-    lanczos = _filter(mapping) == Image.Resampling.LANCZOS
     across, down = (
-        _resampling_matrix(mapping.input_size[axis], mapping.scaled_size[axis], lanczos, image.device)[
+        _resampling_matrix(mapping.input_size[axis], mapping.scaled_size[axis], _is_shrinking(mapping), image.device)[
             mapping.offset[axis] : mapping.offset[axis] + mapping.size[axis]
         ]
         for axis in (0, 1)
@@ -159,7 +170,7 @@ def resample_by_matrices(image: Tensor, mapping: PixelMap) -> Tensor:
 
 def normalize(planes: Tensor) -> Tensor:
     """Map (3, H, W) uint8 to the network's (1, 3, H, W) float32 in [-1, 1]."""
-    if planes.device.type == "cpu":  # one pass instead of three
+    if planes.device.type == "cpu" and _HAS_OPENCV:  # one pass instead of three
         rows = cv2.LUT(planes.numpy().reshape(-1, planes.shape[2]), _NORMALIZED)
         return torch.from_numpy(rows).view(1, *planes.shape)
     return planes[None].float().div_(127.5).sub_(1.0)
@@ -167,13 +178,14 @@ def normalize(planes: Tensor) -> Tensor:
 
 def interleaved(planes: ImageArray) -> ImageArray:
     """Return (3, H, W) planes as an (H, W, 3) image."""
+    if not _HAS_OPENCV:
+        return np.ascontiguousarray(planes.transpose(1, 2, 0))
     image: ImageArray = cv2.merge(list(planes))
     return image
 
 
-def _filter(mapping: PixelMap) -> Image.Resampling:
-    shrinking = mapping.scaled_size[0] < mapping.input_size[0] or mapping.scaled_size[1] < mapping.input_size[1]
-    return Image.Resampling.LANCZOS if shrinking else Image.Resampling.BICUBIC
+def _is_shrinking(mapping: PixelMap) -> bool:
+    return mapping.scaled_size[0] < mapping.input_size[0] or mapping.scaled_size[1] < mapping.input_size[1]
 
 
 @lru_cache(maxsize=16)

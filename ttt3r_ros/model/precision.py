@@ -7,6 +7,9 @@ integers a CPU with VNNI instructions is about four times as fast as in float32.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -21,8 +24,7 @@ def computes_in(dtype: torch.dtype, device: torch.device) -> bool:
     """Return whether products of this dtype are worth computing in it on this device."""
     if dtype == torch.float32 or device.type != "cpu":
         return True
-    able = torch.cpu.get_capabilities()
-    return bool(able.get({torch.bfloat16: "amx_bf16", torch.float16: "amx_fp16"}[dtype], False))
+    return bool(_capabilities().get({torch.bfloat16: "amx_bf16", torch.float16: "amx_fp16"}[dtype], False))
 
 
 def store_linears(part: nn.Module, dtype: torch.dtype) -> None:
@@ -85,10 +87,15 @@ class Int8Linear(nn.Module):
         return torch.addcmul(self.bias, product, scale, out=product)
 
 
+def _capabilities() -> Mapping[str, Any]:
+    """Return what this processor can do, by name; nothing where torch is too old to say (2.6 is)."""
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+
+
 def _check_able(device: torch.device) -> None:
-    able = torch.cpu.get_capabilities()
+    able = _capabilities()
     if device.type != "cpu" or not (able.get("avx512_vnni") or able.get("avx_vnni") or able.get("amx_int8")):
         raise UserError(
-            "precision int8 needs an x86 CPU with VNNI instructions (made since about 2020); choose float32 on another "
-            "CPU and bfloat16 on a GPU"
+            "precision int8 needs an x86 CPU with VNNI instructions (made since about 2020), and a torch that can tell "
+            "(2.11 can); choose float32 elsewhere on a CPU, and bfloat16 on a GPU"
         )

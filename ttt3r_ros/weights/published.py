@@ -9,6 +9,7 @@ import torch
 from ttt3r_ros.model.config import PATCH, NetworkConfig
 from ttt3r_ros.model.heads import DPT_FUSED, DPT_WIDTHS
 from ttt3r_ros.model.network import Network
+from ttt3r_ros.model.reference import ReferenceNetwork
 
 _RULES: list[tuple[str, str]] = [  # (pattern of our key, published key); the first that fits is taken
     (r"^patch_embed\.", "patch_embed.proj."),
@@ -48,6 +49,12 @@ def published_key(key: str) -> str:
     key = re.sub(r"\.project\.(\d)\.", lambda m: f".scratch.layer{int(m[1]) + 1}_rn.", key)
     key = re.sub(r"\.fuse\.(\d)\.", lambda m: f".scratch.refinenet{int(m[1]) + 1}.", key)
     return re.sub(r"\.(skip_unit|out_unit)\.", lambda m: f".{_DPT_NAMES[m[1]]}.", key)
+
+
+def reference_of(network: Network) -> ReferenceNetwork:
+    """Return the slow reference with a float32 network's weights, which the two share."""
+    weights = {published_key(key): value for key, value in network.state_dict().items()}
+    return ReferenceNetwork(network.config, weights)
 
 
 def aliases(config: NetworkConfig) -> dict[str, str]:

@@ -1,9 +1,10 @@
 """Compare this package's numbers with a published model's, from files that hold its outputs.
 
-    python test/parity.py FILE.npz [FILE.npz ...]
+    python -m benchmark.parity [FILE.npz ...] [--device cuda]
 
 Rebuilds each file's network by the weight rule, runs its views through `Network.step`, prints one line per array with
-``max|a-b| / max|b|``, and exits with 1 if any exceeds 5e-5 (1e-4 at full size).
+``max|a-b| / max|b|``, and exits with 1 if any exceeds 5e-5 (1e-4 at full size). Without a file it takes those of
+test/golden. On a GPU convolutions keep 10 bits of their inputs by torch's default (TF32); here they keep all.
 """
 
 from __future__ import annotations
@@ -17,15 +18,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 import numpy as np
+import numpy.typing as npt
 import torch
-from rule_weights import rule_image, rule_network
+from torch import Tensor
 
+from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Filt3r, Network, NetworkConfig, Prediction, State, UpdateRule, rule_by_name
 from ttt3r_ros.model.network import POINTS_CAMERA, POINTS_WORLD
+from ttt3r_ros.runtime.device import choose_device
+from ttt3r_ros.weights.rule import rule_image, rule_network
+
+#: What published models have computed for the rule's weights and images; data, no tests.
+GOLDENS = sorted((Path(__file__).resolve().parent.parent / "test" / "golden").glob("*.npz"))
+FloatArray = npt.NDArray[np.floating]
+CPU = torch.device("cpu")
 
 FULL_SIZE = 1024  # encoder width from which the wider tolerance holds
 IGNORED_CONFIG = {"img_size", "output_mode", "depth_mode", "conf_mode", "pose_mode", "patch_embed_cls", "pose_head"}
@@ -44,6 +51,14 @@ FILT3R_NAMES = {
 
 @dataclass(frozen=True)
 class Comparison:
+    """One array's difference from the published one.
+
+    Attributes:
+        name: of the array.
+        error: largest difference, of the largest published value.
+        tolerance: that it should meet in float32.
+    """
+
     name: str
     error: float
     tolerance: float
@@ -53,18 +68,32 @@ class Comparison:
         return self.error <= self.tolerance  # NaN fails
 
 
-def compare(path: Path, network: Network | None = None) -> list[Comparison]:
-    """Run one file's views and compare every array it holds."""
+def compare(
+    path: Path,
+    *,
+    device: torch.device = CPU,
+    precision: torch.dtype = torch.float32,
+    step_margin: float = 1e-3,
+) -> list[Comparison]:
+    """Run one file's views and compare every array it holds.
+
+    Args:
+        path: of the file.
+        device: to compute on.
+        precision: to compute in.
+        step_margin: points of the linear head nearer than this to the camera's plane [m] are left out: there the head
+            turns a point around at z = 0, so that rounding decides on which side it comes out.
+    """
     with np.load(path) as archive:
         golden = {name: archive[name] for name in archive.files}
     meta = json.loads(str(golden.pop("meta")))
     config = config_from_meta(meta["config"])
-    network = rule_network(config) if network is None else network
+    network = rule_network(config).to(device).set_precision(precision)
     frames, resets = golden.pop("frame_index"), golden.pop("reset_after")
     ours = run(network, update_rule(meta), [int(f) for f in frames], [bool(r) for r in resets], meta["H"], meta["W"])
     tolerance = 1e-4 if config.enc_embed_dim >= FULL_SIZE else 5e-5
     return [
-        Comparison(name, relative_error(ours[name], theirs, comparable(name, theirs, config)), tolerance)
+        Comparison(name, relative_error(ours[name], theirs, comparable(name, theirs, config, step_margin)), tolerance)
         for name, theirs in golden.items()
         if name in ours
     ]
@@ -85,24 +114,24 @@ def update_rule(meta: dict[str, Any]) -> UpdateRule:
 @torch.inference_mode()
 def run(
     network: Network, rule: UpdateRule, frames: list[int], resets: list[bool], height: int, width: int
-) -> dict[str, np.ndarray]:
+) -> dict[str, npt.NDArray[np.float32]]:
     """Return every array of a golden, as this package computes it."""
     initial = network.initial_tokens(1)
-    views: dict[str, list[torch.Tensor]] = defaultdict(list)
+    views: dict[str, list[Tensor]] = defaultdict(list)
     state: State | None = None
     for frame, reset in zip(frames, resets, strict=True):
-        image = rule_image(frame, height, width)[None]
+        image = rule_image(frame, height, width)[None].to(initial.device)
         prediction, state = network.step(image, state, rule=rule, outputs={POINTS_CAMERA, POINTS_WORLD})
         for name, value in view_arrays(prediction, state).items():
             views[name].append(value[0])
         if reset:
             state = None
         views["state_after"].append((initial if state is None else state.tokens)[0])
-    arrays = {name: torch.stack(values).numpy() for name, values in views.items()}
-    return {**arrays, "state_initial": initial[0].numpy()}
+    arrays = {name: torch.stack(values).float().cpu().numpy() for name, values in views.items()}
+    return {**arrays, "state_initial": initial[0].cpu().numpy()}
 
 
-def view_arrays(prediction: Prediction, state: State) -> dict[str, torch.Tensor]:
+def view_arrays(prediction: Prediction, state: State) -> dict[str, Tensor]:
     assert prediction.points_camera is not None
     assert prediction.confidence is not None
     assert prediction.points_world is not None
@@ -123,14 +152,14 @@ def view_arrays(prediction: Prediction, state: State) -> dict[str, torch.Tensor]
     }
 
 
-def comparable(name: str, theirs: np.ndarray, config: NetworkConfig) -> np.ndarray:
+def comparable(name: str, theirs: FloatArray, config: NetworkConfig, step_margin: float) -> npt.NDArray[np.bool_]:
     """Return where an array can be compared: everywhere, but where the linear head's step at z = 0 is in reach."""
     if name == "pts3d_in_self_view" and config.head_type == "linear":
-        return np.asarray(theirs[..., 2] > 1e-3)
+        return np.asarray(theirs[..., 2] > step_margin)
     return np.ones(theirs.shape[:1], dtype=bool)
 
 
-def relative_error(ours: np.ndarray, theirs: np.ndarray, where: np.ndarray) -> float:
+def relative_error(ours: FloatArray, theirs: FloatArray, where: npt.NDArray[np.bool_]) -> float:
     """Return ``max|a-b| / max|b|``; NaN where either is not finite."""
     if ours.shape != theirs.shape:
         return float("nan")
@@ -139,11 +168,18 @@ def relative_error(ours: np.ndarray, theirs: np.ndarray, where: np.ndarray) -> f
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.npz")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE.npz")
+    parser.add_argument("--device", default="cpu", help="cpu (default), auto, cuda or cuda:N")
+    options = parser.parse_args()
+    try:
+        device = choose_device(options.device)
+    except UserError as error:
+        parser.error(str(error))
+    torch.backends.cudnn.allow_tf32 = False
     failed = False
-    for path in parser.parse_args().files:
+    for path in options.files or GOLDENS:
         started = time.monotonic()
-        comparisons = compare(path)
+        comparisons = compare(path, device=device)
         print(f"{path.name} ({time.monotonic() - started:.1f} s)")
         for comparison in comparisons:
             verdict = "ok" if comparison.passed else f"ABOVE {comparison.tolerance:g}"

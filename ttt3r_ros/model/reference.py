@@ -1,7 +1,7 @@
-"""A plain twin of the network: every attention map is materialised, every head computed, nothing fused or cached.
+"""The slow reference that the fast network is compared with, in tests and benchmarks; nothing else uses it.
 
-Reads weights under their published names, so that it shares no structure with `ttt3r_ros.model`. Slow on purpose; tests
-and benchmarks compare with it.
+Every attention map is materialised, every head computed, nothing fused, cached or batched, each line as the papers'
+definitions read. It takes weights under their published names, so that it shares no structure with `network`.
 """
 
 from __future__ import annotations
@@ -13,30 +13,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ttt3r_ros.model import Network, NetworkConfig
-from ttt3r_ros.weights.published import published_key
+from ttt3r_ros.model.config import NetworkConfig
 
 
 @dataclass
-class NaiveState:
+class ReferenceState:
+    """All that a segment remembers: tokens (N, C_d) and pose memory (K, 2·C_d)."""
+
     tokens: Tensor
     memory: Tensor
 
 
 @dataclass
-class NaiveNetwork:
+class ReferenceNetwork:
+    """The network, in float32.
+
+    Attributes:
+        config: its dimensions.
+        weights: by published name, see `ttt3r_ros.weights.published.reference_of`.
+        maps: (A, N, 1+M) scores of the state stream's cross-attention, one per layer of the latest step.
+    """
+
     config: NetworkConfig
     weights: dict[str, Tensor]
-    maps: list[Tensor] = field(default_factory=list)  #: (A, N, 1+M) scores of the state stream's cross-attention
-
-    @classmethod
-    def like(cls, network: Network) -> NaiveNetwork:
-        return cls(network.config, {published_key(key): value for key, value in network.state_dict().items()})
+    maps: list[Tensor] = field(default_factory=list)
 
     def step(
-        self, image: Tensor, state: NaiveState | None, rule: str = "ttt3r"
-    ) -> tuple[dict[str, Tensor], NaiveState]:
-        """Read one (3, H, W) image; no batches."""
+        self, image: Tensor, state: ReferenceState | None, rule: str = "ttt3r"
+    ) -> tuple[dict[str, Tensor], ReferenceState]:
+        """Read one (3, H, W) image in [-1, 1], under the rule 'ttt3r' or 'cut3r'.
+
+        Returns:
+            `Prediction`'s fields without the batch's axis, 'alignment' (N,) beside them, and the state after the frame.
+        """
         c, w = self.config, self.weights
         rows, columns = image.shape[1] // 16, image.shape[2] // 16
         device = image.device
@@ -50,7 +59,7 @@ class NaiveNetwork:
         first = state is None
         if state is None:
             tokens = self.linear(w["register_tokens.weight"], "decoder_embed_state")
-            state = NaiveState(tokens, w["pose_retriever.mem"][0])
+            state = ReferenceState(tokens, w["pose_retriever.mem"][0])
         view = self.linear(features.mean(0, keepdim=True), "pose_retriever.proj_q")
         if first:
             query = w["pose_token"][0]
@@ -84,7 +93,7 @@ class NaiveNetwork:
         for layer in range(2):
             memory = self.decoder_block(memory, pair, f"pose_retriever.write_blocks.{layer}", c.dec_num_heads)
         beta = torch.ones_like(alignment) if first or rule == "cut3r" else torch.sigmoid(alignment)
-        new = NaiveState(beta[:, None] * proposal + (1 - beta[:, None]) * state.tokens, memory)
+        new = ReferenceState(beta[:, None] * proposal + (1 - beta[:, None]) * state.tokens, memory)
 
         pose = self.mlp(decoded[:1], "downstream_head.pose_head.mlp")[0]
         q = pose[3:] / pose[3:].norm()
@@ -94,20 +103,22 @@ class NaiveNetwork:
             moved = self.modulated_block(moved, decoded[0], f"downstream_head.final_transform.{layer}", grid)
         camera = self.head(quarters, (rows, columns), "proj", "dpt_self")
         world = self.head([*quarters[:3], moved], (rows, columns), "cross_proj", "dpt_cross")
-        color = self.head(quarters, (rows, columns), "rgb_proj", "dpt_rgb")
         if c.head_type == "linear":
             camera = torch.cat([camera[:3] * camera[2:3].sign(), camera[3:]])
-        return {
+        found = {
             "translation": exponential(pose[:3]),
-            "quaternion": q if q[0] >= 0 else -q,
+            "quaternion": torch.where(q[0] >= 0, q, -q),
             "points_camera": exponential(camera[:3].permute(1, 2, 0)),
             "confidence": 1 + camera[3].exp(),
             "points_world": exponential(world[:3].permute(1, 2, 0)),
             "confidence_world": 1 + world[3].exp(),
-            "color": 2 * (color.permute(1, 2, 0).sigmoid() * (1 - 2e-6) + 1e-6) - 1,
             "learning_rate": beta,
             "alignment": alignment,
-        }, new
+        }
+        if c.rgb_head:
+            color = self.head(quarters, (rows, columns), "rgb_proj", "dpt_rgb")
+            found["color"] = 2 * (color.permute(1, 2, 0).sigmoid() * (1 - 2e-6) + 1e-6) - 1
+        return found, new
 
     def linear(self, x: Tensor, key: str) -> Tensor:
         return x @ self.weights[f"{key}.weight"].T + self.weights[f"{key}.bias"]
@@ -124,7 +135,7 @@ class NaiveNetwork:
     def attend(
         self, q: Tensor, k: Tensor, v: Tensor, heads: int, q_at: Tensor | None, k_at: Tensor | None, keep: bool = False
     ) -> Tensor:
-        q, k, v = (t.unflatten(-1, (heads, -1)).transpose(0, 1) for t in (q, k, v))
+        q, k, v = (t.reshape(len(t), heads, -1).transpose(0, 1) for t in (q, k, v))
         if q_at is not None and k_at is not None:
             q, k = turn(q, q_at, self.config.rope_base), turn(k, k_at, self.config.rope_base)
         scores = q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])
@@ -172,7 +183,7 @@ class NaiveNetwork:
             tokens = self.mlp(levels[3], f"downstream_head.{linear}")
             pixels = tokens.reshape(rows, columns, -1, 16, 16)  # channel, then pixel row and column in the patch
             return pixels.permute(2, 0, 3, 1, 4).reshape(-1, rows * 16, columns * 16)
-        return self.dpt([level.T.unflatten(-1, grid)[None] for level in levels], f"downstream_head.{dpt}")[0]
+        return self.dpt([level.T.reshape(1, -1, *grid) for level in levels], f"downstream_head.{dpt}")[0]
 
     def conv(self, x: Tensor, key: str, **options: int) -> Tensor:
         return F.conv2d(x, self.weights[f"{key}.weight"], self.weights.get(f"{key}.bias"), **options)

@@ -1,0 +1,1 @@
+"""The parts of a run: each module has ``measure(setting, findings, *arguments)``."""

@@ -1,0 +1,248 @@
+"""The GPU's command, all of it at the size of a toy on a CPU; what only a GPU can do is in its own report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmark.gpu import __main__ as command
+from benchmark.gpu import child
+from benchmark.gpu.findings import Findings, is_fault
+from benchmark.gpu.plan import PARTS, RESERVE_S, Part, limit_s
+from benchmark.gpu.report import OUT_OF_TIME, Report, shown
+from benchmark.gpu.setting import tiny
+
+ROOT = Path(__file__).parents[2]
+TOY = ["--device", "cpu", "--tiny"]
+
+#: What a machine that is lent for an hour need not have; Python imports it first of all.
+BARE = """
+import sys
+
+class Bare:
+    ABSENT = ("rclpy", "evo", "rich", "matplotlib", "PIL", "rosbags", "cv_bridge", "tf2_ros")
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in self.ABSENT or name.split(".")[0].endswith("_msgs"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Bare())
+"""
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All of the command on a bare machine; returns the folder of its report."""
+    folder = tmp_path_factory.mktemp("bare")
+    (folder / "sitecustomize.py").write_text(BARE)
+    environment = {**os.environ, "PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+    arguments = [sys.executable, "-m", "benchmark.gpu", *TOY, "--minutes", "20", "--output", str(folder / "report")]
+    run = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    log = folder / "report" / "log.txt"
+    assert run.returncode == 0, run.stdout + run.stderr + log.read_text()[-3000:]
+    return folder / "report"
+
+
+def test_all_parts_are_done_in_their_order_where_little_is_installed(bare):
+    report = Report.read(bare / "report.json")
+    assert [chapter.part for chapter in report.chapters] == [
+        "card", "gpu_tests", "parity", "step", "step", "reconstructor", "stream", "small", "small_card",
+    ]  # fmt: skip
+    assert {chapter.status for chapter in report.chapters} == {"done"}
+    assert all(chapter.start_s < 10 for chapter in report.chapters)
+
+
+def test_what_is_measured_is_there_and_fits(bare):
+    chapters = Report.read(bare / "report.json").chapters
+    found = {title: rows for chapter in chapters for title, rows in chapter.tables.items()}
+    words = {word for rows in [found["in one process"]] for row in rows.values() for word in row.values()}
+    assert any(word.startswith("left out: there is no") for word in words) or words == {"skipped"}
+    for size in ("64x32", "64x48"):
+        for precision in ("float32", "bfloat16", "float16"):
+            rows = found[f"{size}, {precision}"]
+            assert list(rows) == ["plain", "captured", "naive, float32"]
+            for name in ("plain", "captured"):
+                spread = rows[name]["naive / this"]
+                assert spread["q1"] <= spread["median"] <= spread["q3"] <= spread["p95"]
+                assert rows[name]["pose, to naive's"] < (1e-4 if precision == "float32" else 0.1)
+            stages = found[f"{size}, {precision}, by stage"]
+            assert list(stages) == ["encode", "pose query", "decode", "pose memory", "update", "heads"]
+            assert all(row[kind]["median"] > 0 for row in stages.values() for kind in ("plain [ms]", "captured [ms]"))
+        compiled = found[f"{size}, bfloat16, compiled"]
+        assert compiled["compiled, captured"]["ms"]["median"] > 0
+        assert compiled["compiled"]["graph breaks"] == "none"
+    stream = found["float32, a reset every 10 frames"]
+    assert stream["frames"]["value"] == 30
+    assert stream["frames with a fault"]["value"] == 0
+    assert stream["segments"]["value"] == 4  # the last frame of one is the first of the next
+    accuracy = found["In a rendered flat that the weights have never seen"]
+    assert accuracy["float32"]["depth, to a CPU's"]["median"] == 0  # this is one
+    assert 0.02 < accuracy["bfloat16"]["depth error AbsRel, to the truth"] < 0.3
+    assert found["Does it fit?"]["bfloat16, then"]["ms"]["median"] > 0
+
+
+def test_the_report_can_be_read_and_says_that_there_is_no_picture(bare):
+    text = (bare / "report.md").read_text()
+    assert "no report.png: No module named 'matplotlib'" in text
+    assert "no figure means anything" in text
+    assert "## The small weights of the package" in text
+    assert "series" not in text
+    assert (bare / "frames.png").stat().st_size > 1000  # that one is OpenCV's
+    assert sorted(path.name for path in bare.iterdir()) == ["frames.png", "log.txt", "report.json", "report.md"]
+
+
+def test_the_picture_is_drawn_later_where_it_can_be(bare):
+    assert command.main(["--draw", str(bare)]) == 0
+    assert (bare / "report.png").stat().st_size > 20_000
+    (bare / "report.png").unlink()
+
+
+def test_killing_the_command_loses_only_the_part_under_way(tmp_path):
+    arguments = [sys.executable, "-m", "benchmark.gpu", *TOY, "--parts", "card", "stream", "--output", str(tmp_path)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(arguments, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        assert "done" in run.stdout.readline()
+        while run.poll() is None and "A long stream" not in (tmp_path / "log.txt").read_text():
+            time.sleep(0.01)
+        run.send_signal(signal.SIGKILL)
+    card, stream = Report.read(tmp_path / "report.json").chapters
+    assert (card.status, stream.status) == ("done", "not run")
+    assert card.tables["Software"]["torch"][""]
+    assert "| torch |" in (tmp_path / "report.md").read_text()
+
+
+def test_it_says_what_it_would_do(capsys, tmp_path):
+    assert command.main(["--dry-run", "--minutes", "8", "--output", str(tmp_path / "r")]) == 0
+    text = capsys.readouterr().out
+    assert all(part.title in text for part in PARTS)
+    assert not (tmp_path / "r").exists()
+
+
+def test_where_there_is_no_gpu_it_says_so(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert command.main(["--output", str(tmp_path)]) == 2
+    assert "torch sees 0 CUDA devices" in capsys.readouterr().err
+    assert command.main(["--device", "cpu", "--output", str(tmp_path)]) == 2
+    assert "--tiny" in capsys.readouterr().err
+
+
+# --- the clock ---
+
+
+def test_the_parts_share_the_time_and_what_earlier_ones_leave():
+    left, limits = 480.0, []
+    for index in range(len(PARTS)):
+        limit = limit_s(PARTS, index, left)
+        assert limit is not None
+        limits.append(limit)
+        left -= limit
+    assert left == pytest.approx(RESERVE_S)
+    assert limits == pytest.approx([part.share_s * (480 - RESERVE_S) / sum(p.share_s for p in PARTS) for part in PARTS])
+    assert limit_s(PARTS, len(PARTS) - 1, 480) == pytest.approx(480 - RESERVE_S)
+    assert limit_s(PARTS, 3, 20) is None
+
+
+def test_parts_for_which_no_time_is_left_are_listed(tmp_path):
+    report = Report.of({}, PARTS[:2])
+    command.run(report, PARTS[:2], tiny("cpu"), tmp_path, time.monotonic())
+    assert [chapter.status for chapter in Report.read(tmp_path / "report.json").chapters] == [OUT_OF_TIME] * 2
+    assert OUT_OF_TIME in (tmp_path / "report.md").read_text()
+
+
+# --- parts that go wrong; each is a module in a folder of its own, as `benchmark.gpu.parts` finds it ---
+
+PART = """
+import os, signal, subprocess, sys, time
+from benchmark.gpu.findings import Findings
+
+def measure(setting, findings):
+    findings.add("before", {"row": {"value": 1}})
+    print("on its way", flush=True)
+"""
+
+
+@pytest.fixture
+def run_toy(tmp_path, monkeypatch):
+    def run(body: str, limit_s: float = 60) -> child.Outcome:
+        folder = Path(command.__file__).parent / "parts"
+        path = folder / f"toy_{os.getpid()}.py"
+        path.write_text(PART + "".join(f"    {line}\n" for line in body.splitlines()))
+        try:
+            return child.run_part(Part(path.stem, "a toy", 1, 1), tiny("cpu"), tmp_path, limit_s)
+        finally:
+            path.unlink()
+
+    return run
+
+
+def test_a_failing_part_leaves_what_it_has_found_and_its_traceback(run_toy):
+    outcome = run_toy("findings.attempt('one', lambda: 1 / 0)\nfindings.add('after', {'row': {'value': 2}})\nint('x')")
+    assert outcome.status == "failed"
+    assert list(outcome.tables) == ["before", "after"]
+    assert "ZeroDivisionError" in outcome.failures["one"]
+    assert "invalid literal" in outcome.failures["all of it"]
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "by signal SIGSEGV"),
+        ("os._exit(7)", "with status 7"),
+        ("sys.exit('no')", "with status 1"),
+    ],
+)
+def test_a_part_whose_process_ends_is_reported(run_toy, tmp_path, body, words):
+    outcome = run_toy(body)
+    assert outcome.status == "failed"
+    assert words in outcome.failures["its process"]
+    assert "before" in outcome.tables
+    assert "on its way" in (tmp_path / "log.txt").read_text()
+
+
+def test_a_part_that_takes_too_long_is_ended_with_all_that_it_has_started(run_toy, tmp_path):
+    body = f"""other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
+open({str(tmp_path / "pid")!r}, 'w').write(str(other.pid))
+time.sleep(600)"""
+    outcome = run_toy(body, limit_s=5)
+    assert outcome.status == "cut"
+    assert outcome.tables == {"before": {"row": {"value": 1}}}
+    assert outcome.seconds < 60
+    started = Path(f"/proc/{(tmp_path / 'pid').read_text()}/stat")
+    assert not started.exists() or started.read_text().split()[2] == "Z"
+
+
+def test_after_a_fault_of_the_device_the_part_ends_there(run_toy):
+    outcome = run_toy(
+        "def work():\n    raise RuntimeError('CUDA error: an illegal memory access was encountered')\n"
+        "findings.attempt('one', work)\nfindings.add('after', {})"
+    )
+    assert outcome.status == "failed"
+    assert list(outcome.tables) == ["before"]
+    assert list(outcome.failures) == ["one"]
+
+
+def test_too_little_memory_is_no_fault_of_the_device():
+    assert is_fault(RuntimeError("CUDA error: device-side assert triggered"))
+    assert not is_fault(RuntimeError("CUDA error: out of memory"))
+    assert not is_fault(ValueError("CUDA out of memory. Tried to allocate 2 GiB"))
+
+
+def test_numbers_that_are_not_finite_are_kept_as_none(tmp_path):
+    findings = Findings(tmp_path / "f.json", 1)
+    findings.add("t", {"r": {"a": float("nan"), "b": [float("inf"), 1.5]}})
+    assert json.loads((tmp_path / "f.json").read_text())["tables"]["t"]["r"] == {"a": None, "b": [None, 1.5]}
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [(1234.6, "1235"), (0.012345, "0.0123"), (None, "–"), (True, "yes"), ("a|b\nc", "a\\|b c"), (3, "3")],
+)
+def test_a_cell_is_short(value, cell):
+    assert shown(value) == cell
