@@ -9,6 +9,7 @@ PYTHON ?=
 INPUT ?=
 WEIGHTS ?=
 OUTPUT ?=
+MINUTES ?=
 ARGS ?=
 export PYTHON
 
@@ -58,6 +59,10 @@ format: venv ## let ruff lay out the code and sort the imports
 lock: ## resolve requirements/*.in into requirements/*.txt again
 	@requirements/lock.sh
 
+.PHONY: gpu
+gpu: venv ## measure all there is to measure on a GPU, write gpu_report/ (MINUTES=8; ARGS="--dry-run" says what)
+	.venv/bin/python -m benchmark.gpu $(if $(MINUTES),--minutes "$(MINUTES)") $(ARGS)
+
 .PHONY: licences
 licences: venv ## write THIRD_PARTY_LICENSES.md
 	.venv/bin/python requirements/licences.py
@@ -68,5 +73,5 @@ audit: ## ask PyPI for known vulnerabilities of everything pinned
 
 .PHONY: clean
 clean: ## remove .venv, caches and outputs
-	rm -rf .venv .cache build install log demo_output .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .cache build install log demo_output gpu_report .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

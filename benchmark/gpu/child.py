@@ -24,6 +24,8 @@ from benchmark.gpu.findings import DeviceFaultError, Findings
 from benchmark.gpu.plan import Part
 from benchmark.gpu.setting import Setting
 
+#: Where compilers keep their code.
+CACHE = Path(__file__).resolve().parents[2] / ".cache"
 #: A part that outlives its parent ends itself so long after its limit [s].
 ORPHAN_S = 5.0
 _FAILED = 3  # exit status of a part some of whose work failed
@@ -94,6 +96,8 @@ def _work(part: Part, setting: Setting, found: Path, log: Path, limit_s: float, 
         os.dup2(output.fileno(), 2)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     faulthandler.enable(all_threads=False)
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        os.environ.setdefault(name, str(CACHE / name.split("_")[0].lower()))
     print(f"\n--- {part.title}", flush=True)
     findings = Findings(found, limit_s - (time.monotonic() - begun), start_s=time.monotonic() - begun)
     try:
