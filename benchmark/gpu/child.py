@@ -96,7 +96,7 @@ def _work(part: Part, setting: Setting, found: Path, log: Path, limit_s: float, 
         os.dup2(output.fileno(), 2)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1, closefd=False) for number in (1, 2))
     faulthandler.enable(all_threads=False)
-    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR", "CUDA_CACHE_PATH"):
         os.environ.setdefault(name, str(CACHE / name.split("_")[0].lower()))
     print(f"\n--- {part.title}", flush=True)
     findings = Findings(found, limit_s - (time.monotonic() - begun), start_s=time.monotonic() - begun)

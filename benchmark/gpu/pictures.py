@@ -28,7 +28,7 @@ def draw(report: Report, path: Path) -> bool:
         ImportError: matplotlib is not installed.
     """
     steps = {
-        title: {name: rows[name]["ms"] for name in _BARS if "ms" in rows.get(name, {})}
+        title: {name: rows[name]["ms"] for name in _BARS if isinstance(rows.get(name, {}).get("ms"), dict)}
         for chapter in report.chapters
         for title, rows in chapter.tables.items()
         if chapter.part == "step" and "by stage" not in title

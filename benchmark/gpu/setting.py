@@ -44,7 +44,9 @@ class Setting:
 
     @property
     def torch_device(self) -> torch.device:
-        return torch.device(self.device)
+        """The device, by number: not every function of torch.cuda takes one without."""
+        device = torch.device(self.device)
+        return torch.device("cuda", device.index or 0) if device.type == "cuda" else device
 
 
 def tiny(device: str) -> Setting:

@@ -9,17 +9,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.gpu.clock import Sample, figures, in_turns, spread, timed
+from benchmark.gpu.clock import figures, in_turns, spread, timed
 from benchmark.gpu.findings import Findings
 from benchmark.gpu.memory import peak, reset_peak
-from benchmark.gpu.networks import blocks_of, capture_for, refuse
+from benchmark.gpu.networks import NAIVE, blocks_of, capture_for, reference_work, refuse
 from benchmark.gpu.setting import Setting
 from benchmark.stages import stages_of
 from ttt3r_ros.model import Network, State
 from ttt3r_ros.model.network import Prediction
 from ttt3r_ros.runtime.captured import CapturedStep
 from ttt3r_ros.stream.backbone import PRECISIONS
-from ttt3r_ros.weights.published import reference_of
 from ttt3r_ros.weights.rule import rule_image
 
 Step = Callable[[Tensor, State | None], tuple[Prediction, State]]
@@ -106,17 +105,16 @@ class StepBench:
         seconds: float,
     ) -> None:
         """Time variants in turns with the reference, and add their table."""
-        reference = reference_of(self._make())
-        _, reference_state = reference.step(images[0][0], None)
-        expected, reference_state = reference.step(images[1][0], reference_state)
-        work = {**variants, "naive": lambda: reference.step(images[2][0], reference_state)}
-        samples: dict[str, list[Sample]] = in_turns(work, self._device, rounds=self._setting.rounds, seconds=seconds)
+        reference = reference_work(self._make, images)
+        work = {**variants, NAIVE: reference[0]} if reference else variants
+        samples = in_turns(work, self._device, rounds=self._setting.rounds, seconds=seconds)
         for name in variants:
-            rows[name].update(figures(samples[name], samples["naive"]))
             found = rows[name].pop("found")
-            rows[name]["pose, to naive's"] = _difference(found.translation[0], expected["translation"])
-            rows[name]["confidence, to naive's"] = _difference(found.confidence[0], expected["confidence"])
-        rows["naive, float32"] = figures(samples["naive"])
+            rows[name].update(figures(samples[name], samples.get(NAIVE)))
+            if reference:
+                rows[name]["pose, to naive's"] = _difference(found.translation[0], reference[1]["translation"])
+                rows[name]["confidence, to naive's"] = _difference(found.confidence[0], reference[1]["confidence"])
+        rows[NAIVE] = figures(samples[NAIVE]) if reference else {"ms": "does not fit beside it"}
         width, height = self._size
         self._findings.add(f"{width}x{height}, {title}", rows)
 

@@ -14,14 +14,13 @@ import torch
 from benchmark.gpu.clock import figures, in_turns, spread, timed
 from benchmark.gpu.findings import SERIES, Findings
 from benchmark.gpu.memory import in_use, peak, reset_peak
-from benchmark.gpu.networks import refuse
+from benchmark.gpu.networks import NAIVE, reference_work, refuse
 from benchmark.gpu.setting import Setting
 from ttt3r_ros.model import Network, Ttt3r
 from ttt3r_ros.model.network import POINTS_CAMERA
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
 from ttt3r_ros.stream.segments import SegmentReader, warm_up
-from ttt3r_ros.weights.published import reference_of
 
 Photos = Sequence[npt.NDArray[np.uint8]]
 
@@ -68,21 +67,20 @@ def _latency(
         reader.read(image)
     last, state = reader.state.last, reader.state.state
     assert last is not None
-    reference = reference_of(make())
-    _, reference_state = reference.step(last.image[0], None)
+    reference = reference_work(make, [last.image] * 3)
     following = itertools.cycle(images)
     work: dict[str, Callable[[], object]] = {
         "pose, points and image": lambda: reader.read(next(following), outputs={POINTS, IMAGE}),
         "pose alone": lambda: reader.read(next(following), outputs=set()),
         "the step alone": lambda: reader.backbone.step(last.image, state, rule=Ttt3r(), outputs={POINTS_CAMERA}),
-        "naive, float32": lambda: reference.step(last.image[0], reference_state),
     }
+    if reference:
+        work[NAIVE] = reference[0]
     with torch.inference_mode():
         for each in work.values():
             timed(each, device)
         samples = in_turns(work, device, rounds=3 * setting.rounds, seconds=seconds / 2)
-    naive = samples["naive, float32"]
-    rows = {name: figures(found, None if found is naive else naive) for name, found in samples.items()}
+    rows = {name: figures(found, samples.get(NAIVE) if name != NAIVE else None) for name, found in samples.items()}
     timings = [reader.read(image, outputs={POINTS, IMAGE}).timings for image in images]
     for what in ("preprocess", "network", "download"):
         name = f"of the first row: {what}" + (", where the host waits" if what == "download" else "")

@@ -11,13 +11,17 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmark.gpu import __main__ as command
 from benchmark.gpu import child
 from benchmark.gpu.findings import Findings, is_fault
 from benchmark.gpu.plan import PARTS, RESERVE_S, Part, limit_s
 from benchmark.gpu.report import OUT_OF_TIME, Report, shown
-from benchmark.gpu.setting import tiny
+from benchmark.gpu.setting import Setting, tiny
+from benchmark.gpu.steps import StepBench
+from ttt3r_ros.model.reference import ReferenceNetwork
+from ttt3r_ros.weights.rule import random_network
 
 ROOT = Path(__file__).parents[2]
 TOY = ["--device", "cpu", "--tiny"]
@@ -131,6 +135,26 @@ def test_where_there_is_no_gpu_it_says_so(capsys, monkeypatch, tmp_path):
     assert "torch sees 0 CUDA devices" in capsys.readouterr().err
     assert command.main(["--device", "cpu", "--output", str(tmp_path)]) == 2
     assert "--tiny" in capsys.readouterr().err
+
+
+def test_a_gpu_is_named_by_number_as_torch_wants_it():
+    assert Setting("cuda").torch_device == torch.device("cuda:0")
+    assert Setting("cuda:1").torch_device == torch.device("cuda:1")
+    assert tiny("cpu").torch_device == torch.device("cpu")
+
+
+def test_where_the_reference_does_not_fit_the_rest_is_timed(monkeypatch, tmp_path):
+    def exhausted(*_: object) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(ReferenceNetwork, "step", exhausted)
+    findings, setting = Findings(tmp_path / "f.json", 60), tiny("cpu")
+    bench = StepBench(lambda: random_network(setting.network, torch.device("cpu")), (64, 48), setting, findings)
+    bench.measure(0.1)
+    assert findings.failures == {}
+    rows = findings.tables["64x48, bfloat16"]
+    assert rows["captured"]["ms"]["n"] >= 3
+    assert rows["naive, float32"] == {"ms": "does not fit beside it"}
 
 
 # --- the clock ---

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 
 from benchmark.gpu.clock import spread
 from benchmark.gpu.findings import Findings
@@ -19,7 +20,7 @@ from ttt3r_ros.geometry import FloatArray, inverse
 from ttt3r_ros.model import Network
 from ttt3r_ros.runtime.device import AUTO, choose_precision
 from ttt3r_ros.stream.estimate import IMAGE, POINTS, Estimate
-from ttt3r_ros.synthetic import Sequence
+from ttt3r_ros.synthetic import Frames, Sequence
 from ttt3r_ros.weights.load import load_weights
 
 _SEED = 701  # held out of training
@@ -37,10 +38,10 @@ def measure(setting: Setting, findings: Findings) -> None:
     seconds = findings.seconds_left()
     config = weights.network.config
     size = pixel_map(*setting.camera, image_size=config.image_size, square=config.square_input).size
-    walk = Sequence(
-        _SEED, setting.walk_frames, width=setting.camera[0], height=setting.camera[1], fps=_FPS, device=device
-    )
-    rendered = walk.render(0, setting.walk_frames)
+    walks: list[tuple[Sequence, Frames]] = []
+    if not findings.attempt("rendering on the device", _render, setting, device, walks):
+        _render(setting, torch.device("cpu"), walks)
+    walk, rendered = walks[0]
     images = list(rendered.image.cpu().numpy())
     findings.attempt("accuracy", _accuracy, walk, images, rendered.depth.cpu().numpy(), setting, findings)
     StepBench(make, size, setting, findings).measure(0.3 * seconds)
@@ -53,6 +54,12 @@ def measure(setting: Setting, findings: Findings) -> None:
         measure_flatness(reader, images, setting, findings, 0.2 * seconds, title)
 
     findings.attempt("a long stream", stay_flat)
+
+
+def _render(setting: Setting, device: torch.device, walks: list[tuple[Sequence, Frames]]) -> None:
+    width, height = setting.camera
+    walk = Sequence(_SEED, setting.walk_frames, width=width, height=height, fps=_FPS, device=device)
+    walks.append((walk, walk.render(0, setting.walk_frames)))
 
 
 def _accuracy(

@@ -11,6 +11,7 @@ from benchmark.gpu.findings import Findings
 from benchmark.gpu.memory import MB, peak, reset_peak
 from benchmark.gpu.setting import Setting
 from benchmark.gpu.streams import open_reader, photos
+from ttt3r_ros.model import Network
 from ttt3r_ros.weights.rule import random_network
 
 GIB = 2**30
@@ -18,15 +19,15 @@ GIB = 2**30
 
 def measure(setting: Setting, findings: Findings) -> None:
     device = setting.torch_device
-    made = random_network(setting.network, device).cpu()  # as if loaded from a file
-    weights = {name: value.clone() for name, value in made.state_dict().items()}
+    weights = random_network(setting.network, device).cpu().state_dict()  # as if loaded from a file
     reset_peak(device)
     findings.add("The card", {name: {"": value} for name, value in cap(device, setting.card_gib).items()})
     images = photos(4, setting.camera)
     for precision in ("bfloat16", "float32"):
 
         def run(precision: str = precision) -> None:
-            network = type(made)(setting.network)
+            with torch.device("meta"):
+                network = Network(setting.network)
             network.load_state_dict(weights, assign=True)
             reset_peak(device)
             begun = time.perf_counter()
