@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from ttt3r_ros.camera import preprocess
 from ttt3r_ros.camera.preprocess import (
     check_image,
     interleaved,
@@ -139,3 +142,20 @@ def test_what_is_no_rgb_image_is_refused(shape):
         check_image(np.zeros(shape, dtype=np.uint8))
     with pytest.raises(UserError, match="float64"):
         check_image(np.zeros((4, 4, 3)))
+
+
+def test_without_opencv_numpy_does_the_same(monkeypatch):
+    planes = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 48, 64), dtype=np.uint8))
+    expected = normalize(planes), interleaved(planes.numpy())
+    monkeypatch.setattr(preprocess, "_HAS_OPENCV", False)
+    torch.testing.assert_close(normalize(planes), expected[0], rtol=0, atol=2e-7)
+    assert np.array_equal(interleaved(planes.numpy()), expected[1])
+
+
+def test_without_pillow_an_old_torch_multiplies_matrices(monkeypatch):
+    image = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+    mapping = pixel_map(80, 60, image_size=64)
+    monkeypatch.setattr(preprocess, "_torch_has_lanczos", lambda: False)
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    found = resample(image, mapping, torch.device("cpu"))
+    assert torch.equal(found, resample_by_matrices(torch.from_numpy(image), mapping))

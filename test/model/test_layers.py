@@ -7,7 +7,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttt3r_ros.model.layers import CrossAttention, Mlp, Rotary, SelfAttention, merge_heads, noise, split_heads
+from ttt3r_ros.model.layers import (
+    CrossAttention,
+    DecoderBlock,
+    Mlp,
+    Rotary,
+    SelfAttention,
+    merge_heads,
+    noise,
+    split_heads,
+)
 
 position = st.tuples(st.integers(-1, 40), st.integers(-1, 40))
 
@@ -91,3 +100,14 @@ def test_noise_is_as_wide_as_asked_and_has_no_values_without_memory():
     assert abs(float(values.mean())) < 0.001
     with torch.device("meta"):
         assert noise(2, 3, std=0.02).is_meta
+
+
+def test_a_block_compiles_in_one_piece_and_to_the_same():
+    torch.manual_seed(0)
+    block = DecoderBlock(48, 3, 96).eval().requires_grad_(False)
+    x, context = torch.randn(1, 7, 48), torch.randn(1, 5, 48)
+    rotary, other = (Rotary.at(torch.randint(0, 9, (n, 2)), 16, 100.0) for n in (7, 5))
+    with torch.inference_mode():
+        expected, _ = block(x, context, rotary, other)
+        found, _ = torch.compile(block, backend="eager", fullgraph=True)(x, context, rotary, other)
+    torch.testing.assert_close(found, expected)

@@ -114,3 +114,11 @@ def test_int8_is_refused_in_a_sentence_where_it_would_be_slow_or_wrong(monkeypat
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
     with pytest.raises(UserError, match="needs an x86 CPU with VNNI"):
         rule_network(TINY).set_precision(torch.int8)
+
+
+def test_a_torch_that_cannot_tell_stores_halves_and_refuses_int8(monkeypatch):
+    """2.6, for one."""
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert not any(computes_in(dtype, CPU) for dtype in HALVES)
+    with pytest.raises(UserError, match="a torch that can tell"):
+        rule_network(TINY).set_precision(torch.int8)
