@@ -40,6 +40,13 @@ demo: venv ## run node and camera over DDS, write demo_output/ (INPUT=video, fol
 	@.venv/bin/demo $(if $(INPUT),--input "$(INPUT)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 	  $(if $(OUTPUT),--output "$(OUTPUT)") $(ARGS)
 
+# Where there is no .venv any Python with torch will do: on a borrowed GPU nothing need be installed for this.
+TRAINER = $(or $(PYTHON),$(wildcard .venv/bin/python),python3)
+
+.PHONY: train
+train: ## train the small weights and evaluate them, all within MINUTES=8 on a GPU; writes training/runs/
+	$(TRAINER) -m training --minutes $(or $(MINUTES),8) $(ARGS)
+
 .PHONY: test
 test: lint ## all checks: lint, then pytest (ARGS="-k name" passes options on to pytest)
 	.venv/bin/python -m pytest -q $(ARGS)

@@ -24,6 +24,10 @@ TINY_RECIPE = Recipe(
     buffer_frames=16,
     render_frames=4,
     warm_up_steps=2,
+    validation_flats=1,
+    confidence_flats=1,
+    confidence_steps=10,
+    evaluation_flats=1,
 )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.config import Motion, Recipe, Stage
 from training.flats import Shard
-from training.motion import invert, random_turns, tilts, walks
+from training.motion import compose, invert, random_turns, tilts, walks
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.synthetic import HORIZONTAL_FOV_DEG
 from ttt3r_ros.synthetic.atlas import build_atlas
@@ -22,6 +22,9 @@ TILT_DEG = 4.0
 #: The renderer refuses a view of too many things in one place, which comes up once in thousands.
 _ATTEMPTS = 10
 _TURNING: dict[Motion, float] = {"turn": 1.0, "walk": 0.0, "both": 0.3}  # share of clips
+
+
+BYTES_PER_PIXEL = 3 + 2  #: of an image and its depth, as they are kept
 
 
 @dataclass(frozen=True)
@@ -80,12 +83,10 @@ def _render_once(shard: Shard, stage: Stage, count: int, camera: Intrinsics, gen
     kind = torch.randint(2, (count,), generator=generator, device=device)
     paths = shard.paths[scene, kind]
     walking = walks(paths, stage.frames, stage.stride, generator)
-    turning = walks(paths, 1, 1, generator) @ random_turns(
-        count, stage.frames, stage.rotation_deg, stage.translation_m, generator
-    )
-    turns = torch.rand((count, 1, 1, 1), generator=generator, device=device) < _TURNING[stage.motion]
-    T_world_camera = torch.where(turns, turning, walking)
-    T_world_camera = T_world_camera @ tilts(count, TILT_DEG, generator)
+    turns = random_turns(count, stage.frames, stage.rotation_deg, stage.translation_m, generator)
+    turning = compose(walks(paths, 1, 1, generator), turns)
+    turn = torch.rand((count, 1, 1, 1), generator=generator, device=device) < _TURNING[stage.motion]
+    T_world_camera = compose(torch.where(turn, turning, walking), tilts(count, TILT_DEG, generator))
     poses = T_world_camera.flatten(0, 1)
     views = Views(poses[:, :3, :3].contiguous(), poses[:, :3, 3].contiguous(), scene.repeat_interleave(stage.frames))
     image, depth = render(shard.world, build_atlas(str(device)), views, camera)
@@ -93,7 +94,7 @@ def _render_once(shard: Shard, stage: Stage, count: int, camera: Intrinsics, gen
     return Clips(
         image=image.view(*shape, *image.shape[1:]),
         depth=depth.view(*shape, *depth.shape[1:]).half(),
-        T_first_camera=invert(T_world_camera[:, :1]) @ T_world_camera,
+        T_first_camera=compose(invert(T_world_camera[:, :1]), T_world_camera),
     )
 
 
@@ -131,11 +132,12 @@ class ClipBuffer:
 
 def mirror(clips: Clips, chosen: Tensor) -> Clips:
     """Mirror the chosen (B,) clips left to right: images, depth and motion."""
-    flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0, 1.0], device=chosen.device))
+    flip = torch.ones((4, 4), device=chosen.device)  # what a mirrored x does to a transform's elements
+    flip[0, 1:] = flip[1:, 0] = -1.0
     return Clips(
         torch.where(chosen[:, None, None, None, None], clips.image.flip(3), clips.image),
         torch.where(chosen[:, None, None, None], clips.depth.flip(3), clips.depth),
-        torch.where(chosen[:, None, None, None], flip @ clips.T_first_camera @ flip, clips.T_first_camera),
+        torch.where(chosen[:, None, None, None], clips.T_first_camera * flip, clips.T_first_camera),
     )
 
 
@@ -145,7 +147,7 @@ def reorder(clips: Clips, generator: torch.Generator) -> Clips:
     order = torch.rand((count, frames), generator=generator, device=generator.device).argsort(dim=1)
     clip = torch.arange(count, device=order.device)[:, None]
     T = clips.T_first_camera[clip, order]
-    return Clips(clips.image[clip, order], clips.depth[clip, order], invert(T[:, :1]) @ T)
+    return Clips(clips.image[clip, order], clips.depth[clip, order], compose(invert(T[:, :1]), T))
 
 
 def network_input(image: Tensor, generator: torch.Generator) -> Tensor:

@@ -10,55 +10,78 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+import time
 
 import torch
 import torch.nn.functional as F
-from rich.progress import track
 from torch import Tensor, nn
 
 from training.clips import network_input, render_clips, training_camera
 from training.config import Recipe
-from training.flats import build_shard
+from training.export import export
+from training.flats import build_shards
 from training.losses import CONFIDENCE_REWARD, targets
 from training.run_folder import RunFolder
 from training.unroll import unroll
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
 from ttt3r_ros.model.config import PATCH
+from ttt3r_ros.runtime.device import choose_device
 
-#: Flats to fit on: none that is trained on, and none that tells figures.
-SEEDS = range(600, 664)
-_FLATS, _CLIPS, _STEPS, _BATCH = 16, 24, 1500, 4096
+#: First of the flats to fit on: none that is trained on, and none that tells figures.
+FIRST_SEED = 600
+_FLATS, _CLIPS, _BATCH = 16, 24, 4096
 _RATE, _LARGEST = 3e-3, 6.0  #: of raw confidences, as in the loss
+_LOOKING = 0.6  # of the time, at most, for the features
 
 
 def main(argv: list[str] | None = None) -> int:
     """Fit, write the run's checkpoint anew, and say what has come of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", required=True, help="name of the run: its folder in training/runs, or a path")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     args = parser.parse_args(argv)
     try:
-        folder = RunFolder.named(args.run)
-        state = folder.load()
-        recipe = Recipe.from_dict(state["recipe"])
-        network = Network(recipe.network)
-        network.load_state_dict(state["average"])
-        low, middle, high = fit_confidence(network, recipe).tolist()
+        low, middle, high = fit_run(RunFolder.named(args.run), choose_device(args.device))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    state["average"] = network.state_dict()
-    folder.save(state)
     print(f"confidence of the pixels: 5 % below {low:.2f}, half below {middle:.2f}, 95 % below {high:.2f}")
     return 0
 
 
-def fit_confidence(network: Network, recipe: Recipe) -> Tensor:
+def fit_run(folder: RunFolder, device: torch.device, until: float = math.inf) -> list[float]:
+    """Fit the averaged weights of a run's checkpoint, and write them there and to its weights file.
+
+    Args:
+        folder: of the run.
+        device: where to compute.
+        until: reading of `time.monotonic` to be done at; what there is no time for is left out.
+
+    Returns:
+        The 5th, 50th and 95th percentile of the confidence of its pixels.
+
+    Raises:
+        UserError: there is no checkpoint, or the network's head is not linear.
+    """
+    state = folder.load()
+    recipe = Recipe.from_dict(state["recipe"])
+    network = Network(recipe.network)
+    network.load_state_dict(state["average"])
+    percentiles: list[float] = fit_confidence(network.to(device), recipe, until).tolist()
+    state["average"] = network.cpu().state_dict()
+    folder.save(state)
+    export(state, folder.weights)
+    return percentiles
+
+
+def fit_confidence(network: Network, recipe: Recipe, until: float = math.inf) -> Tensor:
     """Fit the camera head's confidence to the errors of its points, in place.
 
     Args:
         network: trained, with a linear head.
         recipe: it was trained with.
+        until: see `fit_run`.
 
     Returns:
         (3,) the 5th, 50th and 95th percentile of the confidence of its pixels.
@@ -69,43 +92,53 @@ def fit_confidence(network: Network, recipe: Recipe) -> Tensor:
     if recipe.network.head_type != "linear":
         raise UserError("the confidence of a DPT head is not one layer; train with a linear head")
     network.eval().requires_grad_(False)
-    features, errors = _seen(network, recipe)
+    begun = time.monotonic()
+    features, errors = _seen(network, recipe, begun + _LOOKING * (until - begun))
     last = network.camera_head.get_submodule("mlp.fc2")
     assert isinstance(last, nn.Linear)
     rows = slice(3 * PATCH**2, 4 * PATCH**2)  # the fourth channel of every pixel of a patch
 
-    torch.manual_seed(recipe.seed)
+    begun = time.monotonic()
+    generator = torch.Generator(features.device).manual_seed(recipe.seed)
     layer = nn.Linear(features.shape[1], PATCH**2).to(features)
     nn.init.zeros_(layer.weight)
     nn.init.constant_(layer.bias, math.log(max(CONFIDENCE_REWARD / float(errors.median()) - 1.0, 0.1)))
     optimizer = torch.optim.AdamW(layer.parameters(), _RATE, weight_decay=0.01)
-    for step in track(range(_STEPS), "fitting"):
+    step = 0
+    while (part := max(step / recipe.confidence_steps, (time.monotonic() - begun) / max(until - begun, 1e-9))) < 1:
         for group in optimizer.param_groups:
-            group["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * step / _STEPS))
-        chosen = torch.randint(len(features), (_BATCH,))
+            group["lr"] = _RATE * 0.5 * (1 + math.cos(math.pi * part))
+        chosen = torch.randint(len(features), (_BATCH,), generator=generator, device=features.device)
         confidence = 1 + layer(features[chosen]).clamp(max=_LARGEST).exp()
         loss = (confidence * errors[chosen] - CONFIDENCE_REWARD * confidence.log()).mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        step += 1
     with torch.no_grad():
         last.weight[rows], last.bias[rows] = layer.weight, layer.bias
         sample = 1 + layer(features[:: max(1, len(features) // 4096)]).clamp(max=_LARGEST).exp()
-        return torch.quantile(sample.flatten()[::8], torch.tensor([0.05, 0.5, 0.95]))
+        return torch.quantile(sample.flatten()[::8].cpu(), torch.tensor([0.05, 0.5, 0.95]))
 
 
 @torch.no_grad()
-def _seen(network: Network, recipe: Recipe) -> tuple[Tensor, Tensor]:
+def _seen(network: Network, recipe: Recipe, until: float = math.inf) -> tuple[Tensor, Tensor]:
     """Return what the last layer sees of every patch (P, C), and the errors of its pixels (P, 256) in raw space."""
+    device = network.pose_token.device
     camera, stage = training_camera(recipe), recipe.stages[-1]
-    generator = torch.Generator().manual_seed(recipe.seed)
+    generator = torch.Generator(device).manual_seed(recipe.seed)
     seen: list[Tensor] = []
     hook = network.camera_head.get_submodule("mlp.fc2").register_forward_pre_hook(
         lambda _, inputs: seen.append(inputs[0].flatten(0, 1))
     )
-    features, errors = [], []
-    for first in track(range(SEEDS.start, SEEDS.stop, _FLATS), "looking"):
-        clips = render_clips(build_shard(range(first, first + _FLATS)), stage, _CLIPS, camera, generator)
+    features: list[Tensor] = []
+    errors: list[Tensor] = []
+    seeds = range(FIRST_SEED, FIRST_SEED + recipe.confidence_flats)
+    parts = [seeds[first : first + _FLATS] for first in range(0, len(seeds), _FLATS)]
+    for shard in build_shards(parts, recipe.workers):
+        if features and time.monotonic() >= until:
+            break
+        clips = render_clips(shard.to(device), stage, _CLIPS, camera, generator)
         images, truth = network_input(clips.image, generator), targets(clips, camera)
         seen.clear()
         raw, _ = unroll(network, images, world=False)

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from training.clips import Clips
 from training.losses import compress
+from training.motion import apply
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.model.config import PATCH
 
@@ -54,9 +55,8 @@ def correspondence(clips: Clips, camera: Intrinsics) -> Correspondence:
     device = depth.device
     x = (torch.arange(step // 2, width, step, device=device) - camera.cx) / camera.fx
     y = (torch.arange(step // 2, height, step, device=device)[:, None] - camera.cy) / camera.fy
-    points = torch.stack([depth * x, depth * y, depth], dim=-1)
-    T = clips.T_first_camera[:, 1:]
-    seen = torch.einsum("btij,bthwj->bthwi", T[..., :3, :3], points) + T[..., :3, 3][:, :, None, None]
+    points = torch.stack([depth * x, depth * y, depth], dim=2)
+    seen, points = (p.movedim(2, -1) for p in (apply(clips.T_first_camera[:, 1:], points), points))
     z = seen[..., 2].clamp_min(_NEAREST_M)
     moved = torch.stack([(seen[..., 0] / z - x) * camera.fx, (seen[..., 1] / z - y) * camera.fy], dim=-1) / PATCH
     known = (seen[..., 2] > _NEAREST_M) & (moved.abs().amax(dim=-1) < _FURTHEST)
@@ -72,8 +72,8 @@ def correspondence(clips: Clips, camera: Intrinsics) -> Correspondence:
     moments = (by_patch(_moments(moved, x, y, depth)) * known[..., None]).mean(dim=3)
     own = torch.cartesian_prod(torch.arange(rows, device=device), torch.arange(columns, device=device)).flip(-1)
     place = own + displacement.mean(dim=3)  # (x, y) in patches
-    limit = torch.tensor([columns - 1, rows - 1], device=device)
-    inside = known.all(dim=3) & (place > 0).all(dim=-1) & (place < limit).all(dim=-1)
+    between = (place > 0).all(dim=-1) & (place[..., 0] < columns - 1) & (place[..., 1] < rows - 1)
+    inside = known.all(dim=3) & between
     across = (1 - (place[..., :1] - torch.arange(columns, device=device)).abs()).clamp_min(0.0)
     down = (1 - (place[..., 1:] - torch.arange(rows, device=device)).abs()).clamp_min(0.0)
     weights = (down[..., :, None] * across[..., None, :]).flatten(-2)

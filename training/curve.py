@@ -1,14 +1,17 @@
-"""The picture of a run's log."""
+"""The picture of a run's log: ``python -m training.curve --run NAME``."""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
+
+from training.run_folder import RunFolder
+from ttt3r_ros.errors import UserError
 
 _PANELS = (
     (
@@ -22,8 +25,36 @@ _PANELS = (
 )
 
 
-def draw_curve(path: Path, entries: Sequence[dict[str, Any]]) -> None:
-    """Draw losses and figures over the minutes trained, a shade for every stage."""
+def main(argv: list[str] | None = None) -> int:
+    """Draw, where this could not be done while training."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--run", required=True, help="name of the run: its folder in training/runs, or a path")
+    try:
+        folder = RunFolder.named(parser.parse_args(argv).run)
+        if not folder.entries():
+            raise UserError(f"the run {folder.path} has no log to draw")
+        if not draw_curve(folder.curve, folder.entries()):
+            raise UserError("drawing needs matplotlib, which is not installed here")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(folder.curve)
+    return 0
+
+
+def draw_curve(path: Path, entries: Sequence[dict[str, Any]]) -> bool:
+    """Draw losses and figures over the minutes trained, a shade for every stage.
+
+    Returns:
+        Whether there is a picture; there is none of an empty log, nor without matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError:
+        return False
+    if not entries:
+        return False
     figure = Figure(figsize=(12, 7), layout="constrained")
     FigureCanvasAgg(figure)
     minutes = np.array([entry["seconds"] / 60 for entry in entries])
@@ -45,3 +76,8 @@ def draw_curve(path: Path, entries: Sequence[dict[str, Any]]) -> None:
             axes.text(min(inside), 1.0, f" {stage}", transform=axes.get_xaxis_transform(), va="top", fontsize=8)
         axes.grid(alpha=0.3)
     figure.savefig(path, dpi=100)
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+import time
 from collections.abc import Sequence as Seq
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
+import torch
 
 from training.config import FIRST_TRAINING_SEED
 from training.measure import Frame, Measurement, measure
+from training.report import table
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import rule_by_name
 from ttt3r_ros.runtime.device import choose_device
@@ -27,7 +26,7 @@ from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.segments import SegmentReader
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.synthetic import Motion, Sequence
-from ttt3r_ros.weights.load import load_weights
+from ttt3r_ros.weights.load import Weights, load_weights
 
 #: What the small weights are meant to reach: name -> (bound, is it an upper one, how it is shown).
 TARGETS = {
@@ -39,6 +38,7 @@ TARGETS = {
 #: The walkers have set off by then.
 _START = 30
 FPS = 15.0
+_PICTURED, _NEAR_M = 6, 0.5  # frames in the picture, and the depth that is its red
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -53,32 +53,99 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--picture", type=Path, help="also draw image, depth and true depth to this PNG")
     args = parser.parse_args(argv)
     try:
-        if not 1 <= args.seeds <= FIRST_TRAINING_SEED // 2 or args.frames < 3:
-            raise UserError(f"--seeds must be 1 to {FIRST_TRAINING_SEED // 2} and --frames at least 3")
-        device = choose_device(args.device)
         weights = load_weights(args.weights)
-        backbone, settings = (
-            Backbone(weights.network, device=device),
-            StreamSettings(update_rule=rule_by_name(args.rule).name),
-        )
+        evaluation = evaluate(weights, choose_device(args.device), rule=args.rule, seeds=args.seeds, frames=args.frames)
+        if args.json:
+            args.json.write_text(json.dumps(evaluation.record(), indent=2) + "\n")
+        if args.picture:
+            draw_depths(args.picture, evaluation.pictured)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    measurements, pictured = [], []
-    jobs: list[tuple[int, Motion]] = [(seed, motion) for seed in range(args.seeds) for motion in get_args(Motion)]
-    console = Console()
-    for seed, motion in track(jobs, "measuring", console=console, transient=True):
-        sequence = Sequence(seed, _START + args.frames, fps=FPS, motion=motion, device=device)
-        measurement, frames = measure(SegmentReader(backbone, settings), sequence, _START, motion)
-        measurements.append(measurement)
-        pictured.append(frames[-1])
-    summary = summarise(measurements)
-    console.print(_table(summary, f"{weights.source}, {args.rule}, {len(jobs)} sequences of {args.frames} frames"))
-    if args.json:
-        args.json.write_text(json.dumps(_record(args, weights.source, summary, measurements), indent=2) + "\n")
-    if args.picture:
-        draw_depths(args.picture, pictured[:6])
+    print(evaluation.text())
     return 0
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What came of it.
+
+    Attributes:
+        source, rule, frames: of the weights, under which update rule, frames of a sequence.
+        measurements: one for every sequence.
+        pictured: the last frames of the first sequences.
+    """
+
+    source: str
+    rule: str
+    frames: int
+    measurements: list[Measurement]
+    pictured: list[Frame]
+
+    def record(self) -> dict[str, Any]:
+        """Return all of it as plain values."""
+        return {
+            "weights": self.source,
+            "settings": {"rule": self.rule, "frames": self.frames, "fps": FPS, "start": _START},
+            "summary": summarise(self.measurements),
+            "targets": {name: {"bound": bound, "upper": upper} for name, (bound, upper, _) in TARGETS.items()},
+            "sequences": [asdict(m) | {"ate_percent": m.ate_percent} for m in self.measurements],
+        }
+
+    def text(self) -> str:
+        """Return it as Markdown: every figure beside its target."""
+        summary = summarise(self.measurements)
+        rows = []
+        for name, (bound, is_upper, shown) in TARGETS.items():
+            met = summary[name] <= bound if is_upper else summary[name] >= bound
+            still = summary.get(f"still_{name}")
+            rows.append(
+                [shown, f"{summary[name]:.3f}", f"{'≤' if is_upper else '≥'} {bound:g}", "yes" if met else "no",
+                 "" if still is None else f"{still:.3f}"]
+            )  # fmt: skip
+        rows.append(["depth AbsRel, scale matched", f"{summary['abs_rel_scaled']:.3f}", "", "", ""])
+        rows.append(["time per frame [ms]", f"{summary['ms_per_frame']:.0f}", "≤ 100", "", ""])
+        title = f"{self.source}, {self.rule}, {len(self.measurements)} sequences of {self.frames} frames"
+        return f"{title}\n\n{table(['figure', 'reached', 'target', 'met', 'standing still'], rows)}"
+
+
+def evaluate(
+    weights: Weights,
+    device: torch.device,
+    *,
+    rule: str = "ttt3r",
+    seeds: int = 10,
+    frames: int = 16,
+    until: float = math.inf,
+) -> Evaluation:
+    """Measure weights on held-out flats, all kinds of motion in each.
+
+    Args:
+        weights: what to measure.
+        device: where.
+        rule: the update rule.
+        seeds: how many flats.
+        frames: of a sequence, at 15 a second.
+        until: no sequence but the first is begun after this reading of `time.monotonic`.
+
+    Raises:
+        UserError: a number is out of range, or the rule is unknown.
+    """
+    if not 1 <= seeds <= FIRST_TRAINING_SEED // 2 or frames < 3:
+        raise UserError(f"--seeds must be 1 to {FIRST_TRAINING_SEED // 2} and --frames at least 3")
+    backbone = Backbone(weights.network, device=device)
+    settings = StreamSettings(update_rule=rule_by_name(rule).name)
+    jobs: list[tuple[int, Motion]] = [(seed, motion) for seed in range(seeds) for motion in get_args(Motion)]
+    measurements: list[Measurement] = []
+    pictured: list[Frame] = []
+    for seed, motion in jobs:
+        if measurements and time.monotonic() >= until:
+            break
+        sequence = Sequence(seed, _START + frames, fps=FPS, motion=motion, device=device)
+        measurement, seen = measure(SegmentReader(backbone, settings), sequence, _START, motion)
+        measurements.append(measurement)
+        pictured.append(seen[-1])
+    return Evaluation(weights.source, rule, frames, measurements, pictured[:_PICTURED])
 
 
 def summarise(measurements: Seq[Measurement]) -> dict[str, float]:
@@ -101,49 +168,32 @@ def summarise(measurements: Seq[Measurement]) -> dict[str, float]:
 
 
 def draw_depths(path: Path, frames: Seq[Frame]) -> None:
-    """Draw frames side by side: what the network saw, its depth, and the true one on the same scale."""
-    figure = Figure(figsize=(2.6 * len(frames), 6), layout="constrained")
-    FigureCanvasAgg(figure)
-    for column, frame in enumerate(frames):
-        scale: dict[str, Any] = {"vmin": 0.5, "vmax": float(np.nanmax(frame.truth)), "cmap": "turbo"}
-        pictures: dict[str, tuple[npt.NDArray[Any], dict[str, Any]]] = {
-            "image": (frame.image, {}),
-            "depth": (frame.depth, scale),
-            "true depth": (frame.truth, scale),
-        }
-        for row, (title, (picture, style)) in enumerate(pictures.items()):
-            axes = figure.add_subplot(len(pictures), len(frames), row * len(frames) + column + 1)
-            axes.imshow(picture, **style)
-            axes.set(title=title if column == 0 else "", xticks=[], yticks=[])
-    figure.savefig(path, dpi=90)
+    """Draw frames side by side: what the network saw, its depth, and the true one on the same scale.
+
+    Raises:
+        ImportError: OpenCV is missing.
+        UserError: the file cannot be written.
+    """
+    import cv2
+
+    columns = []
+    for frame in frames:
+        far = float(np.nanmax(frame.truth))
+        parts = [frame.image, _colours(frame.depth, far), _colours(frame.truth, far)]
+        columns.append(np.concatenate([np.pad(part, ((1, 1), (1, 1), (0, 0))) for part in parts]))
+    height = max(len(column) for column in columns)
+    padded = [np.pad(column, ((0, height - len(column)), (0, 0), (0, 0))) for column in columns]
+    if not cv2.imwrite(str(path), np.concatenate(padded, axis=1)[..., ::-1]):
+        raise UserError(f"{path} cannot be written")
 
 
-def _table(summary: dict[str, float], title: str) -> Table:
-    table = Table(title=title)
-    for column in ("figure", "reached", "target", "standing still"):
-        table.add_column(column, justify="left" if column == "figure" else "right")
-    for name, (bound, is_upper, shown) in TARGETS.items():
-        value = summary[name]
-        met = value <= bound if is_upper else value >= bound
-        still = summary.get(f"still_{name}")
-        table.add_row(
-            shown,
-            f"[{'green' if met else 'red'}]{value:.3f}[/]",
-            f"{'≤' if is_upper else '≥'} {bound:g}",
-            "" if still is None else f"{still:.3f}",
-        )
-    table.add_row("depth AbsRel, scale matched", f"{summary['abs_rel_scaled']:.3f}", "", "")
-    table.add_row("time per frame [ms]", f"{summary['ms_per_frame']:.0f}", "≤ 100", "")
-    return table
+def _colours(depth: npt.NDArray[np.float32], far: float) -> npt.NDArray[np.uint8]:
+    """Return (H, W, 3) uint8 colours of a depth, near red and far blue; black where there is none."""
+    import cv2
 
-
-def _record(
-    args: argparse.Namespace, source: str, summary: dict[str, float], measurements: Seq[Measurement]
-) -> dict[str, Any]:
-    settings = {"rule": args.rule, "seeds": args.seeds, "frames": args.frames, "fps": FPS, "start": _START}
-    rows = [asdict(m) | {"ate_percent": m.ate_percent} for m in measurements]
-    targets = {name: {"bound": bound, "upper": upper} for name, (bound, upper, _) in TARGETS.items()}
-    return {"weights": source, "settings": settings, "summary": summary, "targets": targets, "sequences": rows}
+    part = 1 - (np.nan_to_num(depth, nan=far) - _NEAR_M) / max(far - _NEAR_M, 1e-3)
+    shown = cv2.applyColorMap(np.round(255 * np.clip(part, 0, 1)).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
+    return np.where(np.isfinite(depth)[..., None], shown, 0).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from ttt3r_ros.weights.checkpoint import save_network
 from ttt3r_ros.weights.load import SEGMENT_FRAMES
 
 #: The package carries the file in its repository.
-MAX_BYTES = 16 * 2**20
+MAX_BYTES = 24 * 2**20
 
 
 def main(argv: list[str] | None = None) -> int:

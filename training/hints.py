@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from training.correspondence import CELLS, Correspondence
 from training.unroll import Inside
 from training.wiring import content_heads
-from ttt3r_ros.model import Network, NetworkConfig
-from ttt3r_ros.model.layers import DecoderBlock, Rotary, split_heads
-from ttt3r_ros.model.rotary import state_positions
+from ttt3r_ros.model import Network
+from ttt3r_ros.model.layers import DecoderBlock, split_heads
 
 #: Of the hints among each other.
 WEIGHTS = {"attention": 0.5, "flow": 2.0, "moments": 2.0, "shift": 1.0, "keep": 1.0}
@@ -93,7 +92,8 @@ def _content_logits(network: Network, inside: Inside) -> Tensor:
     config, block = network.config, network.image_decoder[0]
     assert isinstance(block, DecoderBlock)
     head_dim = config.dec_embed_dim // config.dec_num_heads
-    rotary, rotary_state = _rotaries(config, inside.grid, head_dim, inside.state.device)
+    rotary = network.rotary.image(inside.grid, head_dim, inside.state.device, with_pose=True)
+    rotary_state = network.rotary.state(head_dim, inside.state.device)
     x = torch.cat([inside.pose_query, network.image_embed(inside.features)], dim=2).flatten(0, 1)
     x = block.norm2(x + block.attn(block.norm1(x), rotary))
     cross, heads = block.cross_attn, content_heads(config)
@@ -101,16 +101,6 @@ def _content_logits(network: Network, inside: Inside) -> Tensor:
     key = rotary_state.turn(split_heads(cross.projk(block.norm_y(inside.state.flatten(0, 1))), cross.heads))
     logits: Tensor = query @ key[:, heads].mT / head_dim**0.5
     return logits
-
-
-def _rotaries(
-    config: NetworkConfig, grid: tuple[int, int], head_dim: int, device: torch.device
-) -> tuple[Rotary, Rotary]:
-    """Return the rotary codes of pose token and patches, and of the state tokens."""
-    patches = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1]))
-    tokens = torch.cat([torch.full((1, 2), -1), patches]).to(device)
-    state = state_positions(config.state_size, config.state_pe).to(device)
-    return Rotary.at(tokens, head_dim, config.rope_base), Rotary.at(state, head_dim, config.rope_base)
 
 
 def _mean(values: Tensor, chosen: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from training.clips import Clips
 from training.config import Stage
-from training.motion import quaternion_from_rotation
+from training.motion import apply, quaternion_from_rotation
 from training.unroll import RawClip
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.model.heads import expand
@@ -57,15 +57,14 @@ def targets(clips: Clips, camera: Intrinsics) -> Targets:
     x = (torch.arange(camera.width, device=device) - camera.cx) / camera.fx
     y = (torch.arange(camera.height, device=device) - camera.cy) / camera.fy
     points = torch.stack([depth * x, depth * y[:, None], depth], dim=2)  # (B, T, 3, H, W)
-    R, t = clips.T_first_camera[..., :3, :3], clips.T_first_camera[..., :3, 3]
-    in_world = torch.einsum("btij,btjhw->btihw", R, points) + t[..., None, None]
+    T = clips.T_first_camera
     return Targets(
         camera=compress(points, dim=2),
-        world=compress(in_world, dim=2),
-        translation=compress(t),
-        quaternion=quaternion_from_rotation(R),
+        world=compress(apply(T, points), dim=2),
+        translation=compress(T[..., :3, 3]),
+        quaternion=quaternion_from_rotation(T[..., :3, :3]),
         depth=depth,
-        T_first_camera=clips.T_first_camera,
+        T_first_camera=T,
     )
 
 

@@ -1,4 +1,4 @@
-"""How well weights do on one held-out sequence, through the same network steps as the node's."""
+"""How well weights do on one held-out sequence, through the same stream as the node's."""
 
 from __future__ import annotations
 
@@ -7,13 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.evaluation.metrics import (
-    Trajectory,
-    TrajectoryError,
-    compare_depth,
-    compare_trajectories,
-    resample_depth,
-)
+from training.path_error import path_error
+from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
 from ttt3r_ros.stream.segments import SegmentReader
 from ttt3r_ros.synthetic import Motion, Sequence
@@ -89,27 +84,19 @@ def measure(reader: SegmentReader, sequence: Sequence, start: int, motion: Motio
         frames.append(Frame(estimate.image, estimate.depth, truth))
         poses.append(estimate.T_world_camera)
         seconds.append(estimate.timings.total)
-    stamps = sequence.stamps_ns[start:]
-    true_poses = list(sequence.T_world_camera[start:].cpu().double().numpy())
-    truth_path = Trajectory.from_transforms(stamps, true_poses)
-    error = compare_trajectories(Trajectory.from_transforms(stamps, poses), truth_path)
-    still = _standing_still(truth_path)
+    truth_path = sequence.T_world_camera[start:].cpu().double().numpy()
+    error = path_error(np.stack(poses), truth_path)
+    still = path_error(np.broadcast_to(np.eye(4), truth_path.shape), truth_path)
     return Measurement(
         seed=sequence.seed,
         motion=motion,
         abs_rel=float(np.mean([depth.abs_rel for depth in depths])),
         delta_125=float(np.mean([depth.delta_125 for depth in depths])),
         abs_rel_scaled=float(np.mean([depth.abs_rel for depth in scaled])),
-        ate_m=error.ate_rmse_m,
-        still_ate_m=float(np.sqrt(np.square(truth_path.positions - truth_path.positions.mean(0)).sum(1).mean())),
-        path_m=error.path_length_m,
+        ate_m=error.ate_m,
+        still_ate_m=still.ate_m,
+        path_m=error.path_m,
         rpe_rotation_deg=error.rpe_rotation_deg,
         still_rpe_rotation_deg=still.rpe_rotation_deg,
         ms_per_frame=1e3 * float(np.median(seconds)),
     ), frames
-
-
-def _standing_still(truth: Trajectory) -> TrajectoryError:
-    """Return the error of an estimate that says that nothing moves: what any other has to beat."""
-    still = [truth.transform(0) for _ in range(len(truth))]
-    return compare_trajectories(Trajectory.from_transforms(truth.stamps_ns.tolist(), still), truth)

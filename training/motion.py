@@ -1,6 +1,7 @@
 """Camera motions for training clips, many at once on the device.
 
-Transforms are (..., 4, 4) float32, ``T_a_b`` as everywhere; camera axes are OpenCV's; lengths in metres.
+Transforms are (..., 4, 4) float32, ``T_a_b`` as everywhere; camera axes are OpenCV's; lengths in metres. Nothing here
+is a matrix product to torch: on a GPU those may round to 10 bits (TF32), which are millimetres of the true pose.
 """
 
 from __future__ import annotations
@@ -15,22 +16,38 @@ _AXIS_WEIGHTS = (0.5, 1.0, 0.25)
 _BACKWARDS = 0.15
 
 
+def compose(A: Tensor, B: Tensor) -> Tensor:
+    """Return the matrix product of (..., n, m) and (..., m, k) in full float32."""
+    product: Tensor = (A[..., :, :, None] * B[..., None, :, :]).sum(dim=-2)
+    return product
+
+
+def apply(T: Tensor, points: Tensor) -> Tensor:
+    """Return points (B, T, 3, ...) mapped by transforms (B, T, 4, 4), in full float32."""
+    T = T.view(*T.shape, *[1] * (points.ndim - 3))
+    x, y, z = points.unbind(dim=2)
+    return torch.stack([T[:, :, i, 0] * x + T[:, :, i, 1] * y + T[:, :, i, 2] * z + T[:, :, i, 3] for i in range(3)], 2)
+
+
 def invert(T: Tensor) -> Tensor:
     """Return the inverses of rigid transforms (..., 4, 4)."""
     R, t = T[..., :3, :3], T[..., :3, 3:]
     inverse = torch.zeros_like(T)
     inverse[..., :3, :3] = R.mT
-    inverse[..., :3, 3:] = -R.mT @ t
+    inverse[..., :3, 3:] = -compose(R.mT, t)
     inverse[..., 3, 3] = 1.0
     return inverse
 
 
 def rotation_from_vector(vector: Tensor) -> Tensor:
-    """Return (..., 3, 3) rotations of rotation vectors (..., 3) [rad]: axis times angle."""
+    """Return (..., 3, 3) rotations of rotation vectors (..., 3) [rad]: axis times angle (Rodrigues' formula)."""
     x, y, z = vector.unbind(-1)
     zero = torch.zeros_like(x)
-    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).view(*x.shape, 3, 3)
-    rotation: Tensor = torch.linalg.matrix_exp(skew)
+    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1).view(*x.shape, 3, 3)
+    angle = vector.norm(dim=-1)[..., None, None]
+    outer = vector[..., :, None] * vector[..., None, :]
+    turn = torch.sinc(angle / torch.pi) * cross + 0.5 * torch.sinc(angle / (2 * torch.pi)).square() * outer
+    rotation: Tensor = turn + angle.cos() * torch.eye(3, device=vector.device)
     return rotation
 
 
@@ -62,7 +79,9 @@ def random_turns(
     """
     device = generator.device
     shape = (count, frames, 3)
-    axis = torch.randn(shape, generator=generator, device=device) * torch.tensor(_AXIS_WEIGHTS, device=device)
+    axis = torch.randn(shape, generator=generator, device=device)
+    for i, weight in enumerate(_AXIS_WEIGHTS):
+        axis[..., i] *= weight
     angle = torch.rand((count, frames, 1), generator=generator, device=device) * (rotation_deg * torch.pi / 180)
     shift = torch.randn(shape, generator=generator, device=device)
     distance = torch.rand((count, frames, 1), generator=generator, device=device) * translation_m

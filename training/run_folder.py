@@ -44,6 +44,22 @@ class RunFolder:
     def curve(self) -> Path:
         return self.path / "curve.png"
 
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.md"
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.json"
+
+    @property
+    def picture(self) -> Path:
+        return self.path / "depth.png"
+
     def save(self, state: dict[str, Any]) -> None:
         """Write a checkpoint, whole or not at all."""
         self.path.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 
 from training.config import Recipe, Stage
@@ -10,21 +11,36 @@ from training.config import Recipe, Stage
 
 @dataclass(frozen=True)
 class Budget:
-    """How long a run is in all, however often it is interrupted: in minutes of training, or in steps.
+    """How long a run is in all, however often it is interrupted: in minutes of training, in steps, or until a moment.
 
     A recipe's stages are shares of it, so the same recipe fits ten minutes and a night.
+
+    Attributes:
+        minutes, steps: in all.
+        until: reading of `time.monotonic` at which to be done.
     """
 
     minutes: float | None = None
     steps: int | None = None
+    until: float | None = None
 
     def __post_init__(self) -> None:
-        if (self.minutes is None) == (self.steps is None):
-            raise ValueError("a budget is either minutes or steps")
+        if sum(value is not None for value in (self.minutes, self.steps, self.until)) != 1:
+            raise ValueError("a budget is either minutes, steps or a moment")
+
+    def begun(self, seconds: float) -> Budget:
+        """Return the same for a run that begins, or goes on, now: a moment becomes minutes.
+
+        Args:
+            seconds: of training so far.
+        """
+        if self.until is None:
+            return self
+        return Budget(minutes=(seconds + max(self.until - time.monotonic(), 0.0)) / 60)
 
     def progress(self, steps: int, seconds: float) -> float:
         """Return the share of it that is spent, at most 1."""
-        share = steps / self.steps if self.steps is not None else seconds / 60 / (self.minutes or 1.0)
+        share = steps / self.steps if self.steps is not None else seconds / max(60 * (self.minutes or 0.0), 1e-9)
         return min(share, 1.0)
 
 

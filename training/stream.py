@@ -10,9 +10,10 @@ from contextlib import AbstractContextManager
 
 import torch
 
-from training.clips import ClipBuffer, Clips, render_clips
+from training.clips import BYTES_PER_PIXEL, ClipBuffer, Clips, render_clips
 from training.config import Recipe, Stage
 from training.flats import FlatSupply
+from training.room import frames_that_fit
 from ttt3r_ros.geometry import Intrinsics
 
 
@@ -35,7 +36,9 @@ class ClipStream:
         self._stage, self._supply, self._camera = stage, supply, camera
         self._reuse = recipe.reuse
         self._chunk = max(1, recipe.render_frames // stage.frames)
-        self._buffer = ClipBuffer(max(recipe.buffer_frames // stage.frames, stage.batch))
+        frames = min(recipe.buffer_frames, frames_that_fit(camera.width * camera.height * BYTES_PER_PIXEL, device))
+        self._buffer = ClipBuffer(max(frames // stage.frames, stage.batch))
+        self.rendered = 0  #: frames so far
         self._owed = 0.0
         self._generator = torch.Generator(device).manual_seed(seed)
         self._renderer = _Renderer(self._render_chunk, device) if recipe.prefetch else None
@@ -46,14 +49,14 @@ class ClipStream:
         while len(self._buffer) < self._stage.batch:
             clips = self._renderer.take(wait=True) if self._renderer else self._render_chunk()
             assert clips is not None  # it has been waited for
-            self._buffer.add(clips)
+            self._keep(clips)
         self._owed = min(self._owed + self._stage.batch / self._reuse, 4.0 * self._chunk)
         while self._owed >= self._chunk:
             # a renderer that falls behind does not hold up training: clips are then used more often
             clips = self._renderer.take(wait=False) if self._renderer else self._render_chunk()
             if clips is None:
                 break
-            self._buffer.add(clips)
+            self._keep(clips)
             self._owed -= self._chunk
         return self._buffer.sample(self._stage.batch, self._draws)
 
@@ -67,6 +70,10 @@ class ClipStream:
         """Stop rendering."""
         if self._renderer is not None:
             self._renderer.stop()
+
+    def _keep(self, clips: Clips) -> None:
+        self._buffer.add(clips)
+        self.rendered += len(clips) * self._stage.frames
 
     def _render_chunk(self) -> Clips:
         shard = self._supply.draw(self._generator)

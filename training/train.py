@@ -1,138 +1,128 @@
-"""Train the small weights: ``python -m training.train --run NAME [--minutes N] [--device cuda] [--resume]``."""
+"""The training loop. ``python -m training`` starts it."""
 
 from __future__ import annotations
 
-import argparse
-import signal
-import sys
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from rich.console import Console
-from torch import Tensor
 
-from training.config import RECIPES, Recipe, recipe_by_name
+from training.clips import training_camera
 from training.curve import draw_curve
+from training.export import export
+from training.flats import FlatSupply, build_shard
+from training.monitor import FIRST_VALIDATION_SEED, Judge, Means
 from training.run_folder import RunFolder
-from training.schedule import Budget
+from training.schedule import Budget, learning_rate, place_in
+from training.stream import ClipStream
 from training.trainer import Trainer
-from ttt3r_ros.errors import UserError
-from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.weights.checkpoint import load_network
-
-_SHOWN = ("loss", "camera", "shift", "rotation", "abs_rel", "delta_125", "rotation_deg", "rotation_ratio",
-          "translation_ratio")  # fmt: skip
-_CURVE_S = 60.0
-_ENCODER_SHAPE = ("enc_embed_dim", "enc_depth", "enc_num_heads", "mlp_ratio")
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Train, or go on training."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--run", required=True, help="name of the run: its folder in training/runs, or a path")
-    parser.add_argument("--recipe", choices=sorted(RECIPES), help="default: the device's own")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--minutes", type=float, help="of training in all, over all resumptions; default 10")
-    parser.add_argument("--steps", type=int, help="in all, instead of minutes")
-    parser.add_argument("--stop-after", type=float, metavar="MINUTES", help="stop this call then, to be resumed")
-    parser.add_argument("--init", metavar="FILE", help="start from the weights in this file")
-    parser.add_argument("--encoder", metavar="FILE", help="start from the encoder in this file, all else new")
-    parser.add_argument("--fuse", action="store_true", help="compile the network's blocks (needs a C++ compiler)")
-    parser.add_argument("--stages", metavar="A,B", help="only these of the recipe's stages")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
-    args = parser.parse_args(argv)
-    console = Console()
-    try:
-        if args.minutes is not None and args.steps is not None:
-            raise UserError("give either --minutes or --steps")
-        device = choose_device(args.device)
-        folder = RunFolder.named(args.run)
-        trainer = _resumed(folder, device, args) if args.resume else _new(folder, device, args)
-        budget = Budget(steps=args.steps) if args.steps else Budget(minutes=args.minutes or 10.0)
-        return _train(trainer, budget, folder, console, _stopper(args.stop_after))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+@dataclass(frozen=True)
+class Rhythm:
+    """Seconds between two log entries, and between two moments at which all that is worth keeping is written."""
+
+    log_s: float = 15.0
+    keep_s: float = 120.0
 
 
-def _resumed(folder: RunFolder, device: torch.device, args: argparse.Namespace) -> Trainer:
-    state = folder.load()
-    return Trainer(Recipe.from_dict(state["recipe"]), device, state=state, fuse=args.fuse)
+def train(
+    trainer: Trainer,
+    budget: Budget,
+    folder: RunFolder,
+    *,
+    report: Callable[[dict[str, Any]], None] = lambda _: None,
+    should_stop: Callable[[], bool] = lambda: False,
+    rhythm: Rhythm | None = None,
+) -> bool:
+    """Train stage after stage until the budget is spent or somebody wants to stop.
+
+    Whenever it ends, and every two minutes until then, the folder holds a checkpoint, the averaged weights as a file
+    that the package loads, and a curve.
+
+    Args:
+        trainer: what learns; it may have been at it before.
+        budget: of the whole run.
+        folder: of the run.
+        report: is told every entry of the log.
+        should_stop: is asked before every step.
+        rhythm: of log and checkpoints.
+
+    Returns:
+        Whether the budget is spent.
+    """
+    recipe, device, rhythm = trainer.recipe, trainer.device, rhythm or Rhythm()
+    camera = training_camera(recipe)
+    _keep(trainer, folder)
+    validation = build_shard(range(FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED + recipe.validation_flats)).to(device)
+    with FlatSupply(recipe, device, trainer.next_seed) as flats, _fast_products():
+        budget = budget.begun(trainer.seconds)
+        begun = time.monotonic() - trainer.seconds
+        at_log = at_keep = time.monotonic()
+        batch_limit = None
+        index, part = place_in(recipe, budget.progress(trainer.steps, trainer.seconds))
+        while index < len(recipe.stages) and not should_stop():
+            stage = recipe.stages[index]
+            if batch_limit is not None:
+                stage = replace(stage, batch=min(stage.batch, batch_limit))
+            seed = (recipe.seed * 1000 + index) * 10_000_000 + trainer.steps
+            appearance = torch.Generator(device).manual_seed(seed + 2)
+            judge, means = Judge(recipe, stage, validation, device), Means()
+            first_step, frames_at_log, rendered_at_log = trainer.steps, trainer.frames, 0
+            with ClipStream(recipe, stage, flats, camera, device, seed) as clips:
+                here = index
+                while here == index and not should_stop():
+                    rate = learning_rate(stage, part, trainer.steps - first_step, recipe.warm_up_steps)
+                    try:
+                        means.add(trainer.step(clips.batch(), stage, rate, appearance))
+                    except torch.OutOfMemoryError:
+                        if stage.batch == 1:
+                            raise
+                        batch_limit = stage.batch // 2
+                        print(f"{stage.name}: out of memory; going on with {batch_limit} clips at a time", flush=True)
+                        break
+                    now = time.monotonic()
+                    trainer.seconds, trainer.next_seed = now - begun, flats.next_seed
+                    progress = budget.progress(trainer.steps, trainer.seconds)
+                    here, part = place_in(recipe, progress)
+                    if here != index or now - at_log >= rhythm.log_s:
+                        span = max(now - at_log, 1e-9)
+                        entry = {
+                            "stage": stage.name, "step": trainer.steps, "frames": trainer.frames,
+                            "progress": progress, "seconds": trainer.seconds, "learning_rate": rate,
+                            "skipped": trainer.skipped,
+                            "frames_per_second": (trainer.frames - frames_at_log) / span,
+                            "rendered_per_second": (clips.rendered - rendered_at_log) / span,
+                            **means.take(), **judge.figures(trainer.average.network, trainer.precision),
+                        }  # fmt: skip
+                        folder.append(entry)
+                        report(entry)
+                        at_log, frames_at_log, rendered_at_log = time.monotonic(), trainer.frames, clips.rendered
+                    if here != index or now - at_keep >= rhythm.keep_s:
+                        _keep(trainer, folder)
+                        at_keep = time.monotonic()
+            index = here
+    _keep(trainer, folder)
+    return budget.progress(trainer.steps, trainer.seconds) >= 1.0
 
 
-def _new(folder: RunFolder, device: torch.device, args: argparse.Namespace) -> Trainer:
-    if folder.checkpoint.exists():
-        raise UserError(f"the run {folder.path} exists; go on with --resume, or choose another name")
-    recipe = recipe_by_name(args.recipe or ("gpu" if device.type == "cuda" else "cpu"))
-    if args.stages:
-        recipe = recipe.only(args.stages.split(","))
-    if args.init and args.encoder:
-        raise UserError("give either --init or --encoder")
-    if not args.init and not args.encoder:
-        return Trainer(recipe, device, fuse=args.fuse)
-    weights, origin = _weights(recipe, args.init or args.encoder, encoder_only=bool(args.encoder))
-    return Trainer(recipe, device, weights=weights, origin=origin, fuse=args.fuse)
-
-
-def _weights(recipe: Recipe, path: str, *, encoder_only: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return a file's weights, or those of its encoder, and what it says about where they come from."""
-    network, provenance = load_network(path)
-    wanted = network.config == recipe.network
-    if encoder_only:
-        wanted = all(getattr(network.config, name) == getattr(recipe.network, name) for name in _ENCODER_SHAPE)
-    if not wanted:
-        raise UserError(f"{path} holds a network of another shape than the recipe's")
-    parts = ("patch_embed.", "encoder.", "encoder_norm.") if encoder_only else ("",)
-    weights = {key: value for key, value in network.state_dict().items() if key.startswith(parts)}
-    stages = [stage["name"] for stage in provenance.get("recipe", {}).get("stages", [])]
-    kept: dict[str, Any] = {
-        name: provenance[name] for name in ("steps", "frames", "minutes", "started_from") if name in provenance
-    }
-    return weights, {"part": "encoder" if encoder_only else "all", "stages": stages, **kept}
-
-
-def _train(
-    trainer: Trainer, budget: Budget, folder: RunFolder, console: Console, should_stop: Callable[[], bool]
-) -> int:
-    torch.set_float32_matmul_precision("high")
-    recipe = trainer.recipe
-    size = sum(p.numel() for p in trainer.network.parameters())
-    console.print(
-        f"{size / 1e6:.2f} M parameters, {recipe.width}x{recipe.height}, on {trainer.device}; "
-        f"stages: {', '.join(stage.name for stage in recipe.stages)}; run {folder.path}",
-        highlight=False,
-    )
-
-    drawn = time.monotonic()
-
-    def report(entry: dict[str, Any]) -> None:
-        shown = "  ".join(f"{name} {entry[name]:.3f}" for name in _SHOWN if name in entry)
-        console.print(
-            f"{100 * entry['progress']:5.1f} %  {entry['stage']:<6} step {entry['step']:>7}  "
-            f"{entry['frames_per_second']:7.0f} frames/s  {shown}",
-            highlight=False, soft_wrap=True,
-        )  # fmt: skip
-        nonlocal drawn
-        if time.monotonic() - drawn > _CURVE_S:  # a GPU is idle meanwhile
-            draw_curve(folder.curve, folder.entries())
-            drawn = time.monotonic()
-
-    done = trainer.run(budget, folder, report, should_stop=should_stop)
+def _keep(trainer: Trainer, folder: RunFolder) -> None:
+    """Write all that is worth keeping."""
+    state = trainer.state()
+    folder.save(state)
+    export(state, folder.weights)
     draw_curve(folder.curve, folder.entries())
-    console.print("done" if done else "stopped; go on with --resume", highlight=False)
-    return 0
 
 
-def _stopper(minutes: float | None) -> Callable[[], bool]:
-    """Return what says whether to stop: this call's time is over, or somebody asked politely (SIGINT, SIGTERM)."""
-    end = time.monotonic() + 60 * minutes if minutes is not None else float("inf")
-    asked: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: asked.append(number))
-    return lambda: bool(asked) or time.monotonic() >= end
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+@contextlib.contextmanager
+def _fast_products() -> Iterator[None]:
+    """Let a GPU round the inputs of float32 matrix products to 10 bits, as is good enough for gradients."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

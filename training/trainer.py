@@ -1,48 +1,29 @@
-"""The training loop: stage after stage, with a log and checkpoints as it goes."""
+"""What learns: the network with its average, its hints and its optimizer, and one step of it."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from training.average import Average
-from training.clips import Clips, mirror, network_input, render_clips, reorder, training_camera
+from training.clips import Clips, mirror, network_input, reorder, training_camera
 from training.config import Recipe, Stage
 from training.correspondence import correspondence
-from training.flats import FlatSupply, Shard, build_shard
 from training.hints import WEIGHTS, Hints
 from training.initial import initial_network
-from training.losses import figures, losses, targets
-from training.run_folder import RunFolder
-from training.schedule import Budget, learning_rate, place_in
-from training.stream import ClipStream
+from training.losses import losses, targets
 from training.unroll import unroll
 from ttt3r_ros.model import Network
 from ttt3r_ros.model.layers import DecoderBlock, EncoderBlock
 
-#: Flats whose frames tell during a run how it goes: never trained on, and not those of the evaluation either.
-VALIDATION_SEEDS = range(900, 916)
-_VALIDATION_FRAMES = 128
 _HINTS_RATE = 3.0  # probes are linear, and should not be what one waits for
-
-Report = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Rhythm:
-    """Seconds between two log entries and between two checkpoints."""
-
-    log_s: float = 15.0
-    checkpoint_s: float = 120.0
+PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
 
 class Trainer:
-    """A run in progress: network, optimizer, average, and how far it is."""
+    """A run's weights and counters; `training.train` is the loop around it."""
 
     def __init__(
         self,
@@ -75,7 +56,7 @@ class Trainer:
         self.steps = self.frames = self.skipped = 0
         self.seconds = 0.0
         self.next_seed = recipe.first_seed
-        self.precision = torch.bfloat16 if device.type == "cuda" else None
+        self.precision = PRECISIONS[recipe.precision]
         if state is not None:
             self._restore(state)
         if fuse:
@@ -99,82 +80,16 @@ class Trainer:
             },
         }  # fmt: skip
 
-    def run(
-        self,
-        budget: Budget,
-        folder: RunFolder,
-        report: Report,
-        *,
-        should_stop: Callable[[], bool] = lambda: False,
-        rhythm: Rhythm | None = None,
-    ) -> bool:
-        """Train until the budget is spent or somebody wants to stop; a checkpoint is written in either case.
-
-        Returns:
-            Whether the budget is spent.
-        """
-        rhythm = rhythm or Rhythm()
-        validation = build_shard(VALIDATION_SEEDS).to(self.device)
-        with FlatSupply(self.recipe, self.device, self.next_seed) as supply:
-            while not should_stop():
-                stage, _ = place_in(self.recipe, budget.progress(self.steps, self.seconds))
-                if stage == len(self.recipe.stages):
-                    break
-                self._run_stage(stage, budget, folder, report, should_stop, rhythm, supply, validation)
-                self.next_seed = supply.next_seed
-                folder.save(self.state())
-        folder.save(self.state())
-        return budget.progress(self.steps, self.seconds) >= 1.0
-
-    def _run_stage(
-        self,
-        index: int,
-        budget: Budget,
-        folder: RunFolder,
-        report: Report,
-        should_stop: Callable[[], bool],
-        rhythm: Rhythm,
-        supply: FlatSupply,
-        validation: Shard,
-    ) -> None:
-        stage = self.recipe.stages[index]
-        seed = (self.recipe.seed * 1000 + index) * 10_000_000 + self.steps
-        judge = Judge(self.recipe, stage, validation, self.device)
-        parts = _Mean()
-        began = at_log = at_checkpoint = time.monotonic()
-        seconds_before, steps_before, frames_at_log = self.seconds, self.steps, self.frames
-        camera = training_camera(self.recipe)
-        appearance = torch.Generator(self.device).manual_seed(seed + 2)
-        with ClipStream(self.recipe, stage, supply, camera, self.device, seed) as stream:
-            while not should_stop():
-                here, part = place_in(self.recipe, budget.progress(self.steps, self.seconds))
-                if here != index:
-                    break
-                rate = learning_rate(stage, part, self.steps - steps_before, self.recipe.warm_up_steps)
-                parts.add(self.step(stream.batch(), stage, rate, appearance))
-                now = time.monotonic()
-                self.seconds = seconds_before + now - began
-                last = place_in(self.recipe, budget.progress(self.steps, self.seconds))[0] != index
-                if last or now - at_log >= rhythm.log_s:
-                    entry = {
-                        "stage": stage.name, "step": self.steps, "frames": self.frames,
-                        "progress": budget.progress(self.steps, self.seconds), "seconds": self.seconds,
-                        "learning_rate": rate, "skipped": self.skipped,
-                        "frames_per_second": (self.frames - frames_at_log) / max(now - at_log, 1e-9),
-                        **parts.take(), **judge.figures(self.average.network, self.precision),
-                    }  # fmt: skip
-                    folder.append(entry)
-                    report(entry)
-                    at_log, frames_at_log = time.monotonic(), self.frames
-                if now - at_checkpoint >= rhythm.checkpoint_s:
-                    self.next_seed = supply.next_seed
-                    folder.save(self.state())
-                    at_checkpoint = now
-
     def step(self, clips: Clips, stage: Stage, rate: float, appearance: torch.Generator) -> dict[str, Tensor]:
-        """Take one step of the optimizer and return the loss and its parts."""
-        chosen = torch.rand(len(clips), generator=appearance, device=self.device) < 0.5
-        clips = mirror(clips, chosen)
+        """Take one step of the optimizer and return the loss and its parts.
+
+        Args:
+            clips: to learn from.
+            stage: whose losses.
+            rate: the learning rate.
+            appearance: of how the images look: mirrored, brighter, noisier.
+        """
+        clips = mirror(clips, torch.rand(len(clips), generator=appearance, device=self.device) < 0.5)
         if stage.star:
             clips = reorder(clips, appearance)
         camera = training_camera(self.recipe)
@@ -185,6 +100,7 @@ class Trainer:
             hints = self.hints.losses(self.network, inside, correspondence(clips, camera))
             loss = loss + stage.hints * torch.stack([WEIGHTS[name] * value for name, value in hints.items()]).sum()
             parts |= {name: value.detach() for name, value in hints.items()}
+
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
         for group in self.optimizer.param_groups:
@@ -195,6 +111,7 @@ class Trainer:
         else:
             self.skipped += 1
         self.optimizer.zero_grad(set_to_none=True)
+
         self.steps += 1
         self.frames += clips.image.shape[0] * clips.image.shape[1]
         return {"loss": loss.detach(), "gradient_norm": norm.detach(), **parts}
@@ -209,43 +126,6 @@ class Trainer:
         self.steps, self.frames, self.skipped = counters["steps"], counters["frames"], counters["skipped"]
         self.seconds, self.next_seed = counters["seconds"], counters["next_seed"]
         self.average.updates = counters["updates"]
-
-
-class Judge:
-    """A stage's validation clips, the same at every look."""
-
-    def __init__(self, recipe: Recipe, stage: Stage, flats: Shard, device: torch.device) -> None:
-        camera = training_camera(recipe)
-        generator = torch.Generator(device).manual_seed(7)
-        count = min(max(_VALIDATION_FRAMES // stage.frames, 1), 4 * stage.batch)
-        clips = render_clips(flats, stage, count, camera, generator)
-        self._images = clips.image.permute(0, 1, 4, 2, 3).float() / 127.5 - 1.0
-        self._truth = targets(clips, camera)
-        self._star = stage.star
-
-    @torch.no_grad()
-    def figures(self, network: Network, precision: torch.dtype | None) -> dict[str, float]:
-        """Return a network's errors on them."""
-        raw, _ = unroll(network, self._images, world=False, star=self._star, precision=precision)
-        return {name: float(value) for name, value in figures(raw, self._truth).items()}
-
-
-class _Mean:
-    """Means of what steps report, kept on the device so that no step waits for them."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, Tensor] = {}
-        self._count = 0
-
-    def add(self, parts: dict[str, Tensor]) -> None:
-        for name, value in parts.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value.clone()
-        self._count += 1
-
-    def take(self) -> dict[str, float]:
-        means = {name: float(value) / self._count for name, value in self._sums.items()}
-        self._sums, self._count = {}, 0
-        return means
 
 
 def _fuse(network: Network) -> None:

@@ -14,16 +14,16 @@ from training.initial import initial_network
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.config import PATCH
 
+RECIPE = replace(TINY_RECIPE, confidence_flats=2, confidence_steps=200)
+
 
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     # an untrained network's errors are large: a reward that is worth having a confidence for
     for name, value in {
         "CONFIDENCE_REWARD": 2.0,
-        "SEEDS": range(500, 502),
         "_FLATS": 1,
         "_CLIPS": 2,
-        "_STEPS": 200,
     }.items():
         monkeypatch.setattr(confidence, name, value)
 
@@ -31,10 +31,10 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_it_is_high_where_errors_are_small_and_leaves_all_else_alone() -> None:
     network = initial_network(TINY_RECIPE.network, seed=0)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    low, middle, high = fit_confidence(network, TINY_RECIPE)
+    low, middle, high = fit_confidence(network, RECIPE)
     assert 1 < low < middle < high
 
-    features, errors = confidence._seen(network, TINY_RECIPE)
+    features, errors = confidence._seen(network, RECIPE)
     last = network.camera_head.get_submodule("mlp.fc2")
     found = 1 + last(features)[:, 3 * PATCH**2 :].exp()
     assert found.mean() == pytest.approx(float(2.0 / errors.mean()), rel=0.5)

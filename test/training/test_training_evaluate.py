@@ -17,6 +17,7 @@ from training.trainer import Trainer
 from ttt3r_ros.camera.preprocess import pixel_map
 from ttt3r_ros.geometry import inverse
 from ttt3r_ros.synthetic import Sequence
+from ttt3r_ros.weights.load import Weights
 
 SIZE = 64
 
@@ -117,3 +118,11 @@ def test_summaries_take_the_median_of_paths():
 def test_what_cannot_be_measured_is_said(options: list[str], capsys: pytest.CaptureFixture[str]):
     assert evaluate.main(options) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_an_evaluation_ends_in_time(monkeypatch: pytest.MonkeyPatch):
+    trainer = Trainer(TINY_RECIPE, torch.device("cpu"))
+    weights = Weights(trainer.average.network, "tiny")
+    short = evaluate.evaluate(weights, torch.device("cpu"), seeds=3, frames=3, until=0.0)
+    assert len(short.measurements) == 1
+    assert len(short.pictured) == 1

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,39 +18,39 @@ from expectations import one_sentence
 from training_recipe import TINY_RECIPE
 
 from training import config, export, train
+from training.__main__ import main
 from training.average import Average
-from training.clips import training_camera
+from training.clips import Clips, training_camera
+from training.config import RECIPES, Stage
 from training.flats import FlatSupply
 from training.initial import initial_network
 from training.run_folder import RunFolder
 from training.schedule import Budget
 from training.stream import ClipStream, _Renderer
-from training.trainer import Rhythm, Trainer
+from training.train import Rhythm
+from training.trainer import Trainer
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.weights.checkpoint import load_network
 from ttt3r_ros.weights.load import load_weights
 
 CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """One validation flat instead of many, one core, and a recipe of this name; signals are put back."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    monkeypatch.setattr("training.trainer.VALIDATION_SEEDS", range(900, 901))
-    monkeypatch.setattr("training.trainer._VALIDATION_FRAMES", 4)
+    """A few validation frames instead of many, one core, and a recipe of this name."""
+    monkeypatch.setattr("training.monitor._VALIDATION_FRAMES", 4)
     monkeypatch.setitem(config.RECIPES, "cpu", TINY_RECIPE)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 def test_a_run_goes_through_its_stages_and_leaves_what_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = tmp_path / "run"
-    assert train.main(["--run", str(run), "--device", "cpu", "--steps", "8"]) == 0
+    assert main(["--run", str(run), "--device", "cpu", "--steps", "8", "--no-evaluation"]) == 0
     folder = RunFolder(run)
     entries = folder.entries()
     assert [entry["stage"] for entry in entries] == ["depth", "pairs"]
@@ -56,7 +59,8 @@ def test_a_run_goes_through_its_stages_and_leaves_what_is_needed(tmp_path: Path,
     assert "rotation_ratio" not in entries[0]
     assert {"loss", "gradient_norm", "abs_rel", "rotation_ratio", "shift"} <= entries[-1].keys()
     assert folder.curve.read_bytes().startswith(b"\x89PNG")
-    assert capsys.readouterr().out.strip().endswith("done")
+    assert {"frames_per_second", "rendered_per_second"} <= entries[0].keys()
+    assert "| pairs | " in capsys.readouterr().out
 
     assert export.main(["--run", str(run), "--output", str(tmp_path / "small.safetensors")]) == 0
     network, provenance = load_network(tmp_path / "small.safetensors")
@@ -71,16 +75,16 @@ def test_a_run_goes_through_its_stages_and_leaves_what_is_needed(tmp_path: Path,
 
 def test_an_existing_run_is_not_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     RunFolder(tmp_path).save(Trainer(TINY_RECIPE, CPU).state())
-    assert train.main(["--run", str(tmp_path), "--device", "cpu", "--steps", "1"]) == 2
+    assert main(["--run", str(tmp_path), "--device", "cpu", "--steps", "1"]) == 2
     assert "--resume" in capsys.readouterr().err
-    assert train.main(["--run", str(tmp_path / "no"), "--device", "cpu", "--resume"]) == 2
+    assert main(["--run", str(tmp_path / "no"), "--device", "cpu", "--resume"]) == 2
     assert "no checkpoint" in capsys.readouterr().err
 
 
 def test_a_run_can_start_from_weights_and_at_a_later_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     export.export(Trainer(TINY_RECIPE, CPU).state(), tmp_path / "w.safetensors")
-    start = ["--device", "cpu", "--steps", "1", "--init", str(tmp_path / "w.safetensors")]
-    assert train.main(["--run", str(tmp_path / "a"), "--stages", "pairs", *start]) == 0
+    start = ["--no-evaluation", "--device", "cpu", "--steps", "1", "--init", str(tmp_path / "w.safetensors")]
+    assert main(["--run", str(tmp_path / "a"), "--stages", "pairs", *start]) == 0
     assert [entry["stage"] for entry in RunFolder(tmp_path / "a").entries()] == ["pairs"]
     learned = RunFolder(tmp_path / "a").load()["network"]["patch_embed.weight"]
     before = load_network(tmp_path / "w.safetensors")[0].patch_embed.weight
@@ -90,7 +94,7 @@ def test_a_run_can_start_from_weights_and_at_a_later_stage(tmp_path: Path, capsy
     assert origin["stages"] == ["depth", "pairs"]
     assert origin["started_from"] is None
     assert 0 < (learned - before).abs().max() < 0.002
-    assert train.main(["--run", str(tmp_path / "b"), "--stages", "pears", *start]) == 2
+    assert main(["--run", str(tmp_path / "b"), "--stages", "pears", *start]) == 2
     assert "pears" in capsys.readouterr().err
 
 
@@ -98,19 +102,19 @@ def test_a_run_can_start_from_the_encoder_of_another_network(tmp_path: Path, cap
     """Depth is learned by the encoder, and does not have to be learned again for another decoder."""
     network = replace(TINY_RECIPE.network, state_size=20, dec_depth=3)
     export.export(Trainer(replace(TINY_RECIPE, network=network, seed=5), CPU).state(), tmp_path / "w.safetensors")
-    start = ["--device", "cpu", "--steps", "1", "--encoder", str(tmp_path / "w.safetensors")]
-    assert train.main(["--run", str(tmp_path / "a"), *start]) == 0
+    start = ["--no-evaluation", "--device", "cpu", "--steps", "1", "--encoder", str(tmp_path / "w.safetensors")]
+    assert main(["--run", str(tmp_path / "a"), *start]) == 0
     learned = RunFolder(tmp_path / "a").load()["network"]
     given = load_network(tmp_path / "w.safetensors")[0].state_dict()
     assert 0 < (learned["patch_embed.weight"] - given["patch_embed.weight"]).abs().max() < 0.002
     fresh = initial_network(TINY_RECIPE.network, TINY_RECIPE.seed).state_dict()
     assert (learned["image_embed.weight"] - fresh["image_embed.weight"]).abs().max() < 0.002
 
-    assert train.main(["--run", str(tmp_path / "b"), *start, "--init", str(tmp_path / "w.safetensors")]) == 2
+    assert main(["--run", str(tmp_path / "b"), *start, "--init", str(tmp_path / "w.safetensors")]) == 2
     assert "either --init or --encoder" in capsys.readouterr().err
     wider = replace(TINY_RECIPE, network=replace(TINY_RECIPE.network, enc_embed_dim=64))
     export.export(Trainer(wider, CPU).state(), tmp_path / "wide.safetensors")
-    assert train.main(["--run", str(tmp_path / "b"), "--encoder", str(tmp_path / "wide.safetensors")]) == 2
+    assert main(["--run", str(tmp_path / "b"), "--encoder", str(tmp_path / "wide.safetensors")]) == 2
     assert "another shape" in capsys.readouterr().err
 
 
@@ -132,7 +136,7 @@ def test_compiled_blocks_learn_the_same():
 def test_a_stopped_run_goes_on_where_it_stopped(tmp_path: Path):
     folder = RunFolder(tmp_path)
     first = Trainer(TINY_RECIPE, CPU)
-    assert not first.run(Budget(steps=6), folder, lambda _: None, should_stop=lambda: first.steps >= 2)
+    assert not train.train(first, Budget(steps=6), folder, should_stop=lambda: first.steps >= 2)
     second = Trainer(TINY_RECIPE, CPU, state=folder.load())
     assert (second.steps, second.frames) == (2, 8)
     assert second.next_seed > first.recipe.first_seed  # other flats than before
@@ -141,7 +145,7 @@ def test_a_stopped_run_goes_on_where_it_stopped(tmp_path: Path):
         assert torch.equal(second.average.network.state_dict()[name], first.average.network.state_dict()[name])
     moments = [t.optimizer.state_dict()["state"][3]["exp_avg_sq"] for t in (first, second)]
     assert torch.equal(*moments)
-    assert second.run(Budget(steps=6), folder, lambda _: None)
+    assert train.train(second, Budget(steps=6), folder)
     assert second.steps == 6
 
 
@@ -149,7 +153,7 @@ def test_two_runs_of_one_seed_are_one(tmp_path: Path):
     states = []
     for name in "ab":
         trainer = Trainer(TINY_RECIPE, CPU)
-        trainer.run(Budget(steps=4), RunFolder(tmp_path / name), lambda _: None)
+        train.train(trainer, Budget(steps=4), RunFolder(tmp_path / name))
         states.append(trainer.network.state_dict())
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
     assert not torch.equal(states[0]["pose_token"], initial_network(TINY_RECIPE.network, 0).state_dict()["pose_token"])
@@ -160,7 +164,8 @@ def test_the_loss_falls(tmp_path: Path):
     recipe = replace(
         TINY_RECIPE, stages=(replace(TINY_RECIPE.stages[0], share=1.0, batch=16, learning_rate=3e-3),), ema=0.9
     )
-    Trainer(recipe, CPU).run(Budget(steps=40), RunFolder(tmp_path), entries.append, rhythm=Rhythm(log_s=0.0))
+    often = Rhythm(log_s=0.0)
+    train.train(Trainer(recipe, CPU), Budget(steps=40), RunFolder(tmp_path), report=entries.append, rhythm=often)
     assert entries[-1]["camera"] < 0.7 * entries[0]["camera"]
     assert entries[-1]["abs_rel"] < entries[0]["abs_rel"]
 
@@ -234,10 +239,10 @@ def test_workers_and_a_rendering_thread_give_batches():
 def test_a_run_on_a_gpu(tmp_path: Path):
     recipe = replace(TINY_RECIPE, workers=1, prefetch=True)
     trainer = Trainer(recipe, torch.device("cuda"))
-    assert trainer.run(Budget(steps=20), RunFolder(tmp_path), lambda _: None)
+    assert train.train(trainer, Budget(steps=20), RunFolder(tmp_path))
     assert trainer.skipped == 0
     resumed = Trainer(recipe, torch.device("cuda"), state=RunFolder(tmp_path).load())
-    assert resumed.run(Budget(steps=24), RunFolder(tmp_path), lambda _: None)
+    assert train.train(resumed, Budget(steps=24), RunFolder(tmp_path))
 
 
 def test_a_failing_renderer_is_heard_of():
@@ -259,3 +264,158 @@ def test_weights_that_are_too_large_are_not_exported(tmp_path: Path):
         export.export(Trainer(recipe, CPU).state(), tmp_path / "large.safetensors")
     one_sentence(caught.value)
     assert not (tmp_path / "large.safetensors").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_goes_from_nothing_to_figures(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """The same lines of code as on a GPU, all stages of them, but for device and sizes."""
+    monkeypatch.undo()  # the recipes as they are
+    folder, stages = RunFolder(tmp_path / "run"), [stage.name for stage in RECIPES[name].stages]
+    steps = str(2 * len(stages))
+    options = ["--recipe", name, "--tiny", "--device", "cpu", "--steps", steps]
+    assert main(["--run", str(folder.path), *options]) == 0
+    assert list(dict.fromkeys(entry["stage"] for entry in folder.entries())) == stages
+    report = folder.report.read_text()
+    assert "failed" not in report
+    for part in ("Machine", "Recipe", "Training", "Confidence", "Evaluation"):
+        assert f"## {part}\n" in report
+    for picture in (folder.curve, folder.picture):
+        assert picture.read_bytes().startswith(b"\x89PNG")
+    assert folder.evaluation.exists()
+    _, provenance = load_network(folder.weights)
+    assert provenance["figures"]["abs_rel"] > 0
+
+
+WITHOUT = """
+import sys
+
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+
+    def find_spec(self, name, path=None, target=None):
+        missing = name.split(".")[0] in sys.argv[1].split(",")
+        return None if missing else self.finder.find_spec(name, path, target)
+
+sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+from training.__main__ import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def run_without(packages: str, folder: Path) -> tuple[int, str]:
+    """Return the exit status and the report of a tiny run where these packages are not installed."""
+    options = ["--recipe", "cpu", "--tiny", "--device", "cpu", "--steps", "5", "--run", str(folder)]
+    run = subprocess.run([sys.executable, "-c", WITHOUT, packages, *options], cwd=ROOT, check=False)
+    return run.returncode, (folder / "report.md").read_text()
+
+
+def test_a_run_needs_little_beside_torch(tmp_path: Path):
+    status, report = run_without("rich,evo,matplotlib,rosbags,rclpy,pytest,hypothesis,yaml", tmp_path / "run")
+    assert status == 0
+    assert "failed" not in report
+    assert "There is no curve: matplotlib" in report
+    folder = RunFolder(tmp_path / "run")
+    assert folder.picture.exists()
+    assert not folder.curve.exists()
+
+
+def test_without_an_image_library_there_are_weights_and_no_figures(tmp_path: Path):
+    status, report = run_without("cv2,PIL,matplotlib", tmp_path / "run")
+    assert status == 1
+    assert "## Confidence\n" in report
+    assert "## Evaluation failed" in report
+    assert load_weights(str(RunFolder(tmp_path / "run").weights))
+
+
+def test_a_run_ends_by_the_clock_with_its_figures(tmp_path: Path):
+    begun = time.monotonic()
+    assert main(["--run", str(tmp_path), "--device", "cpu", "--minutes", "0.3"]) == 0
+    report = (tmp_path / "report.md").read_text()
+    assert "## Evaluation\n" in report
+    assert RunFolder(tmp_path).entries()[-1]["progress"] == 1.0
+    assert time.monotonic() - begun > 0.5 * 0.3 * 60  # and most of it is spent on training
+
+
+def test_a_killed_run_leaves_weights_and_goes_on(tmp_path: Path):
+    """SIGKILL at any moment after the start: what was kept last is whole, and loads."""
+    folder = RunFolder(tmp_path / "run")
+    options = ["--run", str(folder.path), "--recipe", "cpu", "--tiny", "--device", "cpu"]
+    command = [sys.executable, "-m", "training", *options, "--training-minutes", "60"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: bool(folder.entries()) or process.poll() is not None)
+    finally:
+        process.kill()
+        process.wait()
+    assert load_weights(str(folder.weights)).network.config.image_size == 64
+    assert main([*options[:2], "--device", "cpu", "--resume", "--minutes", "0.05", "--no-evaluation"]) == 0
+
+
+def test_a_polite_stop_leaves_a_run_to_go_on(tmp_path: Path):
+    folder = RunFolder(tmp_path / "run")
+    options = ["--run", str(folder.path), "--recipe", "cpu", "--tiny", "--device", "cpu"]
+    command = [sys.executable, "-m", "training", *options, "--training-minutes", "60"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    wait_for(lambda: bool(folder.entries()) or process.poll() is not None)
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "go on with `--resume`" in out
+    assert folder.load()["counters"]["steps"] >= folder.entries()[-1]["step"] > 0
+
+
+def wait_for(what: Any, seconds: float = 100.0) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.1)
+
+
+def test_a_training_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(Trainer, "step", fail)
+    assert main(["--run", str(tmp_path), "--device", "cpu", "--steps", "4"]) == 1
+    report = (tmp_path / "report.md").read_text()
+    assert "## Training failed" in report
+    assert "of all things" in report
+    assert load_weights(str(tmp_path / "weights.safetensors"))  # the initial ones, but they are there
+
+
+def test_a_device_that_is_too_small_gets_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    step, sizes = Trainer.step, []
+
+    def crowded(self: Trainer, clips: Clips, stage: Stage, *rest: Any) -> Any:
+        sizes.append(len(clips))
+        if len(clips) > 1:
+            raise torch.OutOfMemoryError
+        return step(self, clips, stage, *rest)
+
+    monkeypatch.setattr(Trainer, "step", crowded)
+    assert train.train(Trainer(TINY_RECIPE, CPU), Budget(steps=4), RunFolder(tmp_path))
+    assert sizes == [4, 2, 1, 1, 1, 1]
+    assert [entry["stage"] for entry in RunFolder(tmp_path).entries()] == ["depth", "pairs"]
+
+
+def test_the_buffer_is_no_larger_than_memory_allows(monkeypatch: pytest.MonkeyPatch):
+    stage = TINY_RECIPE.stages[1]
+    monkeypatch.setattr("training.stream.frames_that_fit", lambda size, _: 8 if size == 64 * 48 * 5 else 0)
+    with FlatSupply(TINY_RECIPE, CPU, 0) as supply:
+        stream = ClipStream(TINY_RECIPE, stage, supply, training_camera(TINY_RECIPE), CPU, seed=0)
+        for _ in range(20):
+            stream.batch()
+        assert len(stream._buffer) == 4  # clips of two frames
+        assert stream.rendered > 16
+
+
+def test_flats_go_on_when_their_builders_have_died(capsys: pytest.CaptureFixture[str]):
+    with FlatSupply(replace(TINY_RECIPE, workers=1), CPU, 1000) as supply:
+        assert supply._pool is not None
+        for pid in list(supply._pool._processes):
+            os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: supply.draw(torch.Generator()) and not supply._pending)
+        assert supply.draw(torch.Generator())
+    assert "have died" in capsys.readouterr().out
