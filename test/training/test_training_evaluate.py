@@ -122,7 +122,7 @@ def test_what_cannot_be_measured_is_said(options: list[str], capsys: pytest.Capt
 
 def test_an_evaluation_ends_in_time(monkeypatch: pytest.MonkeyPatch):
     trainer = Trainer(TINY_RECIPE, torch.device("cpu"))
-    weights = Weights(trainer.average.network, "tiny")
+    weights = Weights(trainer.average.network, "tiny", fingerprint="none")
     short = evaluate.evaluate(weights, torch.device("cpu"), seeds=3, frames=3, until=0.0)
     assert len(short.measurements) == 1
     assert len(short.pictured) == 1
