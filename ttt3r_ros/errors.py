@@ -1,6 +1,8 @@
-"""The one error that is meant for a user's eyes."""
+"""The one error that is meant for a user's eyes, and sentences of its kind."""
 
 from __future__ import annotations
+
+import re
 
 
 class UserError(Exception):
@@ -10,3 +12,11 @@ class UserError(Exception):
 def quoted(text: str, longest: int = 60) -> str:
     """Return text from outside fit for a line of the log: quoted, on one line, at most so many of its characters."""
     return repr(text if len(text) <= longest else text[: longest - 3] + "...")
+
+
+def kind_of(text: str) -> str:
+    """Return what stays the same where a fault comes again with other sizes and counts: the text without numbers.
+
+    Numbers within quotes are part of a name and stay.
+    """
+    return re.sub(r"'[^']*'|\d+", lambda found: found[0] if found[0].startswith("'") else "#", text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources import Source, SourceFrame
@@ -59,6 +59,7 @@ class Selection:
         index = 0
         first_stamp_ns: int | None = None
         found = after is None
+        jump: str | None = None  # of a frame that is not taken, for the next one
         if after is not None:
             index, first_stamp_ns = after.index + 1, after.first_stamp_ns
         for frame in source.frames(start_s):
@@ -75,8 +76,10 @@ class Selection:
                 return
             if self.max_frames is not None and index >= self.max_frames * self.every:
                 return
+            jump = frame.jump or jump
             if index % self.every == 0:
-                yield Place(index, frame.stamp_ns, first_stamp_ns), frame
+                yield Place(index, frame.stamp_ns, first_stamp_ns), replace(frame, jump=jump)
+                jump = None
             index += 1
         if not found:
             assert after is not None

@@ -2,21 +2,14 @@
 
 from __future__ import annotations
 
-import re
 import time
 
 from rclpy.impl.rcutils_logger import RcutilsLogger
 
+from ttt3r_ros.errors import kind_of
+
 PERIOD = 30.0  #: seconds until the same fault is said again
 MOST = 64  #: distinct faults said within that time
-
-
-def kind_of(text: str) -> str:
-    """Return what stays the same where a fault comes again with other sizes and counts: the text without numbers.
-
-    Numbers within quotes are part of a name and stay.
-    """
-    return re.sub(r"'[^']*'|\d+", lambda found: found[0] if found[0].startswith("'") else "#", text)
 
 
 class Notices:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.geometry import FloatArray, Intrinsics
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,8 @@ class SourceFrame:
         T_world_camera: (4, 4) true pose of the camera (OpenCV axes, metres), None where unknown.
         depth: (H, W) float32 true depth [m] along the optical axis, None where unknown.
         distortion: of the lens, None for none or unknown.
+        jump: why the frame does not follow on the one before, in one clause; None where it does.
+        shift_ns: added to the recorded stamp so that stamps increase where the recording's time jumps back.
     """
 
     image: npt.NDArray[np.uint8]
@@ -44,6 +50,34 @@ class SourceFrame:
     T_world_camera: FloatArray | None = None
     depth: npt.NDArray[np.float32] | None = None
     distortion: Distortion | None = None
+    jump: str | None = None
+    shift_ns: int = 0
+
+
+@dataclass
+class SourceReport:
+    """What a source could not give; each sentence goes to the log once.
+
+    Attributes:
+        left_out: frames that were there but not yielded, by reason.
+        damage: what is missing of the recording, in sentences.
+    """
+
+    left_out: Counter[str] = field(default_factory=Counter)
+    damage: list[str] = field(default_factory=list)
+    _said: set[str] = field(default_factory=set)
+
+    def warn(self, sentence: str) -> None:
+        """Say something to the user, unless it has been said."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            _log.warning("%s", sentence)
+
+    def damaged(self, sentence: str) -> None:
+        """Say that the recording is not whole."""
+        if sentence not in self.damage:
+            self.damage.append(sentence)
+        self.warn(sentence)
 
 
 class Source(Protocol):
@@ -60,6 +94,10 @@ class Source(Protocol):
     @property
     def rate_hz(self) -> float:
         """Frames per second, on average."""
+
+    @property
+    def report(self) -> SourceReport:
+        """What could not be given so far."""
 
     @property
     def recorded_time(self) -> bool:

@@ -6,81 +6,162 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import cast
 
-import cv2
-import numpy as np
-import numpy.typing as npt
-
+from ttt3r_ros.camera.encoded_image import FILE_FORMATS, decode_image
+from ttt3r_ros.camera.sample_range import SampleRange
+from ttt3r_ros.camera.stamps import NOT_NEWER
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.sources.frame import SourceFrame
+from ttt3r_ros.geometry import Intrinsics
+from ttt3r_ros.sources.dataset import IMAGE_FOLDERS, camera_beside, colour_alone, listed_stamps, poses_beside
+from ttt3r_ros.sources.frame import SourceFrame, SourceReport
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-
-#: Where well-known data sets keep the images of their first camera (TUM RGB-D, EuRoC), below the folder people name.
-_DATASET_FOLDERS = ("rgb", "mav0/cam0/data", "cam0/data")
+#: Images that OpenCV does not read everywhere: said by name.
+UNREADABLE_SUFFIXES = frozenset({".heic", ".heif", ".avif"})
 
 #: Digits of the time since the epoch in s, ms, µs and ns, for the years 2001 to 2286, and how many ns each unit has.
 _NS_PER_UNIT = {10: 10**9, 13: 10**6, 16: 10**3, 19: 1}
 
 _DEFAULT_FPS = 30.0
 
+#: Images of a folder that are looked at to find the range of 16-bit samples, before the first one is given.
+_RANGE_SAMPLES = 8
+
 
 class ImageFolderSource:
-    """Images of a folder in natural order (2 before 10), stamped by their names where these are times."""
+    """Images of a folder in natural order (2 before 10), stamped by their names where these are times.
+
+    What data sets have beside their images (`ttt3r_ros.sources.dataset`) is taken along.
+    """
 
     def __init__(self, path: Path, *, fps: float | None = None) -> None:
         """List the images.
 
         Args:
-            path: of the folder, or of a TUM RGB-D or EuRoC sequence.
-            fps: ignore times in names and count images at this rate.
+            path: of the folder, or of a data set with such a folder.
+            fps: ignore recorded times and count images at this rate.
 
         Raises:
             UserError: there is no image in it.
         """
-        folder = next((found for found in (path, *(path / sub for sub in _DATASET_FOLDERS)) if _images(found)), None)
+        folder = next((found for found in (path, *(path / sub for sub in IMAGE_FOLDERS)) if _images(found)), None)
         if folder is None:
-            kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-            raise UserError(f"the folder {path} holds neither images ({kinds}) nor a rosbag2 (metadata.yaml)")
-        files = sorted(_images(folder), key=_natural_key)
-        stamps = None if fps is not None else _stamps_from_names(files)
-        self.recorded_time = stamps is not None
-        if stamps is not None:
-            order = sorted(range(len(files)), key=stamps.__getitem__)
-            self._files = [files[i] for i in order]
-            self._stamps_ns = [stamps[i] for i in order]
-            span_ns = self._stamps_ns[-1] - self._stamps_ns[0]
-            self.rate_hz = (len(files) - 1) * 1e9 / span_ns
+            raise UserError(_why_no_images(path))
+        self.report = SourceReport()
+        files = sorted(colour_alone(_images(folder)), key=_natural_key)
+        if unreadable := _images(folder, UNREADABLE_SUFFIXES):
+            self.report.left_out["HEIC or AVIF"] += len(unreadable)
+            self.report.warn(
+                f"{len(unreadable)} HEIC or AVIF images in {folder} are left out; convert them to JPEG to have them read"
+            )
+        times = _stamps_from_names(files) or listed_stamps(folder, files)
+        if times:
+            files = self._in_order(files, times)
+        self._files = files
+        self._times_ns = [times[file] for file in files] if times else None
+        if self._times_ns is not None and len(files) > 1 and fps is None:
+            self.recorded_time = True
+            self._stamps_ns = self._times_ns
+            self.rate_hz = (len(files) - 1) * 1e9 / (self._stamps_ns[-1] - self._stamps_ns[0])
         else:
+            self.recorded_time = False
             self.rate_hz = fps or _DEFAULT_FPS
-            self._files = files
             self._stamps_ns = [round(i * 1e9 / self.rate_hz) for i in range(len(files))]
+            if fps is None:
+                self.report.warn(
+                    f"the images in {folder} have no times: {self.rate_hz:g} Hz is assumed; --fps says another rate"
+                )
         self.name = f"images in {folder}"
         self.length: int | None = len(files)
+        self._camera = camera_beside(folder, files, self.report)
+        self._pose = poses_beside(folder, files, self._camera, self.report)
+        self._range = self._find_range()
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
         """Yield the images from ``start_s`` on; the ones before are not read."""
         start_ns = self._stamps_ns[0] + round(start_s * 1e9)
-        for file, stamp_ns in zip(self._files, self._stamps_ns, strict=True):
+        held = self._range
+        for index, (file, stamp_ns) in enumerate(zip(self._files, self._stamps_ns, strict=True)):
             if stamp_ns < start_ns:
                 continue
-            image = cv2.imread(str(file), cv2.IMREAD_COLOR)
-            if image is None:
-                raise UserError(f"{file} cannot be read as an image; remove or repair it")
+            image, held = decode_image(_content(file), held, str(file), formats=FILE_FORMATS)
+            intrinsics = self._intrinsics(image.shape[1], image.shape[0])
+            time_ns = None if self._times_ns is None else self._times_ns[index]
             yield SourceFrame(
-                image=cast("npt.NDArray[np.uint8]", cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), stamp_ns=stamp_ns
+                image=image,
+                stamp_ns=stamp_ns,
+                intrinsics=intrinsics,
+                T_world_camera=None if self._pose is None else self._pose(index, time_ns),
+                distortion=self._camera.distortion if self._camera is not None and intrinsics is not None else None,
             )
 
+    def _in_order(self, files: list[Path], times: dict[Path, int]) -> list[Path]:
+        """Return files by time; of two of one time (the same picture in two formats) the first."""
+        by_time: dict[int, Path] = {}
+        for file in sorted(files, key=times.__getitem__):
+            if by_time.setdefault(times[file], file) is not file:
+                self.report.left_out[NOT_NEWER] += 1
+                self.report.warn(f"several images in {file.parent} have one time; the first of each is taken")
+        return list(by_time.values())
 
-def _images(folder: Path) -> list[Path]:
+    def _intrinsics(self, width: int, height: int) -> Intrinsics | None:
+        if self._camera is None:
+            return None
+        intrinsics = self._camera.intrinsics(width, height)
+        if intrinsics is None:
+            self.report.warn(
+                f"{self._camera.file} is not used: it does not belong to images of {width}x{height} pixels"
+            )
+        return intrinsics
+
+    def _find_range(self) -> SampleRange:
+        """Return the range of 16-bit samples of images spread over the folder."""
+        held = SampleRange()
+        step = max(1, len(self._files) // _RANGE_SAMPLES)
+        for file in self._files[::step]:
+            if not _has_16_bits(file):
+                break
+            _, held = decode_image(_content(file), held, str(file), formats=FILE_FORMATS)
+        return held
+
+
+def _has_16_bits(file: Path) -> bool:
+    """Return whether a PNG has 16 bits per sample; other files with as many are rare, and find their range by and by."""
+    with file.open("rb") as stream:
+        head = stream.read(25)
+    return head.startswith(b"\x89PNG") and head[24:25] == b"\x10"
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}") from None
+
+
+def _images(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
     if not folder.is_dir():
         return []
-    return [
-        file
-        for file in folder.iterdir()
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
-    ]
+    try:
+        return [
+            file
+            for file in folder.iterdir()
+            if file.suffix.lower() in suffixes and not file.name.startswith(".") and file.is_file()
+        ]
+    except OSError as error:
+        raise UserError(f"the folder {folder} cannot be read: {error.strerror or error}") from None
+
+
+def _why_no_images(path: Path) -> str:
+    if _images(path, UNREADABLE_SUFFIXES):
+        return (
+            f"the images in {path} are HEIC or AVIF, which cannot be decoded; convert them to JPEG, for example with "
+            "heif-convert or ImageMagick (magick mogrify -format jpg *.heic)"
+        )
+    kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+    sentence = f"the folder {path} holds neither images ({kinds}) nor a rosbag2 (metadata.yaml, .mcap, .db3)"
+    inner = next((folder for folder in sorted(path.iterdir()) if _images(folder)), None)
+    return sentence if inner is None else f"{sentence}; {inner} holds images"
 
 
 def _natural_key(file: Path) -> list[tuple[int, str]]:
@@ -89,13 +170,10 @@ def _natural_key(file: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in parts]
 
 
-def _stamps_from_names(files: list[Path]) -> list[int] | None:
-    """Return the stamps [ns] that all names spell, None where they do not: then names only count."""
-    stamps = [_stamp_from_name(file.stem) for file in files]
-    known = [stamp for stamp in stamps if stamp is not None]
-    if len(files) < 2 or len(known) < len(files) or len(set(known)) < len(known):
-        return None
-    return known
+def _stamps_from_names(files: list[Path]) -> dict[Path, int]:
+    """Return the stamps [ns] that all names spell, nothing where they do not: then names only count."""
+    stamps = {file: stamp for file in files if (stamp := _stamp_from_name(file.stem)) is not None}
+    return stamps if len(set(stamps.values())) > 1 and len(stamps) == len(files) else {}
 
 
 def _stamp_from_name(stem: str) -> int | None:

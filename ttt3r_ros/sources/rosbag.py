@@ -2,29 +2,40 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttt3r_ros.camera.image_messages import rgb_from_compressed, rgb_from_image
+from ttt3r_ros.camera.image_messages import read_compressed, read_image
+from ttt3r_ros.camera.sample_range import SampleRange
+from ttt3r_ros.camera.stamps import StampState, judge_stamp
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.sources.frame import Distortion, SourceFrame
+from ttt3r_ros.sources.frame import Distortion, SourceFrame, SourceReport
+from ttt3r_ros.sources.mcap_file import MendedMcap, is_cut_off
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
+    from rosbags.interfaces import Connection
 
 _IMAGE = "sensor_msgs/msg/Image"
 _COMPRESSED = "sensor_msgs/msg/CompressedImage"
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
-#: Endings of files that are a bag by themselves.
+#: Endings of files that are a bag by themselves, and of those of a rosbag2.
 SUFFIXES = frozenset({".mcap", ".db3", ".bag"})
+_STORAGE = (".mcap", ".db3")
+#: What a compressed file or message begins with, where a message has the bytes 0 1 0 0.
+_ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
-_log = logging.getLogger(__name__)
+#: Images looked at to find out whether the camera stamps any.
+_STAMPS_TRIED = 10
+#: After a jump back, where the recording's own clock does not tell how much later the next image is [ns].
+_SHORTEST_STEP_NS = 10**6
 
 
 @dataclass(frozen=True)
@@ -51,68 +62,202 @@ class RosbagSource:
             UserError: it is no readable bag, holds no images, or holds several and ``topic`` names none of them.
         """
         self._path = path
-        with _reader(path) as reader:
+        self.report = SourceReport()
+        with _reader(path, self.report) as reader:
             self._topic = _choose_topic(path, reader, topic)
-            info = reader.topics[self._topic]
             self._calibration = _read_calibration(reader, _camera_info_topic(self._topic))
+            connections = self._connections(reader)
+            first = islice(_messages(reader, connections, self._path), _STAMPS_TRIED)
+            self._by_arrival = not any((_stamp_ns(message) or 0) > 0 for _, _, message in first)
             seconds = reader.duration * 1e-9
+            count = sum(connection.msgcount for connection in connections)
         self.name = f"bag {path.name}, topic {self._topic}"
-        self.length: int | None = info.msgcount
-        self.rate_hz: float = info.msgcount / seconds if seconds > 0 else 1.0
+        self.length: int | None = count
+        self.rate_hz: float = count / seconds if seconds > 0 else 1.0
+        if self._by_arrival:
+            self.report.warn(f"{self._topic}: the images are not stamped: the time of recording is used")
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
         """Yield the images recorded from ``start_s`` seconds after the bag's first message on."""
-        last_ns = -1
-        with _reader(self._path) as reader:
-            connections = [c for c in reader.connections if c.topic == self._topic]
+        state = StampState(by_arrival=self._by_arrival)
+        held = SampleRange()
+        last_ns, last_received_ns, shift_ns = -1, 0, 0
+        with _reader(self._path, self.report) as reader:
+            connections = self._connections(reader)
             start_ns = reader.start_time + round(start_s * 1e9)
-            for connection, received_ns, raw in reader.messages(connections, start=start_ns):
-                message: Any = reader.deserialize(raw, connection.msgtype)
-                # drivers that do not stamp leave zero: then the moment of recording is the best there is
-                stamp_ns = message.header.stamp.sec * 10**9 + message.header.stamp.nanosec or received_ns
-                if stamp_ns <= last_ns:
-                    _log.warning("%s: a frame is not newer than the one before it and was left out", self._topic)
+            for kind, received_ns, message in _messages(reader, connections, self._path, start_ns):
+                verdict, state = judge_stamp(_stamp_ns(message), received_ns, state)
+                if verdict.notice is not None:
+                    self.report.warn(f"{self._topic}: {verdict.notice}")
+                if verdict.dropped is not None:
+                    self.report.left_out[verdict.dropped] += 1
+                if verdict.stamp_ns is None:
                     continue
-                last_ns = stamp_ns
-                compressed = connection.msgtype == _COMPRESSED
-                image = rgb_from_compressed(message) if compressed else rgb_from_image(message)
-                calibration = self._calibration
-                if calibration is not None and image.shape[:2] != (
-                    calibration.intrinsics.height,
-                    calibration.intrinsics.width,
-                ):
-                    calibration = self._calibration = None
-                    _log.warning("%s: its camera_info is of another image size and was left out", self._topic)
+                if verdict.stamp_ns + shift_ns <= last_ns:  # a jump back
+                    passed_ns = max(received_ns - last_received_ns, _SHORTEST_STEP_NS)
+                    shift_ns = last_ns + passed_ns - verdict.stamp_ns
+                last_ns, last_received_ns = verdict.stamp_ns + shift_ns, received_ns
+                image, held = (read_compressed if kind == _COMPRESSED else read_image)(message, held)
+                calibration = self._fitting_calibration(image.shape[1], image.shape[0])
                 yield SourceFrame(
                     image=image,
-                    stamp_ns=stamp_ns,
+                    stamp_ns=last_ns,
                     intrinsics=calibration.intrinsics if calibration else None,
                     distortion=calibration.distortion if calibration else None,
+                    jump=verdict.jump,
+                    shift_ns=shift_ns,
                 )
+
+    def _connections(self, reader: AnyReader) -> list[Connection]:
+        kinds = (_IMAGE, _COMPRESSED)
+        return [c for c in reader.connections if c.topic == self._topic and _full_type(c.msgtype) in kinds]
+
+    def _fitting_calibration(self, width: int, height: int) -> Calibration | None:
+        calibration = self._calibration
+        if calibration is not None and (width, height) != (
+            calibration.intrinsics.width,
+            calibration.intrinsics.height,
+        ):
+            calibration = self._calibration = None
+            self.report.warn(f"{self._topic}: its camera_info is of another image size and was left out")
+        return calibration
 
 
 def is_rosbag(path: Path) -> bool:
-    """Return whether a path looks like a bag."""
-    return (path / "metadata.yaml").is_file() if path.is_dir() else path.suffix.lower() in SUFFIXES
+    """Return whether a path looks like a bag, whole or in part."""
+    if path.is_dir():
+        return (path / "metadata.yaml").is_file() or bool(_storage_files(path) or _compressed_files(path))
+    return path.suffix.lower() in SUFFIXES or _is_compressed_name(path)
 
 
 @contextmanager
-def _reader(path: Path) -> Iterator[AnyReader]:
+def _reader(path: Path, report: SourceReport) -> Iterator[AnyReader]:
     """Open a bag; whatever is wrong with it becomes one sentence."""
     try:
-        from rosbags.highlevel import AnyReader, AnyReaderError
+        from rosbags.highlevel import AnyReader
         from rosbags.typesys import Stores, get_typestore
     except ImportError:
         raise UserError(f"reading {path} needs the rosbags library; install it with: pip install rosbags") from None
     # bags recorded before Iron carry no message definitions; these messages have not changed since
     default_types = get_typestore(Stores.ROS2_HUMBLE)
+
+    def opened(paths: list[Any]) -> AnyReader:
+        reader = AnyReader(paths, default_typestore=default_types)
+        reader.open()
+        return reader
+
     try:
-        with AnyReader([path], default_typestore=default_types) as reader:
+        with closing(_open(path, opened, report)) as reader:
             yield reader
     except UserError:
         raise
-    except (AnyReaderError, OSError, ValueError, KeyError, AssertionError) as error:
-        raise UserError(f"the bag {path} cannot be read: {_sentence(error)}") from error
+    except Exception as error:  # what readers of damaged files raise has no common base
+        raise UserError(f"the bag {path} cannot be read: {_sentence(error)}{_what_recovers(path)}") from error
+
+
+def _open(path: Path, opened: Callable[[list[Any]], AnyReader], report: SourceReport) -> AnyReader:
+    """Open a bag as it should be, else what there is of it."""
+    has_metadata = (path / "metadata.yaml").is_file()
+    files = _storage_files(path) if path.is_dir() else [path]
+    if not path.is_dir() or not has_metadata:
+        if _is_compressed_name(path) or not files:
+            raise UserError(_compressed_sentence(path))
+        return _open_files(path, files, opened, report)
+    try:
+        return opened([path])
+    except Exception as error:
+        if not files:
+            raise
+        with suppress(UserError):
+            reader = _open_files(path, files, opened, report)
+            report.damaged(f"the bag {path} is read file by file, since it is not whole: {_sentence(error)}")
+            return reader
+        raise
+
+
+def _open_files(
+    path: Path, files: list[Path], opened: Callable[[list[Any]], AnyReader], report: SourceReport
+) -> AnyReader:
+    """Open storage files without their metadata, and of files that are cut off what is whole."""
+    bags = sorted({re.sub(r"_\d+$", "", file.stem) for file in files})
+    if len(bags) > 1:
+        raise UserError(f"the folder {path} holds several bags; give one of them: {', '.join(bags)}")
+    for file in files:
+        journal = file.with_name(file.name + "-wal")
+        if journal.is_file() and journal.stat().st_size:
+            report.damaged(
+                f"{journal} holds messages that are not in the bag yet and were left out; "
+                f"sqlite3 {file} 'PRAGMA wal_checkpoint' puts them there"
+            )
+    cut_off = [file for file in files if file.suffix == ".mcap" and is_cut_off(file)]
+    reader = opened([MendedMcap(file) if file in cut_off else file for file in files])
+    if cut_off:
+        if not reader.message_count:
+            reader.close()
+            raise UserError(
+                f"the bag {path} cannot be read: it is cut off before its first whole message{_what_recovers(path)}"
+            )
+        names = ", ".join(str(file) for file in cut_off)
+        report.damaged(f"{names} is cut off: what is whole is read{_what_recovers(cut_off[0])}")
+    elif path.is_dir():
+        report.warn(f"the bag {path} has no metadata.yaml: its files are read as they are")
+    return reader
+
+
+def _what_recovers(path: Path) -> str:
+    files = [path] if path.is_file() else _storage_files(path)
+    for suffix, command in ((".mcap", "mcap recover {} -o whole.mcap"), (".db3", "sqlite3 {} .recover")):
+        if found := [file for file in files if file.suffix == suffix]:
+            return f"; what more there is, '{command.format(found[0])}' may recover"
+    return ""
+
+
+def _storage_files(folder: Path) -> list[Path]:
+    """Return the storage files of a bag's folder in the order of their numbers."""
+    files = [file for file in folder.iterdir() if file.suffix in _STORAGE and file.is_file()]
+    return sorted(files, key=lambda file: [int(part) if part.isdigit() else -1 for part in re.split(r"(\d+)", file.stem)])
+
+
+def _compressed_files(folder: Path) -> list[Path]:
+    return [file for file in folder.iterdir() if _is_compressed_name(file) and file.is_file()]
+
+
+def _is_compressed_name(path: Path) -> bool:
+    return path.suffix == ".zstd" and Path(path.stem).suffix in _STORAGE
+
+
+def _compressed_sentence(path: Path) -> str:
+    file = path if path.is_file() else sorted(_compressed_files(path))[0]
+    return (
+        f"{file} is a bag's file, compressed as a whole; give the bag's folder with its metadata.yaml, or unpack the file"
+        f" first: zstd -d {file} -o {file.with_suffix('')}"
+    )
+
+
+def _messages(
+    reader: AnyReader, connections: list[Connection], path: Path, start_ns: int | None = None
+) -> Iterator[tuple[str, int, Any]]:
+    """Yield type, time of recording [ns] and content of messages."""
+    for connection, received_ns, raw in reader.messages(connections, start=start_ns) if connections else ():
+        if raw[:4] == _ZSTD_MAGIC:
+            raise UserError(
+                f"the messages in {path} are compressed one by one, which only the bag's metadata.yaml says; give the "
+                "bag's folder with it, or make it anew: ros2 bag reindex"
+            )
+        kind = _full_type(connection.msgtype)
+        yield kind, received_ns, reader.deserialize(raw, kind)
+
+
+def _full_type(name: str) -> str:
+    """Return a type's name as ROS 2 has it; some writers leave 'msg' out."""
+    package, _, kind = name.partition("/")
+    return name if "/" in kind else f"{package}/msg/{kind}"
+
+
+def _stamp_ns(message: Any) -> int | None:
+    """Return the stamp of a message's header [ns]; None where its fields are no time."""
+    stamp = message.header.stamp
+    return int(stamp.sec) * 10**9 + int(stamp.nanosec) if stamp.nanosec < 10**9 else None
 
 
 def _sentence(error: Exception) -> str:
@@ -123,7 +268,7 @@ def _choose_topic(path: Path, reader: AnyReader, topic: str | None) -> str:
     image_topics = sorted(
         name
         for name, info in reader.topics.items()
-        if info.msgtype in (_IMAGE, _COMPRESSED) and not name.endswith("/compressedDepth") and info.msgcount
+        if _full_type(info.msgtype or "") in (_IMAGE, _COMPRESSED) and not name.endswith("/compressedDepth") and info.msgcount
     )
     if topic is not None:
         if topic in image_topics:
@@ -148,9 +293,9 @@ def _camera_info_topic(image_topic: str) -> str:
 
 
 def _read_calibration(reader: AnyReader, topic: str) -> Calibration | None:
-    connections = [c for c in reader.connections if c.topic == topic and c.msgtype == _CAMERA_INFO]
-    for connection, _, raw in reader.messages(connections) if connections else ():
-        return _calibration_from_info(reader.deserialize(raw, connection.msgtype))
+    connections = [c for c in reader.connections if c.topic == topic and _full_type(c.msgtype) == _CAMERA_INFO]
+    for _, _, info in _messages(reader, connections, Path(topic)):
+        return _calibration_from_info(info)
     return None
 
 

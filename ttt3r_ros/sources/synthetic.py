@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.sources.frame import SourceFrame
+from ttt3r_ros.sources.frame import SourceFrame, SourceReport
 
 #: Keys of a specification, how they are read and what they are without being named.
 _OPTIONS: dict[str, tuple[type, Any]] = {
@@ -51,6 +51,7 @@ class SyntheticSource:
             fps=options["fps"],
             motion=options["motion"],
         )
+        self.report = SourceReport()
         self.name = f"synthetic world {options['seed']}, {options['motion']}"
         self.length: int | None = options["length"]
         self.rate_hz: float = options["fps"]

@@ -16,7 +16,8 @@ class TimedFrame:
     Attributes:
         frame: as the source has it.
         play_ns: since the first frame played; always increasing.
-        stamp_ns: in the source's clock; increasing as well, unless the timeline restarts its stamps.
+        stamp_ns: in the source's clock; increasing as well, unless the recording's time jumps back or the timeline
+            restarts its stamps.
     """
 
     frame: SourceFrame
@@ -63,7 +64,8 @@ class Timeline:
                 if count == self.max_frames:
                     return
                 play_ns = pass_begins_ns + since_ns
-                yield TimedFrame(frame, play_ns, first_stamp_ns + (since_ns if self.restart_stamps else play_ns))
+                stamp_ns = first_stamp_ns + (since_ns if self.restart_stamps else play_ns) - frame.shift_ns
+                yield TimedFrame(frame, play_ns, stamp_ns)
                 count += 1
             if pass_first_ns is None:
                 raise UserError(f"{source.name} has no frame {self.start_s:g} s after its beginning; start earlier")

@@ -4,21 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.camera.encoded_image import image_format, still_image_kind
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.sources.frame import SourceFrame
+from ttt3r_ros.sources.frame import SourceFrame, SourceReport
 
 #: What a container that does not say its rate is played at [Hz].
 _USUAL_FPS = 30.0
 
+#: Enough of a file to tell what it is.
+_HEAD_BYTES = 4096
+#: Control characters of text: tab, line and page ends, the escape of colours.
+_TEXT_CONTROLS = frozenset(b"\t\n\v\f\r\x1a\x1b")
+#: A text header before frames.
+_Y4M = b"YUV4MPEG2"
+#: Endings of streams of images without a container, which begin like a single one.
+_IMAGE_STREAMS = frozenset({".mjpg", ".mjpeg"})
+
+#: Counts and durations in containers are rounded: so much may be missing of a whole video, of all of it and in frames.
+_MISSING_SHARE, _MISSING_FRAMES = 0.02, 2.5
+
+#: Turns of OpenCV's CAP_PROP_ORIENTATION_META [deg], clockwise.
+_TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
+
 
 class VideoSource:
-    """Frames of a video with the stamps of its container, so that variable rates (phones) stay true."""
+    """Upright frames of a video with the stamps of its container, so that variable rates (phones) stay true."""
 
     recorded_time = False
 
@@ -30,11 +45,13 @@ class VideoSource:
             fps: ignore the container's stamps and count frames at this rate.
 
         Raises:
-            UserError: OpenCV cannot decode it.
+            UserError: OpenCV cannot decode it, or it is no video, whatever OpenCV would make of it.
         """
+        _refuse_other_content(path)
         self._path = path
         self._fps = fps
         self.name = f"video {path.name}"
+        self.report = SourceReport()
         capture = self._open()
         try:
             if not capture.grab():
@@ -45,34 +62,116 @@ class VideoSource:
             capture.release()
         self.length: int | None = frames if frames > 0 else None
         plausible = np.isfinite(container_fps) and 0.0 < container_fps < 1000.0
-        self.rate_hz: float = fps or (float(container_fps) if plausible else _USUAL_FPS)
+        self._container_hz = float(container_fps) if plausible else _USUAL_FPS
+        self.rate_hz: float = fps or self._container_hz
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
         """Yield the frames from ``start_s`` on; the ones before are skipped without conversion."""
         capture = self._open()
+        turn = _turn_by_hand(capture)
+        aspect = _pixel_aspect(capture)
         start_ns = round(start_s * 1e9)
         try:
-            index, first_ms, last_ns = 0, 0.0, -1
+            index, first_ms, container_ms, last_ns = 0, 0.0, 0.0, -1
             while capture.grab():
                 container_ms = capture.get(cv2.CAP_PROP_POS_MSEC)
                 if index == 0:
                     first_ms = container_ms
                 stamp_ns = round((container_ms - first_ms) * 1e6)
-                if self._fps is not None or (index > 0 and stamp_ns <= last_ns):
-                    # counted: asked for, or the container does not say (OpenCV then repeats the last value)
-                    stamp_ns = max(round(index * 1e9 / self.rate_hz), last_ns + 1)
+                if self._fps is not None:
+                    stamp_ns = round(index * 1e9 / self._fps)
+                elif index > 0 and stamp_ns <= last_ns:  # the container does not say (OpenCV repeats the last value)
+                    stamp_ns = last_ns + round(1e9 / self.rate_hz)
                 index, last_ns = index + 1, stamp_ns
                 if stamp_ns < start_ns:
                     continue
                 decoded, image = capture.retrieve()
-                if decoded:
-                    rgb = cast("npt.NDArray[np.uint8]", cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-                    yield SourceFrame(image=rgb, stamp_ns=stamp_ns)
+                if not decoded:
+                    self.report.left_out["not decodable"] += 1
+                    self.report.warn(f"{self.name}: a frame cannot be decoded and was left out")
+                    continue
+                yield SourceFrame(image=_rgb(image, turn, aspect), stamp_ns=stamp_ns)
+            self._check_end(index, (container_ms - first_ms) * 1e-3)
         finally:
             capture.release()
+
+    def _check_end(self, frames: int, last_s: float) -> None:
+        """Say so where the file ends long before what its header promises.
+
+        Containers without a count have OpenCV compute one from duration and rate, which is wrong for variable rates: the
+        time of the last frame must fall short as well.
+        """
+        if self.length is None:
+            return
+        missing_s = self.length / self._container_hz - last_s
+        allowed = max(_MISSING_FRAMES, _MISSING_SHARE * self.length)
+        if self.length - frames > allowed and missing_s > allowed / self._container_hz:
+            self.report.damaged(
+                f"{self.name} ends after {frames} of {self.length} frames: the file is cut off or damaged; copy it again"
+            )
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self._path))
         if not capture.isOpened():
             raise UserError(f"{self._path} cannot be read as a video; convert it with ffmpeg, for example to an .mp4")
         return capture
+
+
+def _refuse_other_content(path: Path) -> None:
+    """Refuse by content what FFmpeg plays as a video all the same: images, text (as a terminal), playlists.
+
+    Raises:
+        UserError: the file is one of these, or cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD_BYTES)
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
+    if still := still_image_kind(head):
+        raise UserError(
+            f"{path} is a {still} image, not a video; convert it to JPEG, for example with heif-convert or "
+            "ImageMagick, and give the folder that it lies in"
+        )
+    if _is_text(head):
+        raise UserError(f"{path} is text, not a video; give a video file, a folder of images or a bag")
+    if path.suffix.lower() not in _IMAGE_STREAMS and (kind := image_format(path)):
+        raise UserError(f"{path} is a single {kind} image, not a video; give the folder that it lies in")
+
+
+def _is_text(head: bytes) -> bool:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):  # UTF-16
+        return True
+    return bool(head) and not head.startswith(_Y4M) and all(byte >= 32 or byte in _TEXT_CONTROLS for byte in head)
+
+
+def _turn_by_hand(capture: cv2.VideoCapture) -> int | None:
+    """Return how frames must be turned to be upright; None where OpenCV does it, or there is nothing to turn.
+
+    OpenCV 4.6, which Ubuntu 24.04 has, takes clockwise for anticlockwise (its issue 22088): a quarter turn then leaves the
+    image upside down.
+    """
+    if tuple(cv2.__version__.split(".")[:2]) != ("4", "6"):
+        return None
+    capture.set(cv2.CAP_PROP_ORIENTATION_AUTO, 0)
+    return _TURNS.get(-round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 360)
+
+
+def _pixel_aspect(capture: cv2.VideoCapture) -> float:
+    """Return how many times wider than high the pixels of the upright image are."""
+    wide, high = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
+    aspect = wide / high if wide > 0 and high > 0 else 1.0
+    if not 0.2 < aspect < 5.0:  # no camera's
+        return 1.0
+    return 1.0 / aspect if round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 180 == 90 else aspect
+
+
+def _rgb(bgr: npt.ArrayLike, turn: int | None, aspect: float) -> npt.NDArray[np.uint8]:
+    """Return an upright image with square pixels; it is stretched, never shrunk."""
+    image = cv2.cvtColor(np.asarray(bgr), cv2.COLOR_BGR2RGB)
+    if turn is not None:
+        image = cv2.rotate(image, turn)
+    if aspect != 1.0:
+        stretch = (max(aspect, 1.0), max(1.0 / aspect, 1.0))
+        image = cv2.resize(image, None, fx=stretch[0], fy=stretch[1], interpolation=cv2.INTER_LINEAR)
+    return np.asarray(image, dtype=np.uint8)

@@ -1,0 +1,108 @@
+"""An MCAP file that is cut off, presented as one that ends after its last whole record."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+_MAGIC = b"\x89MCAP0\r\n"
+_FOOTER, _DATA_END = 0x02, 0x0F
+#: A footer that says there is no summary: opcode, length, and three fields of zeros.
+_EMPTY_FOOTER = bytes([_FOOTER]) + (20).to_bytes(8, "little") + bytes(20)
+_HEADER_BYTES = 9  # of a record: opcode and length
+
+
+class MendedMcap:
+    """What the rosbags library needs of a path, for a file whose end is missing.
+
+    A whole MCAP file ends with an index, a footer and the magic bytes it began with
+    (https://mcap.dev/spec). A recorder that was killed leaves none of these, but records that can be read one by one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.name, self.stem, self.suffix = path.name, path.stem, path.suffix
+
+    def exists(self) -> bool:
+        """Return that the file is there."""
+        return self._path.exists()
+
+    def is_dir(self) -> bool:
+        """Return that it is no folder."""
+        return False
+
+    def open(self, mode: str = "rb") -> io.BufferedReader:
+        """Open it for reading, with an end."""
+        return io.BufferedReader(_Mended(self._path))
+
+    def __str__(self) -> str:
+        """Return the path."""
+        return str(self._path)
+
+
+def is_cut_off(path: Path) -> bool:
+    """Return whether a file begins like MCAP but does not end like it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:
+            return False
+        file.seek(max(len(_MAGIC), path.stat().st_size - len(_MAGIC)))
+        return file.read() != _MAGIC
+
+
+class _Mended(io.RawIOBase):
+    """The whole records of a file, then a footer."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._file = path.open("rb", buffering=0)
+        self._end = _end_of_whole_records(path)
+        self._tail = _EMPTY_FOOTER + _MAGIC
+        self._position = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        start = (0, self._position, self._end + len(self._tail))[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]  # its stub has a private type
+        wanted = len(buffer)
+        if self._position < self._end:
+            self._file.seek(self._position)
+            data = self._file.read(min(wanted, self._end - self._position)) or b""
+        else:
+            start = self._position - self._end
+            data = self._tail[start : start + wanted]
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _end_of_whole_records(path: Path) -> int:
+    """Return the offset behind the last whole record of the data section."""
+    size = path.stat().st_size
+    end = len(_MAGIC)
+    with path.open("rb") as file:
+        while True:
+            file.seek(end)
+            header = file.read(_HEADER_BYTES)
+            # a file system that was switched off may leave zeros at the end
+            if len(header) < _HEADER_BYTES or header[0] in (0, _FOOTER, _DATA_END):
+                return end
+            after = end + _HEADER_BYTES + int.from_bytes(header[1:], "little")
+            if after > size:
+                return end
+            end = after
