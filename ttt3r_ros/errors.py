@@ -19,4 +19,4 @@ def kind_of(text: str) -> str:
 
     Numbers within quotes are part of a name and stay.
     """
-    return re.sub(r"'[^']*'|\d+", lambda found: found[0] if found[0].startswith("'") else "#", text)
+    return re.sub(r"'[^']*'|\d+(\.\d+)?", lambda found: found[0] if found[0].startswith("'") else "#", text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -70,13 +71,12 @@ def decode_image(
         _, (width, height), orientation = header
         check_size(width, height, subject)
         if not _is_cut_off(content):
-            pixels = _decode_pixels(content)
-            if pixels is not None:
-                if pixels.dtype == np.uint16:
-                    held = held.widened(pixels)
-                    pixels = held.to_8_bits(pixels)
-                rgb = _upright(cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), orientation)
-                return np.asarray(rgb, dtype=np.uint8), held
+            stored = _decode_pixels(content)
+            if stored is not None:
+                if stored.dtype == np.uint16:
+                    held = held.widened(stored)
+                    stored = held.to_8_bits(stored)
+                return _upright(stored, orientation), held
     names = [name.lower() for name in formats]
     raise UserError(
         f"{subject} cannot be decoded; it is damaged or cut off, or neither {', '.join(names[:-1])} nor {names[-1]}"
@@ -118,14 +118,12 @@ def _header(content: bytes, formats: tuple[str, ...], subject: str) -> tuple[str
             orientation = 1 if header.format == "TIFF" else header.getexif().get(_EXIF_ORIENTATION, 1)
             return str(header.format), header.size, orientation
     except PIL.Image.DecompressionBombError:
-        raise UserError(
-            f"{subject} claims more than {LARGEST_IMAGE / 1e6:.0f} megapixels and cannot be used"
-        ) from None
+        raise UserError(f"{subject} claims more than {LARGEST_IMAGE / 1e6:.0f} megapixels and cannot be used") from None
     except Exception:  # what readers of damaged headers raise has no common base
         return None
 
 
-def _decode_pixels(content: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16] | None:
+def _decode_pixels(content: bytes) -> npt.NDArray[Any] | None:
     """Return the (H, W, 3) BGR pixels as stored, of 8 or 16 bits; None where OpenCV cannot decode them.
 
     Which formats' EXIF orientation OpenCV obeys depends on its version (WebP: not yet in Ubuntu's), so it obeys none.
@@ -135,13 +133,15 @@ def _decode_pixels(content: bytes) -> npt.NDArray[np.uint8] | npt.NDArray[np.uin
         with contextlib.suppress(cv2.error):
             pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | depth)
             if pixels is not None and pixels.dtype in (np.uint8, np.uint16):
-                return pixels  # type: ignore[return-value]  # just checked
+                return pixels
     return None
 
 
-def _upright(rgb: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+def _upright(bgr: npt.NDArray[np.uint8], orientation: int) -> RGBImage:
     mirrored, turn = _UPRIGHT.get(orientation, (False, None))
-    image = cv2.flip(rgb, 1) if mirrored else rgb
+    image = cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+    if mirrored:
+        image = cv2.flip(image, 1)
     return np.asarray(image if turn is None else cv2.rotate(image, turn), dtype=np.uint8)
 
 

@@ -98,7 +98,9 @@ def read_compressed(message: Any, held: SampleRange) -> tuple[RGBImage, SampleRa
     if "compressedDepth" in message.format:
         raise UserError("compressedDepth images hold depth, not colour; choose the topic of a colour camera")
     content = np.frombuffer(message.data, dtype=np.uint8).tobytes()
-    return decode_image(content, held, f"a compressed image of format {quoted(message.format)} and {len(content)} bytes")
+    return decode_image(
+        content, held, f"a compressed image of format {quoted(message.format)} and {len(content)} bytes"
+    )
 
 
 def rgb_from_image(message: Any) -> RGBImage:
@@ -111,9 +113,7 @@ def rgb_from_compressed(message: Any) -> RGBImage:
     return read_compressed(message, SampleRange())[0]
 
 
-def _decode(
-    message: Any, encoding: str, height: int, width: int, held: SampleRange
-) -> tuple[RGBImage, SampleRange]:
+def _decode(message: Any, encoding: str, height: int, width: int, held: SampleRange) -> tuple[RGBImage, SampleRange]:
     if encoding in _PLANAR:
         return _from_planes(message, encoding, height, width), held
     if encoding in _SIXTEEN_BIT:
@@ -149,9 +149,7 @@ def _from_planes(message: Any, encoding: str, height: int, width: int) -> RGBIma
     return cast("RGBImage", cv2.cvtColor(stacked, conversion))
 
 
-def _rows(
-    message: Any, rows: int, row_bytes: int, *, step: int | None = None, first: int = 0
-) -> npt.NDArray[np.uint8]:
+def _rows(message: Any, rows: int, row_bytes: int, *, step: int | None = None, first: int = 0) -> npt.NDArray[np.uint8]:
     """Return the (rows, row_bytes) bytes of a plane without the padding at the end of its rows, in its own memory."""
     step = step or int(message.step) or row_bytes
     data = np.frombuffer(message.data, dtype=np.uint8)

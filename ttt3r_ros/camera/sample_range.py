@@ -15,8 +15,8 @@ _DEPTHS = (8, 10, 12, 14, 16)
 class SampleRange:
     """The range that the samples of a camera's 16-bit images have taken so far; it only grows.
 
-    Sensors of 10 or 12 bits fill the low bits of 16, and nothing in an image says how many: the samples themselves must.
-    The range is held from frame to frame, so that a dark frame is not brightened.
+    Sensors of 10 or 12 bits fill the low bits of 16, and nothing in an image says how many: the samples themselves
+    must. The range is held from frame to frame, so that a dark frame is not brightened.
 
     Attributes:
         bits: 8, 10, 12, 14 or 16.

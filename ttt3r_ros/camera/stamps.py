@@ -3,9 +3,9 @@
 The one rule for the node, `play` and `reconstruct`. It is pure: `judge_stamp` takes the state and returns the next one.
 
 * An image whose stamp is not newer than that of the image before is dropped: it was sent twice, or overtaken.
-* A step back of more than a second, and any step back that lasts for a second, is a jump: time starts anew there. So is a
-  step ahead of more than ten seconds that did not pass. The second image of the new time confirms the jump; a single
-  wrong stamp is dropped and leaves nothing behind.
+* A step back of more than a second, and any step back that lasts for a second, is a jump: time starts anew there. So
+  is a step ahead of more than ten seconds that did not pass. The second image of the new time confirms the jump; a
+  single wrong stamp is dropped and leaves nothing behind.
 * A stamp of 0, or one that is no time, is dropped. Where such stamps last for a second, the camera does not stamp, and
   the time of arrival is used until it does.
 """
@@ -119,9 +119,7 @@ def _drop(reason: str, stamp_ns: int, arrival_ns: int, state: StampState) -> tup
         OTHER_CLOCK: f"an image is stamped, unlike the ones before it, {_ONCE}",
     }
     since_ns = arrival_ns if state.misfit_since_ns is None else state.misfit_since_ns
-    after = replace(
-        state, misfit_ns=stamp_ns, misfit_since_ns=since_ns, dropped={**state.dropped, reason: count + 1}
-    )
+    after = replace(state, misfit_ns=stamp_ns, misfit_since_ns=since_ns, dropped={**state.dropped, reason: count + 1})
     return StampVerdict(None, dropped=reason, notice=None if count else sentences[reason]), after
 
 

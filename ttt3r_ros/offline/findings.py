@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,8 +32,10 @@ class Findings:
         poses: ``T_odom_base`` by stamp [ns].
         true_poses: ``T_world_base`` by stamp [ns]; empty without ground truth.
         lost: stamps [ns] of frames without a pose.
+        lost_reasons: how many of them were lost for what kind of reason.
         depth_errors: AbsRel and δ<1.25 of each frame with true depth.
         segments: of the network's state so far.
+        segment_reasons: how many of them began for what kind of reason.
         camera: of the depth images; None while unknown.
         seconds: of work so far, over all sittings.
         moments: whole frames, spread over the run.
@@ -41,8 +45,10 @@ class Findings:
     poses: dict[int, FloatArray] = field(default_factory=dict)
     true_poses: dict[int, FloatArray] = field(default_factory=dict)
     lost: list[int] = field(default_factory=list)
+    lost_reasons: Counter[str] = field(default_factory=Counter)
     depth_errors: list[tuple[float, float]] = field(default_factory=list)
     segments: int = 0
+    segment_reasons: Counter[str] = field(default_factory=Counter)
     camera: Intrinsics | None = None
     seconds: float = 0.0
     moments: EvenlySpaced[Moment] = field(default_factory=lambda: EvenlySpaced(MOMENTS))
@@ -76,6 +82,7 @@ def save_findings(path: Path, findings: Findings) -> None:
         "lost": np.array(findings.lost, np.int64),
         "depth_errors": np.array(findings.depth_errors, np.float64).reshape(-1, 2),
         "segments": np.array(findings.segments),
+        "reasons": np.array(json.dumps([findings.lost_reasons, findings.segment_reasons])),
         "seconds": np.array(findings.seconds),
         "moments_seen": np.array(findings.moments.seen),
         "moment_stamps": np.array([moment.stamp_ns for moment in findings.moments], np.int64),
@@ -108,12 +115,15 @@ def load_findings(path: Path) -> Findings:
                 raise ValueError("some arrays are missing")
             index, stamp_ns, first_stamp_ns = (int(value) for value in arrays["place"])
             moments = [_moment(arrays, i, int(stamp)) for i, stamp in enumerate(arrays["moment_stamps"])]
+            lost_reasons, segment_reasons = json.loads(str(arrays["reasons"]))
             return Findings(
                 poses=_poses(arrays, "poses"),
                 true_poses=_poses(arrays, "true_poses"),
                 lost=[int(stamp) for stamp in arrays["lost"]],
                 depth_errors=[(float(a), float(b)) for a, b in arrays["depth_errors"]],
+                lost_reasons=Counter(lost_reasons),
                 segments=int(arrays["segments"]),
+                segment_reasons=Counter(segment_reasons),
                 camera=_camera(arrays["camera"]) if "camera" in arrays else None,
                 seconds=float(arrays["seconds"]),
                 moments=EvenlySpaced.resumed(MOMENTS, moments, int(arrays["moments_seen"])),

@@ -29,15 +29,15 @@ from ttt3r_ros.stream.settings import POLICIES, StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.weights.load import Weights, load_weights
 
-#: Exit codes: what the user can mend, and a run that was stopped before its end.
-_MISTAKE, _STOPPED = 2, 130
+#: Exit codes: nothing came of it; what the user can mend; the recording is not whole; stopped before the end.
+_NO_POSE, _MISTAKE, _NOT_WHOLE, _STOPPED = 1, 2, 3, 130
 
 #: Side of the cubes that the cloud has one point of each [m], and how many points it has at most.
 _VOXEL_SIZE, _MAX_POINTS = 0.02, 2_000_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done, 130 stopped, 2 for what the user can mend."""
+    """Run the command line and return its exit code, as `--help` has them."""
     options = _parser().parse_args(argv)
     console = Console()
     stop = threading.Event()
@@ -77,19 +77,26 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             run.go_on_from(left)
             console.print(f"going on after {run.findings.frames} frames of an earlier run", highlight=False)
         finished = _take_all(run, source, options, console, stop)
-        metrics = write_report(folder, run, wishes, f"weights: {weights.source}")
+        metrics = write_report(folder, run, wishes, source.report, f"weights: {weights.source}")
         if finished:
             folder.finish()
     show_metrics(metrics, console)
     if finished:
         console.print(f"results in {folder.path}", highlight=False, soft_wrap=True)
-        return 0
+        if not metrics.poses:
+            print(f"error: none of {metrics.frames} frames has a pose: {_most_common(metrics.lost)}", file=sys.stderr)
+            return _NO_POSE
+        return _NOT_WHOLE if metrics.damage else 0
     console.print(
         f"stopped; what there is so far is in {folder.path}, and the same command goes on",
         highlight=False,
         soft_wrap=True,
     )
     return _STOPPED
+
+
+def _most_common(reasons: dict[str, int]) -> str:
+    return next(iter(reasons), "no frame could be taken")
 
 
 def _take_all(run: Run, source: Source, options: argparse.Namespace, console: Console, stop: threading.Event) -> bool:
@@ -129,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="reconstruct",
         description="Reconstruct a recording: trajectory (TUM), depth images (PNG, millimetres), a coloured cloud "
         "(PLY) and, where the truth is known, the errors. An interrupted run goes on with the same command.",
+        epilog="Exit status: 0 done; 1 done, but no frame has a pose; 2 something given cannot be used; 3 done, but "
+        "the recording is cut off or damaged, and what is missing has been said; 130 stopped.",
     )
     add = parser.add_argument
     add("input", help="a video, a folder of images, a rosbag2 (or ROS 1 bag), or synthetic[:seed=1,length=300,...]")
@@ -142,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
     frames("--duration", type=positive, metavar="S", help="take S seconds of the recording")
     frames("--every", type=at_least_one, default=1, metavar="N", help="take one frame of N")
     frames("--max-frames", type=at_least_one, metavar="N", help="take at most N frames")
-    frames("--undistort", action="store_true", help="undo the lens distortion that a bag's camera_info tells of")
+    frames("--undistort", action="store_true", help="undo the lens distortion that camera_info or sensor.yaml tells")
 
     network = parser.add_argument_group("network, as the node's parameters").add_argument
     defaults = StreamSettings()

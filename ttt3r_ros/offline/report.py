@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from ttt3r_ros.mapping.ply import write_ply
 from ttt3r_ros.offline.findings import Findings
 from ttt3r_ros.offline.run import Run, Wishes, image_name
 from ttt3r_ros.offline.run_folder import RunFolder
+from ttt3r_ros.sources import SourceReport
 
 #: Columns of frames.png.
 _SHOWN = 6
@@ -29,6 +31,10 @@ class Metrics:
         frames: taken.
         poses: found; the others were lost.
         segments: of the network's state.
+        lost: frames without a pose, by kind of reason ('#' for numbers).
+        segments_begun: segments, by kind of the reason why they began.
+        left_out: frames of the recording that were not taken, by reason.
+        damage: what is missing of the recording, in sentences.
         path_length_m: of the ground truth where there is one, else of the estimate [m].
         ate_rmse_m: absolute trajectory error after SE(3) alignment [m].
         ate_rmse_scaled_m: the same after Sim(3) alignment [m].
@@ -42,6 +48,10 @@ class Metrics:
     frames: int
     poses: int
     segments: int
+    lost: dict[str, int]
+    segments_begun: dict[str, int]
+    left_out: dict[str, int]
+    damage: list[str]
     path_length_m: float | None
     ate_rmse_m: float | None
     ate_rmse_scaled_m: float | None
@@ -53,13 +63,14 @@ class Metrics:
     frames_per_second: float | None
 
 
-def write_report(folder: RunFolder, run: Run, wishes: Wishes, caption: str) -> Metrics:
+def write_report(folder: RunFolder, run: Run, wishes: Wishes, reading: SourceReport, caption: str) -> Metrics:
     """Write all that can be written; of a run that was stopped as well.
 
     Args:
         folder: of the run.
         run: with what was found.
         wishes: which images there are.
+        reading: what the source could not give.
         caption: says what made the pictures.
 
     Raises:
@@ -67,7 +78,7 @@ def write_report(folder: RunFolder, run: Run, wishes: Wishes, caption: str) -> M
     """
     found = run.findings
     error = _error(found)
-    metrics = _metrics(found, error)
+    metrics = _metrics(found, error, reading)
     try:
         _write(folder, run, wishes, metrics, error, caption)
     except OSError as failure:
@@ -117,6 +128,14 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
         ("speed", metrics.frames_per_second, "Hz", "frames per second of work, writing included"),
     )
     show_result(rows, console)
+    for label, counts in (
+        ("lost", metrics.lost),
+        ("segments begun", metrics.segments_begun),
+        ("left out by the reader", metrics.left_out),
+    ):
+        if counts:
+            reasons = "; ".join(f"{count} x {reason}" for reason, count in counts.items())
+            console.print(f"{label}: {reasons}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _error(found: Findings) -> TrajectoryError | None:
@@ -128,7 +147,11 @@ def _error(found: Findings) -> TrajectoryError | None:
         return None  # too short to compare
 
 
-def _metrics(found: Findings, error: TrajectoryError | None) -> Metrics:
+def _by_number(counts: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _metrics(found: Findings, error: TrajectoryError | None, reading: SourceReport) -> Metrics:
     path_length = error.path_length_m if error else found.trajectory().path_length() if found.poses else math.nan
     depth = np.array(found.depth_errors).reshape(-1, 2)
     abs_rel, delta = depth.mean(axis=0) if len(depth) else (math.nan, math.nan)
@@ -136,6 +159,10 @@ def _metrics(found: Findings, error: TrajectoryError | None) -> Metrics:
         frames=found.frames,
         poses=len(found.poses),
         segments=found.segments,
+        lost=_by_number(found.lost_reasons),
+        segments_begun=_by_number(found.segment_reasons),
+        left_out=_by_number(reading.left_out),
+        damage=list(reading.damage),
         path_length_m=rounded(path_length, 3),
         ate_rmse_m=rounded(error.ate_rmse_m, 4) if error else None,
         ate_rmse_scaled_m=rounded(error.ate_rmse_scaled_m, 4) if error else None,

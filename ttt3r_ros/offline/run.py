@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ttt3r_ros.camera.rectify import Rectifier
 from ttt3r_ros.cli.frame_progress import FrameProgress
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, kind_of
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
 from ttt3r_ros.evaluation.run_log import Moment
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, inverse, unproject
@@ -118,14 +118,20 @@ class Run:
     def _take(self, frame: SourceFrame) -> None:
         found = self.findings
         image, camera = self._without_distortion(frame)
-        result = self._stream.process(image, frame.stamp_ns, T_BASE_CAMERA, camera, outputs=frozenset({POINTS, IMAGE}))
+        outputs = frozenset({POINTS, IMAGE})
+        result = self._stream.process(
+            image, frame.stamp_ns, T_BASE_CAMERA, camera, outputs=outputs, break_reason=frame.jump
+        )
         if frame.T_world_camera is not None:
             found.true_poses[frame.stamp_ns] = frame.T_world_camera @ inverse(T_BASE_CAMERA)
         estimate, motion = result.estimate, result.motion
         if estimate is None or motion is None:
             found.lost.append(frame.stamp_ns)
+            found.lost_reasons[kind_of(result.lost or "no pose")] += 1
         else:
             found.poses[frame.stamp_ns] = motion.T_odom_base
+            if begun := estimate.segment + 1 - found.segments:
+                found.segment_reasons[kind_of(self._stream.segment_reason)] += begun
             found.segments = estimate.segment + 1
             found.camera = estimate.intrinsics
             self._keep(frame, estimate, motion.T_odom_base @ T_BASE_CAMERA, camera)

@@ -5,22 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.sources.frame import Distortion, Source, SourceFrame
+from ttt3r_ros.sources.frame import Distortion, Source, SourceFrame, SourceReport
 from ttt3r_ros.sources.images import SUFFIXES as IMAGE_SUFFIXES
-from ttt3r_ros.sources.images import ImageFolderSource
+from ttt3r_ros.sources.images import UNREADABLE_SUFFIXES, ImageFolderSource
 from ttt3r_ros.sources.rosbag import RosbagSource, is_rosbag
 from ttt3r_ros.sources.synthetic import SyntheticSource, is_synthetic
 from ttt3r_ros.sources.video import VideoSource
 
-__all__ = ["Distortion", "Source", "SourceFrame", "open_source"]
+__all__ = ["Distortion", "Source", "SourceFrame", "SourceReport", "open_source"]
 
 
 def open_source(specification: str, *, topic: str | None = None, fps: float | None = None) -> Source:
     """Open whatever the user named.
 
     Args:
-        specification: path of a video file, a folder of images (also a TUM RGB-D or EuRoC sequence), a rosbag2
-            (folder, .mcap, .db3) or ROS 1 bag, or ``synthetic[:key=value,...]``.
+        specification: path of a video file, a folder of images (also a sequence of TUM RGB-D, EuRoC, 7-Scenes or
+            ScanNet), a rosbag2 (folder, .mcap, .db3) or ROS 1 bag, or ``synthetic[:key=value,...]``.
         topic: which images of a bag.
         fps: count the frames at this rate instead of believing the source's own times.
 
@@ -47,7 +47,7 @@ def open_source(specification: str, *, topic: str | None = None, fps: float | No
     _refuse_topic(topic, str(path))
     if path.is_dir():
         return ImageFolderSource(path, fps=fps)
-    if path.suffix.lower() in IMAGE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES | UNREADABLE_SUFFIXES:
         raise UserError(f"{path} is a single image; give the folder it lies in, or a video")
     return VideoSource(path, fps=fps)
 

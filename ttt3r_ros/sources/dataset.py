@@ -6,7 +6,7 @@ TUM RGB-D, EuRoC (TUM-VI), 7-Scenes, ScanNet, and folders laid out like them.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -98,10 +98,10 @@ def listed_stamps(folder: Path, files: list[Path]) -> dict[Path, int]:
     return stamps if len(stamps) == len(files) else {}
 
 
-def camera_beside(images: Path, files: list[Path], report: SourceReport) -> CameraBeside | None:
+def camera_beside(images: Path, report: SourceReport) -> CameraBeside | None:
     """Return what is said about the camera beside its images; files that cannot be understood are said and left out."""
     for folder in _folders_beside(images):
-        for read, file in _camera_files(folder, files):
+        for read, file in _camera_files(folder):
             try:
                 return read(file)
             except (UserError, OSError, ValueError, KeyError, TypeError) as error:
@@ -132,11 +132,10 @@ def _folders_beside(images: Path) -> Iterator[Path]:
     """Yield the images' folder and, where it is a part of a data set, those above."""
     folder = images.resolve()
     yield folder
-    for parent in list(folder.parents)[: _LEVELS_UP.get(folder.name, 0)]:
-        yield parent
+    yield from list(folder.parents)[: _LEVELS_UP.get(folder.name, 0)]
 
 
-def _camera_files(folder: Path, files: list[Path]) -> Iterator[tuple[Any, Path]]:
+def _camera_files(folder: Path) -> Iterator[tuple[Callable[[Path], CameraBeside], Path]]:
     if (folder / "sensor.yaml").is_file():
         yield _from_sensor_yaml, folder / "sensor.yaml"
     for name in _MATRIX_FILES:
@@ -177,7 +176,10 @@ def _camera(file: Path, fx: float, fy: float, cx: float, cy: float) -> CameraBes
 
 def _from_sensor_yaml(file: Path) -> CameraBeside:
     """Read EuRoC's description of a camera."""
-    import yaml  # of which only such a folder has need
+    try:
+        import yaml  # type: ignore[import-untyped]  # of which only such a folder has need
+    except ImportError:
+        raise UserError("it needs the PyYAML library; install it with: pip install pyyaml") from None
 
     try:
         # OpenCV's header, which some writers leave, is no YAML

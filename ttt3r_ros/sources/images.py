@@ -52,7 +52,7 @@ class ImageFolderSource:
         if unreadable := _images(folder, UNREADABLE_SUFFIXES):
             self.report.left_out["HEIC or AVIF"] += len(unreadable)
             self.report.warn(
-                f"{len(unreadable)} HEIC or AVIF images in {folder} are left out; convert them to JPEG to have them read"
+                f"{len(unreadable)} HEIC or AVIF images in {folder} are left out; convert them to JPEG to have them"
             )
         times = _stamps_from_names(files) or listed_stamps(folder, files)
         if times:
@@ -73,7 +73,7 @@ class ImageFolderSource:
                 )
         self.name = f"images in {folder}"
         self.length: int | None = len(files)
-        self._camera = camera_beside(folder, files, self.report)
+        self._camera = camera_beside(folder, self.report)
         self._pose = poses_beside(folder, files, self._camera, self.report)
         self._range = self._find_range()
 
@@ -126,7 +126,7 @@ class ImageFolderSource:
 
 
 def _has_16_bits(file: Path) -> bool:
-    """Return whether a PNG has 16 bits per sample; other files with as many are rare, and find their range by and by."""
+    """Return whether it is a PNG of 16 bits per sample; others of as many are rare, and find their range by and by."""
     with file.open("rb") as stream:
         head = stream.read(25)
     return head.startswith(b"\x89PNG") and head[24:25] == b"\x10"

@@ -132,7 +132,11 @@ def read_pose_matrix(path: Path) -> FloatArray | None:
 def _checked(matrix: FloatArray) -> FloatArray | None:
     """Return a (4, 4) pose; None for what is none: data sets write infinities or zeros where tracking was lost."""
     R = matrix[:3, :3]
-    if not np.isfinite(matrix).all() or np.linalg.det(R) < 0.5 or np.abs(R @ R.T - np.eye(3)).max() > _ROTATION_TOLERANCE:
+    if (
+        not np.isfinite(matrix).all()
+        or np.linalg.det(R) < 0.5
+        or np.abs(R @ R.T - np.eye(3)).max() > _ROTATION_TOLERANCE
+    ):
         return None
     # the nearest rotation, since digits are few
     return T_from_pose(matrix[:3, 3], quaternion_from_rotation(R))

@@ -215,7 +215,9 @@ def _what_recovers(path: Path) -> str:
 def _storage_files(folder: Path) -> list[Path]:
     """Return the storage files of a bag's folder in the order of their numbers."""
     files = [file for file in folder.iterdir() if file.suffix in _STORAGE and file.is_file()]
-    return sorted(files, key=lambda file: [int(part) if part.isdigit() else -1 for part in re.split(r"(\d+)", file.stem)])
+    return sorted(
+        files, key=lambda file: [int(part) if part.isdigit() else -1 for part in re.split(r"(\d+)", file.stem)]
+    )
 
 
 def _compressed_files(folder: Path) -> list[Path]:
@@ -229,8 +231,8 @@ def _is_compressed_name(path: Path) -> bool:
 def _compressed_sentence(path: Path) -> str:
     file = path if path.is_file() else sorted(_compressed_files(path))[0]
     return (
-        f"{file} is a bag's file, compressed as a whole; give the bag's folder with its metadata.yaml, or unpack the file"
-        f" first: zstd -d {file} -o {file.with_suffix('')}"
+        f"{file} is a bag's file, compressed as a whole; give the bag's folder with its metadata.yaml, or unpack the"
+        f" file first: zstd -d {file} -o {file.with_suffix('')}"
     )
 
 
@@ -268,7 +270,9 @@ def _choose_topic(path: Path, reader: AnyReader, topic: str | None) -> str:
     image_topics = sorted(
         name
         for name, info in reader.topics.items()
-        if _full_type(info.msgtype or "") in (_IMAGE, _COMPRESSED) and not name.endswith("/compressedDepth") and info.msgcount
+        if _full_type(info.msgtype or "") in (_IMAGE, _COMPRESSED)
+        and not name.endswith("/compressedDepth")
+        and info.msgcount
     )
     if topic is not None:
         if topic in image_topics:

@@ -98,8 +98,8 @@ class VideoSource:
     def _check_end(self, frames: int, last_s: float) -> None:
         """Say so where the file ends long before what its header promises.
 
-        Containers without a count have OpenCV compute one from duration and rate, which is wrong for variable rates: the
-        time of the last frame must fall short as well.
+        Containers without a count have OpenCV compute one from duration and rate, which is wrong for variable rates:
+        the time of the last frame must fall short as well.
         """
         if self.length is None:
             return
@@ -107,7 +107,7 @@ class VideoSource:
         allowed = max(_MISSING_FRAMES, _MISSING_SHARE * self.length)
         if self.length - frames > allowed and missing_s > allowed / self._container_hz:
             self.report.damaged(
-                f"{self.name} ends after {frames} of {self.length} frames: the file is cut off or damaged; copy it again"
+                f"{self.name} ends after {frames} of {self.length} frames: it is cut off or damaged; copy it again"
             )
 
     def _open(self) -> cv2.VideoCapture:
@@ -148,8 +148,8 @@ def _is_text(head: bytes) -> bool:
 def _turn_by_hand(capture: cv2.VideoCapture) -> int | None:
     """Return how frames must be turned to be upright; None where OpenCV does it, or there is nothing to turn.
 
-    OpenCV 4.6, which Ubuntu 24.04 has, takes clockwise for anticlockwise (its issue 22088): a quarter turn then leaves the
-    image upside down.
+    OpenCV 4.6, which Ubuntu 24.04 has, takes clockwise for anticlockwise (its issue 22088): a quarter turn then leaves
+    the image upside down.
     """
     if tuple(cv2.__version__.split(".")[:2]) != ("4", "6"):
         return None
