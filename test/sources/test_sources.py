@@ -119,7 +119,7 @@ def test_what_is_no_source_is_said_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert "neither images" in refusal(tmp_path / "empty")
     (tmp_path / "text.mp4").write_text("not a video")
-    assert "cannot be read as a video" in refusal(tmp_path / "text.mp4")
+    assert "is text, not a video" in refusal(tmp_path / "text.mp4")
     write_image(tmp_path / "single.png", picture(1))
     assert "single image" in refusal(tmp_path / "single.png")
     write_video(tmp_path / "v.avi")
@@ -127,7 +127,7 @@ def test_what_is_no_source_is_said_in_one_sentence(tmp_path: Path) -> None:
     assert "greater than 0" in refusal(tmp_path / "v.avi", fps=0.0)
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "1.png").write_bytes(b"\x89PNG but cut")
-    assert "cannot be read as an image" in refusal(tmp_path / "broken")
+    assert "cannot be decoded" in refusal(tmp_path / "broken")
 
 
 def test_a_video_cut_off_is_said(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources.frame import Distortion, Source, SourceFrame, SourceReport
 from ttt3r_ros.sources.images import SUFFIXES as IMAGE_SUFFIXES
-from ttt3r_ros.sources.images import UNREADABLE_SUFFIXES, ImageFolderSource
+from ttt3r_ros.sources.images import ImageFolderSource
 from ttt3r_ros.sources.rosbag import RosbagSource, is_rosbag
 from ttt3r_ros.sources.synthetic import SyntheticSource, is_synthetic
 from ttt3r_ros.sources.video import VideoSource
@@ -47,7 +47,7 @@ def open_source(specification: str, *, topic: str | None = None, fps: float | No
     _refuse_topic(topic, str(path))
     if path.is_dir():
         return ImageFolderSource(path, fps=fps)
-    if path.suffix.lower() in IMAGE_SUFFIXES | UNREADABLE_SUFFIXES:
+    if path.suffix.lower() in IMAGE_SUFFIXES:
         raise UserError(f"{path} is a single image; give the folder it lies in, or a video")
     return VideoSource(path, fps=fps)
 
