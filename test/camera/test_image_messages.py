@@ -17,7 +17,9 @@ BGR = cv2.resize(np.random.default_rng(0).integers(60, 200, (3, 4, 3), dtype=np.
 RGB = BGR[..., ::-1]
 
 
-def message(data: np.ndarray, encoding: str, *, height: int = 32, width: int = 48, step: int, big: bool = False) -> object:
+def message(
+    data: np.ndarray, encoding: str, *, height: int = 32, width: int = 48, step: int, big: bool = False
+) -> object:
     flat = np.frombuffer(np.ascontiguousarray(data).tobytes(), np.uint8)
     return SimpleNamespace(height=height, width=width, encoding=encoding, step=step, data=flat, is_bigendian=big)
 

@@ -105,7 +105,9 @@ def test_tum(tmp_path: Path) -> None:
 def test_times_from_a_list_beside_the_images(tmp_path: Path) -> None:
     for i in range(3):
         write_image(tmp_path / "rgb" / f"{i}.png", picture(10 * i))
-    (tmp_path / "rgb.txt").write_text("# color images\n" + "".join(f"{5 + 0.1 * i:.6f} rgb/{i}.png\n" for i in range(3)))
+    (tmp_path / "rgb.txt").write_text(
+        "# color images\n" + "".join(f"{5 + 0.1 * i:.6f} rgb/{i}.png\n" for i in range(3))
+    )
     source = open_source(str(tmp_path))
     assert source.recorded_time
     assert [frame.stamp_ns for frame in source.frames()] == [5_000_000_000 + i * 10**8 for i in range(3)]

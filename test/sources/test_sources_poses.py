@@ -74,7 +74,9 @@ def test_a_matrix_for_each_image(tmp_path: Path, layout: str) -> None:
 
 
 def test_tum_and_euroc(tmp_path: Path) -> None:
-    (tmp_path / "groundtruth.txt").write_text("# time x y z qx qy qz qw\n1.5 1 2 3 0 0 0 1\n1.6 2 0 3 0 0 0.479426 0.877583\n")
+    (tmp_path / "groundtruth.txt").write_text(
+        "# time x y z qx qy qz qw\n1.5 1 2 3 0 0 0 1\n1.6 2 0 3 0 0 0.479426 0.877583\n"
+    )
     track = read_pose_list(tmp_path / "groundtruth.txt", 7)
     assert isinstance(track, PoseTrack)
     np.testing.assert_allclose(track.at(1_600_000_000), B, atol=1e-5)

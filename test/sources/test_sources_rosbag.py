@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +11,14 @@ import cv2
 import numpy as np
 import pytest
 from rosbags.rosbag1 import Writer as Writer1
-from rosbags.rosbag2 import StoragePlugin, Writer
+from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
+from ttt3r_ros.camera.stamps import NO_TIME, NOT_NEWER
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.sources import open_source
+from ttt3r_ros.sources.timeline import Timeline
 
 T0_NS = 1_700_000_000_000_000_000
 ROS2 = get_typestore(Stores.ROS2_HUMBLE)
@@ -51,8 +55,14 @@ def camera_info(stamp_ns: int, *, width: int = 6, height: int = 4, fx: float = 5
     )  # fmt: skip
 
 
-def write_bag(path: Path, messages: dict[str, list[Any]], *, storage: StoragePlugin = StoragePlugin.SQLITE3) -> Path:
-    """Write messages, each recorded one second after the stamp in its header."""
+def write_bag(
+    path: Path,
+    messages: dict[str, list[Any]],
+    *,
+    storage: StoragePlugin = StoragePlugin.SQLITE3,
+    first: int = 0,
+) -> Path:
+    """Write messages, each recorded one second after the stamp in its header; the first one is the stream's n-th."""
     with Writer(path, version=9, storage_plugin=storage) as writer:
         connections = {
             topic: writer.add_connection(topic, items[0].__msgtype__, typestore=ROS2)
@@ -61,7 +71,7 @@ def write_bag(path: Path, messages: dict[str, list[Any]], *, storage: StoragePlu
         for topic, items in messages.items():
             for i, item in enumerate(items):
                 raw = ROS2.serialize_cdr(item, item.__msgtype__)
-                writer.write(connections[topic], T0_NS + 10**9 + i * 10**8, raw)
+                writer.write(connections[topic], T0_NS + 10**9 + (first + i) * 10**8, raw)
     return path
 
 
@@ -233,3 +243,210 @@ def test_a_bag_cut_off_is_said(tmp_path: Path, storage: StoragePlugin) -> None:
     (file,) = (file for file in path.iterdir() if file.name != "metadata.yaml")
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     assert "cannot be read" in refusal(path)
+
+
+def storage_file(folder: Path) -> Path:
+    (file,) = (file for file in folder.iterdir() if file.suffix in (".db3", ".mcap"))
+    return file
+
+
+@pytest.mark.parametrize("storage", list(StoragePlugin))
+@pytest.mark.parametrize("metadata", [None, "", "rosbag2_bagfile_information: {version: 9}"])
+def test_a_bag_without_whole_metadata_is_read_as_it_is(
+    tmp_path: Path, storage: StoragePlugin, metadata: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_bag(
+        tmp_path / "bag", {"/cam/image": stream(), "/cam/camera_info": [camera_info(T0_NS)]}, storage=storage
+    )
+    (path / "metadata.yaml").unlink()
+    if metadata is not None:
+        (path / "metadata.yaml").write_text(metadata)
+    source = open_source(str(path))
+    frames = list(source.frames())
+    assert [f.stamp_ns for f in frames] == [T0_NS + i * 10**8 for i in range(3)]
+    assert frames[0].intrinsics is not None
+    assert len(caplog.records) == 1
+    assert ("no metadata.yaml" if metadata is None else "read file by file") in caplog.text
+
+
+@pytest.mark.parametrize("storage", list(StoragePlugin))
+def test_a_split_bag_without_metadata_is_read_in_order(tmp_path: Path, storage: StoragePlugin) -> None:
+    folder = tmp_path / "walk"
+    folder.mkdir()
+    for part in (0, 1, 10, 2):
+        first = {0: 0, 1: 3, 2: 6, 10: 9}[part]
+        messages = {"/image": [image(T0_NS + (first + i) * 10**8) for i in range(3)]}
+        with_times = write_bag(tmp_path / f"part{part}", messages, storage=storage, first=first)
+        storage_file(with_times).rename(folder / f"walk_{part}{storage_file(with_times).suffix}")
+    assert [f.stamp_ns for f in open_source(str(folder)).frames()] == [T0_NS + i * 10**8 for i in range(12)]
+    storage_file(write_bag(tmp_path / "other", {"/image": stream(1)}, storage=storage)).rename(
+        folder / f"other{'.db3' if storage is StoragePlugin.SQLITE3 else '.mcap'}"
+    )
+    assert "holds several bags; give one of them: other, walk" in refusal(folder)
+
+
+def big_stream(count: int) -> list[Any]:
+    return [
+        image(T0_NS + i * 10**8, np.random.default_rng(i).integers(0, 256, (200, 300, 3), np.uint8))
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("given", ["file", "folder", "folder without metadata"])
+@pytest.mark.parametrize("cut", ["in a chunk", "in the index", "zeros"])
+def test_of_a_truncated_mcap_what_is_whole_is_read(tmp_path: Path, given: str, cut: str) -> None:
+    messages = big_stream(40)
+    path = write_bag(tmp_path / "bag", {"/image": messages}, storage=StoragePlugin.MCAP)
+    file = storage_file(path)
+    data = file.read_bytes()
+    keep = {"in a chunk": len(data) * 3 // 4, "in the index": len(data) - 60, "zeros": len(data) * 3 // 4}[cut]
+    file.write_bytes(data[:keep] + bytes(5000 if cut == "zeros" else 0))
+    if given == "folder without metadata":
+        (path / "metadata.yaml").unlink()
+    source = open_source(str(file if given == "file" else path))
+    frames = list(source.frames())
+    assert len(frames) == 40 if cut == "in the index" else 10 < len(frames) < 31
+    assert source.length == len(frames)
+    for i in (0, len(frames) - 1):
+        assert frames[i].stamp_ns == T0_NS + i * 10**8
+        np.testing.assert_array_equal(frames[i].image.ravel(), messages[i].data)
+    assert (
+        f"{file} is cut off: what is whole is read; what more there is, 'mcap recover {file}" in source.report.damage[0]
+    )
+
+
+def test_bags_that_are_damaged_name_the_tool_that_recovers_them(tmp_path: Path) -> None:
+    for storage, tool in ((StoragePlugin.MCAP, "mcap recover"), (StoragePlugin.SQLITE3, ".recover")):
+        path = write_bag(tmp_path / tool.strip("."), {"/image": stream(50)}, storage=storage)
+        file = storage_file(path)
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+        for given in (path, file):
+            sentence = refusal(given)
+            assert "cannot be read" in sentence
+            assert tool in sentence
+
+
+def test_messages_in_a_journal_are_said(tmp_path: Path) -> None:
+    path = write_bag(tmp_path / "bag", {"/image": stream()})
+    file = storage_file(path)
+    file.with_name(file.name + "-wal").write_bytes(b"journal")
+    source = open_source(str(file))
+    assert len(list(source.frames())) == 3
+    assert "wal_checkpoint" in source.report.damage[0]
+
+
+@pytest.mark.parametrize("storage", list(StoragePlugin))
+def test_compressed_files_are_said_with_what_to_do(tmp_path: Path, storage: StoragePlugin) -> None:
+    path = tmp_path / "bag"
+    unopened = Writer(path, version=9, storage_plugin=storage)
+    unopened.set_compression(CompressionMode.FILE, CompressionFormat.ZSTD)
+    with unopened as writer:
+        connection = writer.add_connection("/image", stream()[0].__msgtype__, typestore=ROS2)
+        for i, item in enumerate(stream()):
+            writer.write(connection, T0_NS + i * 10**8, ROS2.serialize_cdr(item, item.__msgtype__))
+    assert len(list(open_source(str(path)).frames())) == 3  # with its metadata it is a bag like any other
+    (file,) = path.glob("*.zstd")
+    assert f"zstd -d {file} -o {file.with_suffix('')}" in refusal(file)
+    (path / "metadata.yaml").unlink()
+    assert "compressed as a whole; give the bag's folder with its metadata.yaml" in refusal(path)
+
+
+def test_compressed_messages_without_metadata_are_said_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "bag"
+    unopened = Writer(path, version=9, storage_plugin=StoragePlugin.SQLITE3)
+    unopened.set_compression(CompressionMode.MESSAGE, CompressionFormat.ZSTD)
+    with unopened as writer:
+        connection = writer.add_connection("/image", stream()[0].__msgtype__, typestore=ROS2)
+        for i, item in enumerate(stream()):
+            writer.write(connection, T0_NS + i * 10**8, ROS2.serialize_cdr(item, item.__msgtype__))
+    assert len(list(open_source(str(path)).frames())) == 3
+    assert "compressed one by one" in refusal(storage_file(path))
+
+
+@pytest.mark.parametrize("storage", list(StoragePlugin))
+@pytest.mark.parametrize("single_file", [False, True])
+def test_types_without_msg_in_their_names(tmp_path: Path, storage: StoragePlugin, single_file: bool) -> None:
+    """As some writers of MCAP have them."""
+    path = write_bag(
+        tmp_path / "bag", {"/cam/image": stream(), "/cam/camera_info": [camera_info(T0_NS)]}, storage=storage
+    )
+    file = storage_file(path)
+    if storage is StoragePlugin.SQLITE3:
+        with sqlite3.connect(file) as database:
+            for table, column in (("topics", "type"), ("message_definitions", "topic_type")):
+                change = f"UPDATE {table} SET {column} = replace({column}, '/msg/', '/'), type_description_hash = ''"
+                database.execute(change)
+        database.close()
+    else:
+        rewrite_mcap_without_msg(file)
+    metadata = (path / "metadata.yaml").read_text().replace("sensor_msgs/msg/", "sensor_msgs/")
+    (path / "metadata.yaml").write_text(re.sub("RIHS01_[0-9a-f]+", "''", metadata))
+    frames = list(open_source(str(file if single_file else path)).frames())
+    assert len(frames) == 3
+    np.testing.assert_array_equal(frames[0].image, RGB)
+    assert frames[0].intrinsics is not None
+
+
+def rewrite_mcap_without_msg(file: Path) -> None:
+    """Write the records of schemas, channels and messages anew, without chunks and without an index."""
+    from rosbags.rosbag2.storage_mcap import McapReader
+
+    reader = McapReader(file)
+    reader.open()
+    schemas, channels = dict(reader.schemas), dict(reader.channels)
+    messages = list(reader.messages(list(reader.connections)))
+    reader.close()
+
+    def record(code: int, content: bytes) -> bytes:
+        return bytes([code]) + len(content).to_bytes(8, "little") + content
+
+    def text(value: str) -> bytes:
+        return len(value.encode()).to_bytes(4, "little") + value.encode()
+
+    out = b"\x89MCAP0\r\n" + record(1, text("ros2") + text("test"))
+    numbers = {}
+    for key, schema in schemas.items():
+        numbers[schema.name] = key
+        name = schema.name.replace("/msg/", "/")
+        out += record(3, key.to_bytes(2, "little") + text(name) + text(schema.encoding) + text(schema.data))
+    for key, channel in channels.items():
+        ids = key.to_bytes(2, "little") + numbers[channel.schema].to_bytes(2, "little")
+        out += record(4, ids + text(channel.topic) + text("cdr") + (0).to_bytes(4, "little"))
+    for connection, time, data in messages:
+        head = connection.id.to_bytes(2, "little") + bytes(4) + time.to_bytes(8, "little") * 2
+        out += record(5, head + data)
+    file.write_bytes(out + record(0x0F, bytes(4)) + record(2, bytes(20)) + b"\x89MCAP0\r\n")
+
+
+def test_a_looping_bag_is_a_new_segment_with_time_going_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    once = [T0_NS + i * 10**8 for i in range(30)]
+    path = write_bag(tmp_path / "bag", {"/image": [image(stamp) for stamp in once * 3]})
+    source = open_source(str(path))
+    frames = list(source.frames())
+    stamps = [frame.stamp_ns for frame in frames]
+    assert stamps == sorted(set(stamps))
+    assert [frame.stamp_ns - frame.shift_ns for frame in frames] == once + once[1:] + once[1:]
+    assert [frame.jump for frame in frames if frame.jump] == ["time jumped back by 2.800 s"] * 2
+    assert stamps[30] - stamps[29] == 2 * 10**8  # as recorded, one image having been left out
+    assert source.report.left_out == {NOT_NEWER: 2}
+    assert len(caplog.records) == 1
+    played = [timed.stamp_ns for timed in Timeline().frames(source)]
+    assert played == once + once[1:] + once[1:]
+
+
+def test_one_image_without_a_stamp_is_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    stamps = [T0_NS + i * 10**8 for i in range(10)]
+    path = write_bag(tmp_path / "bag", {"/image": [image(0 if i == 4 else stamp) for i, stamp in enumerate(stamps)]})
+    source = open_source(str(path))
+    assert [f.stamp_ns for f in source.frames()] == stamps[:4] + stamps[5:]
+    assert source.report.left_out == {NO_TIME: 1}
+    assert "which is no time" in caplog.text
+
+
+def test_ten_bits_in_sixteen_keep_their_range(tmp_path: Path) -> None:
+    bright, dark = np.full((4, 6), 1000, "<u2"), np.full((4, 6), 40, "<u2")
+    path = write_bag(
+        tmp_path / "bag",
+        {"/image": [image(T0_NS + i * 10**8, data, "mono16") for i, data in enumerate((bright, dark, bright))]},
+    )
+    assert [int(f.image[0, 0, 0]) for f in open_source(str(path)).frames()] == [250, 10, 250]

@@ -148,7 +148,9 @@ def test_a_video_that_ends_early_is_said(tmp_path: Path, caplog: pytest.LogCaptu
     source = open_source(str(tmp_path / "cut.mp4"))
     count = len(list(source.frames()))
     assert 0 < count < 30
-    assert source.report.damage == [f"video cut.mp4 ends after {count} of 40 frames: it is cut off or damaged; copy it again"]
+    assert source.report.damage == [
+        f"video cut.mp4 ends after {count} of 40 frames: it is cut off or damaged; copy it again"
+    ]
     with caplog.at_level(logging.WARNING):
         list(source.frames())
     assert [record.message for record in caplog.records] == source.report.damage
@@ -182,7 +184,9 @@ def refusal(path: Path) -> str:
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "art.nfo", "video.mp4", "list.m3u8"])
-@pytest.mark.parametrize("text", ["hello\n" * 500, "\x1b[31mrot\x1b[0m\n", "Größe".encode("latin-1"), "é".encode("utf-16")])
+@pytest.mark.parametrize(
+    "text", ["hello\n" * 500, "\x1b[31mrot\x1b[0m\n", "Größe".encode("latin-1"), "é".encode("utf-16")]
+)
 def test_text_is_no_video(tmp_path: Path, name: str, text: str | bytes) -> None:
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
     assert "is text, not a video" in refusal(tmp_path / name)

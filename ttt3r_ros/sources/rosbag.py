@@ -199,7 +199,7 @@ def _open_files(
             )
         names = ", ".join(str(file) for file in cut_off)
         report.damaged(f"{names} is cut off: what is whole is read{_what_recovers(cut_off[0])}")
-    elif path.is_dir():
+    elif path.is_dir() and not (path / "metadata.yaml").is_file():
         report.warn(f"the bag {path} has no metadata.yaml: its files are read as they are")
     return reader
 
