@@ -33,6 +33,8 @@ def findings(frames: int) -> Findings:
         found.depth_errors.append((0.1 * i, 1.0))
         found.moments.add(moment(i) if found.moments.wants_next() else None)
     found.lost += [5, 7]
+    found.lost_reasons.update({"the image is black": 2})
+    found.segment_reasons.update({"the stream began": 1, "after # frames": 2})
     found.place = Place(frames - 1, frames, 1)
     return found
 

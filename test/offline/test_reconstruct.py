@@ -146,7 +146,7 @@ def test_frames_are_chosen(tmp_path, weights):
     assert json.loads((tmp_path / "metrics.json").read_text())["ate_rmse_m"] is None  # two poses compare to nothing
 
 
-def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights):
+def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights, capsys):
     images = tmp_path / "images"
     images.mkdir()
     for i in range(5):
@@ -157,6 +157,10 @@ def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights):
     assert (metrics["frames"], metrics["poses"]) == (5, 4)
     assert metrics["ate_rmse_m"] is metrics["depth_abs_rel"] is None
     assert not (tmp_path / "out/groundtruth.txt").exists()
+    assert metrics["lost"] == {"the image is black": 1}
+    assert metrics["segments_begun"] == {"the stream began": 1}
+    assert metrics["left_out"] == {}
+    assert "lost: 1 x the image is black" in capsys.readouterr().out
     assert len(list((tmp_path / "out/depth").iterdir())) == 4
     assert cv2.imread(str(tmp_path / "out/trajectory.png")).std() > 10
 
@@ -185,3 +189,60 @@ def test_another_run_in_the_folder_is_not_lost_by_mistake(tmp_path, weights, cap
     assert run(tmp_path, weights, *options) == 2
     assert "holds a finished run" in capsys.readouterr().err
     assert run(tmp_path, weights, *options, "--overwrite") == 0
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+
+
+def test_no_pose_at_all_is_a_failure_that_says_why(tmp_path, weights, capsys):
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(images / f"{i}.png"), np.zeros((60, 80, 3), np.uint8))
+    assert run(tmp_path / "out", weights, source=str(images)) == 1
+    assert "error: none of 3 frames has a pose: the image is black" in capsys.readouterr().err
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert (metrics["frames"], metrics["poses"], metrics["lost"]) == (3, 0, {"the image is black": 3})
+
+
+def test_segments_are_counted_by_why_they_began(tmp_path, weights, capsys):
+    for i, second in enumerate((0.0, 0.1, 0.2, 9.0, 9.1, 19.0)):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        cv2.imwrite(str(tmp_path / f"images/{second}.png"), noise(i))
+    assert run(tmp_path / "out", weights, source=str(tmp_path / "images")) == 0
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["segments_begun"] == {"no image for # s": 2, "the stream began": 1}
+    assert metrics["segments"] == 3
+    assert "segments begun: 2 x no image for # s; 1 x the stream began" in capsys.readouterr().out
+
+
+def test_a_recording_that_is_not_whole_is_done_as_far_as_it_goes(tmp_path, weights, caplog):
+    writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (80, 60))
+    for i in range(20):
+        writer.write(noise(i))
+    writer.release()
+    data = (tmp_path / "v.avi").read_bytes()
+    (tmp_path / "cut.avi").write_bytes(data[: len(data) // 2])
+    assert run(tmp_path / "whole", weights, source=str(tmp_path / "v.avi")) == 0
+    assert run(tmp_path / "out", weights, source=str(tmp_path / "cut.avi")) == 3
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["damage"] == [caplog.records[-1].message]
+    assert f"ends after {metrics['frames']} of 20 frames" in metrics["damage"][0]
+    assert json.loads((tmp_path / "out/run.json").read_text())["finished"]
+
+
+def test_truth_beside_the_images_gives_errors_without_being_asked(tmp_path, weights, capsys):
+    (tmp_path / "rgb").mkdir()
+    lines = []
+    for i in range(6):
+        cv2.imwrite(str(tmp_path / f"rgb/{100 + 0.1 * i:.6f}.png"), noise(i))
+        lines.append(f"{100 + 0.1 * i:.6f} {0.1 * i} 0 {0.01 * i * i} 0 0 0 1")
+    (tmp_path / "groundtruth.txt").write_text("\n".join(lines))
+    assert run(tmp_path / "out", weights, source=str(tmp_path)) == 0
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert metrics["ate_rmse_m"] is not None
+    assert metrics["path_length_m"] == pytest.approx(np.hypot(0.1, 0.01 * np.arange(1, 10, 2)).sum(), abs=2e-3)
+    assert "trajectory error" in capsys.readouterr().out
+    truth = read_tum(tmp_path / "out/groundtruth.txt")
+    np.testing.assert_allclose(truth.positions[:, 0], 0.1 * np.arange(6), atol=1e-9)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -95,3 +96,14 @@ def test_nothing_to_take_is_said():
     source.length = None
     assert Selection().count(source) is None
     assert Selection(max_frames=4).count(source) == 4
+
+
+@pytest.mark.parametrize("at", [1, 2, 3])
+def test_a_jump_of_time_at_a_frame_left_out_is_the_next_ones(at):
+    class Looping(Recording):
+        def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
+            for i, frame in enumerate(super().frames(start_s)):
+                yield replace(frame, jump="time jumped" if i == at else None)
+
+    frames = [frame for _, frame in Selection(every=3).frames(Looping(9))]
+    assert [frame.jump for frame in frames] == [None, "time jumped", None]
