@@ -40,6 +40,7 @@ def test_a_track_is_interpolated_where_poses_are_near() -> None:
     assert track.at(500 * MS) is None
     assert track.at(-30 * MS) is None
     assert PoseTrack([], []).at(0) is None
+    assert len(PoseTrack([0, 1], [A, np.full((4, 4), np.nan)])) == 1
 
 
 def matrix_lines(T: np.ndarray) -> str:

@@ -131,7 +131,7 @@ class Run:
         else:
             found.poses[frame.stamp_ns] = motion.T_odom_base
             if begun := estimate.segment + 1 - found.segments:
-                found.segment_reasons[kind_of(self._stream.segment_reason)] += begun
+                found.segment_reasons[kind_of(self._stream.state.segment_reason)] += begun
             found.segments = estimate.segment + 1
             found.camera = estimate.intrinsics
             self._keep(frame, estimate, motion.T_odom_base @ T_BASE_CAMERA, camera)

@@ -6,17 +6,19 @@ import math
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation.metrics import MAX_STAMP_DIFFERENCE_S, read_tum
 from ttt3r_ros.geometry import FloatArray, T_from_pose, quaternion_from_rotation
 
 #: Gives the (4, 4) pose of the camera in the world at a frame, by its index and its time [ns] where it has one.
 PoseLookup = Callable[[int, "int | None"], "FloatArray | None"]
 
+#: Alone, a pose counts for a frame that is no further away [s].
+_NEAR_S = 0.02
 #: Between two poses further apart nothing is interpolated [s].
 _LONGEST_STEP_S = 0.1
 #: Rotations are written with few digits.
@@ -31,9 +33,10 @@ class PoseTrack:
 
         Args:
             stamps_ns: when.
-            poses: (4, 4) each.
+            poses: (4, 4) each; ones that are not finite count as unknown.
         """
-        in_order = dict(sorted(zip(stamps_ns, poses, strict=True), key=lambda pose: pose[0]))
+        known = [pose for pose in zip(stamps_ns, poses, strict=True) if np.isfinite(pose[1]).all()]
+        in_order = dict(sorted(known, key=lambda pose: pose[0]))
         self._stamps, self._poses = list(in_order), list(in_order.values())
 
     def __len__(self) -> int:
@@ -52,7 +55,7 @@ class PoseTrack:
                 return interpolate_pose(self._poses[after - 1], self._poses[after], share)
         near = [i for i in (after - 1, after) if 0 <= i < len(self._stamps)]
         nearest = min(near, key=lambda i: abs(self._stamps[i] - stamp_ns), default=None)
-        if nearest is None or abs(self._stamps[nearest] - stamp_ns) > MAX_STAMP_DIFFERENCE_S * 1e9:
+        if nearest is None or abs(self._stamps[nearest] - stamp_ns) > _NEAR_S * 1e9:
             return None
         return self._poses[nearest]
 
@@ -106,8 +109,7 @@ def read_pose_list(path: Path, count: int) -> PoseTrack | list[FloatArray | None
     rows = [re.split(r"[\s,]+", line) for line in _lines(path)]
     widths = {len(row) for row in rows}
     if widths == {8}:
-        track = read_tum(path)
-        return PoseTrack(track.stamps_ns.tolist(), [track.transform(i) for i in range(len(track))])
+        return _read_tum(path, rows)
     if widths not in ({4}, {12}, {16}):
         raise UserError(f"{path} holds no poses: lines of 8 (TUM), 12 or 16 numbers, or 4x4 matrices, are understood")
     numbers = _floats(path, " ".join(value for row in rows for value in row))
@@ -115,6 +117,19 @@ def read_pose_list(path: Path, count: int) -> PoseTrack | list[FloatArray | None
     if len(numbers) != size * count:
         raise UserError(f"{path} holds {len(numbers) / size:g} poses, but there are {count} images")
     return [_checked(matrix.reshape(-1, 4)) for matrix in numbers.reshape(count, size)]
+
+
+def _read_tum(path: Path, rows: list[list[str]]) -> PoseTrack:
+    """Read rows of time [s], position [m] and quaternion (x, y, z, w)."""
+    stamps, poses = [], []
+    for stamp, *values in rows:
+        try:
+            x, y, z, qx, qy, qz, qw = (float(value) for value in values)
+            stamps.append(int(Decimal(stamp).scaleb(9)))
+        except (ValueError, ArithmeticError):
+            raise UserError(f"{path} holds something else than numbers") from None
+        poses.append(T_from_pose((x, y, z), (qw, qx, qy, qz)))
+    return PoseTrack(stamps, poses)
 
 
 def read_pose_matrix(path: Path) -> FloatArray | None:
