@@ -101,6 +101,19 @@ def test_giants_are_refused_by_their_header() -> None:
     assert "16384" in refusal(encoded(".png", np.zeros((1, 16385), np.uint8)))
 
 
+def test_a_header_costs_no_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(PIL.Image.Image, "load", lambda *_: pytest.fail("decoded"))
+    for extension in (".png", ".jpg", ".bmp"):
+        decode(encoded(extension, NOISE))
+
+
+def test_damaged_exif_data_is_no_reason_to_refuse_an_image() -> None:
+    content = encoded(".jpg", NOISE)
+    block = b"Exif\0\0" + b"II*\0" + b"\xff" * 20
+    image, _ = decode(content[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + content[2:])
+    assert image.shape == NOISE.shape
+
+
 @pytest.mark.parametrize(
     ("brand", "name"), [(b"heic", "HEIC"), (b"mif1", "HEIC"), (b"hevx", "HEIC"), (b"avif", "AVIF")]
 )

@@ -26,12 +26,13 @@ PACKED = {
     **dict.fromkeys(["mono8", "8UC1", "bayer_rggb8", "bayer_bggr8", "bayer_gbrg8", "bayer_grbg8"], 1),
     **dict.fromkeys(["yuv422", "uyvy", "yuv422_yuy2", "yuyv"], 2),
     **{"rgb16": 6, "bgr16": 6, "rgba16": 8, "bgra16": 8, "mono16": 2},
+    **dict.fromkeys(["bayer_rggb16", "bayer_bggr16", "bayer_gbrg16", "bayer_grbg16"], 2),
 }
 PLANAR = ["nv12", "nv21"]
 KNOWN = [*PACKED, *PLANAR]
 UNKNOWN = [
-    *["", " ", "kraken", "RGB8", "rgb8 ", "rgb", "jpeg", "png", "bayer_rggb16", "8UC2", "8SC1", "16SC1", "16UC1"],
-    *["nv24", "32SC1", "32FC1", "32FC3", "64FC1", "64FC4", "8UC65535", "%s%n{0}", "é漢🦑", "x" * 5000],
+    *["", " ", "kraken", "RGB8", "rgb8 ", "rgb", "jpeg", "png", "bayer_rggb12", "8UC2", "8SC1", "16SC1", "16UC1"],
+    *["nv42", "32SC1", "32FC1", "32FC3", "64FC1", "64FC4", "8UC65535", "%s%n{0}", "é漢🦑", "x" * 5000],
     "\n[ERROR] forged: a line of the log",
 ]
 LONG_SIDE = 64  #: of the test network's image [px]

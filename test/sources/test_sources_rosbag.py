@@ -387,6 +387,12 @@ def test_types_without_msg_in_their_names(tmp_path: Path, storage: StoragePlugin
     assert frames[0].intrinsics is not None
 
 
+def test_an_mcap_of_something_else_is_said(tmp_path: Path) -> None:
+    head = b"\x89MCAP0\r\n\x01" + (12).to_bytes(8, "little") + b"\x04\0\0\0ros1\0\0\0\0"
+    (tmp_path / "x.mcap").write_bytes(head + b"\x02" + (20).to_bytes(8, "little") + bytes(20) + b"\x89MCAP0\r\n")
+    assert "not of ROS 2; convert it" in refusal(tmp_path / "x.mcap")
+
+
 def rewrite_mcap_without_msg(file: Path) -> None:
     """Write the records of schemas, channels and messages anew, without chunks and without an index."""
     from rosbags.rosbag2.storage_mcap import McapReader

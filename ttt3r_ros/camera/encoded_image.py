@@ -68,7 +68,7 @@ def decode_image(
         )
     header = _header(content, formats, subject)
     if header is not None:
-        _, (width, height), orientation = header
+        (width, height), orientation = header
         check_size(width, height, subject)
         if not _is_cut_off(content):
             stored = _decode_pixels(content)
@@ -110,17 +110,25 @@ def check_size(width: int, height: int, subject: str = "an image") -> None:
         )
 
 
-def _header(content: bytes, formats: tuple[str, ...], subject: str) -> tuple[str, tuple[int, int], int] | None:
-    """Return format, width and height [px], and EXIF orientation that a header claims; None where there is none."""
+def _header(content: bytes, formats: tuple[str, ...], subject: str) -> tuple[tuple[int, int], int] | None:
+    """Return width and height [px], and the EXIF orientation, that a header claims; None where there is none."""
     try:
         with PIL.Image.open(io.BytesIO(content), formats=formats) as header:  # decodes no pixels
             # OpenCV obeys the orientation of a TIFF whatever it is told
-            orientation = 1 if header.format == "TIFF" else header.getexif().get(_EXIF_ORIENTATION, 1)
-            return str(header.format), header.size, orientation
+            exif = None if header.format == "TIFF" else header.info.get("exif")
+            return header.size, _orientation(exif) if exif else 1
     except PIL.Image.DecompressionBombError:
         raise UserError(f"{subject} claims more than {LARGEST_IMAGE / 1e6:.0f} megapixels and cannot be used") from None
     except Exception:  # what readers of damaged headers raise has no common base
         return None
+
+
+def _orientation(data: bytes) -> int:
+    """Return the orientation that EXIF data has; 1, upright, where it is damaged."""
+    exif = PIL.Image.Exif()  # not `getexif`, which decodes a whole PNG to look behind its pixels
+    with contextlib.suppress(Exception):  # what readers of damaged data raise has no common base
+        exif.load(data)
+    return int(exif.get(_EXIF_ORIENTATION, 1))
 
 
 def _decode_pixels(content: bytes) -> npt.NDArray[Any] | None:

@@ -152,6 +152,10 @@ def _reader(path: Path, report: SourceReport) -> Iterator[AnyReader]:
     except UserError:
         raise
     except Exception as error:  # what readers of damaged files raise has no common base
+        if "Profile is not ros2" in str(error):
+            raise UserError(
+                f"{path} is an MCAP file, but not of ROS 2; convert it to a rosbag2, or give the original recording"
+            ) from error
         raise UserError(f"the bag {path} cannot be read: {_sentence(error)}{_what_recovers(path)}") from error
 
 
