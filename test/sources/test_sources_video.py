@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import struct
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from ttt3r_ros.camera.stamps import FAR_AHEAD
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources import open_source
 
@@ -166,6 +168,51 @@ def test_the_same_in_other_containers(tmp_path: Path, suffix: str, codec: str) -
     source = open_source(str(path))
     assert len(list(source.frames())) < 30
     assert len(source.report.damage) == 1
+
+
+def with_block_times(data: bytes, times_ms: dict[int, int]) -> bytes:
+    """Return a Matroska file of one cluster with other times for some of its blocks (RFC 9559)."""
+    changed, found = bytearray(data), []
+    at = data.index(bytes.fromhex("1f43b675"))  # the cluster
+    while (at := data.find(b"\xa3", at + 1)) >= 0:  # a block: size, track 1, time, flags
+        length = 9 - data[at + 1].bit_length()  # of the size
+        if data[at + 1 + length] == 0x81 and data[at + 4 + length] in (0x00, 0x80):
+            size = int.from_bytes(data[at + 1 : at + 1 + length], "big") - (1 << 7 * length)
+            found.append(at + 2 + length)
+            at += length + size
+    for index, time in times_ms.items():
+        changed[found[index] : found[index] + 2] = time.to_bytes(2, "big", signed=True)
+    return bytes(changed)
+
+
+def test_one_wrong_time_in_a_container_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = write(tmp_path / "v.mkv", noise(20), "MJPG")
+    good = [frame.stamp_ns for frame in open_source(str(path)).frames()]
+    assert good == [i * 50_000_000 for i in range(20)]
+    path.write_bytes(with_block_times(path.read_bytes(), {7: 32_000}))
+    source = open_source(str(path))
+    assert [frame.stamp_ns for frame in source.frames()] == [*good[:7], *good[8:]]
+    assert source.report.left_out == {FAR_AHEAD: 1}
+    assert source.report.damage == []
+
+
+class TwiceHalf(OpenCV46):
+    """A container whose time begins anew in the middle, as recordings put end to end have it."""
+
+    def get(self, prop: int) -> float:
+        value = float(self._capture.get(prop))
+        return value - 1500 if prop == cv2.CAP_PROP_POS_MSEC and value > 1499 else value
+
+
+def test_a_container_whose_time_begins_anew_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path / "v.avi", noise(60), "MJPG")
+    monkeypatch.setattr(cv2, "VideoCapture", TwiceHalf)
+    frames = list(open_source(str(path)).frames())
+    stamps = [frame.stamp_ns for frame in frames]
+    assert len(frames) == 59
+    assert [i for i, frame in enumerate(frames) if frame.jump] == [30]
+    steps = [round((after - before) * 1e-6) for before, after in itertools.pairwise(stamps)]
+    assert steps == [50] * 29 + [100] + [50] * 28
 
 
 def test_whoever_stops_reading_is_told_nothing(tmp_path: Path) -> None:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from ttt3r_ros.camera.image_messages import read_compressed, read_image
 from ttt3r_ros.camera.sample_range import SampleRange
-from ttt3r_ros.camera.stamps import StampState, judge_stamp
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.sources.frame import Distortion, SourceFrame, SourceReport
 from ttt3r_ros.sources.mcap_file import MendedMcap, is_cut_off
+from ttt3r_ros.sources.timeline import RecordingClock
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -34,8 +34,6 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 #: Images looked at to find out whether the camera stamps any.
 _STAMPS_TRIED = 10
-#: After a jump back, where the recording's own clock does not tell how much later the next image is [ns].
-_SHORTEST_STEP_NS = 10**6
 
 
 @dataclass(frozen=True)
@@ -79,33 +77,24 @@ class RosbagSource:
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
         """Yield the images recorded from ``start_s`` seconds after the bag's first message on."""
-        state = StampState(by_arrival=self._by_arrival)
+        clock = RecordingClock(self.report, self._topic, by_arrival=self._by_arrival)
         held = SampleRange()
-        last_ns, last_received_ns, shift_ns = -1, 0, 0
         with _reader(self._path, self.report) as reader:
             connections = self._connections(reader)
             start_ns = reader.start_time + round(start_s * 1e9)
             for kind, received_ns, message in _messages(reader, connections, self._path, start_ns):
-                verdict, state = judge_stamp(_stamp_ns(message), received_ns, state)
-                if verdict.notice is not None:
-                    self.report.warn(f"{self._topic}: {verdict.notice}")
-                if verdict.dropped is not None:
-                    self.report.left_out[verdict.dropped] += 1
-                if verdict.stamp_ns is None:
+                placed = clock.place(_stamp_ns(message), received_ns)
+                if placed is None:
                     continue
-                if verdict.stamp_ns + shift_ns <= last_ns:  # a jump back
-                    passed_ns = max(received_ns - last_received_ns, _SHORTEST_STEP_NS)
-                    shift_ns = last_ns + passed_ns - verdict.stamp_ns
-                last_ns, last_received_ns = verdict.stamp_ns + shift_ns, received_ns
                 image, held = (read_compressed if kind == _COMPRESSED else read_image)(message, held)
                 calibration = self._fitting_calibration(image.shape[1], image.shape[0])
                 yield SourceFrame(
                     image=image,
-                    stamp_ns=last_ns,
+                    stamp_ns=placed.stamp_ns,
                     intrinsics=calibration.intrinsics if calibration else None,
                     distortion=calibration.distortion if calibration else None,
-                    jump=verdict.jump,
-                    shift_ns=shift_ns,
+                    jump=placed.jump,
+                    shift_ns=placed.shift_ns,
                 )
 
     def _connections(self, reader: AnyReader) -> list[Connection]:

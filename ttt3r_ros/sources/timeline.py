@@ -1,12 +1,69 @@
-"""A source played from a point on, for a while, once or over and over."""
+"""The time of recordings: stamps that go on, and a source played from a point on, once or over and over."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from ttt3r_ros.camera.stamps import StampState, judge_stamp
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.sources.frame import Source, SourceFrame
+from ttt3r_ros.sources.frame import Source, SourceFrame, SourceReport
+
+#: After a jump back, where the recording does not tell how much later the next image is [ns].
+_SHORTEST_STEP_NS = 10**6
+
+
+@dataclass(frozen=True)
+class PlacedStamp:
+    """When a frame of a recording is.
+
+    Attributes:
+        stamp_ns: later than of every frame before [ns].
+        shift_ns: what has been added to the recorded stamp.
+        jump: why the frame does not follow on the one before, in one clause; None where it does.
+    """
+
+    stamp_ns: int
+    shift_ns: int
+    jump: str | None
+
+
+class RecordingClock:
+    """Applies the rule for stamps (`ttt3r_ros.camera.stamps`); where recorded time jumps back, stamps go on."""
+
+    def __init__(self, report: SourceReport, subject: str, *, by_arrival: bool = False) -> None:
+        """Begin.
+
+        Args:
+            report: where dropped frames are counted and said.
+            subject: what they are of.
+            by_arrival: the camera is known not to stamp.
+        """
+        self._report, self._subject = report, subject
+        self._state = StampState(by_arrival=by_arrival)
+        self._last_ns: int | None = None
+        self._last_recorded_ns = 0
+        self._shift_ns = 0
+
+    def place(self, stamp_ns: int | None, recorded_ns: int) -> PlacedStamp | None:
+        """Return when the next frame is; None where it is to be left out.
+
+        Args:
+            stamp_ns: of the frame [ns]; None for what is no time.
+            recorded_ns: when it was recorded [ns].
+        """
+        verdict, self._state = judge_stamp(stamp_ns, recorded_ns, self._state)
+        if verdict.notice is not None:
+            self._report.warn(f"{self._subject}: {verdict.notice}")
+        if verdict.stamp_ns is None:
+            self._report.left_out[verdict.dropped or ""] += 1
+            return None
+        placed_ns = verdict.stamp_ns + self._shift_ns
+        if self._last_ns is not None and placed_ns <= self._last_ns:  # a jump back
+            placed_ns = self._last_ns + max(recorded_ns - self._last_recorded_ns, _SHORTEST_STEP_NS)
+            self._shift_ns = placed_ns - verdict.stamp_ns
+        self._last_ns, self._last_recorded_ns = placed_ns, recorded_ns
+        return PlacedStamp(placed_ns, self._shift_ns, verdict.jump)
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.camera.encoded_image import image_format, still_image_kind
+from ttt3r_ros.camera.stamps import MAX_DISORDER_NS
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources.frame import SourceFrame, SourceReport
+from ttt3r_ros.sources.timeline import RecordingClock
 
 #: What a container that does not say its rate is played at [Hz].
 _USUAL_FPS = 30.0
+
+#: Videos begin at 0, which is no time in a stamp.
+_NOT_ZERO_NS = 10**9
 
 #: Enough of a file to tell what it is.
 _HEAD_BYTES = 4096
@@ -71,8 +76,10 @@ class VideoSource:
         turn = _turn_by_hand(capture)
         aspect = _pixel_aspect(capture)
         start_ns = round(start_s * 1e9)
+        clock = RecordingClock(self.report, self.name)
+        period_ns = round(1e9 / self.rate_hz)
         try:
-            index, first_ms, container_ms, last_ns = 0, 0.0, 0.0, -1
+            index, first_ms, container_ms, told_ns = 0, 0.0, 0.0, -period_ns
             while capture.grab():
                 container_ms = capture.get(cv2.CAP_PROP_POS_MSEC)
                 if index == 0:
@@ -80,17 +87,24 @@ class VideoSource:
                 stamp_ns = round((container_ms - first_ms) * 1e6)
                 if self._fps is not None:
                     stamp_ns = round(index * 1e9 / self._fps)
-                elif index > 0 and stamp_ns <= last_ns:  # the container does not say (OpenCV repeats the last value)
-                    stamp_ns = last_ns + round(1e9 / self.rate_hz)
-                index, last_ns = index + 1, stamp_ns
-                if stamp_ns < start_ns:
+                elif 0 <= told_ns - stamp_ns <= MAX_DISORDER_NS:  # the container does not say: OpenCV repeats itself
+                    stamp_ns = told_ns + period_ns
+                told_ns = stamp_ns
+                placed = clock.place(stamp_ns + _NOT_ZERO_NS, index * period_ns)
+                index += 1
+                if placed is None or placed.stamp_ns - _NOT_ZERO_NS < start_ns:
                     continue
                 decoded, image = capture.retrieve()
                 if not decoded:
                     self.report.left_out["not decodable"] += 1
                     self.report.warn(f"{self.name}: a frame cannot be decoded and was left out")
                     continue
-                yield SourceFrame(image=_rgb(image, turn, aspect), stamp_ns=stamp_ns)
+                yield SourceFrame(
+                    image=_rgb(image, turn, aspect),
+                    stamp_ns=placed.stamp_ns - _NOT_ZERO_NS,
+                    jump=placed.jump,
+                    shift_ns=placed.shift_ns,
+                )
             self._check_end(index, (container_ms - first_ms) * 1e-3)
         finally:
             capture.release()
