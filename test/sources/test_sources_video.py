@@ -25,9 +25,9 @@ UPRIGHT[:24, :32] = (200, 0, 0)
 REAL_CAPTURE = cv2.VideoCapture
 
 
-def write(path: Path, frames: list[np.ndarray], codec: str = "mp4v") -> Path:
+def write(path: Path, frames: list[np.ndarray], codec: str = "mp4v", fps: float = 20.0) -> Path:
     height, width = frames[0].shape[:2]
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), 20.0, (width, height))
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, (width, height))
     assert writer.isOpened()
     for frame in frames:
         writer.write(cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2BGR))
@@ -210,9 +210,19 @@ def test_a_container_whose_time_begins_anew_goes_on(tmp_path: Path, monkeypatch:
     frames = list(open_source(str(path)).frames())
     stamps = [frame.stamp_ns for frame in frames]
     assert len(frames) == 59
-    assert [i for i, frame in enumerate(frames) if frame.jump] == [30]
+    assert [i for i, frame in enumerate(frames) if frame.jump] == [31]
     steps = [round((after - before) * 1e-6) for before, after in itertools.pairwise(stamps)]
-    assert steps == [50] * 29 + [100] + [50] * 28
+    assert steps == [50] * 30 + [100] + [50] * 27
+
+
+def test_a_last_frame_without_a_time_is_counted_on(tmp_path: Path) -> None:
+    """So OpenCV reads MPEG streams."""
+    source = open_source(str(write(tmp_path / "v.mpg", [np.repeat(frame, 4, 0) for frame in noise(25)], "MPG1", 25.0)))
+    frames = list(source.frames())
+    assert len(frames) == 25
+    assert not source.report.left_out
+    assert not any(frame.jump for frame in frames)
+    assert frames[-1].stamp_ns > frames[-2].stamp_ns
 
 
 def test_whoever_stops_reading_is_told_nothing(tmp_path: Path) -> None:

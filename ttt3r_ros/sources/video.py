@@ -79,15 +79,17 @@ class VideoSource:
         clock = RecordingClock(self.report, self.name)
         period_ns = round(1e9 / self.rate_hz)
         try:
-            index, first_ms, container_ms, told_ns = 0, 0.0, 0.0, -period_ns
+            index, first_ms, latest_ms, told_ns = 0, 0.0, 0.0, -period_ns
             while capture.grab():
                 container_ms = capture.get(cv2.CAP_PROP_POS_MSEC)
                 if index == 0:
                     first_ms = container_ms
+                latest_ms = max(latest_ms, container_ms)
                 stamp_ns = round((container_ms - first_ms) * 1e6)
                 if self._fps is not None:
                     stamp_ns = round(index * 1e9 / self._fps)
-                elif 0 <= told_ns - stamp_ns <= MAX_DISORDER_NS:  # the container does not say: OpenCV repeats itself
+                elif index > 0 and (container_ms == 0 or 0 <= told_ns - stamp_ns <= MAX_DISORDER_NS):
+                    # the container does not say: OpenCV repeats itself, or says 0
                     stamp_ns = told_ns + period_ns
                 told_ns = stamp_ns
                 placed = clock.place(stamp_ns + _NOT_ZERO_NS, index * period_ns)
@@ -105,7 +107,7 @@ class VideoSource:
                     jump=placed.jump,
                     shift_ns=placed.shift_ns,
                 )
-            self._check_end(index, (container_ms - first_ms) * 1e-3)
+            self._check_end(index, (latest_ms - first_ms) * 1e-3)
         finally:
             capture.release()
 
