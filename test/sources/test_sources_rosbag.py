@@ -293,14 +293,15 @@ def big_stream(count: int) -> list[Any]:
 
 
 @pytest.mark.parametrize("given", ["file", "folder", "folder without metadata"])
-@pytest.mark.parametrize("cut", ["in a chunk", "in the index", "zeros"])
+@pytest.mark.parametrize("cut", ["in a chunk", "in the index", "zeros", "zeros to the end"])
 def test_of_a_truncated_mcap_what_is_whole_is_read(tmp_path: Path, given: str, cut: str) -> None:
     messages = big_stream(40)
     path = write_bag(tmp_path / "bag", {"/image": messages}, storage=StoragePlugin.MCAP)
     file = storage_file(path)
     data = file.read_bytes()
-    keep = {"in a chunk": len(data) * 3 // 4, "in the index": len(data) - 60, "zeros": len(data) * 3 // 4}[cut]
-    file.write_bytes(data[:keep] + bytes(5000 if cut == "zeros" else 0))
+    keep = len(data) - 60 if cut == "in the index" else len(data) * 3 // 4
+    zeros = {"zeros": 5000, "zeros to the end": len(data) - keep}.get(cut, 0)
+    file.write_bytes(data[:keep] + bytes(zeros))
     if given == "folder without metadata":
         (path / "metadata.yaml").unlink()
     source = open_source(str(file if given == "file" else path))

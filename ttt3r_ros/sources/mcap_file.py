@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from binascii import crc32
 from pathlib import Path
 
 _MAGIC = b"\x89MCAP0\r\n"
@@ -10,6 +11,9 @@ _FOOTER, _DATA_END = 0x02, 0x0F
 #: A footer that says there is no summary: opcode, length, and three fields of zeros.
 _EMPTY_FOOTER = bytes([_FOOTER]) + (20).to_bytes(8, "little") + bytes(20)
 _HEADER_BYTES = 9  # of a record: opcode and length
+_CHUNK = 0x06
+_CHUNK_FIELDS_BYTES = 32  # first and last time, size, checksum, length of the compression's name
+_ZEROS = 16
 
 
 class MendedMcap:
@@ -94,15 +98,38 @@ class _Mended(io.RawIOBase):
 def _end_of_whole_records(path: Path) -> int:
     """Return the offset behind the last whole record of the data section."""
     size = path.stat().st_size
-    end = len(_MAGIC)
+    last, end = 0, len(_MAGIC)
     with path.open("rb") as file:
         while True:
             file.seek(end)
             header = file.read(_HEADER_BYTES)
-            # a file system that was switched off may leave zeros at the end
-            if len(header) < _HEADER_BYTES or header[0] in (0, _FOOTER, _DATA_END):
-                return end
             after = end + _HEADER_BYTES + int.from_bytes(header[1:], "little")
-            if after > size:
-                return end
-            end = after
+            # a file system that was switched off may leave zeros at the end
+            if len(header) < _HEADER_BYTES or header[0] in (0, _FOOTER, _DATA_END) or after > size:
+                break
+            last, end = end, after
+        return last if last and _is_torn_chunk(file, last, end) else end
+
+
+def _is_torn_chunk(file: io.BufferedReader, start: int, end: int) -> bool:
+    """Return whether the file holds zeros where the end of a chunk should be."""
+    file.seek(start)
+    head = file.read(_HEADER_BYTES + _CHUNK_FIELDS_BYTES)
+    if head[0] != _CHUNK:
+        return False
+    file.seek(max(start, end - _ZEROS))
+    if any(file.read(_ZEROS)):
+        return False
+    crc, name_length = (int.from_bytes(head[i : i + 4], "little") for i in (33, 37))
+    if name_length:  # compressed data does not end so
+        return True
+    file.seek(start + len(head) + 8)  # behind the length of the records
+    records = file.read(end - file.tell())
+    return crc32(records) != crc if crc else _has_no_record_at_its_end(records)
+
+
+def _has_no_record_at_its_end(records: bytes) -> bool:
+    at = 0
+    while at < len(records) and records[at]:
+        at += _HEADER_BYTES + int.from_bytes(records[at + 1 : at + _HEADER_BYTES], "little")
+    return at != len(records)
