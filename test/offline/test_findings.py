@@ -54,35 +54,35 @@ def flat(found: Findings) -> dict[str, object]:
 @pytest.mark.parametrize("frames", [1, 5, 60])
 def test_nothing_is_lost_in_a_file(tmp_path, frames):
     found = findings(frames)
-    save_findings(tmp_path / "f.npz", found)
-    assert flat(load_findings(tmp_path / "f.npz")) == flat(found)
+    save_findings(tmp_path / "f", found)
+    assert flat(load_findings(tmp_path / "f")) == flat(found)
 
 
 def test_of_a_damaged_file_one_sentence_is_said(tmp_path):
-    file = tmp_path / "f.npz"
+    file = tmp_path / "f"
     save_findings(file, findings(5))
     data = file.read_bytes()
-    np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    for damaged in (b"", b"noise", data[: len(data) // 2], (tmp_path / "other.npz").read_bytes()):
+    for damaged in (b"", b"noise", data[: len(data) // 2], data + b"\0"):
         file.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"f\.npz cannot be read .*--overwrite"):
+        with pytest.raises(UserError, match=r"f is (not part of a run|truncated or damaged; begin anew)"):
             load_findings(file)
+    file.unlink()
+    with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\); begin anew with --overwrite"):
+        load_findings(file)
 
 
 def test_a_changed_byte_is_a_sentence_or_makes_no_difference(tmp_path):
-    """In the zip file's directory it may also claim encryption, compression or a version to come."""
-    file, expected = tmp_path / "f.npz", findings(2)
+    file, expected = tmp_path / "f", findings(2)
     save_findings(file, expected)
     data = file.read_bytes()
-    directory = data.index(b"PK\x01\x02")
-    sentences: set[str] = set()
-    for place in [*range(0, directory, 97), *range(directory, len(data), 3)]:
+    said: set[str] = set()
+    for place in range(0, len(data), 7):
         file.write_bytes(data[:place] + bytes([data[place] ^ 0x61]) + data[place + 1 :])
         try:
             loaded = load_findings(file)
         except UserError as error:
-            sentences.add(str(error))
+            said.add(str(error))
         else:
             assert flat(loaded) == flat(expected)
-    reasons = "it is damaged or nothing of this run", "Invalid argument"
-    assert sentences == {f"{file} cannot be read ({reason}); begin anew with --overwrite" for reason in reasons}
+    assert 2 <= len(said) < 6
+    assert not any("\n" in sentence for sentence in said)

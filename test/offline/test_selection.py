@@ -64,7 +64,7 @@ def test_what_is_chosen(selection, expected, recorded_time):
     cut=st.integers(0, 40),
     recorded_time=st.booleans(),
 )
-def test_two_sittings_take_what_one_takes(start, every, most, duration, cut, recorded_time):
+def test_two_sessions_take_what_one_takes(start, every, most, duration, cut, recorded_time):
     source = Recording(40, recorded_time=recorded_time)
     selection = Selection(start / 10, None if duration is None else duration / 10, every, most)
     whole = list(selection.frames(source))

@@ -97,7 +97,6 @@ DOORS = {"socket", "socketserver", "http.server", "xmlrpc", "multiprocessing.con
 #: (file, what it does): why it may.
 ALLOWED = {
     ("ttt3r_ros/ros/domain.py", "socket"): "binds a port for a moment, to find a ROS domain that nobody uses",
-    ("ttt3r_ros/offline/findings.py", "np.load"): "arrays of an interrupted run; allow_pickle=False",
 }
 
 

@@ -34,7 +34,7 @@ from ttt3r_ros.stream.stream import Stream
 SAVE_PERIOD_S = 30.0
 
 #: What is kept to go on from.
-_FINDINGS, _STREAM, _MAP = "findings.npz", "stream.state.safetensors", "map.safetensors"
+_FINDINGS, _STREAM, _MAP = "findings.safetensors", "stream.state.safetensors", "map.safetensors"
 
 #: Points of a frame that go into the map, about.
 _POINTS_PER_FRAME = 20_000
@@ -96,8 +96,8 @@ class Run:
         Raises:
             UserError: a frame cannot be read or a result not be written; all before it is kept.
         """
-        found, sitting, before = self.findings, time.monotonic(), self.findings.seconds
-        saved_at = sitting
+        found, session, before = self.findings, time.monotonic(), self.findings.seconds
+        saved_at = session
         try:
             for place, frame in selection.frames(source, found.place):
                 if stop.is_set():
@@ -105,8 +105,8 @@ class Run:
                 self._take(frame)
                 found.place = place
                 now = time.monotonic()
-                found.seconds = before + now - sitting
-                progress.update(selection.taken(place), self._detail(now - sitting))
+                found.seconds = before + now - session
+                progress.update(selection.taken(place), self._detail(now - session))
                 if now - saved_at > SAVE_PERIOD_S:
                     self._save()
                     saved_at = time.monotonic()
