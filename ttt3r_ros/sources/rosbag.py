@@ -5,14 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.camera.image_messages import rgb_from_compressed, rgb_from_image
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.sources.frame import Distortion, SourceFrame
+from ttt3r_ros.sources.frame import SourceFrame
 
 if TYPE_CHECKING:
     from rosbags.highlevel import AnyReader
@@ -25,14 +24,6 @@ _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 SUFFIXES = frozenset({".mcap", ".db3", ".bag"})
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What a camera_info says about its camera."""
-
-    intrinsics: Intrinsics
-    distortion: Distortion | None
 
 
 class RosbagSource:
@@ -76,19 +67,7 @@ class RosbagSource:
                 last_ns = stamp_ns
                 compressed = connection.msgtype == _COMPRESSED
                 image = rgb_from_compressed(message) if compressed else rgb_from_image(message)
-                calibration = self._calibration
-                if calibration is not None and image.shape[:2] != (
-                    calibration.intrinsics.height,
-                    calibration.intrinsics.width,
-                ):
-                    calibration = self._calibration = None
-                    _log.warning("%s: its camera_info is of another image size and was left out", self._topic)
-                yield SourceFrame(
-                    image=image,
-                    stamp_ns=stamp_ns,
-                    intrinsics=calibration.intrinsics if calibration else None,
-                    distortion=calibration.distortion if calibration else None,
-                )
+                yield SourceFrame(image=image, stamp_ns=stamp_ns, calibration=self._calibration)
 
 
 def is_rosbag(path: Path) -> bool:
@@ -148,20 +127,10 @@ def _camera_info_topic(image_topic: str) -> str:
 
 
 def _read_calibration(reader: AnyReader, topic: str) -> Calibration | None:
+    """Return the first calibration on a topic, None where nobody has calibrated the camera."""
     connections = [c for c in reader.connections if c.topic == topic and c.msgtype == _CAMERA_INFO]
     for connection, _, raw in reader.messages(connections) if connections else ():
-        return _calibration_from_info(reader.deserialize(raw, connection.msgtype))
+        calibration = Calibration.from_message(reader.deserialize(raw, connection.msgtype))
+        if any(calibration.K) or any(calibration.P):
+            return calibration
     return None
-
-
-def _calibration_from_info(info: Any) -> Calibration | None:
-    """Return the calibration in a CameraInfo; None for one that says "uncalibrated" (K[0] is 0)."""
-    K = info.k if hasattr(info, "k") else info.K  # ROS 1 spells it in capitals
-    coefficients = tuple(float(value) for value in (info.d if hasattr(info, "d") else info.D))
-    fx, fy, cx, cy = (float(K[i]) for i in (0, 4, 2, 5))
-    if not (fx > 0 and fy > 0):
-        return None
-    return Calibration(
-        intrinsics=Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=int(info.width), height=int(info.height)),
-        distortion=Distortion(str(info.distortion_model), coefficients) if any(coefficients) else None,
-    )
