@@ -178,7 +178,7 @@ def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights):
     ("options", "source", "words"),
     [
         ([], "/nowhere/video.mp4", "there is no '/nowhere/video.mp4'"),
-        (["--device", "tpu9"], WORLD, "there is no device 'tpu9'"),
+        (["--device", "tpu9"], WORLD, "device must be auto, cpu, cuda or cuda:N, not 'tpu9'"),
         (["--topic", "/image"], WORLD, "--topic chooses images of a bag"),
         (["--start", "99"], WORLD, "has no frame 99 s after its beginning"),
         (["--weights", "/nowhere/w.safetensors"], WORLD, "/nowhere/w.safetensors"),
