@@ -62,6 +62,10 @@ format: venv ## let ruff lay out the code and sort the imports
 	.venv/bin/ruff check --fix-only --quiet
 	.venv/bin/ruff format
 
+.PHONY: config
+config: venv ## write config/ttt3r.yaml and README's table of parameters from their declarations
+	.venv/bin/python -m docs.parameters
+
 .PHONY: lock
 lock: ## resolve requirements/*.in into requirements/*.txt again
 	@requirements/lock.sh

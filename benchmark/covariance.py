@@ -1,4 +1,4 @@
-"""Whether odometry's covariances tell the truth: ``python -m benchmark.covariance [--weights FILE] [--json FILE]``.
+"""Whether odometry's covariances tell the truth: ``python -m benchmark.covariance [--weights FILE] [--output FILE]``.
 
 The constants of the covariance model are fitted to the errors along walks through flats of seeds that training uses
 (1000 and above) and checked on held-out flats (below 500): the mean normalised estimation error squared (NEES) per
@@ -9,6 +9,7 @@ and against what, says `covariance_runs`. The exit status is 1 where it does not
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import sys
 from collections.abc import Sequence as Seq
@@ -26,9 +27,11 @@ from benchmark.covariance_runs import Walked, load, save, walk
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device, choose_precision
+from ttt3r_ros.settings import add_options
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import CovarianceModel
-from ttt3r_ros.stream.settings import POLICIES, StreamSettings
+from ttt3r_ros.stream.covariance_file import read_covariance, write_covariance
+from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
 from ttt3r_ros.weights.load import load_weights
@@ -52,6 +55,13 @@ def main(argv: list[str] | None = None) -> int:
     console.print(_as_code(result["model"]), highlight=False)
     if args.json:
         args.json.write_text(json.dumps(result, indent=1) + "\n")
+    if args.output:
+        fitted_to = {name: value for name, value in result.items() if not isinstance(value, dict)}
+        try:
+            write_covariance(args.output, CovarianceModel(**result["model"]), fitted_to)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
     if args.picture:
         draw(args.picture, check, CovarianceModel(**result["model"]), _title(result))
     wrong = [name for name, part in result["checked"].items() if not TRUE_NEES[0] <= part["nees"] <= TRUE_NEES[1]]
@@ -69,25 +79,31 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
         raise UserError("--fit-walks and --check-walks must be at least 1, --frames at least 10")
     weights, device = load_weights(args.weights), choose_device(args.device)
     precision = choose_precision(args.precision, device)
-    options = (args.rule, args.policy, args.interval, precision, args.frames, args.fps, *args.size)
-    key = "_".join([weights.fingerprint[:12], *map(str, options)])
-    backbone = Backbone(weights.network, device=device, precision=precision)
-    settings = StreamSettings(update_rule=args.rule, reset_policy=args.policy, reset_interval=args.interval)
-    stream = Stream(backbone, settings)
+    shipped = read_covariance(args.covariance_file)
+    settings = StreamSettings.of(args, weights_interval=weights.segment_frames, covariance=shipped)
+    facts = {
+        "weights": Path(weights.source).name,
+        "fingerprint": weights.fingerprint,
+        "update_rule": args.update_rule,
+        "image_size": args.image_size,
+        "reset_policy": args.reset_policy,
+        "reset_interval": settings.segment_frames,
+        "precision": precision,
+        "frames": args.frames,
+        "fps": args.fps,
+        "size": args.size,
+    }
+    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    stream = Stream(Backbone(weights.network, device=device, precision=precision), settings)
     folder = args.work / key
     to_fit = [] if args.no_fit else _walks(stream, FIT_SEED, args.fit_walks, args, folder, console)
     to_check = _walks(stream, CHECK_SEED, args.check_walks, args, folder, console)
-    shipped = CovarianceModel()
     model = shipped
     if to_fit:
         with console.status("fitting") as status:
             model = fit(to_fit, shipped, lambda cost: status.update(f"fitting: {cost:.4f}"))
     result = {
-        "weights": weights.source,
-        "rule": args.rule,
-        "policy": args.policy,
-        "frames": args.frames,
-        "fps": args.fps,
+        **facts,
         "fit_walks": len(to_fit),
         "check_walks": len(to_check),
         "model": asdict(model),
@@ -162,7 +178,7 @@ def _table(result: dict[str, Any]) -> Table:
 def _title(result: dict[str, Any]) -> str:
     return (
         f"{result['check_walks']} held-out walks of {result['frames']} frames at {result['fps']:g} Hz; "
-        f"{Path(result['weights']).name}, {result['rule']}, resets: {result['policy']}"
+        f"{result['weights']}, {result['update_rule']}, resets: {result['reset_policy']}"
     )
 
 
@@ -175,19 +191,16 @@ def _as_code(model: dict[str, float]) -> str:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="covariance", description=__doc__.partition("\n")[0] if __doc__ else "")
     add = parser.add_argument
-    add("--weights", default="", help="a weights file; default: the package's own")
+    add_options(parser, NetworkSettings, also={"update_rule": "--rule"})
+    add_options(parser, StreamSettings, also={"reset_policy": "--policy", "reset_interval": "--interval"})
     add("--fit-walks", type=int, default=40, help="flats to fit to (default: %(default)s)")
     add("--check-walks", type=int, default=40, help="held-out flats (default: %(default)s)")
-    add("--no-fit", action="store_true", help="check the package's constants as they are")
+    add("--no-fit", action="store_true", help="check the constants in force as they are")
     add("--frames", type=int, default=300, help="of a walk (default: %(default)s)")
     add("--fps", type=float, default=15.0, help="frames per second of a walk")
     add("--size", type=int, nargs=2, default=(160, 120), metavar=("W", "H"), help="of the images [px]")
-    add("--rule", default="ttt3r", choices=("cut3r", "ttt3r", "filt3r"), help="update rule (default: %(default)s)")
-    add("--policy", default="interval", choices=POLICIES, help="of resets")
-    add("--interval", type=int, default=100, help="frames between resets under the policy interval")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--precision", default="auto", help="auto, float32, bfloat16 or float16")
     add("--work", type=Path, default=Path(".cache/covariance"), help="folder for walks so far")
+    add("--output", type=Path, help="write the constants to this file, for the node's parameter covariance_file")
     add("--json", type=Path, help="write figures and constants to this file")
     add("--picture", type=Path, help="draw errors against standard deviations to this PNG")
     return parser

@@ -25,7 +25,8 @@ from benchmark.walk import Walk, WalkSpec
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device, choose_precision
-from ttt3r_ros.stream.settings import POLICIES
+from ttt3r_ros.settings import add_options
+from ttt3r_ros.stream.settings import POLICIES, NetworkSettings, StreamSettings
 from ttt3r_ros.weights.load import load_weights
 
 #: A flat that no weights were trained on or fitted to.
@@ -79,7 +80,7 @@ def run(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
             source=weights.source,
             device=str(device),
             precision=precision,
-            rule=args.rule,
+            rule=args.update_rule,
             policy=policy,
             interval=args.interval,
         )
@@ -141,10 +142,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--frames", type=int, default=10_000, help="of the walk (default: %(default)s)")
     add("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), help="reset policies (default: all)")
     add("--interval", type=int, default=100, help="frames between resets under the policy interval")
-    add("--weights", default="", help="a weights file; default: the package's own")
-    add("--rule", default="ttt3r", choices=("cut3r", "ttt3r", "filt3r"), help="update rule (default: %(default)s)")
-    add("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    add("--precision", default="auto", help="auto, float32, bfloat16 or float16")
+    add_options(parser, NetworkSettings, only=("weights", "device", "precision"))
+    add_options(parser, StreamSettings, only=("update_rule",), also={"update_rule": "--rule"})
     add("--seed", type=int, default=SEED, help="of the flat and the path (default: %(default)s)")
     add("--motion", default="wheeled", choices=("handheld", "wheeled"), help="how the camera moves")
     add("--size", type=int, nargs=2, default=(160, 120), metavar=("W", "H"), help="of the images [px]")

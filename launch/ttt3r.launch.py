@@ -8,11 +8,17 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+#: Arguments that are parameters of the node as well.
+PARAMETERS = ("weights", "device")
 ARGUMENTS = {
     "image": ("image", "Image topic of the camera."),
     "camera_info": ("camera_info", "CameraInfo topic of the camera; without one the focal length is estimated."),
-    "weights": ("", "Weights file (.safetensors or a published .pth); empty: as the parameters file says."),
-    "device": ("", "auto, cpu, cuda or cuda:N; empty: as the parameters file says."),
+    "weights": ("", "Weights file: .safetensors, or a published .pth; empty: as the parameters file says."),
+    "device": (
+        "",
+        "Where the network runs: auto (a GPU where there is one), cpu, cuda or cuda:N; empty: as the parameters file "
+        "says.",
+    ),
     "namespace": ("", "Namespace of the node; one per robot or camera."),
     "use_sim_time": ("false", "Take the time from /clock."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
@@ -28,7 +34,7 @@ def _node(context):
     """Return the node; arguments left empty do not override the parameters file."""
     overrides = {
         name: ParameterValue(LaunchConfiguration(name), value_type=str)
-        for name in ("weights", "device")
+        for name in PARAMETERS
         if LaunchConfiguration(name).perform(context)
     }
     logger = ".".join([*LaunchConfiguration("namespace").perform(context).strip("/").split("/"), "ttt3r"]).lstrip(".")

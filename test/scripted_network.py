@@ -10,16 +10,13 @@ import numpy as np
 import torch
 from rule_weights import TINY
 
-from ttt3r_ros.geometry import R_BODY_OPTICAL, inverse, quaternion_from_rotation
+from ttt3r_ros.geometry import inverse, quaternion_from_rotation
 from ttt3r_ros.model.network import POINTS_CAMERA, Network, Prediction, State
 
 WIDTH, HEIGHT = 80, 60
 PATCH = 16  #: pixels of the corner whose grey level is the picture's number
 
 Script = Callable[[Prediction, State], tuple[Prediction, State]]
-
-T_BASE_CAMERA = np.eye(4)
-T_BASE_CAMERA[:3, :3] = R_BODY_OPTICAL
 
 
 def view(number: int) -> np.ndarray:

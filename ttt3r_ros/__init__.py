@@ -25,8 +25,7 @@ def load(weights: str = "small", *, device: str = "auto", precision: str = "auto
         weights: 'small' for those of the package, or a file.
         device: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
         precision: 'auto', 'float32', 'bfloat16', 'float16' or 'int8'.
-        settings: what differs from the defaults of `StreamSettings`, which are the node's parameters of these names;
-            `reset_interval` is what suits the weights where it is not given.
+        settings: what differs from the defaults of `StreamSettings`, which are the node's parameters of these names.
 
     Raises:
         UserError: the weights, the device or the precision cannot be used.
@@ -41,7 +40,7 @@ def load(weights: str = "small", *, device: str = "auto", precision: str = "auto
     precision = choose_precision(precision, where)
     loaded = load_weights("" if weights == "small" else weights, device=where, precision=dtype_of(precision))
     backbone = Backbone(loaded.network, device=where, precision=precision, weights_fingerprint=loaded.fingerprint)
-    return Stream(backbone, StreamSettings(**{"reset_interval": loaded.segment_frames, **settings}))
+    return Stream(backbone, StreamSettings(weights_interval=loaded.segment_frames, **settings))
 
 
 def __getattr__(name: str) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import cv2
@@ -18,11 +19,13 @@ from ttt3r_ros.geometry import R_BODY_OPTICAL, inverse
 from ttt3r_ros.offline import reconstruct
 from ttt3r_ros.offline.run import Run
 from ttt3r_ros.sources import SourceFrame, open_source
+from ttt3r_ros.stream.covariance import CovarianceModel
+from ttt3r_ros.stream.covariance_file import write_covariance
 from ttt3r_ros.weights.checkpoint import save_network
 
 WORLD = "synthetic:seed=2,length=12,width=80,height=60,fps=10"
 #: The rule's weights make a camera that jumps about, and no confidence.
-LENIENT = ["--max-speed", "1e6", "--max-turn-rate", "1e6", "--min-confidence", "1", "--device", "cpu"]
+LENIENT = ["--max-speed", "0", "--max-turn-rate", "0", "--min-confidence", "1", "--device", "cpu"]
 
 
 @pytest.fixture(scope="session")
@@ -51,6 +54,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     metrics = json.loads(files.pop("metrics.json"))
     assert metrics.pop("frames_per_second") > 0
     return {**files, "metrics": json.dumps(metrics).encode()}
+
+
+def test_constants_of_the_covariance_come_from_a_file(tmp_path, weights, capsys):
+    file, model = tmp_path / "covariance.json", CovarianceModel(metres=0.5)
+    write_covariance(file, model, {})
+    assert run(tmp_path / "run", weights, "--covariance-file", str(file), "--max-frames", "2") == 0
+    assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["covariance_file"] == asdict(model)
+    file.write_text("{}")
+    assert run(tmp_path / "other", weights, "--covariance-file", str(file)) == 2
+    assert "is no covariance file" in capsys.readouterr().err
 
 
 def test_what_a_run_leaves(tmp_path, weights, capsys):
@@ -169,7 +182,7 @@ def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights, capsys
     ("options", "source", "words"),
     [
         ([], "/nowhere/video.mp4", "there is no '/nowhere/video.mp4'"),
-        (["--device", "tpu9"], WORLD, "there is no device 'tpu9'"),
+        (["--device", "tpu9"], WORLD, "device must be auto, cpu, cuda or cuda:N, not 'tpu9'"),
         (["--topic", "/image"], WORLD, "--topic chooses images of a bag"),
         (["--start", "99"], WORLD, "has no frame 99 s after its beginning"),
         (["--weights", "/nowhere/w.safetensors"], WORLD, "/nowhere/w.safetensors"),

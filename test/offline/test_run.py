@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 from rule_weights import TINY, rule_network
 
+from ttt3r_ros.camera.calibration import Calibration, Distortion
 from ttt3r_ros.camera.rectify import Rectifier
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
@@ -19,9 +20,10 @@ from ttt3r_ros.mapping.voxel_map import VoxelMap
 from ttt3r_ros.offline.run import Run, Wishes
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
-from ttt3r_ros.sources import Distortion, SourceFrame
+from ttt3r_ros.sources import SourceFrame
 from ttt3r_ros.stream.backbone import Backbone
-from ttt3r_ros.stream.stream import Stream, StreamSettings
+from ttt3r_ros.stream.settings import StreamSettings
+from ttt3r_ros.stream.stream import Stream
 
 CAMERA = Intrinsics(70.0, 70.0, 40.0, 30.0, 80, 60)
 LENS = Distortion("plumb_bob", (-0.3, 0.1, 0.0, 0.0, 0.0))
@@ -35,19 +37,19 @@ def picture(seed: int) -> np.ndarray:
 class Recording:
     name, rate_hz, length, recorded_time = "a recording", 10.0, 3, True
 
-    def __init__(self, distortion: Distortion | None, *, rectify: bool = False) -> None:
-        self._distortion, self._rectify = distortion, rectify
+    def __init__(self, distortion: Distortion | None, *, rectify: bool = False, camera: Intrinsics = CAMERA) -> None:
+        self._calibration, self._rectify = Calibration.of(camera, distortion), rectify
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
         for i in range(3):
             image = picture(i)
             if self._rectify:
                 image = Rectifier(CAMERA, LENS.coefficients, LENS.model).rectify(image)
-            yield SourceFrame(image, i * 10**8, CAMERA, distortion=self._distortion)
+            yield SourceFrame(image, i * 10**8, self._calibration)
 
 
 def taken(folder: Path, source: Recording, **changes: bool) -> Run:
-    stream = Stream(Backbone(rule_network(TINY)), StreamSettings(max_speed=1e6, max_turn_rate=1e6))
+    stream = Stream(Backbone(rule_network(TINY)), StreamSettings(max_speed=0.0, max_turn_rate=0.0))
     wishes = Wishes(**{**vars(WISHES), **changes})
     run = Run(stream, RunFolder(folder), wishes, VoxelMap(0.05, 1000))
     folder.mkdir(exist_ok=True)
@@ -62,6 +64,16 @@ def test_distortion_is_undone_where_asked_for(tmp_path):
     ignored = taken(tmp_path / "c", Recording(LENS)).findings.poses
     np.testing.assert_array_equal(list(asked.values()), list(beforehand.values()))
     assert not np.allclose(list(asked.values()), list(ignored.values()))
+
+
+def test_a_calibration_of_other_images_is_said_and_not_used(tmp_path, caplog):
+    other = Recording(LENS, camera=Intrinsics(70.0, 70.0, 40.0, 30.0, 160, 120))
+    words = "the camera_info is for 160x120 pixels but the images have 80x60"
+    assert len(taken(tmp_path / "ignored", other).findings.poses) == 3
+    (record,) = caplog.records
+    assert words in record.getMessage()
+    with pytest.raises(UserError, match=words):
+        taken(tmp_path / "refused", other, undistort=True)
 
 
 def test_what_cannot_be_written_is_said_and_what_was_before_is_kept(tmp_path):

@@ -14,9 +14,10 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 
+from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.geometry import FloatArray, T_from_pose, inverse
 from ttt3r_ros.mapping.cloud import colored_points
-from ttt3r_ros.ros.conversions import camera_from_info, cloud_message, fill_pose, image_message, nanoseconds
+from ttt3r_ros.ros.conversions import cloud_message, fill_pose, image_message, nanoseconds
 from ttt3r_ros.ros.fastdds import make_room_for_images
 
 
@@ -70,7 +71,7 @@ class PerfectNode(Node):
         depth = self._bridge.imgmsg_to_cv2(ground_truth_depth_image)
         confidence = np.full_like(depth, 2.0)
         rgb = self._bridge.imgmsg_to_cv2(image, "rgb8")
-        intrinsics = camera_from_info(camera_info, rectified=True).intrinsics
+        intrinsics = Calibration.from_message(camera_info).camera(rectified=True).intrinsics
         cloud = colored_points(depth, confidence, rgb, intrinsics)
         for name, message in {
             "odom": odom,

@@ -33,10 +33,11 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
+from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.camera.preprocess import pixel_map
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.ros.conversions import camera_from_info, camera_info_message, is_valid_stamp, rgb_from_message
+from ttt3r_ros.ros.conversions import camera_info_message, is_valid_stamp, rgb_from_message
 from ttt3r_ros.ros.diagnostics import resident_megabytes
 from ttt3r_ros.ros.run import run
 
@@ -88,7 +89,7 @@ def test_thousands_of_images_are_read_or_refused_in_one_sentence(strategy):
 def test_camera_infos_are_read_or_refused_in_one_sentence(info: CameraInfo, rectified: bool):
     refused = None
     try:
-        camera = camera_from_info(info, rectified=rectified, image_size=(80, 60))
+        camera = Calibration.from_message(info).camera(rectified=rectified, image_size=(80, 60))
     except UserError as error:
         refused = str(error)
     if refused is not None:
@@ -120,7 +121,7 @@ def test_a_camera_info_of_a_giant_costs_nothing():
     giant.d = [-0.3, 0.1, 0.0, 0.0, 0.0]
     before = resident_megabytes()
     with pytest.raises(UserError, match="but the images have 80x60"):
-        camera_from_info(giant, rectified=False, image_size=(80, 60))
+        Calibration.from_message(giant).camera(rectified=False, image_size=(80, 60))
     assert resident_megabytes() - before < 50
 
 
@@ -312,7 +313,7 @@ def start(capfd):
         (["-p", "use_sim_time:=perhaps"], "use_sim_time"),
         (["-p", "qos_overrides./image.subscription.reliability:=perhaps"], "qos_overrides./image.subscription"),
         (["-p", "qos_overrides./ttt3r/odom.publisher.depth:=-4"], "qos_overrides./ttt3r/odom.publisher.depth -4"),
-        (["-p", "image_size:=8"], "image_size is 8: it must be 0 or at least 32"),
+        (["-p", "image_size:=8"], "image_size must be 0 or at least 32 px, not 8"),
         (["-p", "weights:={folder}"], "folder"),
         (["-p", "weights:={folder}/missing.safetensors"], "missing.safetensors"),
         (["-p", "weights:={folder}/truncated.safetensors"], "truncated.safetensors"),

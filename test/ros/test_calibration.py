@@ -4,16 +4,22 @@ from types import SimpleNamespace
 
 import pytest
 from harness import header, wait_until
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo
 
+from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.ros import calibration
-from ttt3r_ros.ros.calibration import Calibration
+from ttt3r_ros.ros.calibration import CalibrationInput
 from ttt3r_ros.ros.conversions import camera_info_message
 from ttt3r_ros.ros.notices import Notices
 
 CAMERA = Intrinsics(70.0, 72.0, 41.0, 28.0, 80, 60)
+
+
+#: How many subscriptions hear a publisher of each kind; one that hears nothing would make a driver warn.
+DURABILITIES = {DurabilityPolicy.VOLATILE: 1, DurabilityPolicy.TRANSIENT_LOCAL: 2}
 
 
 class Mailbox:
@@ -34,17 +40,17 @@ class Mailbox:
 
 @pytest.fixture
 def subject(bench):
-    return Calibration(bench.node, Notices(bench.node.get_logger()))
+    return CalibrationInput(bench.node, Notices(bench.node.get_logger()))
 
 
 @pytest.fixture
-def read(monkeypatch) -> list[CameraInfo]:
-    """Return the messages that a camera was worked out of."""
-    read: list[CameraInfo] = []
+def read(monkeypatch) -> list[Calibration]:
+    """Return the calibrations that a camera was worked out of."""
+    read: list[Calibration] = []
     monkeypatch.setattr(
-        calibration,
-        "camera_from_info",
-        lambda info, real=calibration.camera_from_info, **options: read.append(info) or real(info, **options),
+        Calibration,
+        "camera",
+        lambda found, real=Calibration.camera, **options: read.append(found) or real(found, **options),
     )
     return read
 
@@ -134,3 +140,22 @@ def test_a_message_that_only_another_stamp_tells_apart_is_not_read(subject, monk
     assert len(deserialized) == 2
     (sentence,) = said
     assert "camera_info" in sentence
+
+
+@pytest.mark.parametrize("durability", list(DURABILITIES), ids=lambda durability: durability.name.lower())
+def test_a_camera_info_is_heard_whether_it_is_latched_or_not(bench, durability):
+    """A latched one is sent once, before anybody listens; another one over and over."""
+    publisher = bench.node.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=1, durability=durability))
+    message = camera_info_message(CAMERA, header(1, "camera"))
+    publisher.publish(message)
+    subject = CalibrationInput(bench.node, Notices(bench.node.get_logger()))
+    if durability == DurabilityPolicy.VOLATILE:
+        wait_until(publisher.get_subscription_count, "the subscription to be seen")
+        bench.node.create_timer(0.05, lambda: publisher.publish(message))
+    wait_until(lambda: subject.camera(80, 60, rectified=True), "the camera", patience=20.0)
+    assert subject.camera(80, 60, rectified=True).intrinsics == CAMERA
+    assert publisher.get_subscription_count() == DURABILITIES[durability]
+    changed = Intrinsics(90.0, 72.0, 41.0, 28.0, 80, 60)
+    if durability == DurabilityPolicy.TRANSIENT_LOCAL:  # one that is latched may be sent again
+        publisher.publish(camera_info_message(changed, header(2, "camera")))
+        wait_until(lambda: subject.camera(80, 60, rectified=True).intrinsics == changed, "the change", patience=20.0)

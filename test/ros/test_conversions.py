@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import array
+from dataclasses import replace
 from types import SimpleNamespace
 
 import cv2
@@ -10,14 +11,14 @@ from builtin_interfaces.msg import Time
 from harness import header, picture
 from hypothesis import given
 from hypothesis import strategies as st
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image, RegionOfInterest
+from sensor_msgs.msg import CompressedImage, Image
 from sensor_msgs_py.point_cloud2 import read_points
 
+from ttt3r_ros.camera.calibration import Calibration, Distortion
 from ttt3r_ros.camera.image_messages import rgb_from_image
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics, T_from_pose
 from ttt3r_ros.ros.conversions import (
-    camera_from_info,
     camera_info_message,
     cloud_message,
     image_message,
@@ -105,40 +106,10 @@ def test_what_cannot_be_read_is_said_in_one_sentence(message):
 
 def test_a_camera_survives_its_message():
     info = camera_info_message(CAMERA, header(5, "camera"))
-    assert camera_from_info(info, rectified=True).intrinsics == CAMERA
-    assert camera_from_info(info, rectified=False).intrinsics == CAMERA
-    assert camera_from_info(info, rectified=False).rectifier is None
-
-
-def test_rectified_images_follow_p_and_raw_ones_k_and_d():
-    info = camera_info_message(CAMERA, header(5, "camera"))
-    info.p = [400.0, 0.0, 310.0, 0.0, 0.0, 402.0, 230.0, 0.0, 0.0, 0.0, 1.0, 0.0]
-    info.d = [-0.1, 0.01, 0.0, 0.0, 0.0]
-    rectified, raw = camera_from_info(info, rectified=True), camera_from_info(info, rectified=False)
-    assert rectified.intrinsics == Intrinsics(400.0, 402.0, 310.0, 230.0, 640, 480)
-    assert rectified.rectifier is None
-    assert raw.intrinsics == CAMERA
-    assert raw.rectifier is not None
-    info.p = [0.0] * 12
-    assert camera_from_info(info, rectified=True).intrinsics == CAMERA
-
-
-def test_binning_and_region_of_interest():
-    """The ray through a pixel of the whole sensor goes through the pixel it is read out at."""
-    info = camera_info_message(CAMERA, header(5, "camera"))
-    info.binning_x, info.binning_y = 2, 4
-    info.roi = RegionOfInterest(x_offset=100, y_offset=40, width=400, height=200)
-    camera = camera_from_info(info, rectified=True).intrinsics
-    assert (camera.width, camera.height) == (200, 50)
-    ray = np.array([0.05, -0.03, 1.0])
-    whole, read_out = (CAMERA.matrix() @ ray)[:2], (camera.matrix() @ ray)[:2]
-    np.testing.assert_allclose((whole - [100, 40] + 0.5) / [2, 4] - 0.5, read_out)
-
-
-@pytest.mark.parametrize("k", [[0.0] * 9, [float("nan")] * 9, [-5.0, 0.0, 1.0, 0.0, -5.0, 1.0, 0.0, 0.0, 1.0]])
-def test_an_uncalibrated_camera_is_said(k):
-    with pytest.raises(UserError, match="not calibrated"):
-        camera_from_info(CameraInfo(width=640, height=480, k=k), rectified=True)
+    assert Calibration.from_message(info) == Calibration.of(CAMERA)
+    lens = Calibration.of(CAMERA, Distortion("equidistant", (0.1, 0.2, 0.3, 0.4)))
+    lens = replace(lens, binning=(2, 3), region=(5, 6, 100, 90))
+    assert Calibration.from_message(camera_info_message(lens, header(5, "camera"))) == lens
 
 
 def test_images_are_filled_by_rows():

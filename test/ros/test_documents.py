@@ -2,33 +2,44 @@
 
 from __future__ import annotations
 
-import dataclasses
+import ast
+import difflib
 import re
 from pathlib import Path
 
+import pytest
 import yaml
 
+from docs import parameters
 from ttt3r_ros.ros.map_output import MAP_POINTS
 from ttt3r_ros.ros.outputs import TOPICS
 from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.settings import declarations
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_readme_names_every_parameter_and_no_other():
-    table = README[README.index("| parameter | default | |") : README.index("### As a library")]
-    first_cells = [line.split("|")[1] for line in table.splitlines()[2:] if line.startswith("|")]
-    named = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
-    assert named == {item.name for item in dataclasses.fields(Parameters)}
+@pytest.mark.parametrize(
+    ("file", "wanted"),
+    [(parameters.CONFIG, parameters.config_text()), (parameters.README, parameters.readme_text(README))],
+    ids=["config", "readme"],
+)
+def test_what_documents_say_of_parameters_follows_from_their_declarations(file, wanted):
+    missing = [line for line in difflib.ndiff(file.read_text().splitlines(), wanted.splitlines()) if line[0] in "+-"]
+    assert not missing, "\n".join([f"{file.name} is not up to date; run `make config`, or change:", *missing])
 
 
-def test_the_readme_tells_the_defaults():
-    rows = [line.split("|") for line in README.splitlines() if line.startswith("|")]
-    for item in dataclasses.fields(Parameters):
-        row = next("|".join(cells[2:]) for cells in rows if f"`{item.name}`" in cells[1])
-        shown = "packaged" if item.default == "" else str(item.default).lower()
-        assert shown in row.lower(), item.name
+def test_the_launch_file_has_arguments_for_parameters_that_exist():
+    launch = {}  # read rather than run: ROS's launch is not everywhere
+    for statement in ast.parse((ROOT / "launch" / "ttt3r.launch.py").read_text()).body:
+        if isinstance(statement, ast.Assign) and isinstance(name := statement.targets[0], ast.Name):
+            launch[name.id] = ast.literal_eval(statement.value)
+    declared = {item.name: item for item in declarations(Parameters)}
+    assert set(launch["PARAMETERS"]) <= set(launch["ARGUMENTS"])
+    for name in launch["PARAMETERS"]:
+        advice = "; empty: as the parameters file says."
+        assert launch["ARGUMENTS"][name] == ("", declared[name].help.split(";")[0].rstrip(".") + advice)
 
 
 def test_the_readme_names_every_output():

@@ -14,9 +14,9 @@ from geometry_msgs.msg import TransformStamped
 from harness import OUTPUTS, Bench, header, node, picture, wait_until
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Parameter as ParameterMessage
-from rcl_interfaces.msg import ParameterValue
-from rcl_interfaces.srv import DescribeParameters, SetParameters
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rcl_interfaces.msg import ParameterDescriptor, ParameterType, ParameterValue
+from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 from std_srvs.srv import SetBool, Trigger
@@ -25,6 +25,8 @@ from tf2_ros import StaticTransformBroadcaster
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics, T_from_pose, inverse
 from ttt3r_ros.ros.conversions import camera_info_message, transform_message
+from ttt3r_ros.stream.covariance import CovarianceModel
+from ttt3r_ros.stream.covariance_file import write_covariance
 
 
 @pytest.fixture(scope="module")
@@ -284,11 +286,11 @@ def test_parameters_change_while_running(bench):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"depth_encoding": "8UC1"}, "choose one of 32FC1, 16UC1"),
+        ({"depth_encoding": "8UC1"}, "must be one of 32FC1, 16UC1, not '8UC1'"),
         ({"point_stride": 0}, "point_stride"),
-        ({"max_depth": "far"}, "max_depth"),
-        ({"update_rule": "sgd"}, "choose one of cut3r, ttt3r, filt3r"),
-        ({"odom_frame": "map"}, "odom_frame"),
+        ({"max_depth": "far"}, "max_depth must be a number, not 'far'"),
+        ({"update_rule": "sgd"}, "must be one of cut3r, ttt3r, filt3r"),
+        ({"odom_frame": "map"}, "odom_frame cannot change while the node runs"),
     ],
 )
 def test_bad_parameters_are_refused_in_words(bench, values, words):
@@ -296,6 +298,25 @@ def test_bad_parameters_are_refused_in_words(bench, values, words):
     assert not result.successful
     assert words in result.reason
     assert bench.exchange()
+
+
+def test_a_whole_number_is_taken_for_a_float_which_stays_one(bench):
+    def described() -> ParameterDescriptor:
+        request = DescribeParameters.Request(names=["max_depth"])
+        return bench.call(DescribeParameters, "/ttt3r/describe_parameters", request).descriptors[0]
+
+    before = described()
+    assert before.type == ParameterType.PARAMETER_DOUBLE
+    try:
+        for value, successful in ((8, True), ("far", False), (20_000, False)):
+            (result,) = set_parameters(bench, max_depth=value)
+            assert result.successful == successful, result.reason
+            assert described() == before
+        request = GetParameters.Request(names=["max_depth"])
+        (value,) = bench.call(GetParameters, "/ttt3r/get_parameters", request).values
+        assert (value.type, value.double_value) == (ParameterType.PARAMETER_DOUBLE, 8.0)
+    finally:
+        set_parameters(bench, max_depth=30.0)
 
 
 def test_parameters_explain_themselves(bench):
@@ -352,6 +373,26 @@ def test_camera_info_is_followed_through_scale_and_crop(weights, tmp_path, bench
         K = bench.received["info"][-1].k
         expected = [0.8 * 70.0, 0, 0.8 * 41.5 - 0.5, 0, 0.8 * 72.0, 0.8 * 28.5 - 0.5, 0, 0, 1]
         np.testing.assert_allclose(K, expected, atol=1e-9)
+
+
+def test_a_camera_info_that_was_latched_before_the_node_started_is_heard(weights, tmp_path):
+    bench = Bench()
+    try:
+        qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        infos = bench.publisher(CameraInfo, "/latched/camera_info", qos)
+        infos.publish(camera_info_message(Intrinsics(70.0, 72.0, 41.0, 28.0, 80, 60), header(1, "camera")))
+        with node(tmp_path / "log", "-r", "__ns:=/latched", weights=weights, wait_for_transform=0.0):
+            bench.listen("/latched/ttt3r/depth/camera_info", CameraInfo, key="info")
+            bench.listen("/latched/ttt3r/odom", Odometry, key="odom")
+            bench.wait_for_node("/latched/image")
+
+            def answer():
+                bench.send_until_answered(topic="/latched/image")
+                return bench.received["info"] and bench.received["info"][-1].k[0] == pytest.approx(0.8 * 70.0)
+
+            wait_until(answer, "camera_info that follows ours")
+    finally:
+        bench.close()
 
 
 def test_several_instances_side_by_side(weights, tmp_path, bench):
@@ -488,12 +529,28 @@ def test_it_ends_when_told_to(weights, tmp_path, how):
         assert "Traceback" not in short.text()
 
 
+def test_the_covariance_follows_the_constants_in_a_file(weights, tmp_path):
+    file = tmp_path / "covariance.json"
+    write_covariance(file, CovarianceModel(metres=10.0), {})
+    with node(tmp_path / "log", "-r", "__ns:=/vague", weights=weights, covariance_file=file, wait_for_transform=0.0):
+        bench = Bench()
+        try:
+            bench.listen_to_all("/vague")
+            bench.wait_for_node("/vague/image")
+            bench.send_until_answered(topic="/vague/image")
+            (stamp,) = bench.exchange(topic="/vague/image")
+            assert bench.get("odom", stamp).pose.covariance[0] > 1.0  # a few centimetres with those of the package
+        finally:
+            bench.close()
+
+
 @pytest.mark.parametrize(
     ("parameters", "words"),
     [
-        ({"max_depth": -1.0}, "parameter max_depth is -1.0: it must be from 0.01 to 10000"),
-        ({"max_depth": 20}, "max_depth must be a number with a decimal point"),
-        ({"update_rule": "sgd"}, "choose one of cut3r, ttt3r, filt3r"),
+        ({"max_depth": -1.0}, "parameter max_depth must be from 0.01 to 10000 m, not -1.0"),
+        ({"max_depth": "far"}, "max_depth must be a number, not 'far'"),
+        ({"update_rule": "sgd"}, "must be one of cut3r, ttt3r, filt3r"),
+        ({"covariance_file": "/nowhere/covariance.json"}, "/nowhere/covariance.json cannot be read"),
         ({"base_frame": "odom"}, "they must differ"),
         ({"weights": "/nowhere/weights.safetensors"}, "/nowhere/weights.safetensors"),
         ({"device": "cuda:77"}, "cuda:77"),

@@ -10,32 +10,10 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.ros.parameters import Parameters, declare, with_changes
+from ttt3r_ros.ros.parameters import GROUPS, Parameters, declare, with_changes
+from ttt3r_ros.settings import declarations
 
 CONFIG = Path(__file__).parent.parent.parent / "config" / "ttt3r.yaml"
-
-#: Every name of the interface, as users know it.
-NAMES = [
-    "odom_frame",
-    "base_frame",
-    "camera_frame",
-    "publish_tf",
-    "image_transport",
-    "wait_for_transform",
-    "path_max_size",
-    "depth_encoding",
-    "min_confidence",
-    "max_depth",
-    "point_stride",
-    "device",
-    "precision",
-    "weights",
-    "image_size",
-    "update_rule",
-    "reset_interval",
-    "drop_frames",
-    "max_frame_gap",
-]
 
 
 @pytest.fixture
@@ -55,14 +33,15 @@ def make_node():
     context.try_shutdown()
 
 
-def test_every_name_of_the_interface_exists():
-    assert set(NAMES) <= {item.name for item in dataclasses.fields(Parameters)}
-
-
 def test_the_shipped_file_holds_every_parameter_at_its_default():
     values = yaml.safe_load(CONFIG.read_text())["/**"]["ros__parameters"]
     assert Parameters(**values) == Parameters()
-    assert set(values) == {item.name for item in dataclasses.fields(Parameters)}
+    assert set(values) == {item.name for item in declarations(Parameters)}
+
+
+def test_no_two_groups_declare_the_same_name():
+    names = [item.name for group in GROUPS for item in declarations(group)]
+    assert len(names) == len(set(names)) == len(declarations(Parameters))
 
 
 def test_declared_values_come_from_the_user(make_node):
@@ -73,26 +52,40 @@ def test_declared_values_come_from_the_user(make_node):
 def test_each_is_described_and_ranged(make_node):
     node = make_node()
     declare(node)
-    for item in dataclasses.fields(Parameters):
+    types = {bool: Parameter.Type.BOOL, int: Parameter.Type.INTEGER, float: Parameter.Type.DOUBLE}
+    for item in declarations(Parameters):
         descriptor = node.describe_parameter(item.name)
-        assert descriptor.description == item.metadata["description"]
-        assert descriptor.read_only == item.metadata["read_only"]
-        if item.metadata["between"]:
+        assert descriptor.type == types.get(type(item.default), Parameter.Type.STRING).value
+        assert item.help in descriptor.description
+        assert item.unit in descriptor.description
+        assert descriptor.read_only == item.read_only
+        assert all(choice in descriptor.additional_constraints for choice in item.choices)
+        if item.range:
             (span,) = descriptor.integer_range or descriptor.floating_point_range
-            assert (span.from_value, span.to_value) == item.metadata["between"]
+            assert (span.from_value, span.to_value) == item.range
+
+
+def test_a_whole_number_serves_where_a_number_is_wanted(make_node):
+    node = make_node(max_depth=8)
+    assert declare(node).max_depth == 8.0
+    assert node.get_parameter("max_depth").type_ == Parameter.Type.DOUBLE
+    changed = with_changes(Parameters(), [Parameter("max_depth", value=9)])
+    assert changed.max_depth == 9.0
+    assert isinstance(changed.max_depth, float)
 
 
 BAD = [
-    ({"max_depth": "far"}, "max_depth must be a number with a decimal point, such as 2.0, not 'far'"),
-    ({"max_depth": 20}, "max_depth must be a number with a decimal point"),
-    ({"max_depth": float("nan")}, "max_depth is nan"),
+    ({"max_depth": "far"}, "max_depth must be a number, not 'far'"),
+    ({"max_depth": True}, "max_depth must be a number, not True"),
+    ({"max_depth": 20_000}, "max_depth must be from 0.01 to 10000 m, not 20000"),
+    ({"max_depth": float("nan")}, "max_depth must be from 0.01 to 10000 m, not nan"),
     ({"point_stride": 2.0}, "point_stride must be a whole number"),
     ({"publish_tf": "yes"}, "publish_tf must be true or false"),
-    ({"point_stride": 0}, "point_stride is 0: it must be from 1 to 64"),
-    ({"depth_encoding": "8UC1"}, "choose one of 32FC1, 16UC1"),
-    ({"image_transport": "theora"}, "choose one of raw, compressed"),
-    ({"precision": "int4"}, "choose one of auto, float32, bfloat16, float16, int8"),
-    ({"device": "gpu"}, "choose auto, cpu, cuda or cuda:N"),
+    ({"point_stride": 0}, "point_stride must be from 1 to 64, not 0"),
+    ({"depth_encoding": "8UC1"}, "must be one of 32FC1, 16UC1, not '8UC1'"),
+    ({"image_transport": "theora"}, "must be one of raw, compressed"),
+    ({"precision": "int4"}, "must be one of auto, float32, bfloat16, float16, int8"),
+    ({"device": "gpu"}, "device must be auto, cpu, cuda or cuda:N, not 'gpu'"),
     ({"odom_frame": "/odom"}, "without spaces or a leading slash"),
     ({"base_frame": ""}, "base_frame is ''"),
     ({"base_frame": "odom"}, "they must differ"),

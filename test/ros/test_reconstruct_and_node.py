@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 
 import cv2
@@ -13,10 +12,10 @@ from harness import ANY_MOTION, node
 
 from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.geometry import T_from_pose
+from ttt3r_ros.mapping.cloud import DepthSettings
 from ttt3r_ros.offline import reconstruct
 from ttt3r_ros.ros.parameters import Parameters
-from ttt3r_ros.stream.stream import StreamSettings
-from ttt3r_ros.weights.load import PUBLISHED_SEGMENT
+from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 
 STAMPS = [1_700_000_000_000_000_123 + i * 100_000_000 for i in range(12)]
 BLACK = 8  #: number of a frame that both refuse
@@ -78,16 +77,7 @@ def test_the_same_frames_give_the_same_result(frames, weights, tmp_path, bench):
     assert json.loads((output / "metrics.json").read_text())["segments"] == 3
 
 
-def test_both_have_the_same_defaults():
-    parameters = {field.name: field.default for field in dataclasses.fields(Parameters)}
-    options = vars(reconstruct._parser().parse_args(["video.mp4", "--output", "out"]))
-    options["update_rule"] = options.pop("rule")
-    shared = options.keys() & parameters.keys()
-    assert shared >= {"reset_policy", "reset_interval", "max_frame_gap", "max_speed", "min_confidence", "max_depth"}
-    assert {name: options[name] for name in shared} == {name: parameters[name] for name in shared}
-    settings = dataclasses.asdict(StreamSettings())
-    parameters["reset_interval"] = PUBLISHED_SEGMENT  # where 0 means what suits the weights
-    assert settings.keys() - {"judges_gaps"} <= options.keys()
-    assert {name: settings[name] for name in settings.keys() & parameters.keys()} == {
-        name: parameters[name] for name in settings.keys() & parameters.keys()
-    }
+def test_both_have_the_same_parameters_and_defaults():
+    options = reconstruct._parser().parse_args(["video.mp4", "--output", "out"])
+    for settings in (StreamSettings, NetworkSettings, DepthSettings):
+        assert settings.of(options) == settings() == settings.of(Parameters())

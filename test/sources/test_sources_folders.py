@@ -13,7 +13,7 @@ from test_sources import picture, refusal, write_image
 
 from ttt3r_ros.camera.stamps import NOT_NEWER
 from ttt3r_ros.geometry import Intrinsics, T_from_pose
-from ttt3r_ros.sources import Distortion, SourceFrame, open_source
+from ttt3r_ros.sources import SourceFrame, open_source
 
 POSES = [T_from_pose((0.1 * i, 0, 1), (np.cos(0.05 * i), 0, np.sin(0.05 * i), 0)) for i in range(3)]
 
@@ -148,7 +148,7 @@ def test_euroc(tmp_path: Path, truth: str) -> None:
         frames = read(given)
         assert [frame.stamp_ns for frame in frames] == [1403636579000000000 + i * 10**8 for i in range(3)]
         assert frames[0].intrinsics == Intrinsics(60.0, 61.0, 31.5, 23.5, 64, 48)
-        assert frames[0].distortion == Distortion("plumb_bob", (-0.28, 0.07, 0.0002, 1.8e-05))
+        assert (frames[0].calibration.model, frames[0].calibration.D) == ("plumb_bob", (-0.28, 0.07, 0.0002, 1.8e-05))
         np.testing.assert_allclose(
             [frame.T_world_camera for frame in frames], [pose @ mount for pose in POSES], atol=1e-6
         )

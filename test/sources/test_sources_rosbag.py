@@ -43,15 +43,27 @@ def compressed(stamp_ns: int, data: np.ndarray, fmt: str = "png") -> Any:
     return ROS2.types["sensor_msgs/msg/CompressedImage"](header=header(ROS2, stamp_ns), format=fmt, data=data)
 
 
-def camera_info(stamp_ns: int, *, width: int = 6, height: int = 4, fx: float = 5.0, store: Any = ROS2) -> Any:
-    K = np.array([fx, 0, 2.5, 0, 5.5, 1.5, 0, 0, 1])
+def camera_info(
+    stamp_ns: int,
+    *,
+    width: int = 6,
+    height: int = 4,
+    fx: float = 5.0,
+    P: Any = (0.0,) * 12,
+    binning: int = 0,
+    x_offset: int = 0,
+    store: Any = ROS2,
+) -> Any:
+    K = np.array([fx, 0, 2.5, 0, 5.5, 1.5, 0, 0, 1]) * (fx > 0)
     D = np.array([0.1, -0.2, 0.0, 0.0, 0.0])
     names = "DKRP" if store is ROS1 else "dkrp"
-    matrices = dict(zip(names, (D, K, np.eye(3).ravel(), np.zeros(12)), strict=True))
-    roi = store.types["sensor_msgs/msg/RegionOfInterest"](x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+    matrices = dict(zip(names, (D, K, np.eye(3).ravel(), np.array(P)), strict=True))
+    roi = store.types["sensor_msgs/msg/RegionOfInterest"](
+        x_offset=x_offset, y_offset=0, height=0, width=0, do_rectify=False
+    )
     return store.types["sensor_msgs/msg/CameraInfo"](
         header=header(store, stamp_ns), height=height, width=width, distortion_model="plumb_bob",
-        binning_x=0, binning_y=0, roi=roi, **matrices,
+        binning_x=binning, binning_y=binning, roi=roi, **matrices,
     )  # fmt: skip
 
 
@@ -94,8 +106,8 @@ def test_rosbag2(tmp_path: Path, storage: StoragePlugin, single_file: bool) -> N
     assert [f.stamp_ns for f in frames] == [T0_NS + i * 10**8 for i in range(3)]
     np.testing.assert_array_equal(frames[0].image, RGB)
     assert frames[0].intrinsics == Intrinsics(fx=5.0, fy=5.5, cx=2.5, cy=1.5, width=6, height=4)
-    assert frames[0].distortion is not None
-    assert frames[0].distortion.coefficients == (0.1, -0.2, 0.0, 0.0, 0.0)
+    assert frames[0].calibration is not None
+    assert frames[0].calibration.D == (0.1, -0.2, 0.0, 0.0, 0.0)
     assert [f.stamp_ns for f in source.frames(start_s=0.15)] == [T0_NS + 2 * 10**8]
 
 
@@ -187,11 +199,27 @@ def test_frames_out_of_order_are_left_out(tmp_path: Path) -> None:
     assert [f.stamp_ns for f in open_source(str(path)).frames()] == [T0_NS, T0_NS + 5]
 
 
-@pytest.mark.parametrize("info", [camera_info(T0_NS, fx=0.0), camera_info(T0_NS, width=12, height=8)])
-def test_a_calibration_that_does_not_fit_is_not_used(tmp_path: Path, info: Any) -> None:
+def test_a_bag_is_read_as_the_node_reads_its_topics(tmp_path: Path) -> None:
+    """P, binning and the region of interest count as well; K and D alone where images are raw."""
+    P = (8.0, 0.0, 6.5, 0.0, 0.0, 9.0, 3.5, 0.0, 0.0, 0.0, 1.0, 0.0)
+    info = camera_info(T0_NS, width=12, height=8, P=P, binning=2, x_offset=2)
     path = write_bag(tmp_path / "bag", {"/cam/image": stream(1), "/cam/camera_info": [info]})
     (frame,) = open_source(str(path)).frames()
-    assert frame.intrinsics is None
+    assert frame.intrinsics == Intrinsics(fx=4.0, fy=4.5, cx=2.0, cy=1.5, width=6, height=4)
+    assert frame.calibration is not None
+    raw = frame.calibration.camera(rectified=False)
+    assert raw.intrinsics == Intrinsics(fx=2.5, fy=2.75, cx=0.0, cy=0.5, width=6, height=4)
+    assert raw.rectifier is not None
+
+
+def test_the_first_calibrated_camera_info_counts(tmp_path: Path) -> None:
+    infos = [camera_info(T0_NS, fx=0.0), camera_info(T0_NS, fx=7.0), camera_info(T0_NS, fx=9.0)]
+    path = write_bag(tmp_path / "bag", {"/cam/image": stream(1), "/cam/camera_info": infos})
+    (frame,) = open_source(str(path)).frames()
+    assert frame.intrinsics == Intrinsics(fx=7.0, fy=5.5, cx=2.5, cy=1.5, width=6, height=4)
+    uncalibrated = write_bag(tmp_path / "without", {"/cam/image": stream(1), "/cam/camera_info": infos[:1]})
+    (frame,) = open_source(str(uncalibrated)).frames()
+    assert frame.calibration is None
 
 
 def refusal(path: Path, **options: Any) -> str:

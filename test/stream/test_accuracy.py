@@ -15,14 +15,13 @@ import pytest
 import torch
 
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
-from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, inverse, rotation_vector
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.stream import Stream, StreamSettings
 from ttt3r_ros.synthetic import Frames, Sequence
 from ttt3r_ros.weights.load import load_weights
 
 FPS, LENGTH = 10, 30
-T_BASE_CAMERA = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
 
 
 @dataclass

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scripted_network import T_BASE_CAMERA, ScriptedNetwork, along, view
+from scripted_network import ScriptedNetwork, along, view
 
-from ttt3r_ros.geometry import Intrinsics, rotation_from_quaternion, unproject
+from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics, rotation_from_quaternion, unproject
 from ttt3r_ros.stream import reset_policy
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.reset_policy import LOOK_FRAMES, LOOKS, MAX_LENGTH, MIN_LENGTH
@@ -12,7 +12,7 @@ from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.stream.usual_range import ENOUGH, UsualRange
 
-INTERVAL = StreamSettings().reset_interval
+INTERVAL = StreamSettings().segment_frames
 
 
 class Drive:

@@ -21,7 +21,7 @@ from ttt3r_ros.stream.stream import Stream, StreamResult
 from ttt3r_ros.weights.checkpoint import save_network
 
 #: Random weights move the camera as no camera moves.
-ANY_MOTION = StreamSettings(max_speed=1e6, max_turn_rate=1e6)
+ANY_MOTION = StreamSettings(max_speed=0.0, max_turn_rate=0.0)
 SECOND = 1_000_000_000
 
 

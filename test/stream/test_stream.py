@@ -7,12 +7,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from scripted_network import T_BASE_CAMERA, ScriptedNetwork, along, view
+from scripted_network import ScriptedNetwork, along, view
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics, rotation_from_quaternion
+from ttt3r_ros.geometry import R_BODY_OPTICAL, T_BASE_CAMERA, Intrinsics, rotation_from_quaternion
 from ttt3r_ros.stream import image_check
 from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.estimate import POINTS
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import CameraFrame, Stream, StreamResult, step
@@ -397,3 +398,9 @@ def test_settings_that_need_another_segment_say_so(change, reason):
     assert after.events == (f"{reason}: starting a new segment; the pose goes on from the last one",)
     assert x_of(after) == pytest.approx(x_of(before) + (SPEED if "update_rule" in change else 0.0), abs=1e-5)
     assert camera.send().events == ()
+
+
+def test_the_covariance_follows_the_constants_in_the_settings():
+    small, large = (Camera(covariance=CovarianceModel(metres=metres)).drive(2) for metres in (0.01, 0.5))
+    np.testing.assert_array_equal(spread(small[0]), spread(large[0]))  # at the origin nothing is uncertain
+    assert spread(large[1])[0] > 100 * spread(small[1])[0]

@@ -12,9 +12,10 @@ from ttt3r_ros.geometry import FloatArray, Intrinsics
 #: Less of an image than this has a source where coefficients describe no lens.
 SMALLEST_SOURCE = 0.1
 
-#: sensor_msgs/distortion_models that OpenCV can undo.
-FISHEYE_MODELS = ("equidistant",)
-POLYNOMIAL_MODELS = ("plumb_bob", "rational_polynomial")
+#: sensor_msgs/distortion_models that OpenCV can undo, and the numbers of coefficients it takes for each.
+MODELS = {"plumb_bob": (4, 5), "rational_polynomial": (4, 5, 8, 12, 14), "equidistant": (4,)}
+#: What some drivers call them.
+OTHER_NAMES = {"fisheye": "equidistant"}
 
 
 class Rectifier:
@@ -26,27 +27,17 @@ class Rectifier:
         Args:
             camera: of the distorted image.
             distortion: coefficients in OpenCV's order.
-            model: one of the names in sensor_msgs/distortion_models.
+            model: one of the names in sensor_msgs/distortion_models, or ``fisheye`` for ``equidistant``.
 
         Raises:
             UserError: the model is unknown, its coefficients do not fit it, or they leave next to nothing of the image.
         """
         self.camera = camera
         K: FloatArray = camera.matrix()
-        D = np.asarray(distortion, dtype=np.float64)
         size = (camera.width, camera.height)
-        wanted = {"equidistant": (4,), "plumb_bob": (4, 5), "rational_polynomial": (8, 12, 14)}.get(model)
-        if wanted is None:
-            raise UserError(
-                f"the camera_info's distortion model {quoted(model)} is not one of plumb_bob, rational_polynomial and "
-                "equidistant; rectify the images first, with image_proc for example"
-            )
-        if D.ndim != 1 or len(D) not in wanted or not np.isfinite(D).all():
-            raise UserError(
-                f"the camera_info's distortion model {model!r} needs {' or '.join(map(str, wanted))} finite "
-                f"coefficients, it has {quoted(str(D.tolist()))}; calibrate the camera again"
-            )
-        make_maps = cv2.fisheye.initUndistortRectifyMap if model in FISHEYE_MODELS else cv2.initUndistortRectifyMap
+        model = OTHER_NAMES.get(model, model)
+        D = _coefficients(np.asarray(distortion, dtype=np.float64), model)
+        make_maps = cv2.fisheye.initUndistortRectifyMap if model == "equidistant" else cv2.initUndistortRectifyMap
         x, y = make_maps(K, D, np.eye(3), K, size, cv2.CV_32FC1)
         with np.errstate(invalid="ignore"):  # NaN compares false
             has_source = (x > -1) & (x < camera.width) & (y > -1) & (y < camera.height)
@@ -60,3 +51,26 @@ class Rectifier:
     def rectify(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         """Return the undistorted (H, W, 3) image; pixels without a source are black."""
         return np.asarray(cv2.remap(image, *self._maps, interpolation=cv2.INTER_LINEAR), dtype=np.uint8)
+
+
+def _coefficients(given: FloatArray, model: str) -> FloatArray:
+    """Return as many coefficients as OpenCV takes for a model: zeros at the end may be too many or too few.
+
+    Raises:
+        UserError: the model is unknown, or its coefficients do not fit it.
+    """
+    if model not in MODELS:
+        raise UserError(
+            f"the camera_info's distortion model {quoted(model)} is not one of plumb_bob, rational_polynomial and "
+            "equidistant (fisheye); rectify the images first, with image_proc for example"
+        )
+    counts = MODELS[model]
+    used = int(np.max(np.nonzero(given)[0], initial=-1)) + 1 if given.ndim == 1 else 0  # NaN is not zero
+    if given.ndim != 1 or len(given) < counts[0] or used > counts[-1] or not np.isfinite(given).all():
+        raise UserError(
+            f"the camera_info's distortion model {model!r} needs {' or '.join(map(str, counts))} finite "
+            f"coefficients, it has {quoted(str(given.tolist()))}; calibrate the camera again"
+        )
+    fitting = np.zeros(next(count for count in counts if count >= used))
+    fitting[: min(len(fitting), len(given))] = given[: len(fitting)]
+    return fitting

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.geometry import Intrinsics, rays
+from ttt3r_ros.settings import Settings, parameter
 
 Float32Array = npt.NDArray[np.float32]
 
@@ -14,6 +18,22 @@ Float32Array = npt.NDArray[np.float32]
 POINT_DTYPE = np.dtype(
     [("x", np.float32), ("y", np.float32), ("z", np.float32), ("rgb", np.uint32), ("confidence", np.float32)]
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthSettings(Settings):
+    """Which pixels have a depth and a point."""
+
+    title: ClassVar[str] = "depth and points"
+
+    min_confidence: float = parameter(
+        1.5,
+        "Pixels of smaller confidence have no depth and no point (confidence is 1 or more).",
+        range=(0.0, 1e6),
+    )
+    max_depth: float = parameter(
+        30.0, "Pixels farther away have no depth and no point.", unit="m", range=(0.01, 10_000.0)
+    )
 
 
 def masked_depth(

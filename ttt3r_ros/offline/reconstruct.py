@@ -7,30 +7,37 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.mapping.cloud import DepthSettings
 from ttt3r_ros.mapping.voxel_map import VoxelMap
 from ttt3r_ros.offline.report import show_metrics, write_report
 from ttt3r_ros.offline.run import Run, Wishes
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
-from ttt3r_ros.runtime.device import AUTO, choose_device, choose_precision
+from ttt3r_ros.runtime.device import choose_device, choose_precision
+from ttt3r_ros.settings import add_options
 from ttt3r_ros.sources import Source, open_source
 from ttt3r_ros.sources.synthetic import is_synthetic
-from ttt3r_ros.stream.backbone import PRECISIONS, Backbone, dtype_of
-from ttt3r_ros.stream.settings import POLICIES, StreamSettings
+from ttt3r_ros.stream.backbone import Backbone, dtype_of
+from ttt3r_ros.stream.covariance import CovarianceModel
+from ttt3r_ros.stream.covariance_file import read_covariance
+from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.weights.load import Weights, load_weights
 
 #: Exit codes: nothing came of it; what the user can mend; the recording is not whole; stopped before the end.
 _NO_POSE, _MISTAKE, _NOT_WHOLE, _STOPPED = 1, 2, 3, 130
+
+#: Short spellings of options.
+ALSO = {"update_rule": "--rule"}
 
 #: Side of the cubes that the cloud has one point of each [m], and how many points it has at most.
 _VOXEL_SIZE, _MAX_POINTS = 0.02, 2_000_000
@@ -54,15 +61,17 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     source = open_source(options.input, topic=options.topic, fps=options.fps)
     folder = RunFolder(options.output)
     with folder.held():
-        device = choose_device(options.device)
-        precision = choose_precision(options.precision, device)
+        network = NetworkSettings.of(options)
+        device = choose_device(network.device)
+        precision = choose_precision(network.precision, device)
         weights = load_weights(
-            options.weights,
+            network.weights,
             device=device,
             precision=dtype_of(precision),
             warn=lambda sentence: print(f"warning: {sentence}", file=sys.stderr),
         )
-        left = folder.begin(_settings(options, weights), overwrite=options.overwrite)
+        covariance = read_covariance(network.covariance_file)
+        left = folder.begin(_settings(options, weights, covariance), overwrite=options.overwrite)
         wishes = Wishes(
             depth=options.depth,
             rgb=options.rgb,
@@ -72,7 +81,11 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             undistort=options.undistort,
         )
         voxel_map = VoxelMap(_VOXEL_SIZE, _MAX_POINTS) if options.cloud else None
-        run = Run(_stream(options, weights, device, precision), folder, wishes, voxel_map)
+        backbone = Backbone(
+            weights.network, device=device, precision=precision, weights_fingerprint=weights.fingerprint
+        )
+        settings = StreamSettings.of(options, weights_interval=weights.segment_frames, covariance=covariance)
+        run = Run(Stream(backbone, settings), folder, wishes, voxel_map)
         if left is not None:
             run.go_on_from(left)
             console.print(f"going on after {run.findings.frames} frames of an earlier run", highlight=False)
@@ -105,29 +118,14 @@ def _take_all(run: Run, source: Source, options: argparse.Namespace, console: Co
         return run.take_all(source, selection, progress, stop)
 
 
-def _stream(options: argparse.Namespace, weights: Weights, device: torch.device, precision: str) -> Stream:
-    backbone = Backbone(weights.network, device=device, precision=precision, weights_fingerprint=weights.fingerprint)
-    settings = StreamSettings(
-        update_rule=options.rule,
-        image_size=options.image_size,
-        reset_policy=options.reset_policy,
-        reset_interval=options.reset_interval or weights.segment_frames,
-        max_frame_gap=options.max_frame_gap,
-        check_images=options.check_images,
-        frozen_timeout=options.frozen_timeout,
-        max_speed=options.max_speed,
-        max_turn_rate=options.max_turn_rate,
-    )
-    return Stream(backbone, settings)
-
-
-def _settings(options: argparse.Namespace, weights: Weights) -> dict[str, Any]:
+def _settings(options: argparse.Namespace, weights: Weights, covariance: CovarianceModel) -> dict[str, Any]:
     """Return what makes a difference to the results, so that a run can only go on with the same."""
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "overwrite", "device")}
     if not is_synthetic(options.input):
         settings["input"] = str(Path(options.input).expanduser().resolve())
     settings["weights"] = weights.source
     settings["weights_fingerprint"] = weights.fingerprint
+    settings["covariance_file"] = asdict(covariance)  # a file of the same name may hold others
     return settings
 
 
@@ -153,45 +151,16 @@ def _parser() -> argparse.ArgumentParser:
     frames("--max-frames", type=at_least_one, metavar="N", help="take at most N frames")
     frames("--undistort", action="store_true", help="undo the lens distortion that camera_info or sensor.yaml tells")
 
-    network = parser.add_argument_group("network, as the node's parameters").add_argument
-    defaults = StreamSettings()
-    network("--weights", default="", metavar="FILE", help="weights file (default: those of the package)")
-    network("--rule", choices=("cut3r", "ttt3r", "filt3r"), default="ttt3r", help="update rule (default %(default)s)")
-    network("--reset-policy", choices=POLICIES, default=defaults.reset_policy, help="default %(default)s")
-    network("--reset-interval", type=_count_or_none, default=0, metavar="N", help="default 0: what suits the weights")
-    network("--max-frame-gap", type=positive, default=defaults.max_frame_gap, metavar="S", help="default %(default)s")
-    network(
-        "--check-images",
-        action=argparse.BooleanOptionalAction,
-        default=defaults.check_images,
-        help="refuse images that show nothing (default)",
-    )
-    network(
-        "--frozen-timeout", type=not_negative, default=defaults.frozen_timeout, metavar="S", help="default %(default)s"
-    )
-    network("--max-speed", type=not_negative, default=defaults.max_speed, metavar="M/S", help="default %(default)s")
-    network(
-        "--max-turn-rate",
-        type=not_negative,
-        default=defaults.max_turn_rate,
-        metavar="RAD/S",
-        help="default %(default)s",
-    )
-    network("--image-size", type=int, default=0, metavar="PX", help="long side; 0 (default): as trained")
-    network("--device", default=AUTO, help="auto (default), cpu, cuda or cuda:N")
-    network("--precision", choices=(AUTO, *PRECISIONS), default=AUTO, help="default auto")
+    for settings in (NetworkSettings, StreamSettings):
+        add_options(parser.add_argument_group(f"{settings.title}, as the node's parameters"), settings, also=ALSO)
 
-    results = parser.add_argument_group("results").add_argument
+    group = parser.add_argument_group("results")
+    results = group.add_argument
     results("--depth", action=argparse.BooleanOptionalAction, default=True, help="write depth/ (default)")
     results("--rgb", action=argparse.BooleanOptionalAction, default=False, help="write rgb/, the images of depth/")
     results("--cloud", action=argparse.BooleanOptionalAction, default=True, help="write cloud.ply (default)")
-    results("--min-confidence", type=float, default=1.5, metavar="C", help="no depth below it (default %(default)s)")
-    results("--max-depth", type=positive, default=30.0, metavar="M", help="no depth beyond it (default %(default)s)")
+    add_options(group, DepthSettings)
     return parser
-
-
-def _count_or_none(text: str) -> int:
-    return 0 if text == "0" else at_least_one(text)
 
 
 if __name__ == "__main__":

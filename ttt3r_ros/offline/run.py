@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -13,7 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.camera.rectify import Rectifier
+from ttt3r_ros.camera.calibration import Calibration, Camera
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError, kind_of
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
@@ -25,10 +26,12 @@ from ttt3r_ros.offline.findings import Findings, load_findings, save_findings
 from ttt3r_ros.offline.kept_map import load_map, save_map
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
-from ttt3r_ros.sources import Distortion, Source, SourceFrame
+from ttt3r_ros.sources import Source, SourceFrame
 from ttt3r_ros.stream.estimate import IMAGE, POINTS, Estimate
 from ttt3r_ros.stream.saved_state import from_bytes, to_bytes
 from ttt3r_ros.stream.stream import Stream
+
+_log = logging.getLogger(__name__)
 
 #: Between two moments that a killed run can go on from [s].
 SAVE_PERIOD_S = 30.0
@@ -72,7 +75,8 @@ class Run:
         self._stream, self._folder, self._wishes = stream, folder, wishes
         self.findings = Findings()
         self.voxel_map = voxel_map
-        self._rectifier: tuple[Intrinsics, Distortion, Rectifier] | None = None
+        self._camera_of: tuple[Calibration, tuple[int, int]] | None = None
+        self._camera: Camera | None = None
 
     def go_on_from(self, left: Path) -> None:
         """Take up what an interrupted run has left.
@@ -179,12 +183,24 @@ class Run:
             self.voxel_map.insert(points, image[chosen], confidence[chosen])
 
     def _without_distortion(self, frame: SourceFrame) -> tuple[npt.NDArray[np.uint8], Intrinsics | None]:
-        camera, distortion = frame.intrinsics, frame.distortion
-        if not self._wishes.undistort or camera is None or distortion is None:
-            return frame.image, camera
-        if self._rectifier is None or self._rectifier[:2] != (camera, distortion):
-            self._rectifier = (camera, distortion, Rectifier(camera, distortion.coefficients, distortion.model))
-        return self._rectifier[2].rectify(frame.image), camera
+        if frame.calibration is None:
+            return frame.image, None
+        key = frame.calibration, (frame.image.shape[1], frame.image.shape[0])
+        if self._camera_of != key:
+            self._camera_of, self._camera = key, self._read(*key)
+        if self._camera is None:
+            return frame.image, None
+        rectifier = self._camera.rectifier
+        return rectifier.rectify(frame.image) if rectifier else frame.image, self._camera.intrinsics
+
+    def _read(self, calibration: Calibration, image_size: tuple[int, int]) -> Camera | None:
+        try:
+            return calibration.camera(rectified=not self._wishes.undistort, image_size=image_size)
+        except UserError as error:
+            if self._wishes.undistort:
+                raise
+            _log.warning("%s", error)
+            return None
 
     def _save(self) -> None:
         def fill(folder: Path) -> None:

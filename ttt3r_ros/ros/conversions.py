@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -15,9 +14,8 @@ from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 
+from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.camera.image_messages import rgb_from_compressed, rgb_from_image
-from ttt3r_ros.camera.rectify import Rectifier
-from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, quaternion_from_rotation
 from ttt3r_ros.mapping.cloud import POINT_DTYPE
 from ttt3r_ros.stream.odometry import Motion
@@ -51,64 +49,6 @@ def rgb_from_message(message: Image | CompressedImage) -> npt.NDArray[np.uint8]:
     return rgb_from_image(message)
 
 
-@dataclass(frozen=True)
-class Camera:
-    """What a CameraInfo says: the pinhole camera of the images, and how to undistort them (None: they already are)."""
-
-    intrinsics: Intrinsics
-    rectifier: Rectifier | None
-
-
-#: Focal lengths over the image's long side, and principal points off the image in image sizes, that a camera can have.
-_FOCAL_RANGE, _FARTHEST_CENTRE = (0.01, 1000.0), 10.0
-
-
-def camera_from_info(info: CameraInfo, *, rectified: bool, image_size: tuple[int, int] | None = None) -> Camera:
-    """Return the camera of the images that belong to a CameraInfo.
-
-    Args:
-        info: sensor_msgs/CameraInfo; binning and region of interest are honoured.
-        rectified: the images have no distortion, so that P describes them (or K, where P is empty); else K and D do.
-        image_size: width and height [px] that the images turned out to have; None for what the CameraInfo says.
-
-    Raises:
-        UserError: its matrices describe no camera, or one of another image size.
-    """
-    matrix = np.array(info.p, dtype=np.float64).reshape(3, 4)[:, :3] if rectified else np.zeros((3, 3))
-    if not matrix.any():
-        matrix = np.array(info.k, dtype=np.float64).reshape(3, 3)
-    fx, fy, cx, cy = matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]
-    if not (np.isfinite(matrix).all() and fx > 0 and fy > 0):
-        raise UserError(
-            f"the camera_info is not calibrated (fx={fx:g}, fy={fy:g}): calibrate the camera or do not publish it; "
-            "until then the focal length is estimated from the images"
-        )
-    binning_x, binning_y = max(info.binning_x, 1), max(info.binning_y, 1)
-    width, height = (info.roi.width or info.width) // binning_x, (info.roi.height or info.height) // binning_y
-    if image_size not in (None, (width, height)):  # before maps of that size are made
-        raise UserError(
-            f"the camera_info is for {width}x{height} pixels but the images have {'x'.join(map(str, image_size))}: "
-            "it is ignored and the focal length is estimated from the images"
-        )
-    intrinsics = Intrinsics(
-        fx=fx / binning_x,
-        fy=fy / binning_y,
-        cx=(cx - info.roi.x_offset + 0.5) / binning_x - 0.5,
-        cy=(cy - info.roi.y_offset + 0.5) / binning_y - 0.5,
-        width=width,
-        height=height,
-    )
-    focals = np.array([intrinsics.fx, intrinsics.fy]) / max(width, height, 1)
-    centre = np.array([intrinsics.cx, intrinsics.cy]) / [max(width, 1), max(height, 1)]
-    if not ((focals > _FOCAL_RANGE[0]) & (focals < _FOCAL_RANGE[1]) & (np.abs(centre) < _FARTHEST_CENTRE)).all():
-        raise UserError(
-            f"the camera_info describes no camera of {width}x{height} pixels (fx={fx:g}, fy={fy:g}, cx={cx:g}, "
-            f"cy={cy:g}): calibrate it again; until then the focal length is estimated from the images"
-        )
-    distorted = not rectified and any(info.d)
-    return Camera(intrinsics, Rectifier(intrinsics, list(info.d), info.distortion_model) if distorted else None)
-
-
 def image_message(pixels: npt.NDArray[np.generic], encoding: str, header: Header) -> Image:
     """Return an Image of a contiguous (H, W) or (H, W, C) array in one of the encodings of sensor_msgs."""
     message = _bridge.cv2_to_imgmsg(pixels, encoding=encoding)
@@ -116,14 +56,18 @@ def image_message(pixels: npt.NDArray[np.generic], encoding: str, header: Header
     return message
 
 
-def camera_info_message(intrinsics: Intrinsics, header: Header) -> CameraInfo:
-    """Return the CameraInfo of a pinhole camera without distortion."""
-    K = intrinsics.matrix()
-    message = CameraInfo(header=header, height=intrinsics.height, width=intrinsics.width, distortion_model="plumb_bob")
-    message.d = [0.0] * 5
-    message.k = K.ravel().tolist()
-    message.r = np.eye(3).ravel().tolist()
-    message.p = np.hstack([K, np.zeros((3, 1))]).ravel().tolist()
+def camera_info_message(camera: Intrinsics | Calibration, header: Header) -> CameraInfo:
+    """Return the CameraInfo of a calibration, or of a pinhole camera without distortion."""
+    calibration = camera if isinstance(camera, Calibration) else Calibration.of(camera)
+    message = CameraInfo(
+        header=header, height=calibration.height, width=calibration.width, distortion_model=calibration.model
+    )
+    message.k, message.d, message.r, message.p = (
+        list(values) for values in (calibration.K, calibration.D, calibration.R, calibration.P)
+    )
+    message.binning_x, message.binning_y = calibration.binning
+    roi = message.roi
+    roi.x_offset, roi.y_offset, roi.width, roi.height = calibration.region
     return message
 
 

@@ -13,7 +13,7 @@ from tf2_msgs.msg import TFMessage
 from tf2_ros import Buffer, StaticTransformBroadcaster, TransformException, TransformListener
 
 from ttt3r_ros.errors import UserError, quoted
-from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray
 from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds, transform_message
 
 POLL_SECONDS = 0.02
@@ -114,11 +114,9 @@ class Mount:
             "Publish the real mount (a URDF with robot_state_publisher, or static_transform_publisher), or set "
             "base_frame."
         )
-        T_base_camera = np.eye(4)
-        T_base_camera[:3, :3] = R_BODY_OPTICAL
         if self._static_broadcaster is None:
             self._static_broadcaster = StaticTransformBroadcaster(self._node)
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._base_frame)
-        self._assumed[camera_frame] = transform_message(T_base_camera, header, camera_frame)
+        self._assumed[camera_frame] = transform_message(T_BASE_CAMERA, header, camera_frame)
         self._static_broadcaster.sendTransform(list(self._assumed.values()))  # the latest message replaces those before
-        return T_base_camera
+        return T_BASE_CAMERA

@@ -1,4 +1,4 @@
-"""The node's parameters: their names, types, ranges and meaning, declared and validated in one place."""
+"""The node's parameters: declared as settings (see `ttt3r_ros.settings`), given to ROS and taken from it here."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
@@ -16,184 +16,157 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ttt3r_ros.errors import UserError, quoted
-from ttt3r_ros.model.config import PATCH
+from ttt3r_ros.mapping.cloud import DepthSettings
 from ttt3r_ros.ros.save_folder import STATE_SUFFIX, check_name
-from ttt3r_ros.stream.backbone import PRECISIONS
-from ttt3r_ros.stream.settings import POLICIES
-
-AUTO = "auto"
-SMALLEST_IMAGE_SIZE = 2 * PATCH
+from ttt3r_ros.settings import Declaration, Settings, declarations, parameter
+from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 
 
-def _parameter(
-    default: Any,
-    description: str,
-    *,
-    read_only: bool = False,
-    between: tuple[float, float] | None = None,
-    choices: tuple[str, ...] = (),
-) -> Any:
-    metadata = {"description": description, "read_only": read_only, "between": between, "choices": choices}
-    return field(default=default, metadata=metadata)
+@dataclass(frozen=True, kw_only=True)
+class FrameSettings(Settings):
+    """Names of coordinate frames, and TF."""
 
+    title: ClassVar[str] = "frames (REP-103, REP-105)"
 
-@dataclass(frozen=True)
-class Parameters:
-    """Every parameter of the node, validated."""
-
-    odom_frame: str = _parameter("odom", "Frame of the odometry: x forward, y left, z up (REP-105).", read_only=True)
-    base_frame: str = _parameter("base_link", "Frame of the robot that odometry and TF speak of.", read_only=True)
-    camera_frame: str = _parameter(
-        "camera_optical_frame", "Optical frame of images that come with an empty frame_id.", read_only=True
+    odom_frame: str = parameter("odom", "Frame of the odometry: x forward, y left, z up.", read_only=True)
+    base_frame: str = parameter("base_link", "Frame of the robot, whose pose odometry and TF give.", read_only=True)
+    camera_frame: str = parameter(
+        "camera_optical_frame", "Optical frame of images whose frame_id is empty.", read_only=True
     )
-    publish_tf: bool = _parameter(True, "Broadcast odom_frame -> base_frame on /tf.")
-    image_transport: str = _parameter(
-        "raw",
-        "Listen to 'image' (raw) or 'image/compressed' (compressed).",
-        read_only=True,
-        choices=("raw", "compressed"),
-    )
-    rectified_images: bool = _parameter(
+    publish_tf: bool = parameter(
         True,
-        "Images have no lens distortion (as from image_proc). Set to false for raw images: they are then rectified "
-        "with the distortion of the camera_info.",
+        "Broadcast odom_frame -> base_frame on /tf. Set to false where another node (robot_localization) owns it.",
     )
-    wait_for_transform: float = _parameter(
+    wait_for_transform: float = parameter(
         2.0,
-        "Seconds to wait for the mount base_frame -> image frame_id in TF before a forward-looking one is assumed.",
-        between=(0.0, 3600.0),
-    )
-    path_max_size: int = _parameter(1000, "Poses kept in ~/path; the oldest go first.", between=(1, 100_000))
-    depth_encoding: str = _parameter(
-        "32FC1",
-        "Encoding of ~/depth/image: 32FC1 (metres, NaN = none) or 16UC1 (millimetres, 0 = none).",
-        choices=("32FC1", "16UC1"),
-    )
-    min_confidence: float = _parameter(
-        1.5, "Pixels of smaller confidence have no depth and no point (confidence is 1 or more).", between=(0.0, 1e6)
-    )
-    max_depth: float = _parameter(30.0, "Pixels farther away have no depth and no point [m].", between=(0.01, 10_000.0))
-    point_stride: int = _parameter(
-        1, "~/points keeps every point_stride-th pixel along both axes; it stays organised.", between=(1, 64)
-    )
-    device: str = _parameter(
-        AUTO, "Where the network runs: auto (a GPU where there is one), cpu, cuda or cuda:N.", read_only=True
-    )
-    precision: str = _parameter(
-        AUTO,
-        "Number format of the weights: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16 or float16.",
-        read_only=True,
-        choices=(AUTO, *PRECISIONS),
-    )
-    weights: str = _parameter(
-        "",
-        "Weights file, .safetensors or a published .pth; empty for those that come with the package.",
-        read_only=True,
-    )
-    image_size: int = _parameter(
-        0,
-        "Long side of the network's image [px]; 0 for the size the weights were trained on. "
-        "A change starts a new segment.",
-        between=(0, 4096),
-    )
-    update_rule: str = _parameter(
-        "ttt3r",
-        "How a frame changes the recurrent state: ttt3r, filt3r or cut3r. A change starts a new segment.",
-        choices=("cut3r", "ttt3r", "filt3r"),
-    )
-    reset_policy: str = _parameter(
-        "interval",
-        "When the recurrent state is reset, pose and scale going on: never, interval (after every reset_interval "
-        "frames), or adaptive (when the view has left what the state knows, or the state is no longer well).",
-        choices=POLICIES,
-    )
-    reset_interval: int = _parameter(
-        0,
-        "Frames between two resets under the reset_policy interval (under adaptive: about so many); 0 for what suits "
-        "the weights. Where none are wanted set reset_policy to never.",
-        between=(0, 1_000_000),
-    )
-    drop_frames: bool = _parameter(
-        True,
-        "The latest frame wins: images that come while one is processed replace each other. false keeps every frame in "
-        "a queue, for recordings.",
-        read_only=True,
-    )
-    max_frame_gap: float = _parameter(
-        2.0, "A longer gap between the stamps of two images starts a new segment [s].", between=(0.001, 86_400.0)
-    )
-
-    publish_map: bool = _parameter(
-        False,
-        "Accumulate confident points in odom_frame and publish them on ~/map_points. false lets go of the map.",
-    )
-    map_voxel_size: float = _parameter(
-        0.05,
-        "Side of the map's voxels [m], each of which has one point. A change starts the map anew.",
-        between=(0.001, 100.0),
-    )
-    map_max_points: int = _parameter(
-        1_000_000,
-        "Points of the map at most; when it is full its voxels double in size. A change starts the map anew.",
-        between=(1000, 20_000_000),
-    )
-    map_period: float = _parameter(
-        2.0, "Seconds between two messages on ~/map_points, at least.", between=(0.05, 3600.0)
-    )
-    save_folder: str = _parameter(
-        "~/.ros/ttt3r", "Folder that ~/save_state, ~/load_state and ~/save_map use; nothing else.", read_only=True
-    )
-    save_name: str = _parameter(
-        "ttt3r", "Name of saved files, to which .state.safetensors and .ply are added: letters, digits, '-', '_', '.'."
-    )
-    overwrite: bool = _parameter(False, "Saving may replace existing files.")
-    load_at_start: bool = _parameter(
-        False, "Go on from the saved state, where there is one; where it cannot be used do not start.", read_only=True
-    )
-
-    check_images: bool = _parameter(
-        True,
-        "Publish nothing of images that are black, white, without contrast, blurred or frozen, and keep them from the "
-        "network. false gives it every image.",
-    )
-    frozen_timeout: float = _parameter(
-        1.0,
-        "A camera that sends the same pixels, bit for bit, for longer is frozen, and nothing is published [s]. "
-        "0 for never: for simulated cameras without noise, whose images repeat while the robot stands.",
-        between=(0.0, 86_400.0),
-    )
-    max_speed: float = _parameter(
-        5.0,
-        "No camera here is faster: what seems so is taken for a fault and not published [m/s]; 0 for any.",
-        between=(0.0, 1000.0),
-    )
-    max_turn_rate: float = _parameter(
-        6.0,
-        "No camera here turns faster: what seems so is taken for a fault and not published [rad/s]; 0 for any.",
-        between=(0.0, 1000.0),
+        "How long to wait for the mount base_frame -> image frame_id in TF before a forward-looking one is assumed.",
+        unit="s",
+        range=(0.0, 3600.0),
     )
 
     def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            _check(item.name, getattr(self, item.name), item.metadata["between"], item.metadata["choices"])
+        super().__post_init__()
         for name in ("odom_frame", "base_frame", "camera_frame"):
             frame = getattr(self, name)
             if not frame or frame.startswith("/") or any(character.isspace() for character in frame):
                 raise UserError(f"parameter {name} is {frame!r}: a frame has a name without spaces or a leading slash")
+        if self.odom_frame == self.base_frame:
+            raise UserError(f"parameters odom_frame and base_frame are both {self.odom_frame!r}: they must differ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class InputSettings(Settings):
+    """How images come in."""
+
+    title: ClassVar[str] = "input"
+
+    image_transport: str = parameter(
+        "raw",
+        "Subscribe to the topic image (raw) or image/compressed (compressed).",
+        read_only=True,
+        choices=("raw", "compressed"),
+    )
+    rectified_images: bool = parameter(
+        True,
+        "The images have no lens distortion (as from image_proc). Set to false for raw images: they are then "
+        "undistorted with the camera_info (plumb_bob, rational_polynomial, equidistant).",
+    )
+    drop_frames: bool = parameter(
+        True,
+        "The latest frame wins: while one is processed, new images replace each other. false keeps every frame in a "
+        "queue, for recordings.",
+        read_only=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputSettings(Settings):
+    """What is published, beside the depth settings."""
+
+    title: ClassVar[str] = "output"
+
+    depth_encoding: str = parameter(
+        "32FC1",
+        "Encoding of ~/depth/image: 32FC1 (metres, NaN = none) or 16UC1 (millimetres, 0 = none).",
+        choices=("32FC1", "16UC1"),
+    )
+    point_stride: int = parameter(
+        1, "~/points keeps every n-th pixel along both axes; the cloud stays organised.", range=(1, 64)
+    )
+    path_max_size: int = parameter(1000, "Poses kept in ~/path; the oldest go first.", range=(1, 100_000))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MapSettings(Settings):
+    """The accumulated map."""
+
+    title: ClassVar[str] = "accumulated map on ~/map_points"
+
+    publish_map: bool = parameter(
+        False, "Accumulate confident points in odom_frame and publish them on ~/map_points. false discards the map."
+    )
+    map_voxel_size: float = parameter(
+        0.05,
+        "Side of the map's voxels; each holds one point. A change starts the map anew.",
+        unit="m",
+        range=(0.001, 100.0),
+    )
+    map_max_points: int = parameter(
+        1_000_000,
+        "Maximum number of points in the map (a million take about 70 MB); when it is full its voxels double in size. "
+        "A change starts the map anew.",
+        range=(1000, 20_000_000),
+    )
+    map_period: float = parameter(
+        2.0, "Minimum time between two messages on ~/map_points.", unit="s", range=(0.05, 3600.0)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileSettings(Settings):
+    """Where the services save and load."""
+
+    title: ClassVar[str] = "files of ~/save_state, ~/load_state and ~/save_map"
+
+    save_folder: str = parameter(
+        "~/.ros/ttt3r", "Folder of saved files; nothing is written or read outside it.", read_only=True
+    )
+    save_name: str = parameter(
+        "ttt3r", "Name of saved files, to which .state.safetensors and .ply are added: letters, digits, '-', '_', '.'."
+    )
+    overwrite: bool = parameter(False, "Saving may replace existing files.")
+    load_at_start: bool = parameter(
+        False,
+        "Go on from the saved state where there is one; do not start where that file cannot be used.",
+        read_only=True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.save_folder or "\0" in self.save_folder:
             raise UserError(f"parameter save_folder is {self.save_folder!r}: name a folder")
         try:
             check_name(self.save_name + STATE_SUFFIX)
         except UserError as error:
             raise UserError(f"parameter save_name is {quoted(self.save_name)}: {error}") from error
-        if self.odom_frame == self.base_frame:
-            raise UserError(f"parameters odom_frame and base_frame are both {self.odom_frame!r}: they must differ")
-        if 0 < self.image_size < SMALLEST_IMAGE_SIZE:
-            raise UserError(
-                f"parameter image_size is {self.image_size}: it must be 0 or at least {SMALLEST_IMAGE_SIZE}"
-            )
-        if self.device not in (AUTO, "cpu", "cuda") and not self.device.removeprefix("cuda:").isdigit():
-            raise UserError(f"parameter device is {self.device!r}: choose auto, cpu, cuda or cuda:N")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parameters(
+    FrameSettings,
+    InputSettings,
+    StreamSettings,
+    NetworkSettings,
+    DepthSettings,
+    OutputSettings,
+    MapSettings,
+    FileSettings,
+):
+    """Every parameter of the node, validated."""
+
+
+#: What `Parameters` is made of, in the order in which users see it.
+GROUPS: tuple[type[Settings], ...] = Parameters.__bases__
 
 
 def declare(node: Node) -> Parameters:
@@ -202,29 +175,31 @@ def declare(node: Node) -> Parameters:
     Raises:
         UserError: a value is of the wrong type or out of range.
     """
-    values = {}
-    for item in dataclasses.fields(Parameters):
-        descriptor = ParameterDescriptor(
-            description=item.metadata["description"],
-            read_only=item.metadata["read_only"],
-            dynamic_typing=True,  # the type is checked below, in words that a user understands
-            additional_constraints="one of " + ", ".join(c) if (c := item.metadata["choices"]) else "",
-        )
-        if item.metadata["between"]:
-            low, high = item.metadata["between"]
-            if isinstance(item.default, int):
-                descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
-            else:
-                descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+    values: dict[str, Any] = {}
+    for item in (item for group in GROUPS for item in declarations(group)):
         given = node._parameter_overrides.get(item.name)
-        if given is not None:  # rclpy would refuse it as well, with a traceback
-            _check_type(item.name, given.value, item.default)
-            _check(item.name, given.value, item.metadata["between"], item.metadata["choices"])
+        # checked here, since rclpy would refuse a value with a traceback, and a whole number where it wants a double
+        values[item.name] = item.default if given is None else item.checked(given.value)
         try:
-            values[item.name] = node.declare_parameter(item.name, item.default, descriptor).value
+            node.declare_parameter(item.name, values[item.name], _descriptor(item), ignore_override=True)
         except ParameterException as error:
             raise UserError(f"parameter {item.name} cannot be used: {error}") from error
     return Parameters(**values)
+
+
+def _descriptor(item: Declaration) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(
+        description=item.description,
+        read_only=item.read_only,
+        additional_constraints="one of " + ", ".join(item.choices) if item.choices else "",
+    )
+    if item.range and isinstance(item.default, int):
+        low, high = item.range
+        descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+    elif item.range:
+        low, high = item.range
+        descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+    return descriptor
 
 
 def unknown(node: Node) -> list[str]:
@@ -273,35 +248,25 @@ def with_changes(parameters: Parameters, changes: Iterable[Parameter]) -> Parame
     Raises:
         UserError: a value is of the wrong type or out of range, or cannot change while the node runs.
     """
-    own = {item.name: item for item in dataclasses.fields(Parameters)}
+    own = {item.name: item for item in declarations(Parameters)}
     values = {}
     for change in changes:
         if change.name not in own:
             continue
-        item = own[change.name]
-        if item.metadata["read_only"]:
+        if own[change.name].read_only:
             raise UserError(
                 f"parameter {change.name} cannot change while the node runs; start it again with the new value"
             )
-        _check_type(change.name, change.value, item.default)
-        values[change.name] = change.value
+        values[change.name] = own[change.name].checked(change.value)
     return dataclasses.replace(parameters, **values)
 
 
-def _check_type(name: str, value: Any, default: Any) -> None:
-    if type(value) is type(default):
-        return
-    wanted = {
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number with a decimal point, such as 2.0",
-        str: "a text",
-    }[type(default)]
-    raise UserError(f"parameter {name} must be {wanted}, not {value!r}")
-
-
-def _check(name: str, value: Any, between: tuple[float, float] | None, choices: tuple[str, ...]) -> None:
-    if between and not between[0] <= value <= between[1]:
-        raise UserError(f"parameter {name} is {value}: it must be from {between[0]:g} to {between[1]:g}")
-    if choices and value not in choices:
-        raise UserError(f"parameter {name} is {value!r}: choose one of {', '.join(choices)}")
+def with_whole_numbers_as_floats(changes: Iterable[Parameter]) -> list[Parameter]:
+    """Return changes in which a whole number is a double where the parameter is one, as in ``max_depth 8``."""
+    doubles = {item.name for item in declarations(Parameters) if isinstance(item.default, float)}
+    return [
+        Parameter(change.name, Parameter.Type.DOUBLE, float(change.value))
+        if change.name in doubles and change.type_ == Parameter.Type.INTEGER
+        else change
+        for change in changes
+    ]

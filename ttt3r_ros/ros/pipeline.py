@@ -8,7 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from rclpy.node import Node
@@ -16,7 +16,7 @@ from std_msgs.msg import Header
 
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.ros import diagnostics
-from ttt3r_ros.ros.calibration import Calibration
+from ttt3r_ros.ros.calibration import CalibrationInput
 from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds, rgb_from_message
 from ttt3r_ros.ros.diagnostics import Health
 from ttt3r_ros.ros.frame_queue import FrameQueue, QueuedFrame
@@ -27,7 +27,9 @@ from ttt3r_ros.ros.outputs import Outputs
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.ros.statistics import StreamStatistics
 from ttt3r_ros.stream.backbone import Backbone
-from ttt3r_ros.stream.settings import ResetPolicy, StreamSettings
+from ttt3r_ros.stream.covariance import CovarianceModel
+from ttt3r_ros.stream.covariance_file import read_covariance
+from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream, StreamState
 
 T = TypeVar("T")
@@ -50,12 +52,17 @@ class Pipeline:
         parameters: Parameters,
         queue: FrameQueue,
     ) -> None:
-        """Prepare; `segment_frames` is the reset_interval that suits the weights."""
+        """Prepare; `segment_frames` is the reset_interval that suits the weights.
+
+        Raises:
+            UserError: the covariance_file cannot be used.
+        """
         self._node, self._queue = node, queue
         self._parameters, self._segment_frames = parameters, segment_frames
-        self._stream = Stream(backbone, stream_settings(parameters, segment_frames))
+        self._covariance = read_covariance(parameters.covariance_file)
+        self._stream = Stream(backbone, stream_settings(parameters, segment_frames, self._covariance))
         self._notices = Notices(node.get_logger())
-        self._calibration = Calibration(node, self._notices)
+        self._calibration = CalibrationInput(node, self._notices)
         self._outputs = Outputs(node, parameters)
         self._mount = Mount(node, parameters.base_frame)
         self.map = MapOutput(node, self._notices, parameters)
@@ -222,7 +229,7 @@ class Pipeline:
             self.map.clear()
         elif reset:
             stream.reset()
-        stream.settings = stream_settings(parameters, self._segment_frames)
+        stream.settings = stream_settings(parameters, self._segment_frames, self._covariance)
         return origin
 
     def _recover(self, error: Exception) -> None:
@@ -244,17 +251,19 @@ class Pipeline:
         self._node.get_logger().debug(trace)
 
 
-def stream_settings(parameters: Parameters, segment_frames: int) -> StreamSettings:
-    """Return what the parameters mean to the stream, given the reset_interval that suits the weights."""
-    return StreamSettings(
-        update_rule=parameters.update_rule,
-        image_size=parameters.image_size,
-        reset_policy=cast("ResetPolicy", parameters.reset_policy),
-        reset_interval=parameters.reset_interval or segment_frames,
-        max_frame_gap=parameters.max_frame_gap,
-        check_images=parameters.check_images,
-        frozen_timeout=parameters.frozen_timeout,
-        max_speed=parameters.max_speed,
-        max_turn_rate=parameters.max_turn_rate,
+def stream_settings(
+    parameters: Parameters, segment_frames: int, covariance: CovarianceModel | None = None
+) -> StreamSettings:
+    """Return what the parameters mean to the stream.
+
+    Args:
+        parameters: in force.
+        segment_frames: the reset_interval that suits the weights.
+        covariance: what the covariance_file holds; None for the constants of the package.
+    """
+    return StreamSettings.of(
+        parameters,
+        weights_interval=segment_frames,
+        covariance=covariance or CovarianceModel(),
         judges_gaps=False,  # frames are dropped on the way here; `CameraInput` saw them all
     )

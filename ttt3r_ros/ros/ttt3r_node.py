@@ -27,6 +27,7 @@ from ttt3r_ros.ros.parameters import (
     qos_overrides,
     unknown,
     with_changes,
+    with_whole_numbers_as_floats,
 )
 from ttt3r_ros.ros.pipeline import Pipeline, stream_settings
 from ttt3r_ros.ros.saving import Saving
@@ -84,6 +85,14 @@ class Ttt3rNode(Node):
         if self._settings.load_at_start:
             self._saving.load_at_start()
         self.get_logger().info(f"ready: listening to {self._input.topic}")
+
+    def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
+        """Set parameters, as the services do; what cannot be used is refused in our words rather than in rclpy's."""
+        try:
+            with_changes(self._settings, parameter_list)
+        except UserError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        return super().set_parameters_atomically(with_whole_numbers_as_floats(parameter_list))
 
     def stop(self) -> bool:
         """End all threads; return whether they have ended, which a frame or file in work may keep them from for now."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.sources.frame import Distortion, Source, SourceFrame, SourceReport
+from ttt3r_ros.sources.frame import Source, SourceFrame, SourceReport
 from ttt3r_ros.sources.images import SUFFIXES as IMAGE_SUFFIXES
 from ttt3r_ros.sources.images import ImageFolderSource
 from ttt3r_ros.sources.rosbag import RosbagSource, is_rosbag
 from ttt3r_ros.sources.synthetic import SyntheticSource, is_synthetic
 from ttt3r_ros.sources.video import VideoSource
 
-__all__ = ["Distortion", "Source", "SourceFrame", "SourceReport", "open_source"]
+__all__ = ["Source", "SourceFrame", "SourceReport", "open_source"]
 
 
 def open_source(specification: str, *, topic: str | None = None, fps: float | None = None) -> Source:

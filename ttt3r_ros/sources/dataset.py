@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from ttt3r_ros.camera.calibration import Calibration, Distortion
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics
-from ttt3r_ros.sources.frame import Distortion, SourceReport
+from ttt3r_ros.sources.frame import SourceReport
 from ttt3r_ros.sources.poses import (
     PoseLookup,
     PoseTrack,
@@ -73,10 +74,11 @@ class CameraBeside:
     distortion: Distortion | None = None
     T_body_camera: FloatArray | None = None
 
-    def intrinsics(self, width: int, height: int) -> Intrinsics | None:
-        """Return the intrinsics of images of so many pixels; None where the file is of another size."""
-        fits = self.size in (None, (width, height)) and 0 < self.cx < width and 0 < self.cy < height
-        return Intrinsics(self.fx, self.fy, self.cx, self.cy, width, height) if fits else None
+    def calibration(self, width: int, height: int) -> Calibration | None:
+        """Return the calibration of images of so many pixels; None where the file is of another size."""
+        if self.size not in (None, (width, height)) or not (0 < self.cx < width and 0 < self.cy < height):
+            return None
+        return Calibration.of(Intrinsics(self.fx, self.fy, self.cx, self.cy, width, height), self.distortion)
 
 
 def colour_alone(files: list[Path]) -> list[Path]:

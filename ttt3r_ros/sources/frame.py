@@ -11,22 +11,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.geometry import FloatArray, Intrinsics
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Distortion:
-    """Lens distortion as sensor_msgs/CameraInfo has it.
-
-    Attributes:
-        model: ``plumb_bob``, ``rational_polynomial`` or ``equidistant``.
-        coefficients: as many as the model has, in CameraInfo's order.
-    """
-
-    model: str
-    coefficients: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -36,22 +24,32 @@ class SourceFrame:
     Attributes:
         image: (H, W, 3) uint8, RGB.
         stamp_ns: nanoseconds; since the epoch where the source recorded its time, else since its first frame.
-        intrinsics: of this image, None where unknown.
+        calibration: of the camera, None where unknown.
         T_world_camera: (4, 4) true pose of the camera (OpenCV axes, metres), None where unknown.
         depth: (H, W) float32 true depth [m] along the optical axis, None where unknown.
-        distortion: of the lens, None for none or unknown.
         jump: why the frame does not follow on the one before, in one clause; None where it does.
         shift_ns: added to the recorded stamp so that stamps increase where the recording's time jumps back.
     """
 
     image: npt.NDArray[np.uint8]
     stamp_ns: int
-    intrinsics: Intrinsics | None = None
+    calibration: Calibration | None = None
     T_world_camera: FloatArray | None = None
     depth: npt.NDArray[np.float32] | None = None
-    distortion: Distortion | None = None
     jump: str | None = None
     shift_ns: int = 0
+
+    @property
+    def intrinsics(self) -> Intrinsics | None:
+        """The pinhole camera of the image, taken as free of distortion; None where unknown.
+
+        Raises:
+            UserError: the calibration describes no camera, or one of another image size.
+        """
+        if self.calibration is None:
+            return None
+        height, width = self.image.shape[:2]
+        return self.calibration.camera(rectified=True, image_size=(width, height)).intrinsics
 
 
 @dataclass

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
+from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.camera.encoded_image import FILE_FORMATS, decode_image
 from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.camera.stamps import NOT_NEWER
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.sources.dataset import IMAGE_FOLDERS, camera_beside, colour_alone, listed_stamps, poses_beside
 from ttt3r_ros.sources.frame import SourceFrame, SourceReport
 
@@ -85,14 +85,12 @@ class ImageFolderSource:
             if stamp_ns < start_ns:
                 continue
             image, held = decode_image(_content(file), held, str(file), formats=FILE_FORMATS)
-            intrinsics = self._intrinsics(image.shape[1], image.shape[0])
             time_ns = None if self._times_ns is None else self._times_ns[index]
             yield SourceFrame(
                 image=image,
                 stamp_ns=stamp_ns,
-                intrinsics=intrinsics,
+                calibration=self._calibration(image.shape[1], image.shape[0]),
                 T_world_camera=None if self._pose is None else self._pose(index, time_ns),
-                distortion=self._camera.distortion if self._camera is not None and intrinsics is not None else None,
             )
 
     def _in_order(self, files: list[Path], times: dict[Path, int]) -> list[Path]:
@@ -104,15 +102,15 @@ class ImageFolderSource:
                 self.report.warn(f"several images in {file.parent} have one time; the first of each is taken")
         return list(by_time.values())
 
-    def _intrinsics(self, width: int, height: int) -> Intrinsics | None:
+    def _calibration(self, width: int, height: int) -> Calibration | None:
         if self._camera is None:
             return None
-        intrinsics = self._camera.intrinsics(width, height)
-        if intrinsics is None:
+        calibration = self._camera.calibration(width, height)
+        if calibration is None:
             self.report.warn(
                 f"{self._camera.file} is not used: it does not belong to images of {width}x{height} pixels"
             )
-        return intrinsics
+        return calibration
 
     def _find_range(self) -> SampleRange:
         """Return the range of 16-bit samples of images spread over the folder."""

@@ -5,16 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.camera.image_messages import read_compressed, read_image
 from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.sources.frame import Distortion, SourceFrame, SourceReport
+from ttt3r_ros.sources.frame import SourceFrame, SourceReport
 from ttt3r_ros.sources.mcap_file import MendedMcap, is_cut_off
 from ttt3r_ros.sources.timeline import RecordingClock
 
@@ -34,14 +33,6 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 #: Images looked at to find out whether the camera stamps any.
 _STAMPS_TRIED = 10
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What a camera_info says about its camera."""
-
-    intrinsics: Intrinsics
-    distortion: Distortion | None
 
 
 class RosbagSource:
@@ -87,12 +78,10 @@ class RosbagSource:
                 if placed is None:
                     continue
                 image, held = (read_compressed if kind == _COMPRESSED else read_image)(message, held)
-                calibration = self._fitting_calibration(image.shape[1], image.shape[0])
                 yield SourceFrame(
                     image=image,
                     stamp_ns=placed.stamp_ns,
-                    intrinsics=calibration.intrinsics if calibration else None,
-                    distortion=calibration.distortion if calibration else None,
+                    calibration=self._fitting_calibration(image.shape[1], image.shape[0]),
                     jump=placed.jump,
                     shift_ns=placed.shift_ns,
                 )
@@ -102,14 +91,14 @@ class RosbagSource:
         return [c for c in reader.connections if c.topic == self._topic and _full_type(c.msgtype) in kinds]
 
     def _fitting_calibration(self, width: int, height: int) -> Calibration | None:
-        calibration = self._calibration
-        if calibration is not None and (width, height) != (
-            calibration.intrinsics.width,
-            calibration.intrinsics.height,
-        ):
-            calibration = self._calibration = None
-            self.report.warn(f"{self._topic}: its camera_info is of another image size and was left out")
-        return calibration
+        """Return the calibration where it describes a camera of such images; else say why it does not, once."""
+        if self._calibration is not None:
+            try:
+                self._calibration.camera(rectified=True, image_size=(width, height))
+            except UserError as error:
+                self.report.warn(f"{self._topic}: {error}")
+                self._calibration = None
+        return self._calibration
 
 
 def is_rosbag(path: Path) -> bool:
@@ -290,20 +279,10 @@ def _camera_info_topic(image_topic: str) -> str:
 
 
 def _read_calibration(reader: AnyReader, topic: str) -> Calibration | None:
+    """Return the first calibration on a topic, None where nobody has calibrated the camera."""
     connections = [c for c in reader.connections if c.topic == topic and _full_type(c.msgtype) == _CAMERA_INFO]
     for _, _, info in _messages(reader, connections, Path(topic)):
-        return _calibration_from_info(info)
+        calibration = Calibration.from_message(info)
+        if any(calibration.K) or any(calibration.P):
+            return calibration
     return None
-
-
-def _calibration_from_info(info: Any) -> Calibration | None:
-    """Return the calibration in a CameraInfo; None for one that says "uncalibrated" (K[0] is 0)."""
-    K = info.k if hasattr(info, "k") else info.K  # ROS 1 spells it in capitals
-    coefficients = tuple(float(value) for value in (info.d if hasattr(info, "d") else info.D))
-    fx, fy, cx, cy = (float(K[i]) for i in (0, 4, 2, 5))
-    if not (fx > 0 and fy > 0):
-        return None
-    return Calibration(
-        intrinsics=Intrinsics(fx=fx, fy=fy, cx=cx, cy=cy, width=int(info.width), height=int(info.height)),
-        distortion=Distortion(str(info.distortion_model), coefficients) if any(coefficients) else None,
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources.frame import SourceFrame, SourceReport
 
@@ -60,6 +61,7 @@ class SyntheticSource:
         """Render the frames from ``start_s`` on."""
         sequence = self._sequence
         stamps_ns = sequence.stamps_ns
+        calibration = Calibration.of(sequence.intrinsics)
         first = next((i for i, stamp in enumerate(stamps_ns) if stamp >= round(start_s * 1e9)), len(sequence))
         for start in range(first, len(sequence), _BATCH):
             stop = min(start + _BATCH, len(sequence))
@@ -68,7 +70,7 @@ class SyntheticSource:
                 yield SourceFrame(
                     image=rendered.image[i].cpu().numpy(),
                     stamp_ns=stamps_ns[start + i],
-                    intrinsics=sequence.intrinsics,
+                    calibration=calibration,
                     T_world_camera=rendered.T_world_camera[i].cpu().double().numpy(),
                     depth=rendered.depth[i].cpu().numpy(),
                 )

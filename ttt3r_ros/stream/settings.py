@@ -1,45 +1,134 @@
-"""How a stream behaves."""
+"""What a user can set about a stream and its network, declared once (see `ttt3r_ros.settings`)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import ClassVar, Literal, get_args
 
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.model.config import PATCH
+from ttt3r_ros.model.update import RULES
+from ttt3r_ros.runtime.device import AUTO
+from ttt3r_ros.settings import Settings, parameter
+from ttt3r_ros.stream.backbone import PRECISIONS
 from ttt3r_ros.stream.covariance import CovarianceModel
 
 ResetPolicy = Literal["never", "interval", "adaptive"]
 POLICIES: tuple[ResetPolicy, ...] = get_args(ResetPolicy)
 
+MIN_IMAGE_SIZE = 2 * PATCH  #: [px]
 
-@dataclass(frozen=True)
-class StreamSettings:
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings(Settings):
+    """Which network runs, where and how."""
+
+    title: ClassVar[str] = "network"
+
+    weights: str = parameter(
+        "",
+        "Weights file: .safetensors, or a published .pth; empty for the small weights of the package.",
+        read_only=True,
+    )
+    covariance_file: str = parameter(
+        "",
+        "Constants of the odometry's covariance, fitted to these weights by benchmark.covariance; empty for those of "
+        "the package.",
+        read_only=True,
+    )
+    device: str = parameter(
+        AUTO, "Where the network runs: auto (a GPU where there is one), cpu, cuda or cuda:N.", read_only=True
+    )
+    precision: str = parameter(
+        AUTO,
+        "Number format of the weights: auto (bfloat16 on a GPU, float32 on a CPU), float32, bfloat16, float16, or int8 "
+        "(on a CPU only).",
+        read_only=True,
+        choices=(AUTO, *PRECISIONS),
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.device not in (AUTO, "cpu", "cuda") and not self.device.removeprefix("cuda:").isdigit():
+            raise UserError(f"parameter device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamSettings(Settings):
     """How a stream behaves; may be replaced between frames.
 
     Attributes:
-        update_rule: of the recurrent state, by name; a change starts a new segment.
-        image_size: long side of the network's image [px]; 0 for the one it was trained on. A change starts a new
-            segment.
-        reset_policy: when a new segment starts by itself: 'never', after every `reset_interval` frames ('interval'), or
-            when the segment has served its time ('adaptive', see `reset_policy`).
-        reset_interval: frames of a segment under the policy 'interval'; under 'adaptive', about so many.
-        max_frame_gap: a longer time between two stamps, or lost, breaks the segment [s].
-        check_images: whether images that show nothing are refused, see `image_check`.
-        frozen_timeout: for how long a camera may send the same pixels [s]; 0 for as long as it likes.
-        max_speed: of the camera [m/s]; a faster motion is rejected; 0 for any.
-        max_turn_rate: of the camera [rad/s]; 0 for any.
+        weights_interval: the reset_interval that suits the weights (`Weights.segment_frames`).
         judges_gaps: whether the frames given are all that the camera sent. False where frames have been dropped on the
             way: only who saw them arrive can tell a gap then, and says so with `break_reason`.
         covariance: how the odometry's errors grow.
     """
 
-    update_rule: str = "ttt3r"
-    image_size: int = 0
-    reset_policy: ResetPolicy = "interval"
-    reset_interval: int = 100
-    max_frame_gap: float = 2.0
-    check_images: bool = True
-    frozen_timeout: float = 1.0
-    max_speed: float = 5.0
-    max_turn_rate: float = 6.0
+    title: ClassVar[str] = "stream"
+
+    update_rule: str = parameter(
+        "ttt3r",
+        "How a frame changes the recurrent state: ttt3r, filt3r or cut3r. A change starts a new segment.",
+        choices=RULES,
+    )
+    image_size: int = parameter(
+        0,
+        "Long side of the network's image; 0 for the size the weights were trained on. A change starts a new segment.",
+        unit="px",
+        range=(0, 4096),
+    )
+    reset_policy: ResetPolicy = parameter(
+        "interval",
+        "When the recurrent state is reset, pose and scale going on: never, interval (after every reset_interval "
+        "frames), or adaptive (when the view has left what the state knows, or the state no longer works well).",
+        choices=POLICIES,
+    )
+    reset_interval: int = parameter(
+        0,
+        "Frames between two resets under the reset_policy interval (under adaptive, roughly that many); 0 for what "
+        "suits the weights (100 for the published ones). To have no resets set reset_policy to never.",
+        range=(0, 1_000_000),
+    )
+    max_frame_gap: float = parameter(
+        2.0,
+        "A longer gap between the stamps of two images starts a new segment.",
+        unit="s",
+        range=(0.001, 86_400.0),
+    )
+    check_images: bool = parameter(
+        True,
+        "Refuse images that are black, white, without contrast, blurred or frozen: they reach neither the network nor "
+        "the outputs. false gives every image to the network.",
+    )
+    frozen_timeout: float = parameter(
+        1.0,
+        "A camera that sends the same pixels for longer than this is frozen, and nothing is published. 0 for never: "
+        "for simulated cameras without noise, whose images repeat while the robot stands.",
+        unit="s",
+        range=(0.0, 86_400.0),
+    )
+    max_speed: float = parameter(
+        5.0,
+        "Maximum speed of the camera; faster motion is rejected as a fault and not published. 0 for no limit.",
+        unit="m/s",
+        range=(0.0, 1000.0),
+    )
+    max_turn_rate: float = parameter(
+        6.0,
+        "Maximum turn rate of the camera; faster motion is rejected as a fault and not published. 0 for no limit.",
+        unit="rad/s",
+        range=(0.0, 1000.0),
+    )
+    weights_interval: int = 100
     judges_gaps: bool = True
     covariance: CovarianceModel = field(default_factory=CovarianceModel)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if 0 < self.image_size < MIN_IMAGE_SIZE:
+            raise UserError(f"parameter image_size must be 0 or at least {MIN_IMAGE_SIZE} px, not {self.image_size}")
+
+    @property
+    def segment_frames(self) -> int:
+        """Frames between two resets, with what suits the weights where the user wants that."""
+        return self.reset_interval or self.weights_interval

@@ -309,10 +309,10 @@ def _reset_reason(
         return segments.last_points(backbone, state.segments)
 
     frames = estimate.segment_frames
-    if settings.reset_policy == "interval" and frames >= settings.reset_interval:
+    if settings.reset_policy == "interval" and frames >= settings.segment_frames:
         return f"after {frames} frames", state.policy
     if settings.reset_policy == "adaptive":
-        return reset_policy.check(state.policy, estimate, settings.reset_interval, points)
+        return reset_policy.check(state.policy, estimate, settings.segment_frames, points)
     return None, state.policy
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,19 +18,17 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
+from ttt3r_ros.camera.calibration import Calibration, Distortion
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics, T_from_pose, inverse, twist_between
+from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics, T_from_pose, inverse, twist_between
 from ttt3r_ros.ros.conversions import camera_info_message, matrix_from_transform
 from ttt3r_ros.ros.tools import player as player_module
 from ttt3r_ros.ros.tools.player import TRUTH_TOPIC, CameraOptions, Player
-from ttt3r_ros.sources import Distortion, SourceFrame
+from ttt3r_ros.sources import SourceFrame
 
 CAMERA = Intrinsics(70.0, 72.0, 41.0, 28.0, 80, 60)
 STAMP = 1_700_000_000_123_456_789
 LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-
-T_BASE_CAMERA = np.eye(4)
-T_BASE_CAMERA[:3, :3] = R_BODY_OPTICAL
 
 
 @pytest.fixture
@@ -72,7 +71,7 @@ def test_a_frame_comes_whole_with_one_stamp_and_the_image_last(make_player, benc
     depth = np.arange(4800, dtype=np.float32).reshape(60, 80)
     depth[0, 0] = np.nan
     distortion = Distortion("equidistant", (0.1, 0.2, 0.3, 0.4))
-    play(player, SourceFrame(picture(1), 5, CAMERA, np.eye(4), depth, distortion))
+    play(player, SourceFrame(picture(1), 5, Calibration.of(CAMERA, distortion), np.eye(4), depth))
     image, info, truth, true_depth = (bench.get(name, STAMP) for name in ("image", "info", "truth", "depth"))
     for name in ("info", "truth", "depth"):
         assert bench.sent_at[name, STAMP] <= bench.sent_at["image", STAMP], name
@@ -87,11 +86,21 @@ def test_a_frame_comes_whole_with_one_stamp_and_the_image_last(make_player, benc
     assert (list(info.k), list(info.p)) == (list(undistorted.k), list(undistorted.p))
 
 
+def test_a_recorded_calibration_is_published_as_it_is(make_player, bench):
+    player = make_player()
+    listen(bench, player)
+    P = (40.0, 0.0, 30.0, 0.0, 0.0, 41.0, 20.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+    recorded = Calibration.of(CAMERA, Distortion("plumb_bob", (0.1, 0.2, 0.0, 0.0, 0.0)))
+    recorded = replace(recorded, P=P, binning=(2, 1), region=(4, 6, 40, 30))
+    play(player, SourceFrame(picture(1), 5, recorded))
+    assert Calibration.from_message(bench.get("info", STAMP)) == recorded
+
+
 def test_what_is_not_known_is_not_published(make_player, bench):
     player = make_player()
     listen(bench, player)
     play(player, SourceFrame(picture(1), 5))
-    play(player, SourceFrame(picture(2), 6, CAMERA), STAMP + 1)
+    play(player, SourceFrame(picture(2), 6, Calibration.of(CAMERA)), STAMP + 1)
     bench.get("image", STAMP + 1)
     info = bench.get("info", STAMP + 1)
     assert info == camera_info_message(CAMERA, header(STAMP + 1, "camera_optical_frame"))

@@ -24,8 +24,10 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.demo_report import show_metrics, write_report
 from ttt3r_ros.ros.domain import free_domain
 from ttt3r_ros.ros.fastdds import make_room_for_images
+from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.ros.tools.processes import ChildProcess
 from ttt3r_ros.ros.tools.recorder import Recorder
+from ttt3r_ros.settings import add_options
 from ttt3r_ros.sources import open_source
 from ttt3r_ros.sources.timeline import Timeline
 
@@ -64,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--input", default="", help="a video, a folder of images, a rosbag2 or synthetic[:...] (default: synthetic)")
     add("--topic", default="", help="which images of a bag that has several")
-    add("--weights", default="", help="weights file (default: those of the package)")
+    add_options(parser, Parameters, only=("weights",))
     add("--frames", type=int, default=0, metavar="N", help=f"play N frames (default: all, or {_SYNTHETIC_FRAMES})")
     add("--output", type=Path, default=Path("demo_output"), help="folder for the results (default %(default)s)")
     add("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node; may be repeated")

@@ -21,18 +21,16 @@ from std_msgs.msg import Header
 from tf2_ros import StaticTransformBroadcaster
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, inverse, twist_between
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, twist_between
 from ttt3r_ros.ros.conversions import camera_info_message, fill_pose, image_message, transform_message
-from ttt3r_ros.sources import Distortion, SourceFrame
+from ttt3r_ros.ros.parameters import FrameSettings
+from ttt3r_ros.sources import SourceFrame
 
 #: High enough that compression costs no accuracy worth naming.
 _JPEG_QUALITY = 95
 
 #: A best-effort subscriber loses what it has not taken when the publisher leaves.
 _LINGER_S = 0.5
-
-#: The camera's body axes (x forward) in its optical ones; the mount that the ground truth is told in.
-
 
 TRUTH_TOPIC = "ground_truth/odom"
 #: Kept for whoever is found late: how long discovery takes must not decide how much of the truth is heard.
@@ -52,8 +50,8 @@ class CameraOptions:
         publish_clock: send /clock.
     """
 
-    frame_id: str = "camera_optical_frame"
-    base_frame: str = "base_link"
+    frame_id: str = FrameSettings.camera_frame
+    base_frame: str = FrameSettings.base_frame
     compressed: bool = False
     best_effort: bool = False
     publish_mount: bool = False
@@ -122,8 +120,8 @@ class Player(Node):
             self._publish_truth(stamp_ns, frame.T_world_camera @ inverse(T_BASE_CAMERA))
         if frame.depth is not None and self._true_depth.get_subscription_count() > 0:
             self._true_depth.publish(image_message(frame.depth, "32FC1", header))
-        if frame.intrinsics is not None:
-            self._infos.publish(_camera_info(frame.intrinsics, frame.distortion, header))
+        if frame.calibration is not None:
+            self._infos.publish(camera_info_message(frame.calibration, header))
         message.header.stamp = stamp
         self._images.publish(message)
 
@@ -155,14 +153,6 @@ class Player(Node):
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._options.base_frame)
         self._mount_broadcaster = StaticTransformBroadcaster(self)
         self._mount_broadcaster.sendTransform(transform_message(T_BASE_CAMERA, header, self._options.frame_id))
-
-
-def _camera_info(intrinsics: Intrinsics, distortion: Distortion | None, header: Header) -> CameraInfo:
-    message = camera_info_message(intrinsics, header)
-    if distortion is not None:
-        message.distortion_model = distortion.model
-        message.d = list(distortion.coefficients)
-    return message
 
 
 def _time(ns: int) -> Time:

@@ -16,10 +16,11 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from sensor_msgs_py.point_cloud2 import read_points
 from tf2_ros import Buffer, TransformException, TransformListener
 
+from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
 from ttt3r_ros.evaluation.run_log import Moment, Recording
 from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose
-from ttt3r_ros.ros.conversions import camera_from_info, matrix_from_transform, nanoseconds
+from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds
 from ttt3r_ros.ros.tools.player import TRUTH_QOS, TRUTH_TOPIC
 
 #: Frames whose outputs may still be on their way.
@@ -130,7 +131,7 @@ class Recorder(Node):
         message = self._true_depths.get(stamp_ns)
         if message is None or self._camera is None:
             return None
-        target = camera_from_info(info, rectified=True).intrinsics
+        target = Calibration.from_message(info).camera(rectified=True).intrinsics
         return resample_depth(self._bridge.imgmsg_to_cv2(message), self._camera, target)
 
     def _on_truth(self, message: Odometry) -> None:
@@ -143,7 +144,7 @@ class Recorder(Node):
 
     def _on_camera_info(self, message: CameraInfo) -> None:
         if message.k[0] > 0:
-            self._camera = camera_from_info(message, rectified=True).intrinsics
+            self._camera = Calibration.from_message(message).camera(rectified=True).intrinsics
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:

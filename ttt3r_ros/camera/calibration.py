@@ -1,0 +1,157 @@
+"""A camera's calibration as sensor_msgs/CameraInfo has it, and the pinhole camera it describes. No ROS.
+
+The node, ``play`` and bags read calibrations here and nowhere else, so that one recording means one camera.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ttt3r_ros.camera.rectify import Rectifier
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import FloatArray, Intrinsics
+
+#: Focal lengths over the image's long side that a camera can have.
+FOCAL_RANGE = (0.01, 1000.0)
+
+_REMEDY = "calibrate the camera or do not publish it; until then the focal length is estimated from the images"
+
+
+@dataclass(frozen=True)
+class Camera:
+    """The pinhole camera of images, and how to undistort them (None: they already are)."""
+
+    intrinsics: Intrinsics
+    rectifier: Rectifier | None
+
+
+@dataclass(frozen=True)
+class Distortion:
+    """Lens distortion.
+
+    Attributes:
+        model: ``plumb_bob``, ``rational_polynomial`` or ``equidistant``.
+        coefficients: as many as the model has, in CameraInfo's order, which is OpenCV's.
+    """
+
+    model: str
+    coefficients: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a camera_info says. Matrices and offsets are of the whole sensor, before binning.
+
+    Attributes:
+        width, height: of the whole image [px].
+        K: (9,) camera matrix of the raw images, by rows; zeros where the camera is not calibrated.
+        model: the lens's distortion model.
+        D: its coefficients.
+        R: (9,) rotation that rectifies a stereo pair, by rows.
+        P: (12,) projection matrix of the rectified images, by rows; zeros where there is none.
+        binning: pixels that are read out as one, along x and y; 0 means 1.
+        region: (x, y, width, height) of the window that the images show [px]; a size of 0 means the whole.
+    """
+
+    width: int
+    height: int
+    K: tuple[float, ...]
+    model: str
+    D: tuple[float, ...]
+    R: tuple[float, ...]
+    P: tuple[float, ...]
+    binning: tuple[int, int] = (1, 1)
+    region: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @classmethod
+    def from_message(cls, info: Any) -> Calibration:
+        """Return what a message says.
+
+        Args:
+            info: sensor_msgs/CameraInfo of any kind: rclpy's, or one read by rosbags, where ROS 1 has capital letters.
+        """
+        roi = info.roi
+        matrices = {
+            name: tuple(
+                float(value) for value in (getattr(info, name) if hasattr(info, name) else getattr(info, upper))
+            )
+            for name, upper in zip("kdrp", "KDRP")
+        }
+        return cls(
+            width=int(info.width),
+            height=int(info.height),
+            K=matrices["k"],
+            model=str(info.distortion_model),
+            D=matrices["d"],
+            R=matrices["r"],
+            P=matrices["p"],
+            binning=(int(info.binning_x), int(info.binning_y)),
+            region=(int(roi.x_offset), int(roi.y_offset), int(roi.width), int(roi.height)),
+        )
+
+    @classmethod
+    def of(cls, intrinsics: Intrinsics, distortion: Distortion | None = None) -> Calibration:
+        """Return the calibration of a camera with these intrinsics, which hold for its undistorted images as well."""
+        K = intrinsics.matrix()
+        return cls(
+            width=intrinsics.width,
+            height=intrinsics.height,
+            K=tuple(K.ravel().tolist()),
+            model=distortion.model if distortion else "plumb_bob",
+            D=distortion.coefficients if distortion else (0.0,) * 5,
+            R=tuple(np.eye(3).ravel().tolist()),
+            P=tuple(np.hstack([K, np.zeros((3, 1))]).ravel().tolist()),
+        )
+
+    def camera(self, *, rectified: bool, image_size: tuple[int, int] | None = None) -> Camera:
+        """Return the camera of the images that belong to this calibration.
+
+        Args:
+            rectified: the images have no distortion, so that P describes them, or K where P is empty or was left at
+                identity; else K and D do, or P where K is empty and there is no distortion.
+            image_size: width and height [px] that the images turned out to have; None for what the calibration says.
+
+        Raises:
+            UserError: the calibration describes no camera, or one of another image size.
+        """
+        matrix = self._matrix(rectified=rectified)
+        fx, fy, cx, cy = (float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
+        if not (np.isfinite(matrix).all() and fx > 0 and fy > 0):
+            raise UserError(f"the camera_info is not calibrated (fx={fx:g}, fy={fy:g}): {_REMEDY}")
+        x, y, region_width, region_height = self.region
+        binning_x, binning_y = (max(factor, 1) for factor in self.binning)
+        width, height = (region_width or self.width) // binning_x, (region_height or self.height) // binning_y
+        if image_size not in (None, (width, height)):  # before maps of that size are made
+            raise UserError(
+                f"the camera_info is for {width}x{height} pixels but the images have {'x'.join(map(str, image_size))}: "
+                "it is ignored and the focal length is estimated from the images"
+            )
+        focals = np.array([fx / binning_x, fy / binning_y]) / max(width, height, 1)
+        in_range = ((focals > FOCAL_RANGE[0]) & (focals < FOCAL_RANGE[1])).all()
+        # of the whole image: a region may well lie beside it
+        if not (in_range and -0.5 <= cx <= self.width - 0.5 and -0.5 <= cy <= self.height - 0.5):
+            raise UserError(
+                f"the camera_info describes no camera of {self.width}x{self.height} pixels (fx={fx:g}, fy={fy:g}, "
+                f"cx={cx:g}, cy={cy:g}): {_REMEDY}"
+            )
+        intrinsics = Intrinsics(
+            fx=fx / binning_x,
+            fy=fy / binning_y,
+            cx=(cx - x + 0.5) / binning_x - 0.5,
+            cy=(cy - y + 0.5) / binning_y - 0.5,
+            width=width,
+            height=height,
+        )
+        distorted = not rectified and any(self.D)
+        return Camera(intrinsics, Rectifier(intrinsics, self.D, self.model) if distorted else None)
+
+    def _matrix(self, *, rectified: bool) -> FloatArray:
+        """Return the (3, 3) matrix that holds for the images."""
+        K = np.array(self.K, dtype=np.float64).reshape(3, 3)
+        P = np.array(self.P, dtype=np.float64).reshape(3, 4)[:, :3]
+        if rectified:
+            return P if P.any() and not (K.any() and np.array_equal(P, np.eye(3))) else K
+        return P if not K.any() and not any(self.D) else K

@@ -1,0 +1,168 @@
+"""Settings that are declared once: a dataclass field holds name, type, default, unit, range, choices and meaning.
+
+Everything else follows from the fields: the checks and the command-line options here, the ROS parameters in
+`ttt3r_ros.ros.parameters`, and config/ttt3r.yaml and README's table, which ``make config`` writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+from ttt3r_ros.errors import UserError, quoted
+
+Value = bool | int | float | str
+S = TypeVar("S", bound="Settings")
+
+_KEY = "declaration"
+_WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """All there is to say about one parameter.
+
+    Attributes:
+        name: its name, in words joined by underscores.
+        default: its value where nobody gives one; its type is the parameter's.
+        help: what it does, in sentences.
+        unit: of a number, such as 'm/s'; empty for none.
+        range: smallest and largest value of a number; None for a text or a truth value.
+        choices: the values that a text may have; empty for any.
+        read_only: whether it is read once, at start.
+    """
+
+    name: str
+    default: Value
+    help: str
+    unit: str = ""
+    range: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    read_only: bool = False
+
+    @property
+    def description(self) -> str:
+        """What it does, with its unit."""
+        return f"{self.help} [{self.unit}]" if self.unit else self.help
+
+    def fault(self, value: object) -> str | None:
+        """Return what the value must be instead, in one clause; None where it can be used."""
+        kind = type(self.default)
+        if type(value) is not kind and not (kind is float and type(value) is int):
+            return f"must be {_WANTED[kind]}, not {quoted(value) if isinstance(value, str) else repr(value)[:60]}"
+        if self.range is not None and isinstance(value, (int, float)):
+            low, high = self.range
+            if not low <= value <= high:  # NaN compares false
+                unit = f" {self.unit}" if self.unit else ""
+                return f"must be from {low:.15g} to {high:.15g}{unit}, not {value}"
+        if self.choices and value not in self.choices:
+            return f"must be one of {', '.join(self.choices)}, not {quoted(str(value))}"
+        return None
+
+    def checked(self, value: Any) -> Any:
+        """Return the value in the parameter's type: a whole number serves where a number is wanted.
+
+        Raises:
+            UserError: it cannot be used.
+        """
+        if fault := self.fault(value):
+            raise UserError(f"parameter {self.name} {fault}")
+        return float(value) if isinstance(self.default, float) else value
+
+
+def parameter(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    range: tuple[float, float] | None = None,
+    choices: Iterable[str] = (),
+    read_only: bool = False,
+) -> Any:
+    """Declare a parameter: a field of a dataclass derived from `Settings`. See `Declaration` for the arguments."""
+    declaration = Declaration("", default, help, unit, range, tuple(choices), read_only)
+    if fault := declaration.fault(default):
+        raise ValueError(f"the default of a parameter {fault}")
+    return field(default=default, metadata={_KEY: declaration})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Base of settings, which are valid wherever they exist. Fields that `parameter` has not made are not for users."""
+
+    title: ClassVar[str] = ""  #: what the parameters of this class are about, in a few words
+
+    def __post_init__(self) -> None:
+        for item in declarations(type(self)):
+            object.__setattr__(self, item.name, item.checked(getattr(self, item.name)))
+
+    @classmethod
+    def of(cls: type[S], source: object, **others: Any) -> S:
+        """Return the settings whose parameters are attributes of something larger, such as parsed options.
+
+        Args:
+            source: has an attribute for each parameter of this class.
+            others: values of fields that are no parameters.
+
+        Raises:
+            UserError: a value cannot be used.
+        """
+        return cls(**{item.name: getattr(source, item.name) for item in declarations(cls)}, **others)
+
+
+def declarations(settings: type[Settings]) -> list[Declaration]:
+    """Return the parameters that a class of settings declares, those of its bases included."""
+    fields = [item for item in dataclasses.fields(settings) if _KEY in item.metadata]
+    return [dataclasses.replace(item.metadata[_KEY], name=item.name) for item in fields]
+
+
+def add_options(
+    parser: argparse._ActionsContainer,
+    settings: type[Settings],
+    *,
+    only: Sequence[str] = (),
+    also: Mapping[str, str] | None = None,
+) -> None:
+    """Give a command line an option for each parameter: ``--max-speed M/S`` for max_speed, ``--[no-]x`` for a bool.
+
+    Args:
+        parser: of the command line, or a group of it.
+        settings: declare the parameters; `Settings.of` takes them from the parsed options.
+        only: names of those wanted; empty for all.
+        also: a second spelling of some options, by the parameter's name.
+    """
+    for item in declarations(settings):
+        if only and item.name not in only:
+            continue
+        names = [f"--{item.name.replace('_', '-')}", *([also[item.name]] if also and item.name in also else [])]
+        shown = repr(item.default) if item.default == "" else str(item.default).lower()
+        text = f"{item.description} (default: {shown})".replace("%", "%%")
+        if isinstance(item.default, bool):
+            parser.add_argument(*names, action=argparse.BooleanOptionalAction, default=item.default, help=text)
+            continue
+        parser.add_argument(
+            *names,
+            type=_reader(item),
+            default=item.default,
+            metavar="{" + ",".join(item.choices) + "}" if item.choices else item.unit.upper() or None,
+            help=text,
+        )
+
+
+def _reader(item: Declaration) -> Callable[[str], Value]:
+    """Return what argparse reads an option with."""
+    kind = type(item.default)
+
+    def read(text: str) -> Value:
+        try:
+            value: Value = kind(text)
+        except ValueError:
+            value = text  # of the wrong type, which is then said
+        if fault := item.fault(value):
+            raise argparse.ArgumentTypeError(fault)
+        return value
+
+    return read
