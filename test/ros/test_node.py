@@ -26,6 +26,8 @@ from tf2_ros import StaticTransformBroadcaster
 from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics, T_from_pose, inverse
 from ttt3r_ros.ros.conversions import camera_info_message, transform_message
 
+pytestmark = pytest.mark.dds
+
 
 @pytest.fixture(scope="module")
 def running(weights, tmp_path_factory):

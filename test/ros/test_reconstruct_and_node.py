@@ -18,6 +18,8 @@ from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.stream.stream import StreamSettings
 from ttt3r_ros.weights.load import PUBLISHED_SEGMENT
 
+pytestmark = pytest.mark.dds
+
 STAMPS = [1_700_000_000_000_000_123 + i * 100_000_000 for i in range(12)]
 BLACK = 8  #: number of a frame that both refuse
 OPTIONS = {"reset_policy": "interval", "reset_interval": 5, "min_confidence": 1.0, "check_images": "true"}
