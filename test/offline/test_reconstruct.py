@@ -53,6 +53,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {**files, "metrics": json.dumps(metrics).encode()}
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves(tmp_path, weights, capsys):
     assert run(tmp_path, weights, "--rgb") == 0
     source = list(open_source(WORLD).frames())
