@@ -5,14 +5,16 @@ Files are read, not mapped: pages of a mapped file would count as memory of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.geometry import FloatArray, Intrinsics
+from ttt3r_ros.sources.frame import SourceFrame
 from ttt3r_ros.synthetic import Sequence
 from ttt3r_ros.synthetic.path import Motion
 
@@ -97,6 +99,13 @@ class Walk:
         size = self.spec.width * self.spec.height * 4
         data = _read(self._depths, index // DEPTH_EVERY * size, size)
         return np.frombuffer(data, np.float32).reshape(self.spec.height, self.spec.width)
+
+    def frames(self) -> Iterator[SourceFrame]:
+        """Read the frames, one by one."""
+        for index, stamp in enumerate(self.stamps_ns):
+            yield SourceFrame(
+                self.image(index), stamp, Calibration.of(self.intrinsics), self.T_world_camera[index], self.depth(index)
+            )
 
     @property
     def _image_bytes(self) -> int:

@@ -48,6 +48,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_a_run_goes_through_its_stages_and_leaves_what_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = tmp_path / "run"
     assert main(["--run", str(run), "--device", "cpu", "--steps", "8", "--no-evaluation"]) == 0
@@ -81,6 +82,7 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path, capsys: pytest.Captu
     assert "no checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_can_start_from_weights_and_at_a_later_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     export.export(Trainer(TINY_RECIPE, CPU).state(), tmp_path / "w.safetensors")
     start = ["--no-evaluation", "--device", "cpu", "--steps", "1", "--init", str(tmp_path / "w.safetensors")]
@@ -98,6 +100,7 @@ def test_a_run_can_start_from_weights_and_at_a_later_stage(tmp_path: Path, capsy
     assert "pears" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_can_start_from_the_encoder_of_another_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Depth is learned by the encoder, and does not have to be learned again for another decoder."""
     network = replace(TINY_RECIPE.network, state_size=20, dec_depth=3)
@@ -133,6 +136,7 @@ def test_compiled_blocks_learn_the_same():
     torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_where_it_stopped(tmp_path: Path):
     folder = RunFolder(tmp_path)
     first = Trainer(TINY_RECIPE, CPU)
@@ -149,6 +153,7 @@ def test_a_stopped_run_goes_on_where_it_stopped(tmp_path: Path):
     assert second.steps == 6
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_are_one(tmp_path: Path):
     states = []
     for name in "ab":
@@ -159,6 +164,7 @@ def test_two_runs_of_one_seed_are_one(tmp_path: Path):
     assert not torch.equal(states[0]["pose_token"], initial_network(TINY_RECIPE.network, 0).state_dict()["pose_token"])
 
 
+@pytest.mark.slow
 def test_the_loss_falls(tmp_path: Path):
     entries: list[dict[str, Any]] = []
     recipe = replace(
@@ -253,11 +259,11 @@ def test_a_failing_renderer_is_heard_of():
     renderer.start()
     with pytest.raises(RuntimeError, match="rendering failed"):
         renderer.take(wait=True)
-    begun = time.monotonic()
     renderer.stop()
-    assert time.monotonic() - begun < 2
+    assert not any(thread.name == "renderer" for thread in threading.enumerate())
 
 
+@pytest.mark.slow
 def test_weights_that_are_too_large_are_not_exported(tmp_path: Path):
     recipe = replace(TINY_RECIPE, network=replace(TINY_RECIPE.network, enc_embed_dim=512, enc_depth=4))
     with pytest.raises(UserError, match="MiB") as caught:
@@ -311,6 +317,7 @@ def run_without(packages: str, folder: Path) -> tuple[int, str]:
     return run.returncode, (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_needs_little_beside_torch(tmp_path: Path):
     status, report = run_without("rich,evo,matplotlib,rosbags,rclpy,pytest,hypothesis,yaml", tmp_path / "run")
     assert status == 0
@@ -321,6 +328,7 @@ def test_a_run_needs_little_beside_torch(tmp_path: Path):
     assert not folder.curve.exists()
 
 
+@pytest.mark.slow
 def test_without_an_image_library_there_are_weights_and_figures_but_no_pictures(tmp_path: Path):
     status, report = run_without("cv2,PIL,matplotlib", tmp_path / "run")
     assert status == 0
@@ -330,6 +338,7 @@ def test_without_an_image_library_there_are_weights_and_figures_but_no_pictures(
     assert load_weights(str(RunFolder(tmp_path / "run").weights))
 
 
+@pytest.mark.slow
 def test_a_run_ends_by_the_clock_with_its_figures(tmp_path: Path):
     begun = time.monotonic()
     assert main(["--run", str(tmp_path), "--device", "cpu", "--minutes", "0.3"]) == 0
@@ -339,6 +348,7 @@ def test_a_run_ends_by_the_clock_with_its_figures(tmp_path: Path):
     assert time.monotonic() - begun > 0.5 * 0.3 * 60  # and most of it is spent on training
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_weights_and_goes_on(tmp_path: Path):
     """SIGKILL at any moment after the start: what was kept last is whole, and loads."""
     folder = RunFolder(tmp_path / "run")
@@ -354,6 +364,7 @@ def test_a_killed_run_leaves_weights_and_goes_on(tmp_path: Path):
     assert main([*options[:2], "--device", "cpu", "--resume", "--minutes", "0.05", "--no-evaluation"]) == 0
 
 
+@pytest.mark.slow
 def test_a_polite_stop_leaves_a_run_to_go_on(tmp_path: Path):
     folder = RunFolder(tmp_path / "run")
     options = ["--run", str(folder.path), "--recipe", "cpu", "--tiny", "--device", "cpu"]
@@ -374,6 +385,7 @@ def wait_for(what: Any, seconds: float = 100.0) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object) -> None:
         raise ZeroDivisionError("of all things")
