@@ -291,7 +291,7 @@ def test_parameters_change_while_running(bench):
         ({"depth_encoding": "8UC1"}, "must be one of 32FC1, 16UC1, not '8UC1'"),
         ({"point_stride": 0}, "point_stride"),
         ({"max_depth": "far"}, "max_depth must be a number, not 'far'"),
-        ({"update_rule": "sgd"}, "must be one of cut3r, ttt3r, filt3r"),
+        ({"update_rule": "sgd"}, "must be one of ttt3r, filt3r, cut3r"),
         ({"odom_frame": "map"}, "odom_frame cannot change while the node runs"),
     ],
 )
@@ -551,7 +551,7 @@ def test_the_covariance_follows_the_constants_in_a_file(weights, tmp_path):
     [
         ({"max_depth": -1.0}, "parameter max_depth must be from 0.01 to 10000 m, not -1.0"),
         ({"max_depth": "far"}, "max_depth must be a number, not 'far'"),
-        ({"update_rule": "sgd"}, "must be one of cut3r, ttt3r, filt3r"),
+        ({"update_rule": "sgd"}, "must be one of ttt3r, filt3r, cut3r"),
         ({"covariance_file": "/nowhere/covariance.json"}, "/nowhere/covariance.json cannot be read"),
         ({"base_frame": "odom"}, "they must differ"),
         ({"weights": "/nowhere/weights.safetensors"}, "/nowhere/weights.safetensors"),
