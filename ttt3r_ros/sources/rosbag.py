@@ -93,12 +93,19 @@ class RosbagSource:
     def _fitting_calibration(self, width: int, height: int) -> Calibration | None:
         """Return the calibration where it describes a camera of such images; else say why it does not, once."""
         if self._calibration is not None:
-            try:
-                self._calibration.camera(rectified=True, image_size=(width, height))
-            except UserError as error:
-                self.report.warn(f"{self._topic}: {error}")
+            faults = [_fault(self._calibration, rectified, (width, height)) for rectified in (True, False)]
+            if all(faults):
+                self.report.warn(f"{self._topic}: {faults[0]}")
                 self._calibration = None
         return self._calibration
+
+
+def _fault(calibration: Calibration, rectified: bool, image_size: tuple[int, int]) -> str | None:
+    try:
+        calibration.camera(rectified=rectified, image_size=image_size)
+    except UserError as error:
+        return str(error)
+    return None
 
 
 def is_rosbag(path: Path) -> bool:
