@@ -47,9 +47,13 @@ TRAINER = $(or $(PYTHON),$(wildcard .venv/bin/python),python3)
 train: ## train the small weights and evaluate them, all within MINUTES=8 on a GPU; writes training/runs/
 	$(TRAINER) -m training --minutes $(or $(MINUTES),8) $(ARGS)
 
+.PHONY: check
+check: lint ## the quick checks, for while you work: lint, and what is fast without DDS
+	.venv/bin/python -m pytest -q -n auto --dist worksteal -m "not dds and not slow" $(ARGS)
+
 .PHONY: test
-test: lint ## all checks: lint, then pytest (ARGS="-k name" passes options on to pytest)
-	.venv/bin/python -m pytest -q $(ARGS)
+test: lint ## all checks: lint, then every test (ARGS="-k name" passes options on to pytest)
+	.venv/bin/python -m pytest -q -n auto --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: venv ## ruff and mypy

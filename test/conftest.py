@@ -1,4 +1,4 @@
-"""Tests have their own ROS domain and never leave this computer."""
+"""Every process that runs tests has a ROS domain and a ROS_HOME of its own, and never leaves this computer."""
 
 from __future__ import annotations
 
@@ -12,11 +12,34 @@ from ttt3r_ros.ros.domain import free_domain
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-# as the node does it, see docs/adr/0007: nodes under test and this process share the cores
+MAX_WORKERS = 8
+
+# As the node does it, see docs/adr/0007: nodes under test and this process share the cores.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["ROS_DOMAIN_ID"] = str(free_domain())
+
+if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+    os.environ["OMP_NUM_THREADS"] = "1"  # the workers share the cores
+    os.environ["ROS_HOME"] = str(Path(os.environ.get("ROS_HOME", "~/.ros")).expanduser() / worker)
+
+
+@pytest.hookimpl(optionalhook=True)  # a machine that is lent for its GPU may have no pytest-xdist
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Start two workers a core for tests over DDS, which wait most of their time, and one for the others."""
+    cores = len(os.sched_getaffinity(0))
+    return min(cores if _is_without_dds(config) else 2 * cores, MAX_WORKERS)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let a test that makes a ROS node without being marked fail at once, whichever process makes it."""
+    if _is_without_dds(config):
+        os.environ["ROS_DOMAIN_ID"] = "none, since this test is not marked dds"
+
+
+def _is_without_dds(config: pytest.Config) -> bool:
+    return "not dds" in config.option.markexpr
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

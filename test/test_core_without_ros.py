@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 
 SCRIPT = """
@@ -40,6 +42,7 @@ print(len(names))
 """
 
 
+@pytest.mark.slow
 def test_the_core_imports_and_works_where_no_ros_is_installed():
     run = subprocess.run([sys.executable, "-c", SCRIPT], cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr

@@ -83,6 +83,7 @@ def test_the_licences_are_listed_and_up_to_date():
             assert licences.licence(package), package
 
 
+@pytest.mark.slow
 def test_the_node_imports_nothing_that_it_does_not_need():
     script = "import sys, ttt3r_ros.ros.run; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
@@ -92,6 +93,7 @@ def test_the_node_imports_nothing_that_it_does_not_need():
     assert not imported & {"evo", "matplotlib", "pandas", "scipy", "seaborn", "rosbags", "rich", "pytest", "hypothesis"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["ttt3r_ros.stream.segments", "ttt3r_ros.weights.load", "ttt3r_ros.stream.odometry"])
 def test_the_core_imports_no_gpl(module):
     script = f"import sys, {module}; sys.exit('evo' in sys.modules)"

@@ -84,6 +84,7 @@ def figures(walks: list[Walked], model: CovarianceModel) -> dict[str, float]:
     return nees
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("memory", [1e-4, 0.5])
 def test_where_errors_follow_the_model_their_nees_is_one(memory):
     model = replace(TRUE, translation_memory=memory, rotation_memory=memory)
@@ -91,6 +92,7 @@ def test_where_errors_follow_the_model_their_nees_is_one(memory):
     assert all(0.7 < value < 1.4 for value in nees.values()), nees
 
 
+@pytest.mark.slow
 def test_the_fit_finds_constants_that_are_true_on_other_walks():
     start = replace(TRUE, metres=0.02, radians=0.0005, scale=0.2, metres_per_metre=0.3)
     held_out = [walked(seed, 40) for seed in range(100, 130)]

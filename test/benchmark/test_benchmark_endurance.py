@@ -17,6 +17,7 @@ from ttt3r_ros.weights.checkpoint import save_network
 SPEC = WalkSpec(seed=3, motion="wheeled", frames=50, width=32, height=24, fps=15.0)
 
 
+@pytest.mark.slow
 def test_a_stopped_rendering_goes_on_and_gives_the_same_frames(tmp_path):
     def stop_at_40(done: int) -> None:
         if done >= 40:

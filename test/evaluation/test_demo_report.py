@@ -91,6 +91,7 @@ def test_nothing_heard_is_no_failure(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.iterdir()) == ["metrics.json"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("poses", [1, 2])
 def test_a_few_poses_are_drawn_though_not_compared(tmp_path: Path, poses: int) -> None:
     metrics = write_report(tmp_path, recording(poses=poses), frames_in=poses)

@@ -94,6 +94,7 @@ def test_a_step_changes_neither_its_state_nor_the_network(network):
     assert all(torch.equal(value, weights[key]) for key, value in network.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [Cut3r(), Ttt3r(), Filt3r()], ids=lambda rule: rule.name)
 def test_a_batch_of_two_equals_two_singles(network, rule):
     streams = [images(3), images(6)[3:]]
@@ -194,6 +195,7 @@ def test_lower_precision_stays_near_float32():
     assert not torch.equal(found.translation, expected.translation)
 
 
+@pytest.mark.slow
 def test_heads_that_were_given_up_are_refused(network):
     whole = rule_network(network.config)
     slim = rule_network(network.config).drop_world_and_color().drop_world_and_color()
@@ -227,6 +229,7 @@ class OnTheHost(TorchDispatchMode):
         return isinstance(value, torch.Tensor) and value.device.type == "cpu"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("rule", [Cut3r(), Ttt3r(), Filt3r()], ids=lambda rule: rule.name)
 def test_no_value_of_a_step_passes_through_the_host(network, rule, precision):
@@ -257,6 +260,7 @@ class Kernels(TorchDispatchMode):
         return made
 
 
+@pytest.mark.slow
 def test_a_step_at_full_size_is_few_kernels(monkeypatch):
     """A large GPU computes as fast as it is given kernels. Attention is one, its result laid out as its queries."""
     monkeypatch.setattr(layers, "attend", lambda q, k, v: torch.zeros_like(q))

@@ -17,6 +17,7 @@ def test_the_goldens_are_there():
     assert len(parity.GOLDENS) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", parity.GOLDENS, ids=lambda path: path.stem)
 def test_published_numbers_are_met(path):
     comparisons = parity.compare(path)
@@ -24,6 +25,7 @@ def test_published_numbers_are_met(path):
     assert [c for c in comparisons if not c.passed] == []
 
 
+@pytest.mark.slow
 def test_a_wrong_number_fails_the_command(tmp_path):
     with np.load(HERE / "golden" / "tiny_linear_ttt3r.npz") as archive:
         arrays = dict(archive)

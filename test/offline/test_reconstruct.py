@@ -104,6 +104,7 @@ def test_what_a_run_leaves(tmp_path, weights, capsys):
     assert "results in" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["interval", "adaptive"])
 @pytest.mark.parametrize("killed", [True, False])
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path, weights, monkeypatch, capsys, killed, policy):
@@ -196,6 +197,7 @@ def test_a_mistake_ends_in_one_sentence(tmp_path, weights, capsys, options, sour
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_another_run_in_the_folder_is_not_lost_by_mistake(tmp_path, weights, capsys):
     options = ["--max-frames", "3", "--no-depth"]
     assert run(tmp_path, weights, *options) == 0

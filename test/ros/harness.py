@@ -60,7 +60,7 @@ class Running:
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> int:
         self.process.send_signal(how)
-        return self.process.wait(timeout=15)
+        return self.process.wait(timeout=PATIENCE)
 
 
 @contextlib.contextmanager
@@ -194,17 +194,22 @@ class Bench:
         return wait_until(find, f"{key} with stamp {stamp}")
 
     def send_until_answered(self, key: str = "odom", *, by: Bench | None = None, **options: Any) -> int:
-        """Send images (from another bench's camera, where given) until one is answered here; return its stamp."""
-        sender, sent = by or self, set()
+        """Send images (from another bench's camera, where given) until answers come; return the last image's stamp.
+
+        That image has been answered as well by then, so that nothing is under way.
+        """
+        sender, sent = by or self, []
 
         def answered() -> set[int]:
-            sent.add(sender.send(**options))
+            sent.append(sender.send(**options))
             deadline = time.monotonic() + 0.3
-            while time.monotonic() < deadline and not sent & set(self.stamps(key)):
+            while time.monotonic() < deadline and not set(sent) & set(self.stamps(key)):
                 time.sleep(0.01)
-            return sent & set(self.stamps(key))
+            return set(sent) & set(self.stamps(key))
 
-        return max(wait_until(answered, f"{key} after an image"))
+        wait_until(answered, f"{key} after an image")
+        self.get(key, sent[-1])
+        return sent[-1]
 
     def exchange(self, count: int = 1, key: str = "odom", **options: Any) -> list[int]:
         """Send images one by one, each after the answer to the one before; return their stamps."""

@@ -21,6 +21,8 @@ from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.weights.checkpoint import load_network
 
+pytestmark = pytest.mark.dds
+
 
 @pytest.fixture
 def consumer():
@@ -46,7 +48,7 @@ def test_the_overhead_is_told_of_every_output(setup):
     assert figures.pop(around)["p50"] < figures["odom"]["p50"]
     assert figures.pop("cpu_ms_per_frame") > 0
     for name, percentiles in figures.items():
-        assert 0 < percentiles["p50"] <= percentiles["p95"] <= percentiles["p99"] < 5000, name
+        assert 0 < percentiles["p50"] <= percentiles["p95"] <= percentiles["p99"], name
         assert name == "network" or percentiles["p50"] <= figures["whole_frame"]["p50"], name
 
 
@@ -55,7 +57,7 @@ def test_a_bare_node_answers_too(setup):
     figures = node.transport(names, setup)
     assert figures.keys() == {*names, "whole_frame"}
     for name in names:
-        assert 0 < figures[name]["p50"] <= figures[name]["p99"] < 5000
+        assert 0 < figures[name]["p50"] <= figures[name]["p99"]
         assert figures[name]["p50"] <= figures["whole_frame"]["p50"]
 
 

@@ -15,6 +15,8 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.conversions import image_message
 from ttt3r_ros.weights.native_file import read_native
 
+pytestmark = pytest.mark.dds
+
 LOG = """\
 [INFO] [1700000001.250000000] [ttt3r]: loading weights of the package
 [WARN] [1700000001.300000000] [ttt3r]: something else

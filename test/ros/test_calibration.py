@@ -15,6 +15,8 @@ from ttt3r_ros.ros.calibration import CalibrationInput
 from ttt3r_ros.ros.conversions import camera_info_message
 from ttt3r_ros.ros.notices import Notices
 
+pytestmark = pytest.mark.dds
+
 CAMERA = Intrinsics(70.0, 72.0, 41.0, 28.0, 80, 60)
 
 

@@ -14,6 +14,8 @@ from sensor_msgs.msg import Image
 
 from ttt3r_ros.ros import camera_input
 
+pytestmark = pytest.mark.dds
+
 SECOND = 1_000_000_000
 
 

@@ -18,6 +18,8 @@ from ttt3r_ros.ros.camera_input import CameraInput
 from ttt3r_ros.ros.frame_queue import LONGEST_QUEUE
 from ttt3r_ros.ros.receiver import Receiver
 
+pytestmark = pytest.mark.dds
+
 BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABILITY = "qos_overrides./image.subscription.reliability"
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import Bench, node, wait_until
+from harness import PATIENCE, Bench, node, wait_until
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
@@ -18,9 +18,10 @@ from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
 
+pytestmark = pytest.mark.dds
+
 CLIENTS = 4
 CALLS = 500  #: of each client
-PATIENCE = 20.0  #: seconds for one answer, of processors that other work may share
 
 BYTES_PER_PIXEL = {"32FC1": 4, "16UC1": 2}
 
@@ -61,7 +62,7 @@ class Client:
 
     def __init__(self, name: str) -> None:
         self.bench = Bench(name)
-        self.seconds: list[float] = []
+        self.answers = 0
         self.failure: BaseException | None = None
         self.thread = threading.Thread(target=self._run)
 
@@ -72,12 +73,11 @@ class Client:
                 if name not in clients:
                     clients[name] = self.bench.node.create_client(kind, f"/storm/ttt3r/{name}")
                     assert clients[name].wait_for_service(timeout_sec=PATIENCE), name
-                begun = time.monotonic()
                 answered = threading.Event()
                 future = clients[name].call_async(request)
                 future.add_done_callback(lambda _, answered=answered: answered.set())
                 assert answered.wait(PATIENCE), f"no answer of {name}"
-                self.seconds.append(time.monotonic() - begun)
+                self.answers += 1
                 self._check(name, request, future.result())
         except BaseException as failure:
             self.failure = failure
@@ -124,15 +124,7 @@ def test_services_by_the_thousand_while_frames_stream(weights, tmp_path, camera)
             client.thread.join()
             client.bench.close()
         assert [client.failure for client in clients] == [None] * CLIENTS
-
-        seconds = np.array([s for client in clients for s in client.seconds])
-        assert len(seconds) == CLIENTS * CALLS
-        print(
-            f"\nanswers: p50 {1e3 * np.median(seconds):.1f} ms, p99 {1e3 * np.percentile(seconds, 99):.1f} ms", end=""
-        )
-        print(f", longest {1e3 * seconds.max():.0f} ms; {len(sent)} frames, {len(camera.received['odom'])} answered")
-        assert np.percentile(seconds, 99) < 2.0
-        assert seconds.max() < 5.0
+        assert [client.answers for client in clients] == [CALLS] * CLIENTS
 
         last = camera.send_until_answered(topic="/storm/image")
         camera.get("depth/image", last)

@@ -63,9 +63,11 @@ for line in open("/proc/self/maps"):
 """
 
 
-@pytest.mark.skipif(rclpy.get_rmw_implementation_identifier() != "rmw_fastrtps_cpp", reason="is of Fast DDS")
+@pytest.mark.dds
 @pytest.mark.parametrize(("chosen", "megabytes"), [({}, range(16, 20)), ({TRANSPORTS: "DEFAULT"}, range(2))])
 def test_the_room_is_there(chosen, megabytes):
+    if rclpy.get_rmw_implementation_identifier() != "rmw_fastrtps_cpp":
+        pytest.skip("is of Fast DDS")
     environment = {**os.environ, **chosen}
     command = [sys.executable, "-c", SEGMENTS]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,8 @@ from ttt3r_ros.ros import map_output
 from ttt3r_ros.ros.conversions import nanoseconds
 from ttt3r_ros.ros.map_output import map_message
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
+
+pytestmark = pytest.mark.dds
 
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -228,13 +229,11 @@ def test_the_saved_map_is_the_published_one(inside, mapping):
     np.testing.assert_array_equal(vertices["rgb"], found.colours)
 
 
-def test_a_million_points_become_a_message_in_no_time():
+def test_a_million_points_become_one_message():
     count = 1_000_000
     positions = np.random.default_rng(0).random((count, 3), dtype=np.float32)
     colours = np.full((count, 3), (1, 2, 3), np.uint8)
-    begun = time.thread_time()
     message = map_message(MapPoints(positions, colours, np.ones(count, np.float32)), Header(frame_id="odom"))
-    assert time.thread_time() - begun < 2.0
     read = read_points(message)
     np.testing.assert_array_equal(read["y"], positions[:, 1])
     assert (read["rgb"].view(np.uint32) == 0x010203).all()

@@ -14,6 +14,8 @@ from tf2_msgs.msg import TFMessage
 
 from ttt3r_ros.ros.mount import FIXED_FOR_SURE
 
+pytestmark = pytest.mark.dds
+
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 

@@ -28,6 +28,8 @@ from ttt3r_ros.ros.conversions import camera_info_message, transform_message
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.covariance_file import write_covariance
 
+pytestmark = pytest.mark.dds
+
 
 @pytest.fixture(scope="module")
 def running(weights, tmp_path_factory):

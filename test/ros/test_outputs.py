@@ -18,6 +18,8 @@ from ttt3r_ros.stream.covariance import Covariances
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
 from ttt3r_ros.stream.odometry import Motion
 
+pytestmark = pytest.mark.dds
+
 SECOND = 1_000_000_000
 
 

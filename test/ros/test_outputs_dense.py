@@ -18,6 +18,8 @@ from ttt3r_ros.ros.conversions import camera_info_message
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.stream.estimate import Estimate, Timings
 
+pytestmark = pytest.mark.dds
+
 IMAGES = ("rgb/image", "depth/image", "confidence/image")
 INFOS = ("rgb/camera_info", "depth/camera_info")
 MIN_CONFIDENCE, MAX_DEPTH = 2.0, 5.0

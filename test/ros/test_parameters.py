@@ -44,11 +44,13 @@ def test_no_two_groups_declare_the_same_name():
     assert len(names) == len(set(names)) == len(declarations(Parameters))
 
 
+@pytest.mark.dds
 def test_declared_values_come_from_the_user(make_node):
     parameters = declare(make_node(max_depth=7.5, update_rule="filt3r", publish_tf=False))
     assert parameters == dataclasses.replace(Parameters(), max_depth=7.5, update_rule="filt3r", publish_tf=False)
 
 
+@pytest.mark.dds
 def test_each_is_described_and_ranged(make_node):
     node = make_node()
     declare(node)
@@ -92,6 +94,7 @@ BAD = [
 ]
 
 
+@pytest.mark.dds
 @pytest.mark.parametrize(("values", "words"), BAD)
 def test_bad_values_at_start(make_node, values, words):
     with pytest.raises(UserError, match=words):

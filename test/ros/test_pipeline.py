@@ -13,6 +13,8 @@ from rclpy.parameter import Parameter
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
 from ttt3r_ros.stream.stream import CONFIDENCE_INTERVAL
 
+pytestmark = pytest.mark.dds
+
 
 @pytest.fixture
 def inside(monkeypatch, weights):

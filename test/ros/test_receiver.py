@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import threading
 import time
 from collections.abc import Iterator
@@ -9,13 +10,15 @@ from typing import Any
 
 import pytest
 import rclpy
-from harness import wait_until
+from harness import PATIENCE, wait_until
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Int32
 
 from ttt3r_ros.ros.receiver import Receiver, ServedElsewhere
+
+pytestmark = pytest.mark.dds
 
 
 class Heard:
@@ -59,6 +62,11 @@ class Heard:
         if message.data in self.fails_at:
             raise ValueError(message.data)
         self.messages.append(message.data)
+
+
+def times_woken() -> int:
+    """Return how often this thread has gone on after it had waited for something."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw
 
 
 @pytest.fixture
@@ -116,15 +124,15 @@ def test_the_executor_is_left_in_peace(heard):
     publisher = heard.publisher("a")
     executor = SingleThreadedExecutor()
     executor.add_node(heard.node)
-    spent: list[float] = []
+    woken: list[int] = []
     done = threading.Event()
 
     def spin() -> None:
         executor.spin_once(timeout_sec=0.2)  # what the publisher's coming has set off
-        begun = time.thread_time()
+        before = times_woken()
         while not done.is_set():
             executor.spin_once(timeout_sec=0.2)
-        spent.append(time.thread_time() - begun)
+        woken.append(times_woken() - before)
 
     thread = threading.Thread(target=spin)
     thread.start()
@@ -136,16 +144,14 @@ def test_the_executor_is_left_in_peace(heard):
     done.set()
     thread.join()
     executor.shutdown()
-    assert spent[0] < 0.02  # of processor time; woken by each, it takes three times as much, left alone a tenth
+    assert woken[0] < 200  # the timeouts alone, of 500 messages
 
 
 @pytest.mark.parametrize("listening", [True, False])
-def test_it_stops_at_once(heard, listening):
+def test_it_stops_without_a_message_to_wake_it(heard, listening):
     if listening:
         heard.subscribe("a")
-    begun = time.monotonic()
-    assert heard.receiver.stop(timeout=5.0)
-    assert time.monotonic() - begun < 1.0
+    assert heard.receiver.stop(timeout=PATIENCE)
 
 
 def test_it_does_not_wait_for_ever_for_a_message_in_hand(heard):
@@ -155,11 +161,11 @@ def test_it_does_not_wait_for_ever_for_a_message_in_hand(heard):
 
     def dawdle(message: Int32) -> None:
         entered.set()
-        release.wait(10)
+        release.wait(PATIENCE)
 
     heard.receiver._on_message = dawdle
     heard.publisher("a").publish(Int32(data=1))
     wait_until(entered.is_set, "the message")
     assert not heard.receiver.stop(timeout=0.05)
     release.set()
-    assert heard.receiver.stop(timeout=5.0)
+    assert heard.receiver.stop(timeout=PATIENCE)

@@ -17,6 +17,8 @@ from ttt3r_ros.offline import reconstruct
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 
+pytestmark = pytest.mark.dds
+
 STAMPS = [1_700_000_000_000_000_123 + i * 100_000_000 for i in range(12)]
 BLACK = 8  #: number of a frame that both refuse
 OPTIONS = {"reset_policy": "interval", "reset_interval": 5, "min_confidence": 1.0, "check_images": "true"}

@@ -23,6 +23,8 @@ from tf2_msgs.msg import TFMessage
 from ttt3r_ros.ros import ttt3r_node
 from ttt3r_ros.weights.load import Weights
 
+pytestmark = pytest.mark.dds
+
 SPEED = 0.02  #: metres between two pictures, a tenth of a second apart
 ELSEWHERE = 200  #: from this picture on the camera is somewhere else
 FOUND_WITHIN = 3  #: frames

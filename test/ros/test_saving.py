@@ -20,6 +20,8 @@ from ttt3r_ros.ros import saving
 from ttt3r_ros.ros.pipeline import Pipeline
 from ttt3r_ros.ros.save_folder import SaveFolder
 
+pytestmark = pytest.mark.dds
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

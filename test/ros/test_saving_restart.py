@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from harness import Bench, node, picture
+from harness import PATIENCE, Bench, node, picture
 from nav_msgs.msg import Odometry
 from std_srvs.srv import Trigger
 
@@ -15,6 +15,8 @@ from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.saved_state import from_bytes
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.weights.checkpoint import load_network
+
+pytestmark = pytest.mark.dds
 
 
 def call(bench: Bench, service: str) -> tuple[bool, str]:
@@ -64,7 +66,7 @@ def test_an_end_during_a_save_leaves_a_whole_file_or_none(weights, tmp_path, ben
             client.call_async(Trigger.Request())
             time.sleep(0.002)
         running.process.send_signal(how)
-        assert running.process.wait(timeout=15) == (0 if how == signal.SIGTERM else -how)
+        assert running.process.wait(timeout=PATIENCE) == (0 if how == signal.SIGTERM else -how)
     assert "Traceback" not in running.text()
     names = {path.name for path in saved.iterdir()} if saved.exists() else set()
     assert "ttt3r.state.safetensors" in names or how == signal.SIGKILL or not names

@@ -64,6 +64,7 @@ def kind_of_port(port: int) -> str:
     return "of the domain" if domain <= port < domain + 250 else "any"
 
 
+@pytest.mark.dds
 def test_no_port_is_open_beside_those_of_dds(running):
     process = running[0].process
     for table in ("tcp", "tcp6"):
@@ -159,6 +160,7 @@ def permitted(kind: str, permission: str) -> set[str]:
     return names
 
 
+@pytest.mark.dds
 def test_the_policy_permits_what_the_node_does_and_nothing_else(running):
     graph: Node = running[1].node
     published = {name for name, _ in graph.get_publisher_names_and_types_by_node("ttt3r", "/")}
@@ -199,6 +201,7 @@ def lack_of_security(tmp_path_factory) -> str | None:
     return said[-1].partition("error creating node: ")[2] if said else None
 
 
+@pytest.mark.dds
 def test_security_that_cannot_be_had_ends_the_node_in_one_sentence(tmp_path, weights, lack_of_security):
     if lack_of_security is None:
         pytest.skip("this middleware has DDS security")
@@ -212,6 +215,7 @@ def test_security_that_cannot_be_had_ends_the_node_in_one_sentence(tmp_path, wei
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.dds
 def test_a_missing_keystore_is_named(tmp_path, weights):
     log = tmp_path / "node.log"
     keystore = tmp_path / "nowhere"
@@ -222,6 +226,7 @@ def test_a_missing_keystore_is_named(tmp_path, weights):
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.dds
 def test_the_node_works_enclosed_and_strangers_hear_nothing(tmp_path, weights, lack_of_security, monkeypatch):
     if lack_of_security is not None:
         pytest.skip(f"the middleware says: {lack_of_security}")

@@ -18,6 +18,8 @@ from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 from tf2_ros import Buffer, TransformListener
 
+pytestmark = pytest.mark.dds
+
 #: What every distribution since Iron computes for tf2_msgs/msg/TFMessage (`ros2 topic info --verbose /tf`).
 TYPE_HASH = "RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087"
 PATIENCE = Duration(seconds=20.0)

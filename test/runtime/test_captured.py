@@ -43,6 +43,7 @@ def assert_same(found: object, expected: object) -> None:
         assert torch.equal(a, b)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_a_replayed_step_is_the_plain_one(network, rule):
     """Over segments, with changing outputs and images of two sizes in turn."""
@@ -88,6 +89,7 @@ def test_what_a_step_is_given_stays_as_it_is(network):
     assert_same((frame, state), before)
 
 
+@pytest.mark.slow
 def test_every_kind_of_step_is_recorded_once(network):
     ours, rerun = captured(network, most=32)
     _, state = ours.step(image(0), None)

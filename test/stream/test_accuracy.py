@@ -86,6 +86,7 @@ def _follow(walk: Walk, frames: int, settings: dict[str, object]) -> list[float]
     return [np.mean(depth_errors), missed / path, np.degrees(np.mean(turns)), frame.estimate.intrinsics.fx / mapped.fx]
 
 
+@pytest.mark.slow
 def test_odometry_and_depth_with_the_resets_that_suit_the_weights(walks: list[Walk]) -> None:
     errors = follow(walks, LENGTH)
     assert errors.abs_rel < 0.110  # [0.100]
@@ -94,6 +95,7 @@ def test_odometry_and_depth_with_the_resets_that_suit_the_weights(walks: list[Wa
     assert errors.focal == pytest.approx(1.0, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_state_carries_a_segment(walks: list[Walk]) -> None:
     errors = follow(walks, 16, reset_policy="never")
     assert errors.abs_rel < 0.102  # [0.093]

@@ -28,6 +28,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(confidence, name, value)
 
 
+@pytest.mark.slow
 def test_it_is_high_where_errors_are_small_and_leaves_all_else_alone() -> None:
     network = initial_network(TINY_RECIPE.network, seed=0)
     before = {name: value.clone() for name, value in network.state_dict().items()}

@@ -85,6 +85,7 @@ def test_standing_still_is_what_it_says(sequence: Sequence):
     assert still.rpe_rotation_deg == pytest.approx(still.still_rpe_rotation_deg, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_table_a_file_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     weights, figures = tmp_path / "small.safetensors", tmp_path / "figures.json"
     state = Trainer(TINY_RECIPE, torch.device("cpu")).state()

@@ -64,6 +64,7 @@ def test_the_scores_are_those_of_the_network(network: Network, clips: Clips):
     torch.testing.assert_close(logits[:, 0], expected, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_hint_comes_down(network: Network, clips: Clips):
     hints = Hints(TINY_RECIPE.network.dec_embed_dim)
     optimizer = torch.optim.Adam([*network.parameters(), *hints.parameters()], lr=3e-3)

@@ -51,6 +51,7 @@ def learned() -> tuple[Clips, Network]:
     return clips, network.eval().requires_grad_(False)
 
 
+@pytest.mark.slow
 def test_pose_depth_and_world_points_are_learned(learned: tuple[Clips, Network]):
     clips, network = learned
     state, inputs = None, images(clips)

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -48,6 +47,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.mark.slow
 def test_a_run_goes_through_its_stages_and_leaves_what_is_needed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = tmp_path / "run"
     assert main(["--run", str(run), "--device", "cpu", "--steps", "8", "--no-evaluation"]) == 0
@@ -81,6 +81,7 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path, capsys: pytest.Captu
     assert "no checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_can_start_from_weights_and_at_a_later_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     export.export(Trainer(TINY_RECIPE, CPU).state(), tmp_path / "w.safetensors")
     start = ["--no-evaluation", "--device", "cpu", "--steps", "1", "--init", str(tmp_path / "w.safetensors")]
@@ -98,6 +99,7 @@ def test_a_run_can_start_from_weights_and_at_a_later_stage(tmp_path: Path, capsy
     assert "pears" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_can_start_from_the_encoder_of_another_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Depth is learned by the encoder, and does not have to be learned again for another decoder."""
     network = replace(TINY_RECIPE.network, state_size=20, dec_depth=3)
@@ -149,6 +151,7 @@ def test_a_stopped_run_goes_on_where_it_stopped(tmp_path: Path):
     assert second.steps == 6
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_are_one(tmp_path: Path):
     states = []
     for name in "ab":
@@ -159,6 +162,7 @@ def test_two_runs_of_one_seed_are_one(tmp_path: Path):
     assert not torch.equal(states[0]["pose_token"], initial_network(TINY_RECIPE.network, 0).state_dict()["pose_token"])
 
 
+@pytest.mark.slow
 def test_the_loss_falls(tmp_path: Path):
     entries: list[dict[str, Any]] = []
     recipe = replace(
@@ -253,9 +257,8 @@ def test_a_failing_renderer_is_heard_of():
     renderer.start()
     with pytest.raises(RuntimeError, match="rendering failed"):
         renderer.take(wait=True)
-    begun = time.monotonic()
     renderer.stop()
-    assert time.monotonic() - begun < 2
+    assert not any(thread.name == "renderer" for thread in threading.enumerate())
 
 
 def test_weights_that_are_too_large_are_not_exported(tmp_path: Path):

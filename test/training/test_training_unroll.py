@@ -11,6 +11,7 @@ from ttt3r_ros.model.heads import expand
 from ttt3r_ros.model.network import POINTS_CAMERA, POINTS_WORLD
 
 
+@pytest.mark.slow
 def test_unrolling_is_stepping_under_the_cut3r_rule():
     network = rule_network(TINY_RECIPE.network)
     frames = [torch.stack([rule_image(2 * t, 48, 64), rule_image(2 * t + 1, 48, 64)]) for t in range(3)]

@@ -68,6 +68,7 @@ print(*sorted(set(sys.modules) - before))
 """
 
 
+@pytest.mark.slow
 def test_loading_does_not_import_the_compiler() -> None:
     """It is the better part of torch, a second and 70 MB; some operations on the meta device import it."""
     run = subprocess.run([sys.executable, "-c", LOADING], capture_output=True, text=True, check=True)

@@ -7,23 +7,32 @@ import socket
 
 from ttt3r_ros.errors import UserError
 
+_FIRST_PARTICIPANT = 10  #: port of a domain's first participant, above that of the domain (DDSI-RTPS 9.6.2.3)
+_CLAIM = 2  #: a port that DDS leaves unused, above that of the domain
+
+_claims: list[socket.socket] = []  #: bound as long as this process lives
+
 
 def free_domain() -> int:
-    """Return a DDS domain that nobody on this machine seems to use.
+    """Claim a DDS domain that nobody on this machine uses or has claimed, and return it.
 
-    The first participant of a domain binds UDP port 7410 + 250 · domain (DDSI-RTPS 9.6.2.3); above domain 101 these run
-    into the ports that Linux gives to outgoing connections.
+    Domain d owns the UDP ports from 7400 + 250 · d on; above domain 101 these run into the ports that Linux gives to
+    outgoing connections. The claim lasts until this process ends, so that two processes never choose the same domain
+    while neither of them has a participant in it yet.
 
     Raises:
         UserError: all are in use.
     """
-    domains = list(range(1, 102))
-    random.shuffle(domains)
-    for domain in domains:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-            try:
-                probe.bind(("", 7410 + 250 * domain))
-            except OSError:
-                continue
-            return domain
+    for domain in random.sample(range(1, 102), 101):
+        ports = 7400 + 250 * domain
+        claim = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            claim.bind(("127.0.0.1", ports + _CLAIM))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind(("", ports + _FIRST_PARTICIPANT))
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return domain
     raise UserError("all ROS domains from 1 to 101 are in use on this machine; stop some ROS nodes first")

@@ -20,6 +20,8 @@ from ttt3r_ros.ros.tools import demo
 from ttt3r_ros.ros.tools.recorder import Recorder
 from ttt3r_ros.sources import open_source
 
+pytestmark = pytest.mark.dds
+
 KEYS = [
     "frames_in",
     "frames_out",
@@ -73,7 +75,7 @@ def test_the_truth_gets_perfect_marks(tmp_path: Path) -> None:
     assert metrics["dropped"] == 0
     assert metrics["ate_rmse_m"] < 1e-3
     assert metrics["depth_abs_rel"] < 1e-4
-    assert 0 < metrics["latency_ms_p50"] <= metrics["latency_ms_p95"] < 5000
+    assert 0 < metrics["latency_ms_p50"] <= metrics["latency_ms_p95"]
     assert metrics["node_rss_mb"] == 100
     assert metrics["path_length_m"] > 0.1
     estimate, truth = read_tum(tmp_path / "trajectory.txt"), read_tum(tmp_path / "groundtruth.txt")

@@ -26,6 +26,8 @@ from ttt3r_ros.ros.tools import player as player_module
 from ttt3r_ros.ros.tools.player import TRUTH_TOPIC, CameraOptions, Player
 from ttt3r_ros.sources import SourceFrame
 
+pytestmark = pytest.mark.dds
+
 CAMERA = Intrinsics(70.0, 72.0, 41.0, 28.0, 80, 60)
 STAMP = 1_700_000_000_123_456_789
 LATCHED = QoSProfile(depth=100, durability=DurabilityPolicy.TRANSIENT_LOCAL)
