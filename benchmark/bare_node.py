@@ -1,6 +1,6 @@
 """As little as a Python node can do: for every ``image`` empty messages with its stamp, and nothing else.
 
-    python benchmark/bare_node.py WIDTH HEIGHT odom [depth/image ...]
+    python -m benchmark.bare_node WIDTH HEIGHT odom [depth/image ...]
 
 What `benchmark/node.py` measures of this one is the price of rclpy and DDS, which no Python node can beat: images are
 taken as bytes, past the executor, as ours are. Images and clouds have this size [px], and are made only once.
@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,6 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ttt3r_ros.ros.conversions import lasting_cloud, lasting_image
 from ttt3r_ros.ros.fastdds import make_room_for_images

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 import torch
 
+Result = TypeVar("Result")
 
-def timed(work: Callable[[], object], device: torch.device) -> tuple[object, float]:
+
+def timed(work: Callable[[], Result], device: torch.device) -> tuple[Result, float]:
     """Return a call's result and the seconds it took, on a GPU until it has finished there."""
     clock = time.thread_time if _is_one_thread(device) else time.perf_counter
     _wait(device)

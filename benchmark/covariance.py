@@ -21,6 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmark import command
 from benchmark.covariance_figures import draw
 from benchmark.covariance_fit import PARTS, Calibration, calibration, fit, replay
 from benchmark.covariance_runs import Walked, load, save, walk
@@ -34,6 +35,7 @@ from ttt3r_ros.stream.covariance_file import read_covariance, write_covariance
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
+from ttt3r_ros.synthetic.path import Motion
 from ttt3r_ros.weights.load import load_weights
 
 #: First seeds of the walks: to fit, among those of training but beyond what it reaches; to check, held out.
@@ -44,29 +46,22 @@ TRUE_NEES = (0.5, 2.0)
 
 def main(argv: list[str] | None = None) -> int:
     """Walk, fit, check, print a table, and write what was asked for."""
-    args = _parser().parse_args(argv)
-    console = Console()
-    try:
-        result, check = run(args, console)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return command.start(_parser(), run, report, argv, figures=lambda found: found[0])
+
+
+def report(found: tuple[dict[str, Any], list[Walked]], args: argparse.Namespace, console: Console) -> bool:
+    """Print table and constants, draw the picture if asked to; return whether the covariances are true."""
+    result, check = found
     console.print(_table(result))
     console.print(_as_code(result["model"]), highlight=False)
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=1) + "\n")
     if args.output:
         fitted_to = {name: value for name, value in result.items() if not isinstance(value, dict)}
-        try:
-            write_covariance(args.output, CovarianceModel(**result["model"]), fitted_to)
-        except UserError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        write_covariance(args.output, CovarianceModel(**result["model"]), fitted_to)
     if args.picture:
         draw(args.picture, check, CovarianceModel(**result["model"]), _title(result))
     wrong = [name for name, part in result["checked"].items() if not TRUE_NEES[0] <= part["nees"] <= TRUE_NEES[1]]
     console.print(f"not true: {', '.join(wrong)}" if wrong else "the covariances tell the truth", highlight=False)
-    return 1 if wrong else 0
+    return not wrong
 
 
 def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], list[Walked]]:
@@ -124,7 +119,7 @@ def _walks(
         for seed in range(first_seed, first_seed + count):
             file = folder / f"{seed}.npz"
             if not file.exists():
-                motion = ("handheld", "wheeled")[seed % 2]
+                motion: Motion = "wheeled" if seed % 2 else "handheld"
                 sequence = Sequence(
                     seed,
                     args.frames,
@@ -189,20 +184,15 @@ def _as_code(model: dict[str, float]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="covariance", description=__doc__.partition("\n")[0] if __doc__ else "")
+    shared = ("frames", "fps", "size", "work", "picture")
+    parser = command.parser(__doc__, *shared, frames=300, size=(160, 120), work=Path(".cache/covariance"))
+    add_options(parser, NetworkSettings, also=command.SHORT)
+    add_options(parser, StreamSettings, also=command.SHORT)
     add = parser.add_argument
-    add_options(parser, NetworkSettings, also={"update_rule": "--rule"})
-    add_options(parser, StreamSettings, also={"reset_policy": "--policy", "reset_interval": "--interval"})
     add("--fit-walks", type=int, default=40, help="flats to fit to (default: %(default)s)")
     add("--check-walks", type=int, default=40, help="held-out flats (default: %(default)s)")
     add("--no-fit", action="store_true", help="check the constants in force as they are")
-    add("--frames", type=int, default=300, help="of a walk (default: %(default)s)")
-    add("--fps", type=float, default=15.0, help="frames per second of a walk")
-    add("--size", type=int, nargs=2, default=(160, 120), metavar=("W", "H"), help="of the images [px]")
-    add("--work", type=Path, default=Path(".cache/covariance"), help="folder for walks so far")
     add("--output", type=Path, help="write the constants to this file, for the node's parameter covariance_file")
-    add("--json", type=Path, help="write figures and constants to this file")
-    add("--picture", type=Path, help="draw errors against standard deviations to this PNG")
     return parser
 
 

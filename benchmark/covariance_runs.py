@@ -19,12 +19,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.runner import frames_of, go_along
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector, twist_between
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
 
-#: Frames rendered together.
-_BATCH = 8
 #: A velocity of a larger variance is "not known" [m²/s²].
 _UNKNOWN = 1000.0
 
@@ -82,31 +81,26 @@ def walk(stream: Stream, sequence: Sequence) -> Walked:
     rows: list[tuple[Any, ...]] = []
     T_camera_base = inverse(T_BASE_CAMERA)
     T_start_world = None
-    for start in range(0, len(sequence), _BATCH):
-        rendered = sequence.render(start, min(start + _BATCH, len(sequence)))
-        for image, T, index in zip(rendered.image.cpu().numpy(), rendered.T_world_camera.cpu().numpy(), rendered.index):
-            stamp = sequence.stamps_ns[int(index)]
-            frame = stream.process(image, stamp, T_BASE_CAMERA, sequence.intrinsics)
-            stream.prepare()
-            T_world_base = T @ T_camera_base
-            if T_start_world is None:
-                T_start_world = inverse(T_world_base)
-            estimate, motion = frame.estimate, frame.motion
-            if estimate is None or motion is None:
-                continue
-            assert estimate.confidence is not None
-            rows.append(
-                (
-                    stamp,
-                    motion.T_odom_base,
-                    T_start_world @ T_world_base,
-                    np.concatenate(motion.twist),
-                    estimate.typical_confidence(),
-                    estimate.segment,
-                    motion.covariances.pose,
-                    motion.covariances.twist,
-                )
+    for step in go_along(stream, frames_of(sequence)):
+        T_world_base = step.frame.T_world_camera @ T_camera_base
+        if T_start_world is None:
+            T_start_world = inverse(T_world_base)
+        estimate, motion = step.estimate, step.motion
+        if estimate is None or motion is None:
+            continue
+        assert estimate.confidence is not None
+        rows.append(
+            (
+                step.frame.stamp_ns,
+                motion.T_odom_base,
+                T_start_world @ T_world_base,
+                np.concatenate(motion.twist),
+                estimate.typical_confidence(),
+                estimate.segment,
+                motion.covariances.pose,
+                motion.covariances.twist,
             )
+        )
     return Walked(*(np.array(column) for column in zip(*rows)))
 
 

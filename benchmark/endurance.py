@@ -19,14 +19,14 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from benchmark import command
 from benchmark.endurance_figures import draw, markdown, show, verdict
-from benchmark.endurance_walk import Task, go_along
+from benchmark.endurance_walk import Task, run_policy
 from benchmark.walk import Walk, WalkSpec
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device, choose_precision
-from ttt3r_ros.settings import add_options
-from ttt3r_ros.stream.settings import POLICIES, NetworkSettings, StreamSettings
+from ttt3r_ros.stream.settings import POLICIES
 from ttt3r_ros.weights.load import load_weights
 
 #: A flat that no weights were trained on or fitted to.
@@ -35,23 +35,19 @@ SEED = 499
 
 def main(argv: list[str] | None = None) -> int:
     """Run the policies that are missing, print a table, write what was asked for."""
-    args = _parser().parse_args(argv)
-    console = Console()
-    try:
-        results = run(args, console)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return command.start(_parser(), run, report, argv)
+
+
+def report(results: list[dict[str, Any]], args: argparse.Namespace, console: Console) -> bool:
+    """Print table and verdict, write and draw what was asked for; return whether nothing grew."""
     show(results, console)
-    if args.json:
-        args.json.write_text(json.dumps(results, indent=1) + "\n")
     if args.markdown:
         args.markdown.write_text(markdown(results))
     if args.picture:
         draw(results, args.picture)
     faults = [f"{result['policy']}: {fault}" for result in results for fault in verdict(result)]
     console.print("\n".join(faults) or "memory and time per frame are flat", highlight=False)
-    return 1 if faults else 0
+    return not faults
 
 
 def run(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
@@ -66,7 +62,7 @@ def run(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
     precision = choose_precision(args.precision, device)
     weights = load_weights(args.weights)
     args.work.mkdir(parents=True, exist_ok=True)
-    spec = WalkSpec(args.seed, args.motion, args.frames, *args.size, args.fps)
+    spec = WalkSpec(args.seed, args.motion, args.frames, args.size[0], args.size[1], args.fps)
     walk = Walk(spec, args.work, device=str(device))
     with FrameProgress("rendering", args.frames, console) as progress:
         walk.render(progress.update)
@@ -128,7 +124,7 @@ def _run_policy(work: Path, task: Task, console: Console) -> dict[str, Any]:
 
 def _work(task: Task, results: Connection) -> None:
     torch.manual_seed(0)
-    results.send(go_along(task, lambda done, detail: results.send((done, detail))))
+    results.send(run_policy(task, lambda done, detail: results.send((done, detail))))
     results.close()
 
 
@@ -137,21 +133,14 @@ def _result_file(work: Path, task: Task) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="endurance", description=__doc__.partition("\n")[0] if __doc__ else "")
+    shared = ("weights", "device", "precision", "update_rule", "frames", "fps", "size", "work", "picture")
+    parser = command.parser(__doc__, *shared, frames=10_000, size=(160, 120), work=Path(".cache/endurance"))
     add = parser.add_argument
-    add("--frames", type=int, default=10_000, help="of the walk (default: %(default)s)")
     add("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), help="reset policies (default: all)")
     add("--interval", type=int, default=100, help="frames between resets under the policy interval")
-    add_options(parser, NetworkSettings, only=("weights", "device", "precision"))
-    add_options(parser, StreamSettings, only=("update_rule",), also={"update_rule": "--rule"})
     add("--seed", type=int, default=SEED, help="of the flat and the path (default: %(default)s)")
     add("--motion", default="wheeled", choices=("handheld", "wheeled"), help="how the camera moves")
-    add("--size", type=int, nargs=2, default=(160, 120), metavar=("W", "H"), help="of the images [px]")
-    add("--fps", type=float, default=15.0, help="frames per second of the walk")
-    add("--work", type=Path, default=Path(".cache/endurance"), help="folder for images and results so far")
-    add("--json", type=Path, help="write all figures to this file")
     add("--markdown", type=Path, help="write the table to this file")
-    add("--picture", type=Path, help="draw the figures over the frames to this PNG")
     return parser
 
 

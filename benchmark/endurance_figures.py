@@ -50,7 +50,7 @@ def verdict(result: dict[str, Any]) -> list[str]:
 
 def rows(results: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     """Return the cells of the table, one row a policy."""
-    table = []
+    table: list[tuple[str, ...]] = []
     for result in results:
         ate = _column(result, "ate_m")[-1]
         rss, device = _settled(result, "rss_mb"), _settled(result, "device_mb")
@@ -142,7 +142,8 @@ def _column(result: dict[str, Any], name: str) -> npt.NDArray[np.float64]:
 
 def _settled(result: dict[str, Any], name: str) -> npt.NDArray[np.float64]:
     values = _column(result, name)
-    return values[_column(result, "frame") >= SETTLED * result["frames"]]
+    settled: npt.NDArray[np.float64] = values[_column(result, "frame") >= SETTLED * result["frames"]]
+    return settled
 
 
 def _change(values: npt.NDArray[np.float64]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,14 +10,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmark.runner import go_along, resident_bytes
 from benchmark.walk import Walk, WalkSpec
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation.metrics import Trajectory, TrajectoryError, compare_trajectories, resample_depth
+from ttt3r_ros.evaluation.metrics import Trajectory, TrajectoryError, compare_trajectories
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
 from ttt3r_ros.stream.segments import warm_up
-from ttt3r_ros.stream.settings import StreamSettings
+from ttt3r_ros.stream.settings import ResetPolicy, StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.weights.load import load_weights
 
@@ -49,7 +49,7 @@ class Task:
     device: str
     precision: str
     rule: str
-    policy: str
+    policy: ResetPolicy
     interval: int
 
 
@@ -86,7 +86,7 @@ class Sample:
     segments: int
 
 
-def go_along(task: Task, progress: Callable[[int, str], None]) -> dict[str, Any]:
+def run_policy(task: Task, progress: Callable[[int, str], None]) -> dict[str, Any]:
     """Feed the whole walk to a stream and return the figures, plain enough for JSON."""
     walk = Walk(WalkSpec(**task.walk), Path(task.work))
     frames = walk.spec.frames
@@ -95,33 +95,25 @@ def go_along(task: Task, progress: Callable[[int, str], None]) -> dict[str, Any]
     every = max(frames // SAMPLES, 10)
     memory: list[tuple[int, int, int]] = []
     reasons: dict[str, int] = {}
-    for index in range(frames):
-        image, truth = walk.image(index), walk.depth(index)
-        begun, begun_cpu = time.perf_counter(), time.process_time()
-        frame = stream.process(
-            image, walk.stamps_ns[index], T_BASE_CAMERA, walk.intrinsics, outputs=frozenset({POINTS, IMAGE})
-        )
-        published = time.perf_counter()
-        stream.prepare()
-        log.settling[index] = time.perf_counter() - published
-        log.seconds[index] = time.perf_counter() - begun
-        log.cpu_seconds[index] = time.process_time() - begun_cpu
-        estimate = frame.estimate
-        if frame.motion is not None:
-            log.poses[index] = frame.motion.T_odom_base
+    for index, step in enumerate(go_along(stream, walk.frames(), outputs=frozenset({POINTS, IMAGE}))):
+        log.preparing[index] = step.preparing
+        log.seconds[index] = step.seconds
+        log.cpu_seconds[index] = step.cpu_seconds
+        estimate = step.estimate
+        if step.motion is not None:
+            log.poses[index] = step.motion.T_odom_base
         else:
-            reason = _kind(frame.lost or "")
+            reason = _kind(step.lost or "")
             reasons[reason] = reasons.get(reason, 0) + 1
         if estimate is not None:
             log.segment[index] = estimate.segment
-            if truth is not None and frame.motion is not None and estimate.depth is not None:
-                true = resample_depth(truth, walk.intrinsics, estimate.pixel_map.intrinsics(walk.intrinsics))
+            if step.motion is not None and (depths := step.depths()):
                 with np.errstate(invalid="ignore", divide="ignore"):
-                    log.scale[index] = np.nanmedian(estimate.depth / true)
+                    log.scale[index] = np.nanmedian(depths[0] / depths[1])
         elif index:
             log.segment[index] = log.segment[index - 1]
         if (index + 1) % every == 0 or index == frames - 1:
-            memory.append((index + 1, _rss_bytes(), _device_bytes(stream.backbone.device)))
+            memory.append((index + 1, resident_bytes(), _device_bytes(stream.backbone.device)))
             progress(index + 1, f"{1e3 * log.seconds[index]:.0f} ms, {memory[-1][1] / 1e6:.0f} MB")
     starts = [0, *(frame for frame, _, _ in memory[:-1])]
     samples = [_sample(log, walk, start, *figures) for start, figures in zip(starts, memory)]
@@ -136,7 +128,7 @@ def go_along(task: Task, progress: Callable[[int, str], None]) -> dict[str, Any]
         "ms_p50": 1e3 * float(np.median(log.seconds)),
         "ms_p99": 1e3 * float(np.percentile(log.seconds, 99)),
         "ms_worst": 1e3 * float(log.seconds[_WARM_UP:].max()),
-        "ms_settling_worst": 1e3 * float(log.settling[_WARM_UP:].max()),
+        "ms_settling_worst": 1e3 * float(log.preparing[_WARM_UP:].max()),
         "rpe_translation_m": error.rpe_translation_m if error else None,
         "rpe_rotation_deg": error.rpe_rotation_deg if error else None,
         "samples": [asdict(sample) for sample in samples],
@@ -150,7 +142,7 @@ class _Log:
     poses: FloatArray
     seconds: FloatArray
     cpu_seconds: FloatArray
-    settling: FloatArray
+    preparing: FloatArray
     scale: FloatArray
     segment: np.ndarray[Any, np.dtype[np.int64]]
 
@@ -160,7 +152,7 @@ class _Log:
             poses=np.full((frames, 4, 4), np.nan),
             seconds=np.zeros(frames),
             cpu_seconds=np.zeros(frames),
-            settling=np.zeros(frames),
+            preparing=np.zeros(frames),
             scale=np.full(frames, np.nan),
             segment=np.zeros(frames, np.int64),
         )
@@ -213,11 +205,6 @@ def _trajectories(log: _Log, walk: Walk, frames: range) -> tuple[Trajectory, Tra
 
 def _device_bytes(device: torch.device) -> int:
     return torch.cuda.memory_allocated(device) if device.type == "cuda" else 0
-
-
-def _rss_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
 
 
 def _kind(reason: str) -> str:

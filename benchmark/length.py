@@ -1,4 +1,4 @@
-"""How update rules do on long sequences: ``python benchmark/length.py [--json FILE] [--picture FILE]``.
+"""How update rules do on long sequences: ``python -m benchmark.length [--json FILE] [--picture FILE]``.
 
 TTT3R's paper says that its rule beats CUT3R's beyond the training length, at constant memory. Held-out flats of the
 synthetic world are walked through once under every rule, with and without resets; since every estimate depends on
@@ -8,12 +8,12 @@ earlier frames alone, one long run gives the figures of all its beginnings.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,13 +23,14 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from benchmark import command
+from benchmark.runner import Frame, frames_of, go_along, resident_bytes, trajectory_error
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation.metrics import Trajectory, compare_depth, compare_trajectories, resample_depth
 from ttt3r_ros.runtime.device import choose_device
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.segments import SegmentReader, warm_up
 from ttt3r_ros.stream.settings import StreamSettings
-from ttt3r_ros.synthetic import Frames, Sequence
+from ttt3r_ros.synthetic import Sequence
 from ttt3r_ros.weights.load import load_weights
 
 RULES = ("cut3r", "ttt3r", "filt3r")
@@ -79,85 +80,71 @@ class Row:
 
 def main(argv: list[str] | None = None) -> int:
     """Run all rules over all seeds, print a table and, if asked to, write JSON and a picture."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
-    parser.add_argument("--weights", default="", help="a weights file; default: the package's own")
-    parser.add_argument("--seeds", type=int, default=10, help="held-out flats")
-    parser.add_argument("--length", type=int, default=LENGTHS[-1], help="frames of the longest sequence")
-    parser.add_argument("--reset", type=int, default=50, help="frames between resets, where there are any")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--json", type=Path, help="also write all rows to this file")
-    parser.add_argument("--picture", type=Path, help="also draw the figures against the length to this PNG")
-    args = parser.parse_args(argv)
-    try:
-        lengths = [length for length in LENGTHS if length <= args.length]
-        if args.seeds < 1 or not lengths or args.reset < 1:
-            raise UserError(f"--seeds and --reset must be 1 or more, --length at least {LENGTHS[0]}")
-        device = choose_device(args.device)
-        source = load_weights(args.weights).source
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    console = Console()
+    arguments = command.parser(__doc__, "weights", "device", "seeds", "picture", seeds=10)
+    arguments.add_argument("--length", type=int, default=LENGTHS[-1], help="frames of the longest sequence")
+    arguments.add_argument("--reset", type=int, default=50, help="frames between resets, where there are any")
+    return command.start(arguments, measure, report, argv)
+
+
+def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Walk through every flat under every rule, with and without resets."""
+    lengths = [length for length in LENGTHS if length <= args.length]
+    if args.seeds < 1 or not lengths or args.reset < 1:
+        raise UserError(f"--seeds and --reset must be 1 or more, --length at least {LENGTHS[0]}")
+    device = choose_device(args.device)
+    source = load_weights(args.weights).source
     rows: list[Row] = []
     runs = [(rule, reset) for rule in RULES for reset in (0, args.reset)]
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("sequences", total=args.seeds * len(runs))
         for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
             sequence = Sequence(seed, lengths[-1], width=_WIDTH, height=_HEIGHT, fps=FPS, device=device)
-            frames = list(_rendered(sequence))
+            frames = list(frames_of(sequence))
             for rule, reset in runs:
-                network = load_weights(args.weights).network
-                backbone = Backbone(network, device=device)
+                backbone = Backbone(load_weights(args.weights).network, device=device)
                 stream = SegmentReader(backbone, StreamSettings(update_rule=rule), reset_interval=reset)
-                rows += walk(stream, sequence, frames, lengths, reset)
+                rows += _walk(stream, sequence, frames, lengths)
                 progress.advance(task)
-    console.print(_table(rows, f"{source} on {device}, {args.seeds} held-out flats: median (quartiles)"))
-    if args.json:
-        settings = {"weights": source, "device": str(device), "fps": FPS, "seeds": args.seeds, "first_seed": FIRST_SEED}
-        args.json.write_text(json.dumps({**settings, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
+    settings = {"weights": source, "device": str(device), "fps": FPS, "seeds": args.seeds, "first_seed": FIRST_SEED}
+    return {**settings, "rows": [asdict(row) for row in rows]}
+
+
+def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
+    """Print the table, and draw the picture if asked to."""
+    rows = [Row(**row) for row in result["rows"]]
+    title = f"{result['weights']} on {result['device']}, {result['seeds']} held-out flats: median (quartiles)"
+    console.print(_table(rows, title))
     if args.picture:
         draw(args.picture, rows)
-    return 0
+    return True
 
 
-def walk(
-    stream: SegmentReader, sequence: Sequence, frames: Seq[Frames], lengths: Seq[int], reset: int
-) -> Iterator[Row]:
+def _walk(stream: SegmentReader, sequence: Sequence, frames: Seq[Frame], lengths: Seq[int]) -> Iterator[Row]:
     """Feed a sequence once, and yield a row whenever one of the lengths is reached."""
+    device = stream.backbone.device
     height, width = frames[0].image.shape[:2]
     warm_up(stream.backbone, height, width, stream.settings)
-    if stream.backbone.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(stream.backbone.device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
     poses, errors, seconds = [], [], []
-    truth = sequence.T_world_camera.cpu().double().numpy()
-    for frame in frames:
-        estimate = stream.read(frame.image.cpu().numpy(), sequence.intrinsics)
-        assert estimate.depth is not None
-        target = estimate.pixel_map.intrinsics(sequence.intrinsics)
-        errors.append(
-            compare_depth(
-                estimate.depth, resample_depth(frame.depth.cpu().numpy(), sequence.intrinsics, target)
-            ).abs_rel
-        )
-        poses.append(estimate.T_world_camera)
-        seconds.append(estimate.timings.total)
-        n = len(poses)
-        if n in lengths:
-            stamps = sequence.stamps_ns[:n]
-            error = compare_trajectories(
-                Trajectory.from_transforms(stamps, poses), Trajectory.from_transforms(stamps, list(truth[:n]))
-            )
+    for step in go_along(stream, frames):
+        assert step.estimate is not None
+        poses.append(step.estimate.T_world_camera)
+        errors.append(step.abs_rel())
+        seconds.append(step.estimate.timings.total)
+        if len(poses) in lengths:
+            error = trajectory_error(sequence, poses)
             yield Row(
                 rule=stream.settings.update_rule,
-                reset=reset,
+                reset=stream.reset_interval,
                 seed=sequence.seed,
-                length=n,
+                length=len(poses),
                 ate_percent=100 * error.ate_rmse_m / error.path_length_m,
                 rpe_rotation_deg=error.rpe_rotation_deg,
                 rpe_translation_m=error.rpe_translation_m,
                 abs_rel=float(np.mean(errors)),
                 ms_per_frame=1e3 * float(np.median(seconds)),
-                memory_mib=_memory(stream.backbone.device) / 2**20,
+                memory_mib=_memory(device) / 2**20,
             )
 
 
@@ -180,13 +167,6 @@ def draw(path: Path, rows: Seq[Row]) -> None:
     figure.savefig(path, dpi=100)
 
 
-def _rendered(sequence: Sequence) -> Iterator[Frames]:
-    for start in range(0, len(sequence), _BATCH):
-        part = sequence.render(start, min(start + _BATCH, len(sequence)))
-        for i in range(len(part.index)):
-            yield Frames(part.image[i], part.depth[i], part.T_world_camera[i], part.index[i])
-
-
 def _groups(rows: Seq[Row]) -> dict[tuple[str, int], dict[int, list[Row]]]:
     groups: dict[tuple[str, int], dict[int, list[Row]]] = {}
     for row in rows:
@@ -200,10 +180,7 @@ def _quartiles(rows: Seq[Row], name: str) -> list[float]:
 
 def _memory(device: torch.device) -> int:
     """Return bytes: the peak on a GPU, the present size of the process on a CPU (where a peak is never given back)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident_bytes()
 
 
 def _table(rows: Seq[Row], title: str) -> Table:

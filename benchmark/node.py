@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
 import tempfile
@@ -30,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from sensor_msgs.msg import Image
 
-from benchmark import bare_node, timed_node
+from benchmark import command, timed_node
 from benchmark.consumer import Consumer
 from benchmark.graph import keep_to_this_computer
 from benchmark.images import image_messages
@@ -82,39 +81,30 @@ class Setup:
 
 def main(argv: list[str] | None = None) -> int:
     """Run, print a table, and write the figures if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=200, help="counted frames of each run (default: %(default)s)")
-    parser.add_argument("--size", type=int, nargs=2, default=(640, 480), metavar=("W", "H"), help="of the images [px]")
-    parser.add_argument("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    args = parser.parse_args(argv)
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # more would only wait for each other in so small a network
-    console = Console()
-    try:
-        if args.frames < FEWEST:
-            raise UserError(f"--frames must be at least {FEWEST}, not {args.frames}")
-        keep_to_this_computer()
-        with tempfile.TemporaryDirectory() as folder:
-            weights = Path(folder) / "stub.safetensors"
-            save_network(_stub(), weights, provenance={"source": "stub"})
-            setup = Setup(args.frames, args.param, weights, image_messages(PICTURES, *args.size))
-            result = {
-                "size": list(args.size),
-                "processors": os.cpu_count(),
-                "load_before": os.getloadavg()[0],
-                "all_outputs": overhead(list(TOPICS), setup),
-                "bare_node_all_outputs": transport([name for name in TOPICS if name not in RARE], setup),
-                "odometry_only": overhead([ODOM], setup),
-                "bare_node_odometry_only": transport([ODOM], setup),
-                "sustained": sustained(setup),
-            }
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    show(result, console)
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
+    arguments = command.parser(__doc__, "frames", "size", "param", frames=200, size=(640, 480))
+    return command.start(arguments, measure, report, argv)
+
+
+def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Do the five runs."""
+    if args.frames < FEWEST:
+        raise UserError(f"--frames must be at least {FEWEST}, not {args.frames}")
+    keep_to_this_computer()
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "stub.safetensors"
+        save_network(_stub(), weights, provenance={"source": "stub"})
+        setup = Setup(args.frames, args.param, weights, image_messages(PICTURES, *args.size))
+        return {
+            "size": list(args.size),
+            "processors": os.cpu_count(),
+            "load_before": os.getloadavg()[0],
+            "all_outputs": overhead(list(TOPICS), setup),
+            "bare_node_all_outputs": transport([name for name in TOPICS if name not in RARE], setup),
+            "odometry_only": overhead([ODOM], setup),
+            "bare_node_odometry_only": transport([ODOM], setup),
+            "sustained": sustained(setup),
+        }
 
 
 def overhead(outputs: list[str], setup: Setup) -> dict[str, Any]:
@@ -139,8 +129,8 @@ def overhead(outputs: list[str], setup: Setup) -> dict[str, Any]:
 def transport(outputs: list[str], setup: Setup) -> dict[str, Any]:
     """Return the latency per output of a node that does nothing [ms]."""
     mapping = pixel_map(setup.images[0].width, setup.images[0].height, image_size=STUB.image_size)
-    command = [sys.executable, bare_node.__file__, *map(str, mapping.size), *outputs]
-    with _running(lambda steps: command, outputs, setup) as bench:
+    bare = [sys.executable, "-m", "benchmark.bare_node", *map(str, mapping.size), *outputs]
+    with _running(lambda steps: bare, outputs, setup) as bench:
         bench.exchange(WARM_UP, outputs)
         stamps = bench.exchange(setup.frames, outputs)
         columns = {name: bench.consumer.latencies(name, stamps) for name in outputs}
@@ -189,15 +179,15 @@ def _bench(outputs: list[str], setup: Setup, *, extra: float, **parameters: str)
     for parameter in setup.parameters:
         arguments += ["-p", parameter]
 
-    def command(steps: Path) -> list[str]:
-        return [sys.executable, timed_node.__file__, str(steps), str(extra), *arguments]
+    def timed(steps: Path) -> list[str]:
+        return [sys.executable, "-m", "benchmark.timed_node", str(steps), str(extra), *arguments]
 
-    with _running(command, outputs, setup) as bench:
+    with _running(timed, outputs, setup) as bench:
         yield bench
 
 
 @contextlib.contextmanager
-def _running(command: Callable[[Path], list[str]], outputs: list[str], setup: Setup) -> Iterator[_Bench]:
+def _running(command_of: Callable[[Path], list[str]], outputs: list[str], setup: Setup) -> Iterator[_Bench]:
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         steps = folder / "steps"
@@ -205,7 +195,7 @@ def _running(command: Callable[[Path], list[str]], outputs: list[str], setup: Se
         stack.callback(rclpy.try_shutdown)
         consumer = Consumer(outputs, setup.images)
         stack.callback(consumer.close)
-        child = stack.enter_context(ChildProcess("node", command(steps), folder / "node.log"))
+        child = stack.enter_context(ChildProcess("node", command_of(steps), folder / "node.log"))
         bench = _Bench(consumer, child, steps)
         bench.meet()
         yield bench
@@ -279,7 +269,7 @@ def _percentiles(seconds: npt.NDArray[np.float64]) -> dict[str, float]:
     return {"p50": float(p50), "p95": float(p95), "p99": float(p99)}
 
 
-def show(result: dict[str, Any], console: Console) -> None:
+def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
     """Print the figures."""
     width, height = result["size"]
     table = Table(title=f"{width}x{height} in, milliseconds from image published to output received, network taken out")
@@ -307,6 +297,7 @@ def show(result: dict[str, Any], console: Console) -> None:
         f"{100 * figures['cpu_share_of_one_core']:.0f} % of one core outside the network",
         highlight=False,
     )
+    return True
 
 
 if __name__ == "__main__":

@@ -7,13 +7,13 @@ that their times compare where the machine's speed drifts; the memory of each is
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import sys
 from collections.abc import Sequence as Seq
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from itertools import tee
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,20 +21,20 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmark import command
+from benchmark.runner import frames_of, go_along, resident_bytes, trajectory_error
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation.metrics import Trajectory, compare_depth, compare_trajectories, resample_depth
 from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.runtime.device import choose_device
 from ttt3r_ros.stream.backbone import PRECISIONS, Backbone, dtype_of
 from ttt3r_ros.stream.segments import SegmentReader, warm_up
 from ttt3r_ros.stream.settings import StreamSettings
-from ttt3r_ros.synthetic import Frames, Sequence
+from ttt3r_ros.synthetic import Sequence
 from ttt3r_ros.weights.load import load_weights
 
 FPS = 15.0
 FIRST_SEED = 700  # held out of training, and not benchmark/length.py's
 INPUT = (640, 480)
-_BATCH = 8
 
 
 @dataclass(frozen=True)
@@ -69,36 +69,21 @@ class Row:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure every setting, print a table and write JSON if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="", help="a weights file; default: the package's own")
-    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="default: all that the device has")
-    parser.add_argument("--sizes", nargs="+", type=int, default=[0], help="image sizes; 0, the default, as trained")
-    parser.add_argument("--seeds", type=int, default=4, help="held-out flats (default: %(default)s)")
-    parser.add_argument("--length", type=int, default=100, help="frames in each (default: %(default)s)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--json", type=Path, help="write the rows to this file")
-    args = parser.parse_args(argv)
-    console = Console()
-    try:
-        device = choose_device(args.device)
-        if args.seeds < 1 or args.length < 2:
-            raise UserError("--seeds must be 1 or more and --length 2 or more")
-        precisions = args.precisions or [name for name in PRECISIONS if name != "int8" or device.type == "cpu"]
-        source = load_weights(args.weights).source
-        settings = [Setting(precision, size) for size in args.sizes for precision in precisions]
-        rows = measure(settings, args, device, console)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    console.print(_table(rows, f"{source} on {device}, {torch.get_num_threads()} threads, {args.seeds} held-out flats"))
-    if args.json:
-        facts = {"weights": source, "device": str(device), "threads": torch.get_num_threads()}
-        args.json.write_text(json.dumps({**facts, "rows": [asdict(row) for row in rows]}, indent=1) + "\n")
-    return 0
+    arguments = command.parser(__doc__, "weights", "device", "seeds", seeds=4)
+    add = arguments.add_argument
+    add("--precisions", nargs="+", choices=PRECISIONS, help="default: all that the device has")
+    add("--sizes", nargs="+", type=int, default=[0], help="image sizes; 0, the default, as trained")
+    add("--length", type=int, default=100, help="frames in each flat (default: %(default)s)")
+    return command.start(arguments, measure, report, argv)
 
 
-def measure(settings: Seq[Setting], args: argparse.Namespace, device: torch.device, console: Console) -> list[Row]:
-    """Return one row for each setting."""
+def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Walk through every flat, all settings side by side."""
+    device = choose_device(args.device)
+    if args.seeds < 1 or args.length < 2:
+        raise UserError("--seeds must be 1 or more and --length 2 or more")
+    precisions = args.precisions or [name for name in PRECISIONS if name != "int8" or device.type == "cpu"]
+    settings = [Setting(precision, size) for size in args.sizes for precision in precisions]
     streams = [_stream(args.weights, setting, device) for setting in settings]
     seconds: list[list[float]] = [[] for _ in settings]
     errors: list[list[float]] = [[] for _ in settings]
@@ -110,18 +95,16 @@ def measure(settings: Seq[Setting], args: argparse.Namespace, device: torch.devi
         poses: list[list[FloatArray]] = [[] for _ in settings]
         for stream in streams:
             stream.restart()
-        for start in track(range(0, args.length, _BATCH), description=f"flat {seed}", console=console, transient=True):
-            batch = sequence.render(start, min(start + _BATCH, args.length))
-            for frame in range(len(batch.index)):
-                for index, stream in enumerate(streams):
-                    pose, error, spent = _walk(stream, sequence, batch, frame)
-                    poses[index].append(pose)
-                    errors[index].append(error)
-                    seconds[index].append(spent)
-        truth = Trajectory.from_transforms(sequence.stamps_ns, list(sequence.T_world_camera.cpu().double().numpy()))
+        walks = [go_along(stream, frames) for stream, frames in zip(streams, tee(frames_of(sequence), len(streams)))]
+        for steps in track(zip(*walks), f"flat {seed}", args.length, console=console, transient=True):
+            for index, step in enumerate(steps):
+                assert step.estimate is not None
+                errors[index].append(step.abs_rel())
+                seconds[index].append(step.estimate.timings.total)
+                poses[index].append(step.estimate.T_world_camera)
         for index, path in enumerate(poses):
-            found = compare_trajectories(Trajectory.from_transforms(sequence.stamps_ns, path), truth)
-            ate[index].append(100 * found.ate_rmse_m / found.path_length_m)
+            error = trajectory_error(sequence, path)
+            ate[index].append(100 * error.ate_rmse_m / error.path_length_m)
     rows = [
         Row(
             precision=setting.precision,
@@ -133,22 +116,25 @@ def measure(settings: Seq[Setting], args: argparse.Namespace, device: torch.devi
         )
         for index, (setting, stream) in enumerate(zip(settings, streams, strict=True))
     ]
-    return [_compared(row, rows) for row in rows]
+    return {
+        "weights": load_weights(args.weights).source,
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "seeds": args.seeds,
+        "rows": [asdict(_compared(row, rows)) for row in rows],
+    }
+
+
+def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
+    """Print the table."""
+    console.print(_table(result))
+    return True
 
 
 def _stream(weights: str, setting: Setting, device: torch.device) -> SegmentReader:
     loaded = load_weights(weights, device=device, precision=dtype_of(setting.precision))
     backbone = Backbone(loaded.network, precision=setting.precision, device=device)
     return SegmentReader(backbone, StreamSettings(image_size=setting.image_size), reset_interval=loaded.segment_frames)
-
-
-def _walk(stream: SegmentReader, sequence: Sequence, batch: Frames, frame: int) -> tuple[FloatArray, float, float]:
-    """Return a frame's pose, depth error and time."""
-    estimate = stream.read(batch.image[frame].cpu().numpy(), sequence.intrinsics)
-    assert estimate.depth is not None
-    target = estimate.pixel_map.intrinsics(sequence.intrinsics)
-    truth = resample_depth(batch.depth[frame].cpu().numpy(), sequence.intrinsics, target)
-    return estimate.T_world_camera, compare_depth(estimate.depth, truth).abs_rel, estimate.timings.total
 
 
 def _memory_alone(weights: str, setting: Setting, device: torch.device) -> float:
@@ -164,8 +150,7 @@ def _memory(weights: str, setting: Setting, device: str) -> float:
     if stream.backbone.device.type == "cuda":
         return torch.cuda.max_memory_allocated(stream.backbone.device) / 2**20
     # what it holds now: float32 weights that were only read to be converted are given back by then
-    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return int(status["VmRSS"].split()[0]) / 2**10
+    return resident_bytes() / 2**20
 
 
 def _compared(row: Row, rows: Seq[Row]) -> Row:
@@ -178,11 +163,12 @@ def _compared(row: Row, rows: Seq[Row]) -> Row:
     return replace(row, ate_change_percent=change("ate_percent"), abs_rel_change_percent=change("abs_rel"))
 
 
-def _table(rows: Seq[Row], title: str) -> Table:
+def _table(result: dict[str, Any]) -> Table:
+    title = f"{result['weights']} on {result['device']}, {result['threads']} threads, {result['seeds']} held-out flats"
     table = Table(title=title)
     for column in ("precision", "image_size", "ms/frame", "MiB", "ATE [% of path]", "depth AbsRel"):
         table.add_column(column, justify="left" if column == "precision" else "right")
-    for row in rows:
+    for row in (Row(**row) for row in result["rows"]):
         table.add_row(
             row.precision,
             str(row.image_size),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import os
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from rich.table import Table
 from sensor_msgs.msg import Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 
+from benchmark import command
 from benchmark.graph import keep_to_this_computer
 from benchmark.images import image_messages
 from ttt3r_ros.cli.frame_progress import FrameProgress
@@ -140,26 +140,8 @@ class Camera:
 
 def main(argv: list[str] | None = None) -> int:
     """Run, print a table, and write what was asked for."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--frames", type=int, default=20_000, help="to send (default: %(default)s)")
-    parser.add_argument("--weights", type=Path, help="weights file of the node; those of the package if not given")
-    parser.add_argument("--size", type=int, nargs=2, default=(640, 480), metavar=("W", "H"), help="of the images [px]")
-    parser.add_argument("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node")
-    parser.add_argument("--json", type=Path, help="write figures and samples to this file")
-    parser.add_argument("--picture", type=Path, help="write the picture to this file")
-    args = parser.parse_args(argv)
-    console = Console()
-    try:
-        result = run(args, console)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    show(result, console)
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
-    if args.picture:
-        draw(result, args.picture)
-    return 1 if result["verdict"] else 0
+    shared = ("weights", "frames", "size", "param", "picture")
+    return command.start(command.parser(__doc__, *shared, frames=20_000, size=(640, 480)), run, report, argv)
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -169,13 +151,13 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         UserError: the node ended or went silent.
     """
     keep_to_this_computer()
-    command = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", "-p", "drop_frames:=false"]
-    command += ["-p", "wait_for_transform:=0.1"]
-    command += ["-p", "max_speed:=0.0", "-p", "max_turn_rate:=0.0"]  # whatever the weights make of it
+    launch = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", "-p", "drop_frames:=false"]
+    launch += ["-p", "wait_for_transform:=0.1"]
+    launch += ["-p", "max_speed:=0.0", "-p", "max_turn_rate:=0.0"]  # whatever the weights make of it
     if args.weights:
-        command += ["-p", f"weights:={args.weights.expanduser().resolve()}"]
+        launch += ["-p", f"weights:={Path(args.weights).expanduser().resolve()}"]
     for parameter in args.param:
-        command += ["-p", parameter]
+        launch += ["-p", parameter]
     rclpy.init(args=[])
     try:
         node = Node("soak")
@@ -184,7 +166,7 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         camera = Camera(node, executor, image_messages(PICTURES, *args.size))
         with (
             tempfile.TemporaryDirectory() as folder,
-            ChildProcess("node", command, Path(folder) / "node.log") as child,
+            ChildProcess("node", launch, Path(folder) / "node.log") as child,
         ):
             samples = _soak(camera, child, args.frames, console)
         node.destroy_node()
@@ -289,8 +271,8 @@ def _result(args: argparse.Namespace, camera: Camera, samples: list[Sample]) -> 
     }
 
 
-def show(result: dict[str, Any], console: Console) -> None:
-    """Print the course of a run in ten rows, and the verdict."""
+def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
+    """Print the course of a run in ten rows, and the verdict; draw the picture if asked to."""
     table = Table(title=f"{result['frames']} frames in {result['seconds']:.0f} s on {result['device']}")
     for column in ("frame", "memory [MB]", "latency p50 [ms]", "p99 [ms]", "descriptors", "threads"):
         table.add_column(column, justify="right")
@@ -306,6 +288,9 @@ def show(result: dict[str, Any], console: Console) -> None:
         highlight=False,
     )
     console.print("; ".join(result["verdict"]) or "flat, and nothing is missing")
+    if args.picture:
+        draw(result, args.picture)
+    return not result["verdict"]
 
 
 def draw(result: dict[str, Any], path: Path) -> None:

@@ -12,7 +12,6 @@ the page cache throughout, torch's libraries for example.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -26,6 +25,7 @@ import rclpy
 from rich.console import Console
 from rich.table import Table
 
+from benchmark import command
 from benchmark.graph import keep_to_this_computer
 from benchmark.start_camera import Camera
 from benchmark.start_weights import drop_from_cache, made_by_rule, seconds_to_read
@@ -54,25 +54,12 @@ _IMPORT = "import os, ttt3r_ros.ros.run; os.write(1, b'.'); os._exit(0)"
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table, and write the figures if asked to."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    weights = parser.add_mutually_exclusive_group()
-    weights.add_argument("--weights", type=Path, default=PACKAGED, help="a weights file; default: the package's own")
-    weights.add_argument("--config", choices=("full",), help=f"full: weights of full size, made once in {FULL.parent}")
-    parser.add_argument("--runs", type=int, default=3, help="starts in each state (default: %(default)s)")
-    parser.add_argument("--no-cold", action="store_true", help="start with the file in the page cache only")
-    parser.add_argument("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
-    args = parser.parse_args(argv)
-    console = Console()
-    try:
-        result = measure(args, console)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    show(result, console)
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
-    return 0
+    arguments = command.parser(__doc__, "weights", "param")
+    add = arguments.add_argument
+    add("--config", choices=("full",), help=f"full: weights of full size, made once in {FULL.parent}")
+    add("--runs", type=int, default=3, help="starts in each state (default: %(default)s)")
+    add("--no-cold", action="store_true", help="start with the file in the page cache only")
+    return command.start(arguments, measure, report, argv)
 
 
 def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -83,7 +70,10 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """
     if args.runs < 1:
         raise UserError(f"--runs must be at least 1, not {args.runs}")
-    weights = made_by_rule(CUT3R_512_DPT, FULL, console) if args.config else args.weights.expanduser().resolve()
+    if args.config and args.weights:
+        raise UserError("give either --config or --weights")
+    given = Path(args.weights or PACKAGED).expanduser().resolve()
+    weights = made_by_rule(CUT3R_512_DPT, FULL, console) if args.config else given
     if not weights.is_file():
         raise UserError(f"there is no weights file {weights}")
     states = [state for state in STATES if state == "warm" or not args.no_cold]
@@ -121,12 +111,12 @@ def _start(weights: Path, parameters: list[str], camera: Camera, *, cold: bool) 
     reading = seconds_to_read(weights, cold=cold)
     if cold:
         drop_from_cache(weights)
-    command = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", "-p", f"weights:={weights}"]
+    launch = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", "-p", f"weights:={weights}"]
     for parameter in parameters:
-        command += ["-p", parameter]
+        launch += ["-p", parameter]
     with tempfile.TemporaryDirectory() as folder:
         begun = time.time()
-        with ChildProcess("node", command, Path(folder) / "node.log") as child:
+        with ChildProcess("node", launch, Path(folder) / "node.log") as child:
             met, odometry = camera.first_odometry(child, begun, PATIENCE)
             logged = moments_of(child.log.read_text())
     moments = [begun + imports, *logged, max(met, logged[-1]), odometry]
@@ -176,7 +166,7 @@ def _medians(starts: list[dict[str, float]]) -> dict[str, float]:
     }
 
 
-def show(result: dict[str, Any], console: Console) -> None:
+def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
     """Print the medians."""
     medians = result["medians"]
     table = Table(title=f"{result['weights']}, {result['megabytes']:.0f} MB: seconds from launch, medians")
@@ -192,6 +182,7 @@ def show(result: dict[str, Any], console: Console) -> None:
     table.add_row("  MB/s", *(f"{rate:.0f}" for rate in rates))
     table.add_row("loading / reading", *(f"{figures['loading_over_reading']:.2f}" for figures in medians.values()))
     console.print(table)
+    return True
 
 
 if __name__ == "__main__":

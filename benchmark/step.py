@@ -14,14 +14,13 @@ With OMP_NUM_THREADS=1 a CPU's times are the processor's, which other programs o
 from __future__ import annotations
 
 import argparse
-import json
 import resource
 import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from functools import partial
 
 import numpy as np
 import torch
@@ -29,7 +28,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmark import stages
+from benchmark import command, stages
 from benchmark.clock import timed
 from benchmark.floor import count_gflop, int8_rate, matrix_rate, memory_rate, weight_bytes
 from ttt3r_ros.camera.preprocess import PixelMap, normalize, resample
@@ -87,28 +86,15 @@ class Result:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table and, if asked to, write it as JSON."""
-    options = _parser().parse_args(argv)
-    console = Console()
-    try:
-        result = measure(options, console)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    show(result, console)
-    if options.json:
-        options.json.write_text(json.dumps(asdict(result), indent=2) + "\n")
-    return 0
+    return command.start(_parser(), measure, report, argv, figures=asdict)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command.parser(__doc__, "device", "frames", frames=10)
     parser.add_argument("--config", choices=CONFIGS, default="small")
     parser.add_argument("--size", help="width x height, multiples of 16 (default: as the configuration was trained)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--frames", type=int, default=10, help="counted frames of each (default %(default)s)")
     parser.add_argument("--no-naive", action="store_true", help="leave the twin out")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
     return parser
 
 
@@ -136,13 +122,11 @@ def measure(options: argparse.Namespace, console: Console) -> Result:
     for frame in track(range(options.frames), description="alternating", console=console):
         image = images[frame % len(images)]
         if plain_step:
-            plain_times.append(timed(lambda image=image, state=state: plain_step(image, state), device)[1])
-        (_, state), seconds = timed(lambda image=image, state=state: stepper(image, state), device)
+            plain_times.append(timed(partial(plain_step, image, state), device)[1])
+        (_, state), seconds = timed(partial(stepper, image, state), device)
         times.append(seconds)
         if naive:
-            (_, naive_state), seconds = timed(
-                lambda image=image, state=naive_state: naive.step(image[0], state), device
-            )
+            (_, naive_state), seconds = timed(partial(naive.step, image[0], naive_state), device)
             naive_times.append(seconds)
     stages = time_stages(network, images, state, device)
     linear_gflop, other_gflop = count_gflop(network.config, height, width)
@@ -201,7 +185,7 @@ def peak_memory_mb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
-def show(result: Result, console: Console) -> None:
+def report(result: Result, options: argparse.Namespace, console: Console) -> bool:
     """Print the figures."""
     table = Table(
         title=f"{result.config} {result.size}, {result.precision} on {result.device}, {result.threads} threads"
@@ -229,6 +213,7 @@ def show(result: Result, console: Console) -> None:
         "peak memory" + ("" if "cuda" in result.device else ", twin included"), f"{result.peak_memory_mb:.0f} MB"
     )
     console.print(table)
+    return True
 
 
 def _warm_up(

@@ -1,4 +1,4 @@
-"""How fast the synthetic world renders: ``python benchmark/synthetic.py [--device cuda] [--json FILE]``.
+"""How fast the synthetic world renders: ``python -m benchmark.synthetic [--device cuda] [--json FILE]``.
 
 On a CPU a process renders on one core, so there is a row for one process and one for a process per core, as a data
 loader has. Wall time says what a user gets; processor time per frame what it costs, whatever else the machine does.
@@ -7,18 +7,18 @@ loader has. Wall time says what a user gets; processor time per frame what it co
 from __future__ import annotations
 
 import argparse
-import json
 import multiprocessing
 import statistics
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmark import command
+from ttt3r_ros.runtime.device import choose_device
 from ttt3r_ros.synthetic import Sequence, render_clips
 
 SIZES = ((160, 120), (640, 480))
@@ -26,26 +26,31 @@ SIZES = ((160, 120), (640, 480))
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table and, if asked to, write it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--repeats", type=int, default=5, help="measurements per row, of which the median counts")
-    parser.add_argument("--seeds", type=int, default=4, help="flats, all rendered in one call")
-    parser.add_argument("--processes", type=int, default=torch.get_num_threads(), help="of the second row, on a CPU")
-    parser.add_argument("--json", type=Path, help="also write the rows to this file")
-    args = parser.parse_args(argv)
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        print("error: this machine has no CUDA device; use --device cpu", file=sys.stderr)
-        return 2
-    rows, console = [], Console()
+    arguments = command.parser(__doc__, "device", "seeds", device="cpu", seeds=4)
+    add = arguments.add_argument
+    add("--repeats", type=int, default=5, help="measurements per row, of which the median counts")
+    add("--processes", type=int, default=torch.get_num_threads(), help="of the second row, on a CPU")
+    return command.start(arguments, measure, report, argv)
+
+
+def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Render the flats, all of them in one call, at each size."""
+    args.device = str(choose_device(args.device))
+    rows = []
     several = [args.processes] if args.device == "cpu" and args.processes > 1 else []
     for size in SIZES:
         for processes in (1, *several):
             with console.status(f"rendering {size[0]} x {size[1]} in {processes} process(es)"):
                 rows.append(_measure_all(size, processes, args))
-    table = Table(title=f"synthetic world on {args.device}, {args.seeds} flats per call")
+    return {"device": args.device, "rows": rows}
+
+
+def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
+    """Print the table."""
+    table = Table(title=f"synthetic world on {result['device']}, {args.seeds} flats per call")
     for column in ("image", "processes", "frames/s", "CPU ms/frame", "build ms/sequence"):
         table.add_column(column, justify="right")
-    for row in rows:
+    for row in result["rows"]:
         table.add_row(
             row["image"],
             str(row["processes"]),
@@ -54,9 +59,7 @@ def main(argv: list[str] | None = None) -> int:
             f"{row['build_ms_per_sequence']:.0f}",
         )
     console.print(table)
-    if args.json:
-        args.json.write_text(json.dumps({"device": args.device, "rows": rows}, indent=2) + "\n")
-    return 0
+    return True
 
 
 def _measure_all(size: tuple[int, int], processes: int, args: argparse.Namespace) -> dict[str, Any]:

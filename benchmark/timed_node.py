@@ -1,6 +1,6 @@
 """The node as a benchmark runs it: the time of every frame's step goes to a file, and a step can be made longer.
 
-    python benchmark/timed_node.py STEPS_FILE EXTRA_SECONDS --ros-args ...
+    python -m benchmark.timed_node STEPS_FILE EXTRA_SECONDS --ros-args ...
 
 The extra seconds are slept, as a network on a GPU would let this process sleep.
 """
@@ -15,8 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ttt3r_ros.model.network import Network
 from ttt3r_ros.ros.node import main
@@ -55,7 +53,7 @@ def _time_steps(path: Path, extra: float) -> None:
         file.write(_RECORD.pack(*times, estimate.timings.preprocess + estimate.timings.download))
         return estimate, state
 
-    Network.step = timed_step
+    Network.step = timed_step  # type: ignore[method-assign]  # this process measures nothing else
     segments.advance = timed_advance
 
 

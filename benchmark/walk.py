@@ -5,13 +5,14 @@ Files are read, not mapped: pages of a mapped file would count as memory of the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmark.runner import Frame
 from ttt3r_ros.geometry import FloatArray, Intrinsics
 from ttt3r_ros.synthetic import Sequence
 from ttt3r_ros.synthetic.path import Motion
@@ -97,6 +98,11 @@ class Walk:
         size = self.spec.width * self.spec.height * 4
         data = _read(self._depths, index // DEPTH_EVERY * size, size)
         return np.frombuffer(data, np.float32).reshape(self.spec.height, self.spec.width)
+
+    def frames(self) -> Iterator[Frame]:
+        """Read the frames, one by one."""
+        for index, stamp in enumerate(self.stamps_ns):
+            yield Frame(self.image(index), stamp, self.intrinsics, self.T_world_camera[index], self.depth(index))
 
     @property
     def _image_bytes(self) -> int:

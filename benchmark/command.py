@@ -1,0 +1,83 @@
+"""How every benchmark is started (``python -m benchmark.NAME``), and the arguments that several of them share."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.settings import add_options, declarations
+from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
+
+Result = TypeVar("Result")
+
+#: What the longer names among the parameters of a stream are also called here.
+SHORT = {"update_rule": "--rule", "reset_policy": "--policy", "reset_interval": "--interval"}
+
+_SHARED: dict[str, dict[str, Any]] = {
+    "frames": {"type": int, "help": "of each walk or run (default: %(default)s)"},
+    "seeds": {"type": int, "help": "held-out flats (default: %(default)s)"},
+    "fps": {"type": float, "default": 15.0, "help": "frames per second of a walk (default: %(default)s)"},
+    "size": {"type": int, "nargs": 2, "metavar": ("W", "H"), "help": "of the images [px] (default: %(default)s)"},
+    "work": {"type": Path, "help": "folder for what can be used again (default: %(default)s)"},
+    "param": {"action": "append", "default": [], "metavar": "NAME:=VALUE", "help": "parameter of the node"},
+    "picture": {"type": Path, "help": "draw the figures to this PNG"},
+}
+
+
+def parser(doc: str | None, *shared: str, **defaults: object) -> argparse.ArgumentParser:
+    """Return a parser with ``--json`` and some of the shared arguments, described by a benchmark's docstring.
+
+    Args:
+        doc: the docstring.
+        shared: names of arguments; parameters of a stream or its network are among them.
+        defaults: of the shared arguments, where another one suits this benchmark.
+    """
+    result = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in shared:
+        if name in _SHARED:
+            result.add_argument(f"--{name}", **_SHARED[name])
+        else:
+            owner = NetworkSettings if name in {item.name for item in declarations(NetworkSettings)} else StreamSettings
+            add_options(result, owner, only=(name,), also=SHORT)
+    result.add_argument("--json", type=Path, help="write all figures to this file")
+    result.set_defaults(**defaults)
+    return result
+
+
+def start(
+    arguments: argparse.ArgumentParser,
+    measure: Callable[[argparse.Namespace, Console], Result],
+    report: Callable[[Result, argparse.Namespace, Console], bool],
+    argv: list[str] | None,
+    *,
+    figures: Callable[[Result], object] = lambda result: result,
+) -> int:
+    """Measure, report and write the figures; return the exit status.
+
+    Args:
+        arguments: what the command line may say.
+        measure: does the work; raises a `UserError` where it cannot.
+        report: prints a table and draws pictures; returns whether what the benchmark demands is met.
+        argv: the command line; None for this process's own.
+        figures: what of the result goes to ``--json``.
+
+    Returns:
+        0; 1 where what the benchmark demands is not met; 2 where something could not be measured or written.
+    """
+    args, console = arguments.parse_args(argv), Console()
+    try:
+        result = measure(args, console)
+        if args.json:
+            args.json.write_text(json.dumps(figures(result), indent=2) + "\n")
+        is_met = report(result, args, console)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0 if is_met else 1

@@ -1,0 +1,130 @@
+"""Along a walk with a stream: the one loop that all benchmarks of accuracy share."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Iterable, Iterator, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.evaluation.metrics import (
+    Trajectory,
+    TrajectoryError,
+    compare_depth,
+    compare_trajectories,
+    resample_depth,
+)
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics
+from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, Estimate
+from ttt3r_ros.stream.odometry import Motion
+from ttt3r_ros.stream.segments import SegmentReader
+from ttt3r_ros.stream.stream import Stream
+from ttt3r_ros.synthetic import Sequence
+
+_BATCH = 8  # frames rendered together
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image of a walk, and what is true of it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        stamp_ns: when it was taken [ns].
+        intrinsics: of the camera.
+        T_world_camera: (4, 4) float64.
+        depth: (H, W) float32 [m]; None where it has not been kept.
+    """
+
+    image: npt.NDArray[np.uint8]
+    stamp_ns: int
+    intrinsics: Intrinsics
+    T_world_camera: FloatArray
+    depth: npt.NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
+class Step:
+    """What came of one frame.
+
+    Attributes:
+        frame: that it came of.
+        estimate: what the network saw; None where the image was refused.
+        motion: odometry; None while lost, and from a `SegmentReader`, which has none.
+        lost: why it is lost, in one clause; None where it is not.
+        seconds: from the image until the stream is ready for the next one [s].
+        preparing: the part of it after the answer, in which the stream does what may wait until then [s].
+        cpu_seconds: the processor's time for all of it, over all threads, which no other process takes a share of [s].
+    """
+
+    frame: Frame
+    estimate: Estimate | None
+    motion: Motion | None
+    lost: str | None
+    seconds: float
+    preparing: float
+    cpu_seconds: float
+
+    def depths(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None:
+        """Return estimated and true depth [m] of the same pixels; None where either is not known."""
+        frame, estimate = self.frame, self.estimate
+        if frame.depth is None or estimate is None or estimate.depth is None:
+            return None
+        pixels = estimate.pixel_map.intrinsics(frame.intrinsics)
+        return estimate.depth, resample_depth(frame.depth, frame.intrinsics, pixels)
+
+    def abs_rel(self) -> float:
+        """Return the mean relative error of the metric depth, NaN where it is not known."""
+        depths = self.depths()
+        return compare_depth(*depths).abs_rel if depths else float("nan")
+
+
+def frames_of(sequence: Sequence) -> Iterator[Frame]:
+    """Render a sequence, a few frames at once."""
+    for start in range(0, len(sequence), _BATCH):
+        rendered = sequence.render(start, min(start + _BATCH, len(sequence)))
+        for i, index in enumerate(rendered.index.tolist()):
+            yield Frame(
+                image=rendered.image[i].cpu().numpy(),
+                stamp_ns=sequence.stamps_ns[index],
+                intrinsics=sequence.intrinsics,
+                T_world_camera=rendered.T_world_camera[i].cpu().double().numpy(),
+                depth=rendered.depth[i].cpu().numpy(),
+            )
+
+
+def go_along(
+    stream: Stream | SegmentReader, frames: Iterable[Frame], *, outputs: Set[str] = DEFAULT_OUTPUTS
+) -> Iterator[Step]:
+    """Feed frames to a stream, one by one, and yield what came of each before the next is taken."""
+    for frame in frames:
+        begun, begun_cpu = time.perf_counter(), time.process_time()
+        estimate: Estimate | None
+        if isinstance(stream, Stream):
+            result = stream.process(frame.image, frame.stamp_ns, T_BASE_CAMERA, frame.intrinsics, outputs=outputs)
+            estimate, motion, lost = result.estimate, result.motion, result.lost
+        else:
+            estimate, motion, lost = stream.read(frame.image, frame.intrinsics, outputs=outputs), None, None
+        answered = time.perf_counter()
+        stream.prepare()
+        ended = time.perf_counter()
+        yield Step(frame, estimate, motion, lost, ended - begun, ended - answered, time.process_time() - begun_cpu)
+
+
+def trajectory_error(sequence: Sequence, poses: list[FloatArray]) -> TrajectoryError:
+    """Compare the poses of a sequence's first frames, (4, 4) each, with the truth."""
+    stamps = sequence.stamps_ns[: len(poses)]
+    truth = sequence.T_world_camera[: len(poses)].cpu().double().numpy()
+    return compare_trajectories(
+        Trajectory.from_transforms(stamps, poses), Trajectory.from_transforms(stamps, list(truth))
+    )
+
+
+def resident_bytes() -> int:
+    """Return how much memory this process has at present."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
