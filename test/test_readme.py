@@ -21,6 +21,7 @@ def snippet() -> str:
     return code
 
 
+@pytest.mark.slow
 def test_the_library_goes_where_reconstruct_goes(tmp_path: Path) -> None:
     """Over two resets of the small weights."""
     assert main([RECORDING, "--output", str(tmp_path), "--no-depth", "--no-rgb", "--no-cloud"]) == 0

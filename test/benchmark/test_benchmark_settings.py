@@ -3,12 +3,14 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+import pytest
 from rule_weights import TINY, rule_network
 
 from benchmark import settings
 from ttt3r_ros.weights.checkpoint import save_network
 
 
+@pytest.mark.slow
 def test_every_setting_gets_a_row_and_is_compared_with_float32(tmp_path, monkeypatch):
     monkeypatch.setattr(settings, "_memory_alone", lambda weights, setting, device: 7.0)
     weights, out = tmp_path / "tiny.safetensors", tmp_path / "rows.json"

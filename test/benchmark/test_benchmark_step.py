@@ -22,6 +22,7 @@ def small_matrices(monkeypatch):
     monkeypatch.setattr(floor, "MEMORY_BYTES", 1 << 20)
 
 
+@pytest.mark.slow
 def test_the_figures_of_a_run_fit_each_other(tmp_path, capsys):
     out = tmp_path / "step.json"
     arguments = ["--config", "tiny", "--size", "64x48", "--device", "cpu", "--frames", "1", "--json", str(out)]

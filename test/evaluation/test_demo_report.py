@@ -50,6 +50,7 @@ def recording(*, truth: bool = True, poses: int = 10) -> Recording:
     return made
 
 
+@pytest.mark.slow
 def test_everything_is_written(tmp_path: Path) -> None:
     metrics = write_report(tmp_path, recording(), frames_in=13)
     assert json.loads((tmp_path / "metrics.json").read_text()) == {
@@ -105,6 +106,7 @@ def vertices(path: Path) -> np.ndarray:
     return np.frombuffer(body, dtype=[("xyz", "<f4", 3), ("rgb", "u1", 3)])
 
 
+@pytest.mark.slow
 def test_the_cloud_keeps_the_confident_points(tmp_path: Path) -> None:
     write_report(tmp_path, recording(), frames_in=13)
     points = vertices(tmp_path / "cloud.ply")

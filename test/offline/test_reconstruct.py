@@ -66,6 +66,7 @@ def test_constants_of_the_covariance_come_from_a_file(tmp_path, weights, capsys)
     assert "is no covariance file" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_what_a_run_leaves(tmp_path, weights, capsys):
     assert run(tmp_path, weights, "--rgb") == 0
     source = list(open_source(WORLD).frames())

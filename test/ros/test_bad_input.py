@@ -67,6 +67,7 @@ def refusal(case: Case) -> str | None:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", [images(), compressed_images()], ids=["raw", "compressed"])
 def test_thousands_of_images_are_read_or_refused_in_one_sentence(strategy):
     kinds = Counter()
@@ -85,6 +86,7 @@ def test_thousands_of_images_are_read_or_refused_in_one_sentence(strategy):
     assert min(kinds[True], kinds[False]) > 100, kinds
 
 
+@pytest.mark.slow
 @settings(every, max_examples=700)
 @given(camera_infos(), st.booleans())
 def test_camera_infos_are_read_or_refused_in_one_sentence(info: CameraInfo, rectified: bool):

@@ -60,6 +60,7 @@ def test_a_replayed_step_is_the_plain_one(network, rule):
     assert rerun.recorded == (8 if isinstance(rule, Filt3r) else 6)
 
 
+@pytest.mark.slow
 def test_nothing_that_was_returned_changes_later(network):
     ours, _ = captured(network)
     state, kept = None, []

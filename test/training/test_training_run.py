@@ -135,6 +135,7 @@ def test_compiled_blocks_learn_the_same():
     torch.testing.assert_close(*losses, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_where_it_stopped(tmp_path: Path):
     folder = RunFolder(tmp_path)
     first = Trainer(TINY_RECIPE, CPU)
@@ -261,6 +262,7 @@ def test_a_failing_renderer_is_heard_of():
     assert not any(thread.name == "renderer" for thread in threading.enumerate())
 
 
+@pytest.mark.slow
 def test_weights_that_are_too_large_are_not_exported(tmp_path: Path):
     recipe = replace(TINY_RECIPE, network=replace(TINY_RECIPE.network, enc_embed_dim=512, enc_depth=4))
     with pytest.raises(UserError, match="MiB") as caught:

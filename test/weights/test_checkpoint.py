@@ -56,6 +56,7 @@ class TestRoundTrip:
         assert not loaded.training
         assert not any(parameter.requires_grad for parameter in loaded.parameters())
 
+    @pytest.mark.slow
     def test_published_dpt_and_back(self, tmp_path: Path) -> None:
         complete = published_state(TINY_DPT)
         state = dict(complete)
@@ -286,6 +287,7 @@ class TestAnyBytes:
         described = pth_bytes.index(b"PK\x03\x04", 4)
         loads_or_says_why(tmp_path / "file", mutate(data, pth_bytes, [(0, described), (directory, len(pth_bytes))]))
 
+    @pytest.mark.slow
     @MANY
     @given(data=st.data())
     def test_mutated_description(self, tmp_path: Path, pth_bytes: bytes, data: st.DataObject) -> None:
