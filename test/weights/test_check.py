@@ -21,6 +21,7 @@ from rule_weights import rule_network
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.weights.check import Report, check_file
 from ttt3r_ros.weights.checkpoint import load_network, save_network
+from ttt3r_ros.weights.contents import check_finite
 
 INTEGERS = {key: value.to(torch.int32) for key, value in published_state().items()}
 
@@ -144,8 +145,9 @@ def test_no_more_than_a_tensor_is_in_memory(tmp_path: Path, monkeypatch: pytest.
     for path in paths:
         most, tensors = 0, itertools.count()
 
-        def watched(*_: Any, path: Path = path, tensors: Iterator[int] = tensors) -> None:
+        def watched(*tensor: Any, path: Path = path, tensors: Iterator[int] = tensors) -> None:
             nonlocal most
+            check_finite(*tensor)
             if next(tensors) % 10 == 0:  # to ask the system takes long
                 most = max(most, resident_bytes(path))
 
