@@ -49,7 +49,7 @@ train: ## train the small weights and evaluate them, all within MINUTES=8 on a G
 
 .PHONY: check
 check: lint ## the quick checks, for while you work: lint, and what is fast without DDS
-	.venv/bin/python -m pytest -q -n auto --dist worksteal -m "not dds and not slow" $(ARGS)
+	.venv/bin/python -m pytest -q -n auto --dist worksteal -m "not dds and not slow" --durations=5 --durations-min=3 $(ARGS)
 
 .PHONY: test
 test: lint ## all checks: lint, then every test (ARGS="-k name" passes options on to pytest)

@@ -53,6 +53,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "report"
 
 
+@pytest.mark.slow
 def test_all_parts_are_done_in_their_order_where_little_is_installed(bare):
     report = Report.read(bare / "report.json")
     assert [chapter.part for chapter in report.chapters] == [
@@ -62,6 +63,7 @@ def test_all_parts_are_done_in_their_order_where_little_is_installed(bare):
     assert all(chapter.start_s < 10 for chapter in report.chapters)
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_there_and_fits(bare):
     chapters = Report.read(bare / "report.json").chapters
     found = {title: rows for chapter in chapters for title, rows in chapter.tables.items()}
@@ -91,6 +93,7 @@ def test_what_is_measured_is_there_and_fits(bare):
     assert found["Does it fit?"]["bfloat16, then"]["ms"]["median"] > 0
 
 
+@pytest.mark.slow
 def test_the_report_can_be_read_and_says_that_there_is_no_picture(bare):
     text = (bare / "report.md").read_text()
     assert "no report.png: No module named 'matplotlib'" in text
@@ -101,12 +104,14 @@ def test_the_report_can_be_read_and_says_that_there_is_no_picture(bare):
     assert sorted(path.name for path in bare.iterdir()) == ["frames.png", "log.txt", "report.json", "report.md"]
 
 
+@pytest.mark.slow
 def test_the_picture_is_drawn_later_where_it_can_be(bare):
     assert command.main(["--draw", str(bare)]) == 0
     assert (bare / "report.png").stat().st_size > 20_000
     (bare / "report.png").unlink()
 
 
+@pytest.mark.slow
 def test_killing_the_command_loses_only_the_part_under_way(tmp_path):
     arguments = [sys.executable, "-m", "benchmark.gpu", *TOY, "--parts", "card", "stream", "--output", str(tmp_path)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -143,6 +148,7 @@ def test_a_gpu_is_named_by_number_as_torch_wants_it():
     assert tiny("cpu").torch_device == torch.device("cpu")
 
 
+@pytest.mark.slow
 def test_where_the_reference_does_not_fit_the_rest_is_timed(monkeypatch, tmp_path):
     def exhausted(*_: object) -> None:
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
@@ -206,6 +212,7 @@ def run_toy(tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_a_failing_part_leaves_what_it_has_found_and_its_traceback(run_toy):
     outcome = run_toy("findings.attempt('one', lambda: 1 / 0)\nfindings.add('after', {'row': {'value': 2}})\nint('x')")
     assert outcome.status == "failed"
@@ -214,6 +221,7 @@ def test_a_failing_part_leaves_what_it_has_found_and_its_traceback(run_toy):
     assert "invalid literal" in outcome.failures["all of it"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "words"),
     [
@@ -230,6 +238,7 @@ def test_a_part_whose_process_ends_is_reported(run_toy, tmp_path, body, words):
     assert "on its way" in (tmp_path / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_a_part_that_takes_too_long_is_ended_with_all_that_it_has_started(run_toy, tmp_path):
     body = f"""other = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])
 open({str(tmp_path / "pid")!r}, 'w').write(str(other.pid))
@@ -242,6 +251,7 @@ time.sleep(600)"""
     assert not started.exists() or started.read_text().split()[2] == "Z"
 
 
+@pytest.mark.slow
 def test_after_a_fault_of_the_device_the_part_ends_there(run_toy):
     outcome = run_toy(
         "def work():\n    raise RuntimeError('CUDA error: an illegal memory access was encountered')\n"

@@ -56,6 +56,7 @@ def moved(network: Network, precision: torch.dtype, gpu: torch.device) -> Networ
     return network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16], ids=str)
 @pytest.mark.parametrize("config", [TINY, DPT], ids=["linear", "dpt"])
 def test_nothing_in_a_step_lies_on_the_host(config, precision, gpu):

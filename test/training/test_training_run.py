@@ -317,6 +317,7 @@ def run_without(packages: str, folder: Path) -> tuple[int, str]:
     return run.returncode, (folder / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_needs_little_beside_torch(tmp_path: Path):
     status, report = run_without("rich,evo,matplotlib,rosbags,rclpy,pytest,hypothesis,yaml", tmp_path / "run")
     assert status == 0
@@ -327,6 +328,7 @@ def test_a_run_needs_little_beside_torch(tmp_path: Path):
     assert not folder.curve.exists()
 
 
+@pytest.mark.slow
 def test_without_an_image_library_there_are_weights_and_figures_but_no_pictures(tmp_path: Path):
     status, report = run_without("cv2,PIL,matplotlib", tmp_path / "run")
     assert status == 0
@@ -336,6 +338,7 @@ def test_without_an_image_library_there_are_weights_and_figures_but_no_pictures(
     assert load_weights(str(RunFolder(tmp_path / "run").weights))
 
 
+@pytest.mark.slow
 def test_a_run_ends_by_the_clock_with_its_figures(tmp_path: Path):
     begun = time.monotonic()
     assert main(["--run", str(tmp_path), "--device", "cpu", "--minutes", "0.3"]) == 0
@@ -345,6 +348,7 @@ def test_a_run_ends_by_the_clock_with_its_figures(tmp_path: Path):
     assert time.monotonic() - begun > 0.5 * 0.3 * 60  # and most of it is spent on training
 
 
+@pytest.mark.slow
 def test_a_killed_run_leaves_weights_and_goes_on(tmp_path: Path):
     """SIGKILL at any moment after the start: what was kept last is whole, and loads."""
     folder = RunFolder(tmp_path / "run")
@@ -360,6 +364,7 @@ def test_a_killed_run_leaves_weights_and_goes_on(tmp_path: Path):
     assert main([*options[:2], "--device", "cpu", "--resume", "--minutes", "0.05", "--no-evaluation"]) == 0
 
 
+@pytest.mark.slow
 def test_a_polite_stop_leaves_a_run_to_go_on(tmp_path: Path):
     folder = RunFolder(tmp_path / "run")
     options = ["--run", str(folder.path), "--recipe", "cpu", "--tiny", "--device", "cpu"]
@@ -380,6 +385,7 @@ def wait_for(what: Any, seconds: float = 100.0) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     def fail(*_: object) -> None:
         raise ZeroDivisionError("of all things")
