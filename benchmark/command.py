@@ -12,10 +12,13 @@ from typing import Any, TypeVar
 from rich.console import Console
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.settings import add_options
-from ttt3r_ros.stream.settings import NetworkSettings
+from ttt3r_ros.settings import add_options, declarations
+from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 
 Result = TypeVar("Result")
+
+#: What the longer names among the parameters of a stream are also called here.
+SHORT = {"update_rule": "--rule", "reset_policy": "--policy", "reset_interval": "--interval"}
 
 _SHARED: dict[str, dict[str, Any]] = {
     "frames": {"type": int, "help": "of each walk or run (default: %(default)s)"},
@@ -33,7 +36,7 @@ def parser(doc: str | None, *shared: str, **defaults: object) -> argparse.Argume
 
     Args:
         doc: the docstring.
-        shared: names of arguments, of those above or of `NetworkSettings`.
+        shared: names of arguments; parameters of a stream or its network are among them.
         defaults: of the shared arguments, where another one suits this benchmark.
     """
     result = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -41,7 +44,8 @@ def parser(doc: str | None, *shared: str, **defaults: object) -> argparse.Argume
         if name in _SHARED:
             result.add_argument(f"--{name}", **_SHARED[name])
         else:
-            add_options(result, NetworkSettings, only=(name,))
+            owner = NetworkSettings if name in {item.name for item in declarations(NetworkSettings)} else StreamSettings
+            add_options(result, owner, only=(name,), also=SHORT)
     result.add_argument("--json", type=Path, help="write all figures to this file")
     result.set_defaults(**defaults)
     return result
@@ -65,7 +69,7 @@ def start(
         figures: what of the result goes to ``--json``.
 
     Returns:
-        0; 1 where what the benchmark demands is not met; 2 where nothing could be measured.
+        0; 1 where what the benchmark demands is not met; 2 where something could not be measured or written.
     """
     args, console = arguments.parse_args(argv), Console()
     try:

@@ -184,16 +184,11 @@ def _as_code(model: dict[str, float]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command.parser(
-        __doc__, "frames", "fps", "size", "work", "picture", frames=300, size=(160, 120), work=Path(".cache/covariance")
-    )
+    shared = ("frames", "fps", "size", "work", "picture")
+    parser = command.parser(__doc__, *shared, frames=300, size=(160, 120), work=Path(".cache/covariance"))
+    add_options(parser, NetworkSettings, also=command.SHORT)
+    add_options(parser, StreamSettings, also=command.SHORT)
     add = parser.add_argument
-    add_options(parser, NetworkSettings)
-    add_options(
-        parser,
-        StreamSettings,
-        also={"update_rule": "--rule", "reset_policy": "--policy", "reset_interval": "--interval"},
-    )
     add("--fit-walks", type=int, default=40, help="flats to fit to (default: %(default)s)")
     add("--check-walks", type=int, default=40, help="held-out flats (default: %(default)s)")
     add("--no-fit", action="store_true", help="check the constants in force as they are")

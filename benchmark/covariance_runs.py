@@ -82,7 +82,6 @@ def walk(stream: Stream, sequence: Sequence) -> Walked:
     T_camera_base = inverse(T_BASE_CAMERA)
     T_start_world = None
     for step in go_along(stream, frames_of(sequence)):
-        assert step.frame.T_world_camera is not None
         T_world_base = step.frame.T_world_camera @ T_camera_base
         if T_start_world is None:
             T_start_world = inverse(T_world_base)

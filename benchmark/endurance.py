@@ -26,8 +26,7 @@ from benchmark.walk import Walk, WalkSpec
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device, choose_precision
-from ttt3r_ros.settings import add_options
-from ttt3r_ros.stream.settings import POLICIES, StreamSettings
+from ttt3r_ros.stream.settings import POLICIES
 from ttt3r_ros.weights.load import load_weights
 
 #: A flat that no weights were trained on or fitted to.
@@ -134,12 +133,11 @@ def _result_file(work: Path, task: Task) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = ("weights", "device", "precision", "frames", "fps", "size", "work", "picture")
+    shared = ("weights", "device", "precision", "update_rule", "frames", "fps", "size", "work", "picture")
     parser = command.parser(__doc__, *shared, frames=10_000, size=(160, 120), work=Path(".cache/endurance"))
     add = parser.add_argument
     add("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), help="reset policies (default: all)")
     add("--interval", type=int, default=100, help="frames between resets under the policy interval")
-    add_options(parser, StreamSettings, only=("update_rule",), also={"update_rule": "--rule"})
     add("--seed", type=int, default=SEED, help="of the flat and the path (default: %(default)s)")
     add("--motion", default="wheeled", choices=("handheld", "wheeled"), help="how the camera moves")
     add("--markdown", type=Path, help="write the table to this file")

@@ -24,10 +24,9 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmark import command
-from benchmark.runner import frames_of, go_along, resident_bytes, trajectory_error
+from benchmark.runner import Frame, frames_of, go_along, resident_bytes, trajectory_error
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.sources.frame import SourceFrame
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.segments import SegmentReader, warm_up
 from ttt3r_ros.stream.settings import StreamSettings
@@ -120,7 +119,7 @@ def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -
     return True
 
 
-def _walk(stream: SegmentReader, sequence: Sequence, frames: Seq[SourceFrame], lengths: Seq[int]) -> Iterator[Row]:
+def _walk(stream: SegmentReader, sequence: Sequence, frames: Seq[Frame], lengths: Seq[int]) -> Iterator[Row]:
     """Feed a sequence once, and yield a row whenever one of the lengths is reached."""
     device = stream.backbone.device
     height, width = frames[0].image.shape[:2]

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.evaluation.metrics import (
     Trajectory,
     TrajectoryError,
@@ -19,8 +18,7 @@ from ttt3r_ros.evaluation.metrics import (
     compare_trajectories,
     resample_depth,
 )
-from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray
-from ttt3r_ros.sources.frame import SourceFrame
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, Estimate
 from ttt3r_ros.stream.odometry import Motion
 from ttt3r_ros.stream.segments import SegmentReader
@@ -31,11 +29,30 @@ _BATCH = 8  # frames rendered together
 
 
 @dataclass(frozen=True)
+class Frame:
+    """An image of a walk, and what is true of it.
+
+    Attributes:
+        image: (H, W, 3) uint8 RGB.
+        stamp_ns: when it was taken [ns].
+        intrinsics: of the camera.
+        T_world_camera: (4, 4) float64.
+        depth: (H, W) float32 [m]; None where it has not been kept.
+    """
+
+    image: npt.NDArray[np.uint8]
+    stamp_ns: int
+    intrinsics: Intrinsics
+    T_world_camera: FloatArray
+    depth: npt.NDArray[np.float32] | None
+
+
+@dataclass(frozen=True)
 class Step:
     """What came of one frame.
 
     Attributes:
-        frame: the image, and what is true of it.
+        frame: that it came of.
         estimate: what the network saw; None where the image was refused.
         motion: odometry; None while lost, and from a `SegmentReader`, which has none.
         lost: why it is lost, in one clause; None where it is not.
@@ -44,7 +61,7 @@ class Step:
         cpu_seconds: the processor's time for all of it, over all threads, which no other process takes a share of [s].
     """
 
-    frame: SourceFrame
+    frame: Frame
     estimate: Estimate | None
     motion: Motion | None
     lost: str | None
@@ -55,7 +72,7 @@ class Step:
     def depths(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None:
         """Return estimated and true depth [m] of the same pixels; None where either is not known."""
         frame, estimate = self.frame, self.estimate
-        if frame.depth is None or frame.intrinsics is None or estimate is None or estimate.depth is None:
+        if frame.depth is None or estimate is None or estimate.depth is None:
             return None
         pixels = estimate.pixel_map.intrinsics(frame.intrinsics)
         return estimate.depth, resample_depth(frame.depth, frame.intrinsics, pixels)
@@ -66,22 +83,22 @@ class Step:
         return compare_depth(*depths).abs_rel if depths else float("nan")
 
 
-def frames_of(sequence: Sequence) -> Iterator[SourceFrame]:
+def frames_of(sequence: Sequence) -> Iterator[Frame]:
     """Render a sequence, a few frames at once."""
     for start in range(0, len(sequence), _BATCH):
         rendered = sequence.render(start, min(start + _BATCH, len(sequence)))
         for i, index in enumerate(rendered.index.tolist()):
-            yield SourceFrame(
+            yield Frame(
                 image=rendered.image[i].cpu().numpy(),
                 stamp_ns=sequence.stamps_ns[index],
-                calibration=Calibration.of(sequence.intrinsics),
+                intrinsics=sequence.intrinsics,
                 T_world_camera=rendered.T_world_camera[i].cpu().double().numpy(),
                 depth=rendered.depth[i].cpu().numpy(),
             )
 
 
 def go_along(
-    stream: Stream | SegmentReader, frames: Iterable[SourceFrame], *, outputs: Set[str] = DEFAULT_OUTPUTS
+    stream: Stream | SegmentReader, frames: Iterable[Frame], *, outputs: Set[str] = DEFAULT_OUTPUTS
 ) -> Iterator[Step]:
     """Feed frames to a stream, one by one, and yield what came of each before the next is taken."""
     for frame in frames:

@@ -12,9 +12,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.camera.calibration import Calibration
+from benchmark.runner import Frame
 from ttt3r_ros.geometry import FloatArray, Intrinsics
-from ttt3r_ros.sources.frame import SourceFrame
 from ttt3r_ros.synthetic import Sequence
 from ttt3r_ros.synthetic.path import Motion
 
@@ -100,12 +99,10 @@ class Walk:
         data = _read(self._depths, index // DEPTH_EVERY * size, size)
         return np.frombuffer(data, np.float32).reshape(self.spec.height, self.spec.width)
 
-    def frames(self) -> Iterator[SourceFrame]:
+    def frames(self) -> Iterator[Frame]:
         """Read the frames, one by one."""
         for index, stamp in enumerate(self.stamps_ns):
-            yield SourceFrame(
-                self.image(index), stamp, Calibration.of(self.intrinsics), self.T_world_camera[index], self.depth(index)
-            )
+            yield Frame(self.image(index), stamp, self.intrinsics, self.T_world_camera[index], self.depth(index))
 
     @property
     def _image_bytes(self) -> int:

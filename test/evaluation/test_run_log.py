@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,11 +53,6 @@ def test_what_is_not_wanted_need_not_be_there(capacity: int, count: int) -> None
     assert kept.seen == count
 
 
-def test_what_is_wanted_must_be_there() -> None:
-    with pytest.raises(AssertionError):
-        EvenlySpaced[int](2).add(None)
-
-
 @given(capacity=capacities, first=counts, more=counts)
 def test_it_goes_on_as_if_never_stopped(capacity: int, first: int, more: int) -> None:
     half, whole = filled(capacity, first), filled(capacity, first + more)
@@ -93,15 +87,6 @@ def test_a_run_in_which_nothing_was_heard() -> None:
     recording = Recording()
     assert len(recording.trajectory()) == len(recording.ground_truth()) == len(recording.moments) == 0
     assert recording.trajectory().positions.shape == (0, 3)
-
-
-def test_runs_share_nothing() -> None:
-    first, second = Recording(), Recording()
-    first.poses[0] = np.eye(4)
-    first.diagnostics["weights"] = "small"
-    first.moments.add("any")  # type: ignore[arg-type]  # a stand-in
-    assert second == Recording(moments=second.moments)
-    assert second.moments.seen == 0
 
 
 def test_however_long_a_run_a_bounded_number_of_frames_is_kept() -> None:

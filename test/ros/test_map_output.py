@@ -193,6 +193,7 @@ def test_a_map_that_fails_holds_nobody_up(inside, mapping, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(VoxelMap, "insert", broken)
         assert mapping.exchange(5, step=0.25)
+        wait_until(lambda: said, "the failure to be said")
     assert said == ["the map failed (MemoryError: no room)"]
     stamps = mapping.exchange(2, step=0.25)
     assert len(taken(inside, stamps[-1]).positions)

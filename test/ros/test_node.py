@@ -20,7 +20,6 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 from std_srvs.srv import SetBool, Trigger
-from tf2_msgs.msg import TFMessage
 from tf2_ros import StaticTransformBroadcaster
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics, T_from_pose, inverse
@@ -565,11 +564,3 @@ def test_a_bad_start_ends_in_one_sentence(tmp_path, parameters, words):
         assert len(errors) == 1
         assert words in errors[0]
         assert "Traceback" not in bad.text()
-
-
-def test_tf_message_is_what_other_nodes_hear(bench):
-    """The /tf we publish is readable as tf2_msgs/TFMessage with one transform per frame."""
-    (stamp,) = bench.exchange()
-    message = bench.get("tf", stamp)
-    assert isinstance(message, TFMessage)
-    assert len(message.transforms) == 1

@@ -46,16 +46,5 @@ def test_only_every_fourth_pixel_of_both_axes_counts(confidence):
     assert typical(others) == typical(confidence)
 
 
-def test_asking_for_the_typical_confidence_leaves_it_as_it_is():
-    confidence = np.random.default_rng(0).uniform(1, 9, (16, 16)).astype(np.float32)
-    before = confidence.copy()
-    assert isinstance(typical(confidence), float)
-    assert np.array_equal(confidence, before)
-
-
 def test_no_confidence_has_no_typical_one():
     assert NOTHING.typical_confidence() is None
-
-
-def test_the_total_is_the_sum_of_all_timings():
-    assert NOTHING.timings.total == 2.75
