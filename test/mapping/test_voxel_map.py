@@ -133,7 +133,7 @@ def test_a_cube_follows_what_changes():
 
 @pytest.mark.parametrize(("voxel_size", "max_points"), [(0.0, 100), (-1.0, 100), (float("nan"), 100), (0.1, 15)])
 def test_impossible_maps_are_refused(voxel_size, max_points):
-    with pytest.raises(ValueError, match="no map"):
+    with pytest.raises(ValueError, match="a map needs"):
         VoxelMap(voxel_size, max_points)
 
 

@@ -28,7 +28,7 @@ class DepthSettings(Settings):
 
     min_confidence: float = parameter(
         1.5,
-        "Pixels of smaller confidence have no depth and no point (confidence is 1 or more).",
+        "Pixels with a lower confidence have no depth and no point (confidence is 1 or more).",
         range=(0.0, 1e6),
     )
     max_depth: float = parameter(
@@ -47,7 +47,7 @@ def masked_depth(
     """Return a copy of a depth image with NaN (REP-118's "no measurement") at every pixel not to be trusted.
 
     Args:
-        depth: (H, W) metres along the optical axis.
+        depth: (H, W) meters along the optical axis.
         confidence: (H, W), the network's, >= 1.
         min_confidence: smallest confidence to keep.
         max_depth: largest depth to keep [m].
@@ -63,7 +63,7 @@ def masked_depth(
 
 
 def depth_in_millimetres(depth: Float32Array) -> npt.NDArray[np.uint16]:
-    """Return (H, W) uint16 millimetres, 0 where there is no depth or it does not fit (REP-118)."""
+    """Return (H, W) uint16 millimeters, 0 where there is no depth or it does not fit (REP-118)."""
     with np.errstate(invalid="ignore"):
         millimetres = np.round(depth * 1000.0)
         return np.where(millimetres <= 65535.0, millimetres, 0.0).astype(np.uint16)
@@ -84,7 +84,7 @@ def colored_points(
     approximately.
 
     Args:
-        depth: (H, W) metres, NaN where unknown.
+        depth: (H, W) meters, NaN where unknown.
         confidence: (H, W).
         image: (H, W, 3) uint8 RGB.
         intrinsics: of these H×W pixels.

@@ -34,7 +34,7 @@ def write_ply(
         ValueError: the shapes do not match.
     """
     if points.ndim != 2 or points.shape[1] != 3 or colours.shape != points.shape:
-        raise ValueError(f"points and colours must both be (N, 3), got {points.shape} and {colours.shape}")
+        raise ValueError(f"points and colors must both be (N, 3), got {points.shape} and {colours.shape}")
     vertices = np.empty(len(points), dtype=[(name, kind) for name, kind, _ in _PROPERTIES])
     columns = [*points.T, *colours.T]
     for (name, _, _), column in zip(_PROPERTIES, columns, strict=True):

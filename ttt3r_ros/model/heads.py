@@ -40,7 +40,7 @@ def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def expand(vector: Tensor, dim: int = -1) -> Tensor:
-    """Map raw vectors along an axis of length 3 to metres: ``v/|v| · expm1(|v|)``, 0 at 0."""
+    """Map raw vectors along an axis of length 3 to meters: ``v/|v| · expm1(|v|)``, 0 at 0."""
     # torch's own norm takes twenty times as long over such a short axis on a CPU
     safe = vector.square().sum(dim, keepdim=True).clamp(min=1e-24).sqrt()
     return vector * (torch.expm1(safe) / safe)
@@ -53,7 +53,7 @@ def decode_points(raw: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def decode_color(raw: Tensor) -> Tensor:
-    """Map raw (B, 3, H, W) to colours (B, H, W, 3) in (-1, 1)."""
+    """Map raw (B, 3, H, W) to colors (B, H, W, 3) in (-1, 1)."""
     return 2 * (raw.permute(0, 2, 3, 1).sigmoid() * (1 - 2e-6) + 1e-6) - 1
 
 

@@ -47,8 +47,8 @@ class Rotary:
     def turn(self, x: Tensor) -> Tensor:
         """Rotate (B, A, T, D) queries or keys; computed in float32, returned in x's dtype.
 
-        Where no gradient is wanted the second half is done in place, partner by partner: two passes over memory instead
-        of four, three kernels on a GPU instead of seven. A compiler fuses them by itself, and stops at work in place.
+        Without gradients, the sine terms are added in place, one half at a time: two passes over memory instead of
+        four, three GPU kernels instead of seven. A compiler fuses the plain form and cannot handle the in-place one.
         """
         paired = (*x.shape[:-1], 2, 2, x.shape[-1] // 4)  # axis, partner, channel
         if torch.is_grad_enabled() or torch.compiler.is_compiling():

@@ -89,7 +89,7 @@ class Int8Linear(nn.Module):
 
 
 def _capabilities() -> Mapping[str, Any]:
-    """Return what this processor can do, by name; nothing where torch is too old to say (2.6 is)."""
+    """Return this processor's capabilities by name; empty if torch is too old to report them (2.6 is)."""
     return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
 
@@ -97,6 +97,6 @@ def _check_able(device: torch.device) -> None:
     able = _capabilities()
     if device.type != "cpu" or not (able.get("avx512_vnni") or able.get("avx_vnni") or able.get("amx_int8")):
         raise UserError(
-            "precision int8 needs an x86 CPU with VNNI instructions (made since about 2020), and a torch that can tell "
-            "(2.11 can); choose float32 elsewhere on a CPU, and bfloat16 on a GPU"
+            "precision int8 needs an x86 CPU with VNNI instructions (made since about 2020), and a torch that detects "
+            "them (2.11 does); choose float32 on another CPU and bfloat16 on a GPU"
         )

@@ -18,7 +18,7 @@ WARM_UP_RUNS = 3
 class CudaCapture:
     """Captures functions of tensors on one device; all graphs share one memory pool.
 
-    This is safe as long as they replay one after another on one stream and each result is copied before the next replay.
+    This is safe if they replay one after another on one stream and each result is copied before the next replay.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -14,8 +14,8 @@ MIN_SHARE = 0.02
 def scale_between(points_a: Tensor, confidence_a: Tensor, points_b: Tensor, confidence_b: Tensor) -> float | None:
     """Return the factor that brings pointmap b to the scale of pointmap a.
 
-    Both predict the same image in the same camera frame. They share the camera's center and axes, so they can differ only
-    by a scale. It is the median of ``|a| / |b|`` over pixels, each weighted by the smaller of its two confidences
+    Both predict the same image in the same camera frame. They share the camera's center and axes, so they can differ
+    only by a scale. It is the median of ``|a| / |b|`` over pixels, each weighted by the smaller of its two confidences
     (above 1), so that neither outliers nor uncertain regions affect it.
 
     Args:

@@ -8,10 +8,10 @@ previous frame, and c the frame's median confidence, their standard deviations a
     f(c) = (c − 1 + FLOOR)^−confidence_power
 
 A pose is the sum of such motions, but their errors are not independent. The next motion compensates an overestimate in
-one frame: only the shares `lasting_translation` of σ_p and `lasting_rotation` of σ_θ accumulate along the path; the rest
-affects only the frame's own pose. And a network that underestimates one motion tends to underestimate the next: the
-accumulating errors of two motions a time t apart have the correlation exp(−t / memory), with `translation_memory` and
-`rotation_memory`. So a pose's standard deviation grows with the path at first, and with its square root in the long run.
+one frame: only the shares `lasting_translation` of σ_p and `lasting_rotation` of σ_θ accumulate along the path; the
+rest affects only the frame's own pose. And a network that underestimates one motion tends to underestimate the next:
+the accumulating errors of two motions a time t apart have the correlation exp(−t / memory), with `translation_memory`
+and `rotation_memory`. So a pose's standard deviation grows with the path at first, later with its square root.
 
 Position, orientation and the relative error of the scale, constant over a session, are propagated together: a wrong
 heading shifts every later position sideways, a wrong scale shifts it along the path. The diagonal is published. While
@@ -58,19 +58,19 @@ class CovarianceModel:
     lost_metres_per_second: float = 0.5
     lost_radians_per_second: float = 0.5
 
-    def step_sigmas(self, metres: float, radians: float, confidence: float | None) -> tuple[float, float]:
+    def step_sigmas(self, meters: float, radians: float, confidence: float | None) -> tuple[float, float]:
         """Return the standard deviations [m, rad] of a motion's translation and rotation.
 
         Args:
-            metres: length of its translation [m].
+            meters: length of its translation [m].
             radians: angle of its rotation [rad].
             confidence: the frame's median, >= 1; anything else counts as 1, the lowest confidence.
         """
         c = confidence if confidence is not None and confidence >= 1.0 else 1.0  # NaN compares false
         factor = (c - 1.0 + FLOOR) ** -self.confidence_power
         return (
-            factor * (self.metres + self.metres_per_metre * metres + self.metres_per_radian * radians),
-            factor * (self.radians + self.radians_per_metre * metres + self.radians_per_radian * radians),
+            factor * (self.metres + self.metres_per_metre * meters + self.metres_per_radian * radians),
+            factor * (self.radians + self.radians_per_metre * meters + self.radians_per_radian * radians),
         )
 
     def lasting(self, sigmas: tuple[float, float]) -> tuple[float, float]:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 #: Width to which images are downsampled for the checks, by averaging, which also suppresses sensor noise [px].
 WIDTH = 160
-#: An image is black if all but one in 200 pixels are darker than this: so with a lens cap, not with a lit window at night.
+#: An image is black if all but one in 200 pixels are darker than this; a lit window at night is enough to pass.
 BLACK = 16
 #: An image is overexposed if at least this fraction of its pixels is saturated.
 WHITE, BLINDED_SHARE = 250, 0.95

@@ -1,9 +1,9 @@
 """The reset policy 'adaptive': ends a segment when its state is no longer useful.
 
-A segment knows what its keyframes have seen. It holds only a few keyframes, since a recurrent state has a fixed size and
-later frames overwrite earlier ones. When all are taken and the camera looks at something else, the segment has nothing
-left to contribute. A segment also ends when its state degrades: confidence collapses, or the learning rate or the
-magnitude of the state leaves the range that is usual in this segment.
+A segment knows what its keyframes have seen. It holds only a few keyframes, since a recurrent state has a fixed size
+and later frames overwrite earlier ones. When all are taken and the camera looks at something else, the segment has
+nothing left to contribute. A segment also ends when its state degrades: confidence collapses, or the learning rate or
+the magnitude of the state leaves the range that is usual in this segment.
 
 Every threshold has hysteresis: a second threshold restarts the count toward it, so a value that hovers triggers
 nothing. Decisions depend on poses, and on points computed on the policy's own schedule, never on subscribers.
@@ -36,7 +36,7 @@ RETURNED = 0.5
 COLLAPSED, CONFIDENT = 0.3, 0.5
 #: Frames with a learning rate or state magnitude outside its usual range, without one well inside it in between.
 UNUSUAL_FRAMES = 5
-#: The policy looks at points after a motion by this fraction of the depth, a turn by this angle [rad], or this many frames.
+#: The policy looks at points after moving by this fraction of the depth, turning by this angle [rad], or so many frames.
 LOOK_DISTANCE, LOOK_ANGLE, LOOK_FRAMES = 0.1, 0.15, 10
 #: Recent looks whose confidence defines what is usual.
 MAX_LOOKS = 20
