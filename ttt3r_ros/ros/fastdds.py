@@ -7,7 +7,7 @@ from pathlib import Path
 
 _PROFILE = Path(__file__).with_name("fastdds.xml")
 
-#: Fast DDS reads its profile from the first since 2.12; Humble's 2.6 knows only the second, which newer ones warn about.
+#: Fast DDS reads its profile from the first since 2.12; Humble's 2.6 knows only the second, and newer ones warn at it.
 _PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 #: Users may also have chosen their own transports with these.

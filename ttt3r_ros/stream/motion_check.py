@@ -83,7 +83,7 @@ def accepted(state: MotionState, T_world_camera: FloatArray, stamp_ns: int) -> M
 
 
 def resumed(state: MotionState, stamp_ns: int) -> MotionState:
-    """Return the state after an interruption until now [ns], in which the camera may have moved at any allowed speed."""
+    """Return the state after an interruption until now [ns], in which the camera may have moved at any legal speed."""
     if state.stamp_ns is None or stamp_ns < state.stamp_ns:  # a different clock
         return MotionState()
     return replace(state, velocity=None, deviations=())

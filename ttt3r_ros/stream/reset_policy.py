@@ -36,7 +36,7 @@ RETURNED = 0.5
 COLLAPSED, CONFIDENT = 0.3, 0.5
 #: Frames with a learning rate or state magnitude outside its usual range, without one well inside it in between.
 UNUSUAL_FRAMES = 5
-#: The policy looks at points after moving by this fraction of the depth, turning by this angle [rad], or so many frames.
+#: Points are checked after a motion by this fraction of the depth, a turn by this angle [rad], or this many frames.
 LOOK_DISTANCE, LOOK_ANGLE, LOOK_FRAMES = 0.1, 0.15, 10
 #: Recent looks whose confidence defines what is usual.
 MAX_LOOKS = 20

@@ -20,7 +20,7 @@ JUMP_BACK = Duration(seconds=3.0)  # a larger jump back in time ends the wait
 class Buffer(BufferCore):
     """``BufferCore`` whose lookups wait up to a timeout on the node's clock.
 
-    The listener's callbacks must run during the wait: in another thread, or with ``TransformListener(spin_thread=True)``.
+    The listener's callbacks must run meanwhile: in another thread, or with ``TransformListener(spin_thread=True)``.
     """
 
     def __init__(self, cache_time: Duration | None = None, node: Node | None = None) -> None:
