@@ -1,5 +1,5 @@
-# The pip environment of ttt3r_ros: all of it is kept in this folder (.venv, .cache), and nothing outside is written.
-# In a ROS 2 workspace colcon builds the package, and this file is not used.
+# The pip environment of ttt3r_ros, entirely inside this folder (.venv, .cache).
+# In a ROS 2 workspace, colcon builds the package without this file.
 
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
@@ -13,7 +13,7 @@ MINUTES ?=
 ARGS ?=
 export PYTHON
 
-# A sourced ROS installation brings libraries and packages for another Python: they are kept out of these commands.
+# A sourced ROS installation has libraries and packages for another Python; keep them out of these commands.
 ifneq ($(AMENT_PREFIX_PATH)$(_ROS_WHEELS_BOOTSTRAP_COMPLETE),)
 unexport LD_LIBRARY_PATH
 endif
@@ -23,12 +23,12 @@ endif
 unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 unexport ROS_DISTRO ROS_VERSION ROS_PYTHON_VERSION RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-# What the programs would otherwise write to the home folder.
+# Keeps programs from writing to the home folder.
 export ROS_HOME := $(CURDIR)/.cache/ros
 export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 
 .PHONY: help
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 .PHONY: venv
@@ -71,7 +71,7 @@ config: venv ## write config/ttt3r.yaml and README's table of parameters from th
 	.venv/bin/python -m docs.parameters
 
 .PHONY: lock
-lock: ## resolve requirements/*.in into requirements/*.txt again
+lock: ## update the pins: resolve requirements/*.in into requirements/*.txt
 	@requirements/lock.sh
 
 .PHONY: gpu
@@ -83,7 +83,7 @@ licences: venv ## write THIRD_PARTY_LICENSES.md
 	.venv/bin/python requirements/licences.py
 
 .PHONY: audit
-audit: ## ask PyPI for known vulnerabilities of everything pinned
+audit: ## check all pins for known vulnerabilities on PyPI
 	@requirements/audit.sh
 
 .PHONY: clean

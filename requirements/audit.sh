@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Asks PyPI which of the pinned packages have known vulnerabilities, with pip-audit in a small environment of its own.
-# Ends with 0: every package was asked about and nothing is known; 1: something is; 3: not every package could be asked about.
+# Checks the pinned packages for known vulnerabilities on PyPI, with pip-audit in a small separate environment.
+# Exit status: 0 if all packages were checked and none has a known vulnerability, 1 if one has, 3 if not all were checked.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 cache="$PWD/../.cache"
@@ -17,7 +17,7 @@ if ! cmp -s audit.txt "$tool/audit.txt"; then
     cp audit.txt "$tool/audit.txt"
 fi
 
-# --disable-pip: the lists are complete and have hashes, so nothing is resolved or downloaded
+# --disable-pip: the lists are complete and hashed, so nothing needs to be resolved or downloaded
 rm -f "$cache/audit.json"
 "$tool/bin/pip-audit" --disable-pip --require-hashes --progress-spinner off --cache-dir "$tool/cache" \
     --format json --output "$cache/audit.json" \

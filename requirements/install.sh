@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Brings .venv to what requirements/, underlay/ and setup.py say. `make` runs it first; when nothing has changed it
-# takes a few milliseconds. Writes nothing outside this folder. A set-up that was cut short is started afresh, from the
-# downloads kept in .cache.
+# Makes .venv match requirements/, underlay/ and setup.py. `make` runs it first; if nothing has changed, it takes a few
+# milliseconds. It writes nothing outside this folder. After an interrupted setup it starts over, with the downloads
+# kept in .cache.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-say() { printf 'set-up: %s\n' "$*"; }
+say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# What the .venv must match: every file that goes into it, and the folder it lies in.
+# Prints what .venv must match: every file that goes into it, and the path of its folder.
 fingerprint() {
     { pwd -P; cat requirements/*.txt requirements/install.sh setup.py setup.cfg; } | sha256sum
     find underlay -type f ! -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
@@ -22,20 +22,20 @@ is_of_the_python_asked_for() {
     [[ -z ${PYTHON:-} || "$("$PYTHON" --version 2>&1)" == "$(.venv/bin/python -S --version)" ]]
 }
 
-# Prints nothing if $1 can run the environment, else why it cannot. Understood by any Python.
+# Prints nothing if $1 can run the environment, else the reason. The code runs on any Python version.
 fault_of_python() {
     "$1" - 2>/dev/null <<'PYTHON' || echo "$1 cannot be run"
 import platform, struct, sys
-another = "; name another one with `make PYTHON=/path/to/python3` (without root, `uv python install 3.12` gets one)"
+another = "; choose another one with `make PYTHON=/path/to/python3` (without root, `uv python install 3.12` gets one)"
 version = "%d.%d" % sys.version_info[:2]
 glibc = platform.libc_ver()
 if not (3, 10) <= sys.version_info[:2] <= (3, 14) or platform.python_implementation() != "CPython":
     print("%s is %s %s, and CPython 3.10 to 3.14 is needed%s"
           % (sys.executable, platform.python_implementation(), version, another))
 elif sys.platform != "linux" or platform.machine() != "x86_64" or struct.calcsize("P") != 8:
-    print("this is not 64-bit x86 Linux, and PyPI has ROS 2 for nothing else: use a ROS 2 workspace instead, see README.md")
+    print("PyPI has ROS 2 only for 64-bit x86 Linux, which this is not: use a ROS 2 workspace instead, see README.md")
 elif glibc[0] != "glibc" or tuple(map(int, glibc[1].split(".")[:2])) < (2, 28):
-    print("this system's C library (%s %s) is older than glibc 2.28, or another one" % glibc)
+    print("glibc 2.28 or newer is needed, but this system's C library is %s %s" % glibc)
 else:
     try:
         import ensurepip, venv
@@ -44,7 +44,7 @@ else:
 PYTHON
 }
 
-# The first Python that will do: $PYTHON alone where it is given, python3 first where it is not.
+# Prints the first suitable Python: $PYTHON if it is given, else python3 and its versions in order.
 find_python() {
     local candidate fault first_fault=""
     for candidate in ${PYTHON:-python3 python3.13 python3.12 python3.11 python3.10 python3.14}; do
@@ -56,7 +56,7 @@ find_python() {
     fail "${first_fault:-there is no ${PYTHON:-python3}; install one, or name it with \`make PYTHON=/path/to/python3\`}."
 }
 
-# Shows what matters of pip's output: large downloads, with their progress on a terminal.
+# Reduces pip's output to its large downloads, with their progress on a terminal.
 condense() {
     awk -v terminal="$([[ -t 1 ]] && echo 1)" '
         function clear() { if (drawn) printf "\r\033[K"; drawn = 0 }
@@ -81,24 +81,24 @@ pip_install() {
     .venv/bin/python -m pip install --disable-pip-version-check "$@" 2>>"$log" | tee -a "$log" | condense || status=$?
     if ((status)); then
         if grep -q 'DO NOT MATCH THE HASHES' "$log"; then
-            fail "$(stranger) is not the file that requirements/ names by its SHA-256, so it was not installed: the index, a" \
-                "proxy or a local copy gives another one (all pip said: $log)."
+            fail "$(stranger) does not have the SHA-256 in requirements/, so it was not installed: the index, a proxy or a" \
+                "local copy delivers a different file (pip's output: $log)."
         fi
         grep -E '^ *(ERROR|error)' "$log" | tail -n 5 >&2 || true
         if grep -qiE 'connection|resolution|timed? ?out' "$log"; then
-            fail "PyPI cannot be reached: is there a network, or a proxy to name in HTTPS_PROXY? \`make venv\` tries again."
+            fail "PyPI cannot be reached: check the network, or set HTTPS_PROXY if you need a proxy. \`make venv\` tries again."
         fi
-        fail "pip could not install what is needed (all it said: $log). \`make venv\` tries again."
+        fail "pip could not install the requirements (its output: $log). \`make venv\` tries again."
     fi
 }
 
-# What pip has downloaded that has another hash than it must have.
+# Prints the download whose hash does not match.
 stranger() {
     awk '/DO NOT MATCH THE HASHES/ { found = 1; next } found && NF { print $1; exit }' "$log"
 }
 
-# The torch that pip's configuration (PIP_EXTRA_INDEX_URL and the like) offers beside PyPI's: one without CUDA, or for
-# another CUDA than PyPI's. Prints its version, nothing if there is none.
+# Prints the version of a torch that pip's configuration (such as PIP_EXTRA_INDEX_URL) offers besides PyPI's, without CUDA
+# or for a different CUDA; nothing if there is none.
 torch_of_another_index() {
     local pinned
     pinned="$(sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)"
@@ -110,8 +110,8 @@ hash_of_cpu_torch_is_known() {
         grep -qw "$(.venv/bin/python -S -c 'import sys; print("cp%d%d" % sys.version_info[:2])')"
 }
 
-# Everything must have a hash that requirements/ lists; excepted is a torch from another index whose files have no known
-# hash. Everything comes as wheels, which run no code of theirs when they are installed; excepted is empy, which has none.
+# Every file must match a hash in requirements/, except a torch from another index without a known hash. Every package
+# comes as a wheel, which runs no code during installation, except empy, which has no wheel.
 install_packages() {
     local options=(--progress-bar raw --no-build-isolation --only-binary :all: --no-binary empy) other
     local verified=("${options[@]}" --require-hashes -r requirements/runtime.txt -r requirements/dev.txt)
@@ -122,14 +122,14 @@ install_packages() {
         pip_install "${verified[@]}" -r requirements/torch-cpu.txt
     else
         pip_install "${verified[@]}"
-        say "torch $other for this Python is taken as your index gives it: no hash of it is known here"
+        say "torch $other for this Python is installed without a hash check, since requirements/ has no hash for it"
         pip_install "${options[@]}" "torch==$other"
     fi
 }
 
 advise_on_torch() {
     [[ -e /proc/driver/nvidia || -n "${PIP_EXTRA_INDEX_URL:-}${PIP_INDEX_URL:-}${PIP_FIND_LINKS:-}" ]] && return
-    say "no NVIDIA GPU is in use here: without its CUDA libraries torch is 0.2 GB rather than 3. To have that, stop now and say"
+    say "found no NVIDIA GPU. Without CUDA libraries, torch takes 0.2 GB instead of 3. To install it that way, stop now and run"
     say "    PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make venv"
 }
 
@@ -143,14 +143,14 @@ create_environment() {
     "$python" -m venv .venv >>"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "$python could not make a virtual environment."; }
 }
 
-# A .venv of ours that was cut short, has lost its Python or was moved here from elsewhere is of no use.
+# A .venv is not usable if its setup was interrupted, its Python is gone, or it was moved here from elsewhere.
 is_usable() {
     [[ -x .venv/bin/python && ! -e .venv/incomplete ]] && head -n 2 .venv/bin/pip 2>/dev/null | grep -qF "$PWD/.venv" &&
         is_of_the_python_asked_for
 }
 
 main() {
-    # Neither another ROS nor another environment may leak in, and pip must not be told to install elsewhere.
+    # Keep other ROS installations and environments out, and pip from installing elsewhere.
     unset PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
     unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIREMENT PIP_CONSTRAINT
     export PIP_USER=0 PIP_NO_INPUT=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=
@@ -159,13 +159,13 @@ main() {
     mkdir -p .cache/tmp
     exec 9>.cache/set-up.lock
     if command -v flock >/dev/null; then flock 9; fi
-    is_current && return # another one has just done it
+    is_current && return # another process has just finished it
 
     export TMPDIR="$PWD/.cache/tmp" PIP_CACHE_DIR="$PWD/.cache/pip"
     log=.cache/set-up.log
     : >"$log"
     if is_usable; then
-        say "bringing .venv up to date with requirements/ and underlay/"
+        say "updating .venv to requirements/ and underlay/"
     else
         create_environment
         say "installing the pinned packages: about 450 MB, two minutes (3.5 GB where torch comes with CUDA)"
@@ -174,8 +174,8 @@ main() {
     touch .venv/incomplete
     pip_install --quiet --require-hashes --only-binary :all: -r requirements/pip.txt
     install_packages
-    say "adding what PyPI lacks of ROS 2 (see underlay/README.md)"
-    .venv/bin/python underlay/install.py 2>&1 | sed 's/^underlay: /        /' || fail "set-up ended early. \`make venv\` tries again."
+    say "adding the ROS 2 packages that PyPI lacks (see underlay/README.md)"
+    .venv/bin/python underlay/install.py 2>&1 | sed 's/^underlay: /        /' || fail "setup failed. \`make venv\` tries again."
     pip_install --quiet --no-deps --no-index --no-build-isolation --editable .
     fingerprint >.venv/fingerprint
     rm -rf .venv/incomplete .cache/pip .cache/tmp

@@ -1,7 +1,7 @@
-"""Writes THIRD_PARTY_LICENSES.md: every pinned package, its versions and its licence.
+"""Writes THIRD_PARTY_LICENSES.md: every pinned package, its versions and its license.
 
-Licences come from what is installed (the packages' metadata; for ROS packages, whose wheels say nothing, their
-package.xml) and, for what another Python, another torch or a missing compiler would bring, from `ELSEWHERE`.
+Licenses come from the metadata of the installed packages, or from package.xml for ROS packages, whose wheels state
+none. `ELSEWHERE` lists the packages that only another Python, another torch or a missing compiler would install.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "THIRD_PARTY_LICENSES.md"
 
-#: File of pins, and what it is for.
+#: Purpose of each file of pins.
 LISTS = {
     "runtime": "what the package runs on",
     "torch": "PyTorch",
@@ -26,7 +26,7 @@ LISTS = {
     "audit": "`make audit`, in an environment of its own",
 }
 
-#: Licences as PyPI states them, of packages that are not in every environment.
+#: Licenses, as stated on PyPI, of packages that are not in every environment.
 ELSEWHERE = {
     "boolean-py": "BSD-2-Clause",
     "cachecontrol": "Apache-2.0",
@@ -59,7 +59,7 @@ ELSEWHERE = {
     "ziglang": "MIT",
 }
 
-#: What these packages state at length, or in their LICENSE files alone.
+#: Licenses of packages that state them at length or only in their LICENSE files.
 STATED = {
     "apsw": "any OSI-approved licence",
     "lz4": "BSD-3-Clause",
@@ -91,7 +91,7 @@ def pins(name: str) -> dict[str, list[str]]:
 
 
 def licence(package: str) -> str | None:
-    """Return the licence of a package by its normalised name, None where nothing states it."""
+    """Return the license of a package by its normalized name, or None if nothing states it."""
     if stated := STATED.get(package) or ELSEWHERE.get(package):
         return stated
     if package.startswith("nvidia-"):
@@ -126,7 +126,7 @@ def document() -> str:
     """Return the whole file.
 
     Raises:
-        SystemExit: a package states no licence.
+        SystemExit: a package states no license.
     """
     parts = [HEADER]
     for name, purpose in LISTS.items():
@@ -143,7 +143,7 @@ def document() -> str:
 def _known_licence(package: str) -> str:
     found = licence(package)
     if found is None:
-        sys.exit(f"error: nothing states the licence of {package}; look it up and add it to {Path(__file__).name}")
+        sys.exit(f"error: nothing states the license of {package}; look it up and add it to {Path(__file__).name}")
     return found
 
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Resolves the pins again, for Python 3.10 to 3.14 at once: requirements/*.in into *.txt, each package with the SHA-256 of
-# every file that PyPI has of it. What torch brings with it where it comes with CUDA goes into cuda.txt. Pins never come
-# from `pip freeze`: it lists ROS packages by names that PyPI does not have.
-#   lock.sh          everything as new as it may be
-#   lock.sh keep     only what *.in asks for and *.txt does not have yet
+# Resolves requirements/*.in into pins in *.txt, for Python 3.10 to 3.14 at once, each with the SHA-256 of all its files on
+# PyPI. The CUDA dependencies of torch go into cuda.txt. `pip freeze` is no substitute: it lists ROS packages under names
+# that PyPI does not have.
+#   lock.sh          update every pin
+#   lock.sh keep     only add pins that *.in requires and *.txt lacks
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 cache="$PWD/../.cache/lock"
@@ -15,12 +15,12 @@ resolve() {
     UV_CACHE_DIR="$cache/uv" "$cache/bin/uv" pip compile --quiet --universal --python-version 3.10 "$upgrade" \
         --generate-hashes --no-annotate --custom-compile-command "make lock" "$1.in" --output-file "$1.txt"
 }
-# Prints those requirements of a file, with the hashes under them, whose names match.
+# Prints the requirements of a file whose names match, with their hashes.
 blocks() { awk -v names="$1" '/^[a-z]/ { wanted = $0 ~ "^(" names ")" } wanted' "$2"; }
 
 for name in runtime dev pip compiler audit; do resolve "$name"; done
 
-cat cuda.txt >>torch.txt # which the last run has split off
+cat cuda.txt >>torch.txt # the last run has split it off
 resolve torch
 {
     echo "# What torch asks for where it comes with CUDA; written by \`make lock\`."

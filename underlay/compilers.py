@@ -1,4 +1,4 @@
-"""Finds a C and a C++ compiler: the system's, or the one that pip can install."""
+"""Finds C and C++ compilers: the system's, or Zig's, which pip can install."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Compilers:
 
 
 def find_on_system() -> Compilers | None:
-    """$CC and $CXX, else gcc, else clang; None where there is none that can compile C++ with its library."""
+    """Return $CC and $CXX, else gcc, else clang; None if none of them can compile C++ with its standard library."""
     candidates = [("gcc", "g++"), ("clang", "clang++")]
     if "CC" in os.environ or "CXX" in os.environ:
         candidates.insert(0, (os.environ.get("CC", "cc"), os.environ.get("CXX", "c++")))
@@ -38,7 +38,7 @@ def install_from_pypi(folder: Path) -> Compilers:
     """Installs Zig's C and C++ compiler into ``folder``; a few hundred MB, so remove it after use.
 
     Raises:
-        subprocess.CalledProcessError: pip could not; ``output`` holds why.
+        subprocess.CalledProcessError: pip failed; ``output`` says why.
     """
     command = [sys.executable, "-m", "pip", "--quiet", "install", "--no-deps", "--target", str(folder)]
     subprocess.run(
@@ -51,7 +51,7 @@ def install_from_pypi(folder: Path) -> Compilers:
 
 
 def _compiles(cpp: tuple[str, ...]) -> bool:
-    """Whether ``cpp`` works and finds its standard library."""
+    """Return whether ``cpp`` works and finds its standard library."""
     command = [*cpp, "-x", "c++", "-fsyntax-only", "-"]
     result = subprocess.run(command, input=PROBE, text=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     return result.returncode == 0

@@ -1,4 +1,4 @@
-"""The setup.py of what install.py stages: ``site`` holds Python packages, ``prefix`` what lies beside them."""
+"""The setup.py of the folder that install.py stages: ``site`` holds the Python packages, ``prefix`` everything else."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ folders = sorted({path.parent for path in prefix.rglob("*") if path.is_file()})
 setup(
     name="ttt3r-ros-underlay",
     version="0.1.0",
-    description="What PyPI lacks of ROS 2, for the virtual environment of ttt3r_ros",
+    description="ROS 2 packages missing on PyPI, for the virtual environment of ttt3r_ros",
     license="Apache-2.0",
     packages=find_packages("site"),
     package_dir={"": "site"},

@@ -1,7 +1,7 @@
-"""Adds to the running virtual environment what PyPI lacks of ROS: see README.md.
+"""Installs the ROS packages that PyPI lacks into the running virtual environment: see README.md.
 
-Every piece is skipped where a real one can be imported. All of it goes in as one distribution, so that
-``pip uninstall ttt3r-ros-underlay`` takes it out again.
+A package that can already be imported is skipped. The rest is installed as one distribution, so that
+``pip uninstall ttt3r-ros-underlay`` removes it.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ PYTHON_PIECES = ("tf2_ros", "cv_bridge", "sensor_msgs_py")
 def main() -> int:
     """Installs what is missing. Returns the exit status."""
     if sys.prefix == sys.base_prefix:
-        print("error: run this with the python of a virtual environment; nothing else is touched", file=sys.stderr)
+        print("error: run this with the Python of a virtual environment; it installs nowhere else", file=sys.stderr)
         return 2
     try:
         install()
     except subprocess.CalledProcessError as error:
         print(
-            f"error: {Path(error.cmd[0]).name} failed while the underlay was set up:\n{error.output}", file=sys.stderr
+            f"error: {Path(error.cmd[0]).name} failed while installing the underlay:\n{error.output}", file=sys.stderr
         )
         return 1
     return 0
 
 
 def install() -> None:
-    """Replaces an earlier underlay in this environment by one that holds the pieces that are missing now.
+    """Replaces any earlier underlay in this environment by one with the packages that are missing now.
 
     Raises:
         subprocess.CalledProcessError: A compiler or pip failed; ``output`` holds what it said.
@@ -65,11 +65,11 @@ def install() -> None:
 
 
 def _is_real(name: str) -> bool:
-    """Whether ``name`` can be imported from elsewhere than an earlier underlay; says so."""
+    """Returns whether ``name`` can be imported from elsewhere than an earlier underlay, and prints it if so."""
     spec = importlib.util.find_spec(name)
     if spec is None or spec.origin is None or spec.origin in _files_of_earlier_underlay():
         return False
-    _say(f"{name} is here already, in {Path(spec.origin).parent}: it stays as it is")
+    _say(f"{name} is already installed in {Path(spec.origin).parent} and is left unchanged")
     return True
 
 
@@ -83,7 +83,7 @@ def _files_of_earlier_underlay() -> set[str]:
 def _build_tf2_msgs(stage: Path) -> None:
     chosen = compilers.find_on_system()
     if chosen is None:
-        _say("there is no C++ compiler here, so one is fetched (90 MB) for this step; it takes a minute or two")
+        _say("found no C++ compiler; downloading one (90 MB) for this step, which takes a minute or two")
         chosen = compilers.install_from_pypi(stage / "compiler")
     _say(f"generating tf2_msgs and compiling it with {Path(chosen.cpp[0]).name}")
     interfaces.build(TF2_MSGS, chosen, stage / "work", stage / "prefix", stage / "site")

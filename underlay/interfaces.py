@@ -1,8 +1,8 @@
 """Generates and compiles a message package with the official rosidl generators, without CMake.
 
-The generators, headers and libraries of the packages it depends on come from the virtual environment that runs this:
-its root is an ament prefix. The result is laid out as an installed package is, under two roots: ``prefix`` for ``lib``
-and ``share``, and ``site`` for the Python package.
+Generators, headers and libraries of its dependencies come from the virtual environment that runs this, whose root is an
+ament prefix. The result has the layout of an installed package, under two roots: ``prefix`` for ``lib`` and ``share``,
+and ``site`` for the Python package.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TYPESUPPORTS = ("fastrtps_c", "introspection_c")  # what Fast DDS needs
 
 @dataclass(frozen=True)
 class MessagePackage:
-    """A message package to generate: ``source/msg/*.msg``, and every package its messages are made of."""
+    """A message package to generate from ``source/msg/*.msg``, and the packages its messages depend on."""
 
     name: str
     version: str
@@ -33,10 +33,10 @@ class MessagePackage:
 
 
 def build(package: MessagePackage, compilers: Compilers, work: Path, prefix: Path, site: Path) -> None:
-    """Generates ``package`` in ``work``, compiles it and lays it out under ``prefix`` and ``site``.
+    """Generates ``package`` in ``work``, compiles it and installs it under ``prefix`` and ``site``.
 
     Raises:
-        subprocess.CalledProcessError: A compilation failed; ``output`` holds what the compiler said.
+        subprocess.CalledProcessError: A compilation failed; ``output`` holds the compiler's output.
     """
     _generate(package, work, prefix / "share" / package.name)
     shutil.copytree(work / "py" / package.name, site / package.name, ignore=shutil.ignore_patterns("*.c"))
@@ -112,7 +112,7 @@ def _compile(package: MessagePackage, compilers: Compilers, work: Path, lib: Pat
 
 
 def _write_package_index(package: MessagePackage, share: Path) -> None:
-    """Writes the manifest and the ament index entries by which ROS tools find a message package."""
+    """Writes the manifest and the ament index entries through which ROS tools find a message package."""
     dependencies = "".join(f"\n  <depend>{dependency}</depend>" for dependency in package.dependencies)
     (share / package.name / "package.xml").write_text(f"""\
 <?xml version="1.0"?>

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttt3r_ros.mapping.voxel_map import MOST_COUNTED, SMALLEST_MAP, VoxelMap
+from ttt3r_ros.mapping.voxel_map import MAX_COUNT, MIN_MAX_POINTS, VoxelMap
 
 
 class NaiveMap:
@@ -32,7 +32,7 @@ class NaiveMap:
                     break
         for cube, (count, total) in sums.items():
             before, so_far = self.cubes.get(cube, (0.0, np.zeros(7)))
-            kept = min(before + count, MOST_COUNTED)
+            kept = min(before + count, MAX_COUNT)
             self.cubes[cube] = kept, (so_far + total) / (before + count) * kept
 
     @staticmethod
@@ -61,7 +61,7 @@ def in_order(rows: np.ndarray) -> np.ndarray:
     seed=st.integers(0, 2**32 - 1),
     frames=st.lists(st.tuples(st.integers(0, 60), st.floats(-5, 5)), min_size=1, max_size=6),
     spread=st.sampled_from([0.02, 0.3, 3.0]),
-    max_points=st.integers(SMALLEST_MAP, 120),
+    max_points=st.integers(MIN_MAX_POINTS, 120),
 )
 def test_it_is_the_naive_map(seed, frames, spread, max_points):
     rng = np.random.default_rng(seed)
@@ -133,7 +133,7 @@ def test_a_cube_follows_what_changes():
 
 @pytest.mark.parametrize(("voxel_size", "max_points"), [(0.0, 100), (-1.0, 100), (float("nan"), 100), (0.1, 15)])
 def test_impossible_maps_are_refused(voxel_size, max_points):
-    with pytest.raises(ValueError, match="no map"):
+    with pytest.raises(ValueError, match="a map needs"):
         VoxelMap(voxel_size, max_points)
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ttt3r_ros.ros import notices
-from ttt3r_ros.ros.notices import MOST, PERIOD, Notices, kind_of
+from ttt3r_ros.ros.notices import MAX_KINDS, PERIOD_S, Notices, kind_of
 
 
 class Log:
@@ -34,7 +34,7 @@ def test_the_same_is_said_again_after_a_while(log, clock):
     for count in range(100):
         subject.warn(f"frame {count} is damaged")
     assert log.lines == ["frame 0 is damaged"]
-    clock[0] += PERIOD + 1
+    clock[0] += PERIOD_S + 1
     subject.warn("frame 100 is damaged")
     assert log.lines == ["frame 0 is damaged", "frame 100 is damaged"]
 
@@ -43,10 +43,10 @@ def test_a_flood_of_different_faults_ends(log, clock):
     subject = Notices(log)
     for count in range(1000):
         subject.error(f"no encoding '{count}'")
-    assert len(log.lines) == MOST + 1
+    assert len(log.lines) == MAX_KINDS + 1
     assert "further ones are only counted" in log.lines[-1]
-    assert len(subject._said) <= MOST + 1
-    clock[0] += PERIOD + 1
+    assert len(subject._logged) <= MAX_KINDS + 1
+    clock[0] += PERIOD_S + 1
     subject.error("another one")
     assert log.lines[-1] == "another one"
 

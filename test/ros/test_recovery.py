@@ -150,7 +150,7 @@ def test_a_frozen_camera(camera):
     picture = view(camera.number)
     camera.bench.exchange(11, image=picture)
     lost = [camera.lose(picture) for _ in range(3)]
-    camera.is_said("the camera is frozen: the same pixels for")
+    camera.is_said("the camera is frozen: identical pixels for")
     (back,) = camera.drive()
     camera.nothing_came_of(lost)
     assert velocity_is_unknown(back)

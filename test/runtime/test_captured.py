@@ -47,7 +47,7 @@ def assert_same(found: object, expected: object) -> None:
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_a_replayed_step_is_the_plain_one(network, rule):
     """Over segments, with changing outputs and images of two sizes in turn."""
-    ours, rerun = captured(network, most=32)
+    ours, rerun = captured(network, max_graphs=32)
     with torch.inference_mode():
         for height, width in ((48, 64), (64, 32), (48, 64)):
             state = expected_state = None
@@ -92,7 +92,7 @@ def test_what_a_step_is_given_stays_as_it_is(network):
 
 @pytest.mark.slow
 def test_every_kind_of_step_is_recorded_once(network):
-    ours, rerun = captured(network, most=32)
+    ours, rerun = captured(network, max_graphs=32)
     _, state = ours.step(image(0), None)
     for _ in range(2):
         ours.step(image(1), None)
@@ -114,7 +114,7 @@ def test_every_kind_of_step_is_recorded_once(network):
 
 
 def test_recordings_are_bounded_and_those_in_use_stay(network):
-    ours, rerun = captured(network, most=2)
+    ours, rerun = captured(network, max_graphs=2)
     sizes = {name: image(0, 16, width) for name, width in (("a", 16), ("b", 32), ("c", 48))}
     for name, recorded in (("a", 1), ("b", 2), ("a", 2), ("c", 3), ("a", 3), ("b", 4), ("a", 4), ("c", 5)):
         ours.step(sizes[name], None)
@@ -123,7 +123,7 @@ def test_recordings_are_bounded_and_those_in_use_stay(network):
 
 def test_tables_that_the_network_lets_go_of_live_as_long_as_their_recording():
     network = rule_network(TINY)
-    ours, _ = captured(network, most=1)
+    ours, _ = captured(network, max_graphs=1)
     with torch.inference_mode():
         network.step(image(0), None)
     ours.step(image(0), None)
@@ -268,7 +268,7 @@ def test_a_step_that_waits_cannot_be_recorded_and_is_computed_plainly(monkeypatc
 @needs_gpu
 def test_the_memory_of_recordings_that_went_is_used_again():
     network = rule_network(TINY).cuda()
-    ours = CapturedStep(network, CudaCapture(torch.device("cuda")), unheard, most=2)
+    ours = CapturedStep(network, CudaCapture(torch.device("cuda")), unheard, max_graphs=2)
     reserved = []
     for _ in range(6):
         for width in (32, 48, 64):

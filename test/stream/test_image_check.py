@@ -110,7 +110,7 @@ def test_a_lens_that_stays_blurred_is_used_in_the_end():
 def test_the_same_pixels_for_too_long_are_a_frozen_camera():
     found = reasons([view(0)] * 15 + [view(1)] * 5)
     assert [bool(reason) for reason in found] == [False] * 11 + [True] * 4 + [False] * 5
-    assert "the same pixels for 1.1 s (frozen_timeout is 1 s)" in found[11]
+    assert "identical pixels for 1.1 s (frozen_timeout is 1 s)" in found[11]
     assert not any(reasons([view(0)] * 50, frozen_timeout=0.0))
 
 

@@ -67,8 +67,8 @@ def test_a_jump_out_of_a_steady_motion_is_found_below_the_limits():
         state = accepted(state, T, n * 33_000_000)
     now = 20 * 0.033
     assert judge(state, at(0, 0, 0.2), now) is None
-    assert "from where its motion would have taken it" in judge(state, at(0, 0.3, 0.2), now)
-    assert "out of its motion" in judge(state, at(0, 0, 0.2) @ turned(0.35), now)
+    assert "from its predicted position" in judge(state, at(0, 0.3, 0.2), now)
+    assert "from its predicted orientation" in judge(state, at(0, 0, 0.2) @ turned(0.35), now)
 
 
 def test_nothing_is_known_before_the_second_pose_and_after_forgetting():

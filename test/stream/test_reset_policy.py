@@ -48,7 +48,7 @@ def test_a_camera_that_drives_on_gets_new_segments_and_keeps_its_pose():
     drive = Drive(ScriptedNetwork(along(0.2)))
     segments = drive.go(range(250))
     assert segments[-1] >= 2
-    assert "the view has left what the segment knows" in drive.stream.state.segment_reason
+    assert "the view has left the segment's keyframes" in drive.stream.state.segment_reason
     lengths = np.bincount(segments)
     assert lengths[:-1].min() >= MIN_LENGTH * INTERVAL - 1  # the last one is still running
     assert drive.stream.state.odometry.T_odom_base[0, 3] == pytest.approx(249 * 0.2, rel=1e-3)

@@ -24,7 +24,7 @@ def test_a_package_that_is_already_there_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "cv_bridge" / "__init__.py").touch()
     out = run("import install; print(install._is_real('cv_bridge'))", PYTHONPATH=f"{tmp_path}:{UNDERLAY}")
     assert out.endswith("True\n")
-    assert f"cv_bridge is here already, in {tmp_path / 'cv_bridge'}" in out
+    assert f"cv_bridge is already installed in {tmp_path / 'cv_bridge'}" in out
 
 
 def test_what_an_earlier_underlay_brought_is_replaced() -> None:

@@ -1,1 +1,1 @@
-"""What the command lines share: argument types and progress."""
+"""Shared by the command lines: argument types and progress."""

@@ -1,4 +1,4 @@
-"""Numbers on a command line, for argparse."""
+"""Number types for argparse."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 
 def positive(text: str) -> float:
-    """Read a finite number above 0."""
+    """Parse a finite number above 0."""
     value = float(text)
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"must be greater than 0, got {text}")
@@ -14,7 +14,7 @@ def positive(text: str) -> float:
 
 
 def not_negative(text: str) -> float:
-    """Read a finite number that is 0 or more."""
+    """Parse a finite number that is 0 or more."""
     value = float(text)
     if not 0 <= value < float("inf"):
         raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
@@ -22,7 +22,7 @@ def not_negative(text: str) -> float:
 
 
 def at_least_one(text: str) -> int:
-    """Read an integer that is 1 or more."""
+    """Parse an integer that is 1 or more."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")

@@ -1,4 +1,4 @@
-"""Progress of a job over frames: a live bar on a terminal, a line now and then in a log."""
+"""Progress of a job over frames: a live bar on a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-#: Between two lines in a log [s].
+#: Between two lines in a log.
 LOG_PERIOD_S = 5.0
 
 
@@ -19,11 +19,11 @@ class FrameProgress:
     def __init__(
         self, title: str, total: int | None, console: Console, *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        """Prepare; nothing is shown before the context is entered.
+        """Prepare; nothing is shown until the context is entered.
 
         Args:
-            title: what is being done, as in "playing".
-            total: number of frames, None where unknown.
+            title: what is being done, such as "playing".
+            total: number of frames, None if unknown.
             console: where to show it.
             monotonic: the clock [s].
         """
@@ -41,7 +41,7 @@ class FrameProgress:
             self._task = self._bar.add_task(title, total=total, detail="")
 
     def update(self, done: int, detail: str = "") -> None:
-        """Say that ``done`` frames are behind us, with a few words on how it goes."""
+        """Report ``done`` frames, with a short status."""
         if self._bar is not None:
             self._bar.update(self._task, completed=done, detail=detail)
             return

@@ -1,4 +1,4 @@
-"""Progress of a long job over bytes: a bar on a terminal, a line now and then in a log."""
+"""Progress of a long job over bytes: a bar on a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ LOG_INTERVAL_S = 10.0
 
 @contextlib.contextmanager
 def byte_progress(label: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
-    """Show how far a job is.
+    """Show the progress of a job.
 
     Args:
-        label: what is being done, as in "downloading".
-        total: bytes in all.
+        label: what is being done, such as "downloading".
+        total: total number of bytes.
         console: where to show it.
 
     Yields:
@@ -40,7 +40,7 @@ class _Log:
 
     def __init__(self, label: str, total: int, console: Console) -> None:
         self.label, self.total, self.console = label, total, console
-        self.first: int | None = None  # a resumed job does not start at 0, which must not count as speed
+        self.first: int | None = None  # a resumed job does not start at 0; earlier bytes must not count as speed
         self.done = 0
         self.started = self.written = time.monotonic()
 

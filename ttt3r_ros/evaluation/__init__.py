@@ -1,1 +1,1 @@
-"""How good it is: trajectory and depth errors, the log of a run, tables and pictures."""
+"""Trajectory and depth errors, the log of a run, tables and pictures."""

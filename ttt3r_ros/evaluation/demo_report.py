@@ -1,4 +1,4 @@
-"""What the demo leaves behind: trajectories, pictures, a point cloud, numbers. No ROS."""
+"""The demo's output: trajectories, pictures, a point cloud, metrics. No ROS."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from ttt3r_ros.mapping.ply import write_ply
 #: Columns of frames.png.
 _SHOWN_MOMENTS = 6
 
-#: Points in cloud.ply at most.
+#: Maximum number of points in cloud.ply.
 MAX_CLOUD_POINTS = 1_000_000
 
-#: The least confident share of every cloud that is left out of cloud.ply.
+#: Fraction of each cloud, the least confident, that is left out of cloud.ply.
 _DISCARDED_SHARE = 0.3
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Numbers of one run; None where there is no ground truth or nothing was heard.
+    """Metrics of one run; None without ground truth or without messages to compute them from.
 
     Attributes:
         frames_in: images published.
         frames_out: poses received.
-        dropped: images the node left out because newer ones had come.
+        dropped: images that the node skipped because newer ones had arrived.
         ate_rmse_m: absolute trajectory error after SE(3) alignment [m].
-        path_length_m: of the ground truth where there is one, else of the estimate [m].
+        path_length_m: of the ground truth if there is one, else of the estimate [m].
         depth_abs_rel: mean relative error of the depth.
         latency_ms_p50: from the image's stamp to the arrival of its odometry, median [ms].
         latency_ms_p95: its 95th percentile [ms].
@@ -55,12 +55,12 @@ class Metrics:
 
 
 def write_report(output: Path, recording: Recording, *, frames_in: int | None) -> Metrics:
-    """Write everything that can be written from what was recorded.
+    """Write every file for which the run has data.
 
     Args:
-        output: an existing folder; files of an earlier run are replaced or, where there is nothing now, removed.
-        recording: what was heard.
-        frames_in: images published, None where unknown.
+        output: an existing folder; files of an earlier run are replaced, or removed if this run has no data for them.
+        recording: the log of the run.
+        frames_in: images published, None if unknown.
     """
     for name in ("trajectory.txt", "groundtruth.txt", "trajectory.png", "frames.png", "cloud.ply", "metrics.json"):
         (output / name).unlink(missing_ok=True)
@@ -84,7 +84,7 @@ def write_report(output: Path, recording: Recording, *, frames_in: int | None) -
 
 
 def show_metrics(metrics: Metrics, console: Console) -> None:
-    """Print the numbers as a table."""
+    """Print the metrics as a table."""
     rows = (
         ("frames in", metrics.frames_in, "", "images the camera published"),
         ("frames out", metrics.frames_out, "", "poses received"),
@@ -105,7 +105,7 @@ def _trajectory_error(recording: Recording) -> TrajectoryError | None:
     try:
         return compare_trajectories(recording.trajectory(), recording.ground_truth())
     except UserError:
-        return None  # the run was too short to compare
+        return None  # the run is too short to compare
 
 
 def _metrics(recording: Recording, error: TrajectoryError | None, frames_in: int | None) -> Metrics:
@@ -137,9 +137,9 @@ def _caption(metrics: Metrics) -> str:
 
 
 def _write_cloud(path: Path, moments: list[Moment]) -> None:
-    """Write the confident points of all moments, each moment with an equal share of what the file may hold."""
+    """Write the confident points of all moments, up to `MAX_CLOUD_POINTS` in equal shares."""
     share = MAX_CLOUD_POINTS // len(moments)
-    random = np.random.default_rng(0)  # any choice of points will do, but the same run gives the same file
+    random = np.random.default_rng(0)  # a fixed seed, so that the same run gives the same file
     points, colours = [], []
     for moment in moments:
         if not len(moment.points_odom):

@@ -1,6 +1,6 @@
-"""How good an estimate is: trajectories against ground truth through evo, depth against depth. No ROS.
+"""Errors against ground truth: of trajectories, through evo, and of depth. No ROS.
 
-evo is imported where it is used, so that whoever only writes a trajectory does not need it.
+evo is imported only where it is used, so that writing a trajectory does not need it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
     from evo.core.trajectory import PoseTrajectory3D
 
-#: Poses whose stamps differ by more than this are not compared [s]; TUM's own tools use the same.
+#: Poses whose stamps differ by more than this are not compared; TUM's own tools use the same value.
 MAX_STAMP_DIFFERENCE_S = 0.02
 
-#: Below this range a path is taken for standing still, whose rotation no alignment can find [m].
+#: A path within this range counts as standing still, whose rotation cannot be aligned.
 _STANDSTILL_M = 1e-6
 
 
@@ -35,7 +35,7 @@ class Trajectory:
 
     Attributes:
         stamps_ns: (N,) int64, nanoseconds, strictly increasing.
-        positions: (N, 3) float64, metres.
+        positions: (N, 3) float64, meters.
         quaternions_wxyz: (N, 4) float64, unit length.
     """
 
@@ -45,7 +45,7 @@ class Trajectory:
 
     @classmethod
     def from_transforms(cls, stamps_ns: Sequence[int], transforms: Sequence[FloatArray]) -> Trajectory:
-        """Return the trajectory of (4, 4) poses ``T_fixed_body``, sorted; of equal stamps the last one stays."""
+        """Return the trajectory of (4, 4) poses ``T_fixed_body``, sorted by stamp; of equal stamps the last is kept."""
         poses = dict(sorted(zip(stamps_ns, transforms, strict=True), key=lambda pose: pose[0]))
         return cls(
             stamps_ns=np.array(list(poses), dtype=np.int64),
@@ -75,11 +75,11 @@ class TrajectoryError:
     Attributes:
         ate_rmse_m: root mean square of the position error after SE(3) alignment [m].
         ate_rmse_scaled_m: the same after Sim(3) alignment, i.e. with the best single scale [m].
-        scale: what that alignment multiplies the estimate by; 1 is metric, NaN where nothing moves.
-        rpe_translation_m: root mean square of the error of the motion from one compared pose to the next [m].
+        scale: factor by which that alignment multiplies the estimate; 1 is metric, NaN if nothing moves.
+        rpe_translation_m: root mean square error of the translation from one compared pose to the next [m].
         rpe_rotation_deg: the same for the rotation [deg].
-        path_length_m: of the ground truth along the compared poses [m].
-        poses: how many pairs of poses were compared.
+        path_length_m: length of the ground truth through the compared poses [m].
+        poses: number of compared pairs of poses.
         aligned: the compared part of the estimate, SE(3)-aligned to the ground truth.
         reference: the ground truth at the same poses.
     """
@@ -105,7 +105,7 @@ def compare_trajectories(
     IROS 2012, section IV; the relative pose error is that paper's equation 2 with a distance of one pose.
 
     Raises:
-        UserError: fewer than three poses have a partner within ``max_stamp_difference_s``.
+        UserError: fewer than three poses have a ground-truth pose within ``max_stamp_difference_s``.
     """
     from evo.core import metrics, sync
 
@@ -114,7 +114,7 @@ def compare_trajectories(
             f"a trajectory error needs at least 3 poses on each side, got {len(estimate)} estimated"
             f" and {len(ground_truth)} true ones"
         )
-    # evo compares stamps as floats: counted from a common start they keep their nanoseconds
+    # evo compares stamps as floats: relative to a common start they keep their nanoseconds
     start_ns = min(int(estimate.stamps_ns[0]), int(ground_truth.stamps_ns[0]))
     try:
         reference, compared = sync.associate_trajectories(
@@ -122,7 +122,7 @@ def compare_trajectories(
         )
     except sync.SyncException:
         raise UserError(
-            f"no estimated pose lies within {max_stamp_difference_s} s of a true one: are both stamped by one clock?"
+            f"no estimated pose lies within {max_stamp_difference_s} s of a true one: do both use the same clock?"
         ) from None
     if reference.num_poses < 3:
         raise UserError(
@@ -153,9 +153,9 @@ class DepthError:
 
     Attributes:
         abs_rel: mean of |estimate − truth| / truth.
-        delta_125: share of pixels where max(estimate/truth, truth/estimate) < 1.25, in [0, 1].
-        scale: what the estimate was multiplied by before; 1 unless the median was matched.
-        pixels: how many were compared.
+        delta_125: fraction of pixels where max(estimate/truth, truth/estimate) < 1.25, in [0, 1].
+        scale: factor applied to the estimate first; 1 unless the median was matched.
+        pixels: number of compared pixels.
     """
 
     abs_rel: float
@@ -170,15 +170,15 @@ def compare_depth(
     """Return the usual depth errors (Eigen et al., arXiv:1406.2283, section 4.2).
 
     Args:
-        estimate: (H, W) float32, metres; not finite or <= 0 where invalid.
-        truth: of the same shape and conventions.
+        estimate: (H, W) float32, meters; not finite or <= 0 where invalid.
+        truth: same shape and conventions.
         match_median: multiply the estimate by median(truth) / median(estimate) first, for estimates without scale.
 
     Raises:
         ValueError: the shapes differ.
     """
     if estimate.shape != truth.shape:
-        raise ValueError(f"depth maps of one size are compared, got {estimate.shape} and {truth.shape}")
+        raise ValueError(f"depth maps must have the same size to be compared, got {estimate.shape} and {truth.shape}")
     with np.errstate(invalid="ignore"):
         valid = np.isfinite(estimate) & np.isfinite(truth) & (estimate > 0) & (truth > 0)
     if not valid.any():
@@ -199,17 +199,17 @@ def compare_depth(
 def resample_depth(
     depth: npt.NDArray[np.float32], intrinsics: Intrinsics, target: Intrinsics
 ) -> npt.NDArray[np.float32]:
-    """Return the depth along the rays of another camera at the same place, from the nearest pixel.
+    """Return the depth along the rays of another camera at the same pose, from the nearest pixel.
 
-    Nearest, because a mean across the edge of an object lies on nothing.
+    It does not interpolate, because a mean across an object's edge lies on no surface.
 
     Args:
-        depth: (H, W) float32, metres along the optical axis.
-        intrinsics: of ``depth``.
-        target: of the depth to return, for example of a crop or of fewer pixels.
+        depth: (H, W) float32, meters along the optical axis.
+        intrinsics: intrinsics of ``depth``.
+        target: intrinsics of the result, for example of a crop or a lower resolution.
 
     Returns:
-        (target.height, target.width) float32, NaN where the first camera does not see.
+        (target.height, target.width) float32, NaN outside the first camera's view.
     """
     u = np.rint((np.arange(target.width) - target.cx) * (intrinsics.fx / target.fx) + intrinsics.cx).astype(np.int64)
     v = np.rint((np.arange(target.height) - target.cy) * (intrinsics.fy / target.fy) + intrinsics.cy).astype(np.int64)
@@ -220,7 +220,7 @@ def resample_depth(
 
 
 def write_tum(path: Path, trajectory: Trajectory) -> None:
-    """Write a trajectory in the TUM format: ``stamp x y z qx qy qz qw``, seconds and metres, one pose a line."""
+    """Write a trajectory in the TUM format: ``stamp x y z qx qy qz qw``, seconds and meters, one pose a line."""
     lines = ["# timestamp[s] tx[m] ty[m] tz[m] qx qy qz qw"]
     for stamp, (x, y, z), (qw, qx, qy, qz) in zip(
         trajectory.stamps_ns.tolist(), trajectory.positions, trajectory.quaternions_wxyz, strict=True
@@ -234,7 +234,7 @@ def read_tum(path: Path) -> Trajectory:
     """Read a trajectory in the TUM format; stamps keep their nanoseconds.
 
     Raises:
-        UserError: the file is missing, or a line has not eight numbers, the last four of which are a rotation.
+        UserError: the file cannot be read, or a line is not eight numbers ending in a unit quaternion.
     """
     try:
         text = path.read_text()
@@ -292,7 +292,7 @@ def _align(
         try:
             _, _, scale = aligned.align(reference, correct_scale=with_scale)
         except GeometryException:
-            pass  # a straight line: its rotation about itself is anybody's guess
+            pass  # a straight line: its rotation about itself is undetermined
         else:
             return aligned, float(scale)
     aligned = deepcopy(estimate)

@@ -1,4 +1,4 @@
-"""Pictures of a run: where the camera went, and what it made of what it saw."""
+"""Pictures of a run: the trajectory, and images with their depth and confidence."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ _DPI = 110
 
 
 def draw_trajectory(path: Path, estimate: Trajectory, truth: Trajectory | None, *, caption: str) -> None:
-    """Draw a trajectory from above, and height, heading and error over time.
+    """Draw a trajectory from above, and its height, heading and error over time.
 
     Args:
-        path: of the PNG file.
+        path: path of the PNG file.
         estimate: at least one pose; body x forward, fixed z up.
-        truth: at the same poses, in the same frame; None where unknown.
+        truth: ground truth at the same stamps, in the same frame; None if unknown.
         caption: a line below the title.
     """
     figure = Figure(figsize=(12.0, 6.4), layout="constrained")
@@ -60,7 +60,7 @@ def draw_trajectory(path: Path, estimate: Trajectory, truth: Trajectory | None, 
     height.plot(seconds, estimate.positions[:, 2], color=_ESTIMATE)
     heading.plot(seconds, _heading_degrees(estimate), color=_ESTIMATE)
     middle, reach = np.mean(height.get_ylim()), np.ptp(height.get_ylim()) / 2
-    reach = max(float(reach), 0.1)  # a level path shall look level
+    reach = max(float(reach), 0.1)  # a level path should look level
     height.set(ylabel="z [m]", ylim=(middle - reach, middle + reach))
     heading.set(ylabel="heading [°]")
     series[-1].set(xlabel="time [s]")
@@ -70,10 +70,10 @@ def draw_trajectory(path: Path, estimate: Trajectory, truth: Trajectory | None, 
 
 
 def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
-    """Draw the camera's image, depth and confidence side by side over time, and the true depth where it is known.
+    """Draw image, depth, true depth (if known) and confidence of several moments.
 
     Args:
-        path: of the PNG file.
+        path: path of the PNG file.
         moments: the columns, in order of time; at least one.
         caption: a line below the title.
     """
@@ -96,7 +96,7 @@ def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
     cell = 2.3
     size = (cell * len(moments) + 1.6, cell * height / width * len(rows) + 1.0)
     figure = Figure(figsize=size, layout="constrained")
-    figure.suptitle("What the camera saw, and what was made of it", fontsize=15, fontweight="bold", x=0.01, ha="left")
+    figure.suptitle("Images, depth and confidence", fontsize=15, fontweight="bold", x=0.01, ha="left")
     grid = figure.subplots(len(rows), len(moments), squeeze=False)
     for row, (name, images, style, unit) in enumerate(rows):
         for column, image in enumerate(images):
@@ -111,7 +111,7 @@ def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
             if column == 0:
                 axes.set_ylabel(name, fontsize=11)
         bar = figure.colorbar(shown, ax=list(grid[row]), label=unit or "", fraction=0.05, pad=0.01, aspect=12)
-        bar.ax.set_visible(unit is not None)  # where there is none its place still keeps the columns in line
+        bar.ax.set_visible(unit is not None)  # an invisible bar still keeps the columns aligned
     figure.supxlabel(caption, fontsize=10, color=_MUTED, x=0.01, ha="left")
     _save(figure, path)
 
@@ -131,13 +131,13 @@ def _trajectory_axes(figure: Figure, rows: int) -> list[Axes]:
     return axes
 
 
-def _draw_from_above(axes: Axes, trajectory: Trajectory, colour: str, label: str) -> None:
+def _draw_from_above(axes: Axes, trajectory: Trajectory, color: str, label: str) -> None:
     x, y = trajectory.positions[:, 0], trajectory.positions[:, 1]
-    axes.plot(x, y, color=colour, linewidth=2.0, label=label, solid_capstyle="round")
-    # a few arrows show which way the body looks
+    axes.plot(x, y, color=color, linewidth=2.0, label=label, solid_capstyle="round")
+    # a few arrows show the heading
     every = max(1, len(trajectory) // 12)
     forward = _forward(trajectory)[::every]
-    arrows: dict[str, Any] = {"color": colour, "width": 0.004, "headwidth": 4.0, "alpha": 0.8}
+    arrows: dict[str, Any] = {"color": color, "width": 0.004, "headwidth": 4.0, "alpha": 0.8}
     axes.quiver(x[::every], y[::every], forward[:, 0], forward[:, 1], scale=22.0, **arrows)
 
 
@@ -153,7 +153,7 @@ def _heading_degrees(trajectory: Trajectory) -> FloatArray:
 
 
 def _range(images: Sequence[npt.NDArray[np.float32]]) -> tuple[float, float]:
-    """Return limits that a few wild pixels do not stretch."""
+    """Return limits that ignore a few outlier pixels."""
     values = np.concatenate([image[np.isfinite(image)] for image in images])
     if not values.size:
         return 0.0, 1.0
@@ -162,5 +162,5 @@ def _range(images: Sequence[npt.NDArray[np.float32]]) -> tuple[float, float]:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    FigureCanvasAgg(figure)  # a canvas of its own: no window system, and no state shared with pyplot
+    FigureCanvasAgg(figure)  # needs no window system and shares no state with pyplot
     figure.savefig(path, dpi=_DPI, facecolor="white")

@@ -1,4 +1,4 @@
-"""What a consumer heard from the node during one run, without ROS."""
+"""What a subscriber received from the node during one run, without ROS."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ T = TypeVar("T")
 
 
 class EvenlySpaced(Generic[T]):
-    """Keeps a bounded number of an endless row of items, evenly spaced over all of it so far.
+    """Keeps a bounded number of items from an endless sequence, evenly spaced over all items so far.
 
-    Whenever it is full every second item is let go, and from then on half as many are taken.
+    When it is full, it drops every second item and from then on takes half as many.
     """
 
     def __init__(self, capacity: int) -> None:
@@ -30,7 +30,7 @@ class EvenlySpaced(Generic[T]):
 
     @classmethod
     def resumed(cls, capacity: int, items: Iterable[T], seen: int) -> EvenlySpaced[T]:
-        """Return one that has kept these items of ``seen``, to go on where another one stopped."""
+        """Return one that holds these items out of ``seen``, to continue where another stopped."""
         kept = cls(capacity)
         kept._items, kept._seen = list(items), seen
         while -(-seen // kept._stride) > capacity:
@@ -39,16 +39,16 @@ class EvenlySpaced(Generic[T]):
 
     @property
     def seen(self) -> int:
-        """How many items there have been, kept or not."""
+        """Number of items so far, kept or not."""
         return self._seen
 
     def wants_next(self) -> bool:
-        """Return whether the next item would be kept; one that is not needs no preparation."""
+        """Return whether the next item will be kept; if not, the caller need not prepare it."""
         full = len(self._items) == self._capacity
         return self._seen % (2 * self._stride if full else self._stride) == 0
 
     def add(self, item: T | None) -> None:
-        """Take note of the next item; None will do where it is not wanted."""
+        """Add the next item; it may be None if `wants_next` is false."""
         wanted = self.wants_next()
         if self._seen % self._stride == 0 and len(self._items) == self._capacity:
             self._items = self._items[::2]
@@ -63,7 +63,7 @@ class EvenlySpaced(Generic[T]):
         return iter(self._items)
 
     def __len__(self) -> int:
-        """Return how many are kept."""
+        """Return the number of kept items."""
         return len(self._items)
 
 
@@ -73,11 +73,11 @@ class Moment:
 
     Attributes:
         stamp_ns: of the frame.
-        rgb: (H, W, 3) uint8, what the network saw.
-        depth: (H, W) float32, metres, NaN where invalid.
+        rgb: (H, W, 3) uint8, the network's input.
+        depth: (H, W) float32, meters, NaN where invalid.
         confidence: (H, W) float32, >= 1.
-        true_depth: (H, W) float32 at the same pixels, None where unknown.
-        points_odom: (N, 3) float32, metres, odometry frame, finite.
+        true_depth: (H, W) float32 at the same pixels, None if unknown.
+        points_odom: (N, 3) float32, meters, odometry frame, finite.
         colours: (N, 3) uint8, RGB.
         point_confidence: (N,) float32, >= 1.
     """
@@ -94,15 +94,15 @@ class Moment:
 
 @dataclass
 class Recording:
-    """One run: every pose, a bounded number of whole moments, the last word of the diagnostics.
+    """One run: every pose, a bounded number of complete moments, the latest diagnostics.
 
     Attributes:
         poses: ``T_odom_base`` by stamp [ns].
         true_poses: ``T_world_base`` by stamp [ns]; empty without ground truth.
         latencies_ms: from the image's stamp to the odometry's arrival, per frame.
         depth_errors: mean relative depth error (AbsRel) per frame with true depth.
-        moments: whole frames, spread over the run.
-        diagnostics: keys and values the node reported last.
+        moments: complete frames, spread over the run.
+        diagnostics: the latest keys and values from the node.
     """
 
     poses: dict[int, FloatArray] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""A run's numbers for people, and rounded for a file."""
+"""Formatting of a run's metrics, for a terminal and for a file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def show_result(rows: Iterable[tuple[str, float | None, str, str]], console: Console) -> None:
-    """Print a table of labels, values (None where there is none) with units, and meanings."""
+    """Print a table of labels, values (None if missing), units and meanings."""
     table = Table(title="Result", title_justify="left", title_style="bold", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
@@ -21,12 +21,12 @@ def show_result(rows: Iterable[tuple[str, float | None, str, str]], console: Con
 
 
 def rounded(value: float, digits: int) -> float | None:
-    """Return a rounded value; None, which JSON has, where it is not finite."""
+    """Return a rounded value, or None if it is not finite, since JSON has no NaN."""
     return round(float(value), digits) if math.isfinite(value) else None
 
 
 def formatted(value: float | None, unit: str) -> str:
-    """Return a value of three digits with its unit, or a dash."""
+    """Return a value with three significant digits and its unit, or a dash for None."""
     if value is None:
         return "-"
     number = str(value) if isinstance(value, int) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"

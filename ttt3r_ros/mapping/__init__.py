@@ -1,1 +1,1 @@
-"""Points of many frames: clouds, the accumulated voxel map, PLY files."""
+"""Depth images and clouds of a frame, the voxel map of many frames, PLY files."""

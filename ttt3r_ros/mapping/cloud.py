@@ -1,4 +1,4 @@
-"""From a raw estimate to what consumers take: a depth image with holes, and a coloured cloud on the camera's rays."""
+"""From a raw estimate to outputs for consumers: a masked depth image and a colored cloud on the camera's rays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ttt3r_ros.settings import Settings, parameter
 
 Float32Array = npt.NDArray[np.float32]
 
-#: One point of a cloud: metres in the camera optical frame, colour packed as 0x00RRGGBB, the network's confidence.
+#: One point of a cloud: meters in the camera optical frame, color packed as 0x00RRGGBB, the network's confidence.
 POINT_DTYPE = np.dtype(
     [("x", np.float32), ("y", np.float32), ("z", np.float32), ("rgb", np.uint32), ("confidence", np.float32)]
 )
@@ -28,7 +28,7 @@ class DepthSettings(Settings):
 
     min_confidence: float = parameter(
         1.5,
-        "Pixels of smaller confidence have no depth and no point (confidence is 1 or more).",
+        "Pixels with a lower confidence have no depth and no point (confidence is 1 or more).",
         range=(0.0, 1e6),
     )
     max_depth: float = parameter(
@@ -44,26 +44,26 @@ def masked_depth(
     max_depth: float,
     out: Float32Array | None = None,
 ) -> Float32Array:
-    """Return a copy of a depth image with NaN (REP-118's "no measurement") wherever it should not be trusted.
+    """Return a copy of a depth image with NaN (REP-118's "no measurement") at every pixel not to be trusted.
 
     Args:
-        depth: (H, W) metres along the optical axis.
+        depth: (H, W) meters along the optical axis.
         confidence: (H, W), the network's, >= 1.
-        min_confidence: smallest confidence that is kept.
-        max_depth: largest depth that is kept [m].
-        out: where to write the copy; new memory if not given.
+        min_confidence: smallest confidence to keep.
+        max_depth: largest depth to keep [m].
+        out: where to write the copy; newly allocated if None.
     """
     depth = np.ascontiguousarray(depth)
     with np.errstate(invalid="ignore"):
         valid = (depth > 0) & (depth <= max_depth) & (confidence >= min_confidence)
     masked = np.empty_like(depth) if out is None else out
     masked.fill(np.nan)
-    cv2.copyTo(depth, valid.view(np.uint8), masked)  # ten times as fast as numpy's where the mask is ragged
+    cv2.copyTo(depth, valid.view(np.uint8), masked)  # ten times as fast as numpy with a ragged mask
     return masked
 
 
 def depth_in_millimetres(depth: Float32Array) -> npt.NDArray[np.uint16]:
-    """Return (H, W) uint16 millimetres, 0 where there is no depth or it does not fit (REP-118)."""
+    """Return (H, W) uint16 millimeters, 0 where there is no depth or it does not fit (REP-118)."""
     with np.errstate(invalid="ignore"):
         millimetres = np.round(depth * 1000.0)
         return np.where(millimetres <= 65535.0, millimetres, 0.0).astype(np.uint16)
@@ -78,27 +78,28 @@ def colored_points(
     stride: int = 1,
     out: npt.NDArray[np.void] | None = None,
 ) -> npt.NDArray[np.void]:
-    """Return an organised cloud that projects back onto the pixel grid through the given intrinsics.
+    """Return an organized cloud that projects exactly onto the pixel grid through the given intrinsics.
 
-    The depth is put on the camera's rays; the pointmap's own x and y agree with them only as well as the network does.
+    Points are depth times the camera's rays: the x and y of the predicted pointmap agree with a pinhole camera only
+    approximately.
 
     Args:
-        depth: (H, W) metres, NaN where unknown.
+        depth: (H, W) meters, NaN where unknown.
         confidence: (H, W).
         image: (H, W, 3) uint8 RGB.
         intrinsics: of these H×W pixels.
         stride: keep every stride-th pixel along both axes.
-        out: where to write the cloud, of the shape and type of the result; new memory if not given.
+        out: where to write the cloud, with the shape and dtype of the result; newly allocated if None.
 
     Returns:
-        (ceil(H/stride), ceil(W/stride)) of `POINT_DTYPE`; x, y and z are NaN where the depth is.
+        (ceil(H/stride), ceil(W/stride)) of `POINT_DTYPE`; x, y and z are NaN where the depth is NaN.
     """
     rays_x, rays_y = rays(intrinsics)
     z, confidence = (np.ascontiguousarray(part[::stride, ::stride]) for part in (depth, confidence))
     image = np.ascontiguousarray(image[::stride, ::stride])
     colors = cv2.cvtColor(image, cv2.COLOR_RGB2BGRA).view("<u4")[..., 0] & 0x00FFFFFF
     cloud = np.empty(z.shape, dtype=POINT_DTYPE) if out is None else out
-    # OpenCV weaves planes into records several times faster than numpy does
+    # OpenCV interleaves planes into records several times faster than numpy
     planes = [z * rays_x[:, ::stride], z * rays_y[::stride], z, colors.view(np.float32), confidence]
     cv2.merge(planes, dst=cloud.view(np.float32).reshape((*cloud.shape, -1)))
     return cloud

@@ -1,7 +1,7 @@
-"""A table from 64-bit keys to 0, 1, 2, … in the order they were added, a whole array of keys at a time.
+"""A hash table from 64-bit keys to 0, 1, 2, … in insertion order, with operations on whole arrays of keys.
 
-Open addressing with linear probing in two arrays that are at most half full: all keys take their next step together, so
-that a look-up costs a few passes over the keys asked for, however many the table holds.
+It uses open addressing with linear probing in two arrays that are at most half full. All queried keys probe together,
+so a lookup takes a few passes over the query, however many keys the table holds.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import numpy.typing as npt
 Int64Array = npt.NDArray[np.int64]
 
 _EMPTY = 0
-#: 2^64 over the golden ratio, as an odd number: multiplying by it spreads keys that lie close together (Knuth).
+#: 2^64 over the golden ratio, made odd: multiplying by it spreads neighboring keys (Fibonacci hashing, Knuth).
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _HALF_WORD = np.uint64(32)
 
 
 class KeyTable:
-    """The table. Its memory is 24 to 48 bytes for each key it has room for, and touched only as it fills."""
+    """The table. It reserves 24 to 48 bytes per key of capacity, and touches them only as it fills."""
 
     def __init__(self, capacity: int) -> None:
-        """Make an empty table with room for so many keys (>= 1)."""
+        """Make an empty table for up to ``capacity`` (>= 1) keys."""
         slots = 1 << (2 * capacity - 1).bit_length()
         self._capacity, self._last_slot = capacity, slots - 1
         self._shift = np.uint64(64 - (slots.bit_length() - 1))
@@ -33,7 +33,7 @@ class KeyTable:
         return self._count
 
     def find(self, keys: Int64Array) -> Int64Array:
-        """Return the index of each key, −1 where it has not been added; keys are positive."""
+        """Return the index of each (positive) key, −1 for keys that are not in the table."""
         found = np.full(len(keys), -1, dtype=np.int64)
         looking, slots = np.arange(len(keys)), self._first_slots(keys)
         while len(looking):
@@ -48,10 +48,10 @@ class KeyTable:
         """Add keys and return their indices.
 
         Args:
-            keys: positive, each once, none of them in the table.
+            keys: positive, distinct, not in the table.
 
         Raises:
-            ValueError: there is no room for them.
+            ValueError: the table would exceed its capacity.
         """
         if self._count + len(keys) > self._capacity:
             raise ValueError(f"a table for {self._capacity} keys cannot hold {self._count + len(keys)}")
@@ -60,7 +60,7 @@ class KeyTable:
         looking, slots = np.arange(len(keys)), self._first_slots(keys)
         while len(looking):
             free = self._keys[slots] == _EMPTY
-            self._keys[slots[free]] = keys[looking[free]]  # of several that want one slot the last written gets it
+            self._keys[slots[free]] = keys[looking[free]]  # if several keys claim one slot, the last written wins
             settled = self._keys[slots] == keys[looking]
             self._indices[slots[settled]] = added[looking[settled]]
             looking, slots = looking[~settled], (slots[~settled] + 1) & self._last_slot

@@ -1,4 +1,4 @@
-"""Coloured point clouds as PLY files, which MeshLab, CloudCompare and Blender open."""
+"""Colored point clouds as PLY files for MeshLab, CloudCompare or Blender."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import IO
 import numpy as np
 import numpy.typing as npt
 
-#: Names and types of a vertex, as numpy and as PLY spell them.
+#: Properties of a vertex: name, numpy type, PLY type.
 _PROPERTIES = (
     ("x", "<f4", "float"),
     ("y", "<f4", "float"),
@@ -25,16 +25,16 @@ def write_ply(
     """Write a binary PLY file.
 
     Args:
-        file: its path, or an open binary file.
-        points: (N, 3) float32, metres.
+        file: path, or an open binary file.
+        points: (N, 3) float32, meters.
         colours: (N, 3) uint8, RGB.
-        comment: one line for the header, about frame and units for example.
+        comment: one line for the header, for example the frame and the units.
 
     Raises:
-        ValueError: the shapes do not fit together.
+        ValueError: the shapes do not match.
     """
     if points.ndim != 2 or points.shape[1] != 3 or colours.shape != points.shape:
-        raise ValueError(f"points and colours are both (N, 3), got {points.shape} and {colours.shape}")
+        raise ValueError(f"points and colors must both be (N, 3), got {points.shape} and {colours.shape}")
     vertices = np.empty(len(points), dtype=[(name, kind) for name, kind, _ in _PROPERTIES])
     columns = [*points.T, *colours.T]
     for (name, _, _), column in zip(_PROPERTIES, columns, strict=True):

@@ -1,4 +1,4 @@
-"""The numbers that fix a network's shape; stored in every checkpoint."""
+"""The dimensions of a network; stored in every checkpoint."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class NetworkConfig:
         state_pe: positions of the state tokens, on a square grid ('2d') or along its diagonal ('1d').
         head_type: 'dpt' or 'linear'.
         mlp_ratio: hidden width of every MLP over its input width.
-        rope_base: base of the rotary position code.
-        ray_enc_depth: depth of the published ray-map encoder, which this package does not run; names its keys only.
-        rgb_head: the checkpoint has a colour head.
-        image_size: side [px] of the images it was trained on: the long side, or both where `square_input`.
-        square_input: it was trained on square images. Neither of these two changes a number of the network.
+        rope_base: base of the rotary position embedding.
+        ray_enc_depth: depth of the published ray-map encoder. This package does not run it, but recognizes its keys.
+        rgb_head: the checkpoint has a color head.
+        image_size: side [px] of the training images: the long side, or both sides if `square_input`.
+        square_input: the training images were square. Neither this nor `image_size` changes the network itself.
     """
 
     enc_embed_dim: int = 1024
@@ -72,8 +72,8 @@ class NetworkConfig:
         ):
             if width % (4 * heads):
                 raise UserError(
-                    f"network configuration: a width of {width} does not give {heads} heads a multiple of 4 channels "
-                    "each, which the rotary position code needs"
+                    f"network configuration: a width of {width} does not give each of {heads} heads a multiple of 4 "
+                    "channels, which the rotary position embedding needs"
                 )
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,10 +82,10 @@ class NetworkConfig:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:
-        """Return the configuration with these values, the rest at their defaults.
+        """Return the configuration with these values and defaults for the rest.
 
         Raises:
-            UserError: a name is unknown or a value is impossible.
+            UserError: a name is unknown or a value is invalid.
         """
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:

@@ -1,4 +1,4 @@
-"""Tells weights apart without reading all of them."""
+"""Identifies weights without reading all of them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SAMPLE = 32  #: values from the beginning, the middle and the end of each tenso
 
 
 class Fingerprint:
-    """A digest of tensors' names, shapes and some of their values, taken while they pass by in any order."""
+    """A digest of tensors' names, shapes and some of their values, built one tensor at a time in any order."""
 
     def __init__(self, tensors: Iterable[tuple[str, Tensor]] = ()) -> None:
         self._samples: dict[str, bytes] = {}
@@ -22,7 +22,7 @@ class Fingerprint:
             self.add(name, tensor)
 
     def add(self, name: str, tensor: Tensor) -> None:
-        """Take a tensor in; of any number format, its values count as float32."""
+        """Add a tensor of any dtype; its values are converted to float32."""
         values, middle = tensor.detach().reshape(-1), tensor.numel() // 2
         sample = torch.cat([values[:_SAMPLE], values[middle : middle + _SAMPLE], values[-_SAMPLE:]])
         self._samples[name] = f"{name}{tuple(tensor.shape)}".encode() + sample.float().cpu().numpy().tobytes()
@@ -35,7 +35,7 @@ class Fingerprint:
 def fingerprint(network: Network) -> str:
     """Return the fingerprint of a network's weights.
 
-    Training changes every tensor, so that other weights have another one. It is of the values as they are: take it
-    before the network's precision is lowered.
+    Training changes every tensor, so different weights have different fingerprints. So do different precisions: compute
+    it before lowering the network's precision.
     """
     return Fingerprint(network.state_dict().items()).hexdigest()

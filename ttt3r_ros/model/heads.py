@@ -1,7 +1,7 @@
-"""Heads: from tokens to pose, points with confidence, and colour.
+"""Heads: from tokens to pose, points with confidence, and color.
 
-Raw head values live in a logarithmic space: a vector v stands for ``v/|v| · expm1(|v|)`` metres, a confidence c for
-``1 + exp(c)`` (DUSt3R's and CUT3R's parameterisation, arXiv 2501.12387).
+Raw head values are logarithmic: a vector v stands for ``v/|v| · expm1(|v|)`` meters, a confidence c for ``1 + exp(c)``
+(DUSt3R's and CUT3R's parameterization, arXiv 2501.12387).
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from ttt3r_ros.model.layers import Mlp
 
 POINT_CHANNELS = 4  # x, y, z, confidence
 COLOR_CHANNELS = 3
-DPT_WIDTHS = (96, 192, 384, 768)  # of the four levels, fine to coarse
+DPT_WIDTHS = (96, 192, 384, 768)  # channels of the four levels, fine to coarse
 DPT_FUSED = 256
 DPT_LAST = 128
 
 
 @dataclass(frozen=True)
 class TokenLevels:
-    """The four token maps heads read, fine detail first: (B, h·w, C) each, and their grid."""
+    """The four token maps that the heads read, finest first, (B, h·w, C) each, and their grid (h, w)."""
 
     encoder: Tensor
     half: Tensor
@@ -40,8 +40,8 @@ def as_map(tokens: Tensor, grid: tuple[int, int]) -> Tensor:
 
 
 def expand(vector: Tensor, dim: int = -1) -> Tensor:
-    """Map raw vectors along an axis of length 3 to metres: ``v/|v| · expm1(|v|)``, 0 at 0."""
-    # not torch's norm, which takes twenty times as long over so short an axis on a CPU
+    """Map raw vectors along an axis of length 3 to meters: ``v/|v| · expm1(|v|)``, 0 at 0."""
+    # torch's own norm takes twenty times as long over such a short axis on a CPU
     safe = vector.square().sum(dim, keepdim=True).clamp(min=1e-24).sqrt()
     return vector * (torch.expm1(safe) / safe)
 
@@ -53,12 +53,12 @@ def decode_points(raw: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def decode_color(raw: Tensor) -> Tensor:
-    """Map raw (B, 3, H, W) to colours (B, H, W, 3) in (-1, 1)."""
+    """Map raw (B, 3, H, W) to colors (B, H, W, 3) in (-1, 1)."""
     return 2 * (raw.permute(0, 2, 3, 1).sigmoid() * (1 - 2e-6) + 1e-6) - 1
 
 
 class PoseHead(nn.Module):
-    """Camera pose in the segment's world from the pose token."""
+    """Predicts the camera pose in the segment's world from the pose token."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
@@ -106,7 +106,7 @@ class Fusion(nn.Module):
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         if skip is not None and self.skip_unit is not None:
             x = x + self.skip_unit(skip)
-        # interpolation and a 1x1 convolution commute, and the convolution is cheaper before it
+        # interpolation and a 1x1 convolution commute, and the convolution is cheaper at the lower resolution
         return F.interpolate(self.out_conv(self.out_unit(x)), scale_factor=2, mode="bilinear", align_corners=True)
 
 
@@ -143,12 +143,12 @@ class DPTHead(nn.Module):
             for level, resample, project in zip(tokens, self.resample, self.project, strict=True)
         ]
         x = self.fuse[3](maps[3])
-        height, width = maps[2].shape[-2:]  # an odd grid was rounded up by the strided convolution
+        height, width = maps[2].shape[-2:]  # the strided convolution has rounded an odd grid up
         x = self.fuse[2](x[..., :height, :width], maps[2])
         x = self.fuse[1](x, maps[1])
         return self.head(self.fuse[0](x, maps[0]))  # type: ignore[no-any-return]
 
 
 def _channels_innermost(x: Tensor) -> Tensor:
-    """Lay (B, C, h, w) out in the order that convolution and interpolation are fastest in on a CPU, and pass on."""
+    """Return (B, C, h, w) in channels-last layout on a CPU, where convolution and interpolation are fastest in it."""
     return x.contiguous(memory_format=torch.channels_last) if x.device.type == "cpu" else x

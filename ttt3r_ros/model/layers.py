@@ -1,6 +1,6 @@
 """Transformer layers: rotary positions, attention, blocks.
 
-Every attention is `scaled_dot_product_attention`; no attention map is ever materialised.
+Every attention is `scaled_dot_product_attention`; no attention map is ever materialized.
 Shapes: B batch, T tokens, C channels, A heads, D channels per head.
 """
 
@@ -24,16 +24,16 @@ class Rotary:
 
     @classmethod
     def at(cls, positions: Tensor, head_dim: int, base: float) -> Rotary:
-        """Return the 2-D rotary code of integer positions.
+        """Return the 2-D rotary embedding of integer positions.
 
-        The first half of a head's channels turns with the row, the second with the column; within a half of E
-        channels, channel j pairs with channel j + E/2 and turns by ``p · base^(−2j/E)`` (RoFormer, arXiv 2104.09864,
+        The first half of a head's channels rotates with the row, the second with the column. Within a half of E
+        channels, channel j pairs with channel j + E/2 and rotates by ``p · base^(−2j/E)`` (RoFormer, arXiv 2104.09864,
         eq. 15, on two axes).
 
         Args:
             positions: (T, 2) integer (row, column); may be negative.
             head_dim: D, a multiple of 4.
-            base: of the geometric series of frequencies.
+            base: base of the geometric series of frequencies.
         """
         half = head_dim // 2
         exponents = torch.arange(0, half, 2, device=positions.device, dtype=torch.float32) / half
@@ -47,8 +47,8 @@ class Rotary:
     def turn(self, x: Tensor) -> Tensor:
         """Rotate (B, A, T, D) queries or keys; computed in float32, returned in x's dtype.
 
-        Where no gradient is wanted the second half is done in place, partner by partner: two passes over memory instead
-        of four, three kernels on a GPU instead of seven. A compiler fuses them by itself, and stops at work in place.
+        Without gradients, the sine terms are added in place, one half at a time: two passes over memory instead of
+        four, three GPU kernels instead of seven. A compiler fuses the plain form and cannot handle the in-place one.
         """
         paired = (*x.shape[:-1], 2, 2, x.shape[-1] // 4)  # axis, partner, channel
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
@@ -69,10 +69,10 @@ class Rotary:
 
 
 def _room_for_heads(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """Return memory for what (B, A, T, D) becomes, laid out as attention likes it.
+    """Return an empty tensor of the shape (B, A, T, D) of x, in the memory layout that suits attention.
 
-    A CPU reads each head faster in one piece. A GPU does not care, but leaves its result laid out as its queries are:
-    with a token's heads together they need not be merged.
+    A CPU is faster when each head is contiguous. A GPU reads either layout equally fast but returns its result in the
+    layout of the queries: with each token's heads side by side, merging the heads needs no copy.
     """
     if x.device.type == "cpu":
         return x.new_empty(x.shape, dtype=dtype)
@@ -92,13 +92,13 @@ def merge_heads(x: Tensor) -> Tensor:
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Return the (B, A, T, D) attention of queries (B, A, T, D) to keys and values (B, A, M, D)."""
-    if v.device.type == "cpu":  # whose kernel reads contiguous heads faster
+    if v.device.type == "cpu":  # the CPU kernel reads contiguous heads faster
         v = v.contiguous()
     return F.scaled_dot_product_attention(q, k, v)
 
 
 class Linear(nn.Linear):
-    """A linear layer whose weights may be stored in fewer bits than it computes in."""
+    """A linear layer that may store its weights in a lower precision than it computes in."""
 
     def forward(self, x: Tensor) -> Tensor:
         return F.linear(x, self.weight.to(x.dtype), self.bias.to(x.dtype))
@@ -133,7 +133,7 @@ class SelfAttention(nn.Module):
 
 @dataclass(frozen=True)
 class Match:
-    """What a cross-attention has compared: queries (B, A, T, D) and keys (B, A, M, D), rotated."""
+    """The rotated queries (B, A, T, D) and keys (B, A, M, D) of a cross-attention."""
 
     queries: Tensor
     keys: Tensor
@@ -162,7 +162,7 @@ class CrossAttention(nn.Module):
     def forward(
         self, x: Tensor, context: Tensor, rotary_x: Rotary | None, rotary_context: Rotary | None
     ) -> tuple[Tensor, Match]:
-        """Attend from x (B, T, C) to context (B, M, C); return the (B, T, C) result, and what has been compared."""
+        """Attend from x (B, T, C) to context (B, M, C); return the result (B, T, C), and the queries and keys."""
         q = split_heads(self.projq(x), self.heads)
         k = split_heads(self.projk(context), self.heads)
         v = split_heads(self.projv(context), self.heads)
@@ -200,7 +200,7 @@ class DecoderBlock(nn.Module):
     def forward(
         self, x: Tensor, context: Tensor, rotary_x: Rotary | None = None, rotary_context: Rotary | None = None
     ) -> tuple[Tensor, Match]:
-        """Return the new x (B, T, C), and what its cross-attention has compared."""
+        """Return the new x (B, T, C), and the queries and keys of its cross-attention."""
         x = x + self.attn(self.norm1(x), rotary_x)
         read, match = self.cross_attn(self.norm2(x), self.norm_y(context), rotary_x, rotary_context)
         x = x + read
@@ -236,9 +236,9 @@ class ModulatedBlock(nn.Module):
 
 
 def noise(*shape: int, std: float) -> nn.Parameter:
-    """Return a parameter of normally distributed values, or without values on the meta device.
+    """Return a parameter of normally distributed values; on the meta device, one without values.
 
-    To ask for them there would import torch's compiler, a second and 70 MB that loading a network would pay for.
+    Drawing values on the meta device would import torch's compiler and add a second and 70 MB to loading a network.
     """
     values = torch.empty(shape)
     return nn.Parameter(values if values.is_meta else values.normal_(std=std))

@@ -30,19 +30,19 @@ from ttt3r_ros.model.precision import computes_in, quantize_linears, store_linea
 from ttt3r_ros.model.rotary import RotaryTables
 from ttt3r_ros.model.update import Carried, Seen, Ttt3r, UpdateRule, blend
 
-#: What the heads can be asked for beside the pose.
+#: Outputs that can be requested in addition to the pose.
 POINTS_CAMERA, POINTS_WORLD, COLOR = "points_camera", "points_world", "color"
 DEFAULT_OUTPUTS = frozenset({POINTS_CAMERA})
 
 
 @dataclass(frozen=True)
 class State:
-    """All that a segment remembers; its size never changes.
+    """Everything the network carries from one frame of a segment to the next.
 
     Attributes:
         tokens: (B, N, C_d) float32, the recurrent state S.
         pose_memory: (B, K, 2·C_d), P.
-        carried: what the update rule carries.
+        carried: the update rule's own tensors.
     """
 
     tokens: Tensor
@@ -56,7 +56,7 @@ class Decoded:
 
     Attributes:
         tokens: (B, 1 + M, C_d), Z; the first is the pose token.
-        levels: what the heads read.
+        levels: the token maps that the heads read.
         state_proposal: (B, N, C_d), S̃.
         alignment: (B, N), β before the sigmoid.
     """
@@ -74,12 +74,12 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Trace:
-    """The step's inner values, kept by reference (no cost), to find out where two implementations part.
+    """Intermediate values of a step, kept by reference (no cost), to find where two implementations diverge.
 
     Attributes:
         encoder_tokens: (B, M, C_e), F.
         pose_query: (B, C_d), z.
-        decoded: what the decoders made of the frame; `Network.camera_points` can still be asked for its points.
+        decoded: the decoders' result; `Network.camera_points` computes its points on request.
     """
 
     encoder_tokens: Tensor
@@ -89,16 +89,16 @@ class Trace:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the network says about one frame; fields that were not asked for are None.
+    """The network's prediction for one frame; outputs that were not requested are None.
 
-    Camera axes are OpenCV's (x right, y down, z forward); the world is the segment's first camera; lengths in metres.
+    Camera axes are OpenCV's (x right, y down, z forward); the world is the segment's first camera; lengths in meters.
 
     Attributes:
         translation: (B, 3) position of the camera in the world.
         quaternion: (B, 4) orientation (w, x, y, z), w >= 0, of the camera in the world.
         learning_rate: (B, N) β in (0, 1].
         points_camera, confidence: (B, H, W, 3) and (B, H, W) >= 1; the z of the points is the depth.
-        points_world, confidence_world: the same in the world frame, predicted, not transformed.
+        points_world, confidence_world: the same in the world frame, from a head of their own.
         color: (B, H, W, 3) in (-1, 1).
     """
 
@@ -114,7 +114,7 @@ class Prediction:
 
 
 class Network(nn.Module):
-    """CUT3R's backbone at any configuration; see `step`."""
+    """CUT3R's backbone in any configuration; see `step`."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -158,26 +158,25 @@ class Network(nn.Module):
         rule: UpdateRule | None = None,
         outputs: Set[str] = DEFAULT_OUTPUTS,
     ) -> tuple[Prediction, State]:
-        """Read one frame. Pure: nothing is kept in the network.
+        """Process one frame. Pure: the network keeps nothing.
 
         Args:
             image: (B, 3, H, W) RGB in [-1, 1], both sides multiples of 16.
-            state: what the last step returned, or None to start a segment.
-            rule: of the learning rate; TTT3R's where None.
-            outputs: which of 'points_camera', 'points_world', 'color' to compute beside the pose.
+            state: returned by the last step; None starts a segment.
+            rule: the update rule; TTT3R's if None.
+            outputs: which of 'points_camera', 'points_world', 'color' to compute in addition to the pose.
 
         Returns:
             The prediction, and the state for the next frame.
 
         Raises:
-            ValueError: the image's shape or a requested output is impossible.
+            ValueError: the network does not take this image shape or has no such output.
         """
         self._check(image, outputs)
         rule = Ttt3r() if rule is None else rule
         features = self.encode(image)
         grid = image.shape[2] // PATCH, image.shape[3] // PATCH
 
-        # section numbers: 2 pose query, 3 decode, 4 heads, 5 pose memory, 6 state update
         query_input = features.mean(dim=1, keepdim=True)
         if state is None:
             tokens, memory = self.initial_tokens(len(image)), self.pose_memory.initial(len(image))
@@ -214,7 +213,7 @@ class Network(nn.Module):
         return self.state_embed(self.state_tokens).float().expand(batch, -1, -1)  # type: ignore[no-any-return]
 
     def decode(self, features: Tensor, pose_query: Tensor, tokens: Tensor, grid: tuple[int, int]) -> Decoded:
-        """Run the image and the state stream side by side; each layer reads the other stream's previous layer.
+        """Run the image and state decoders side by side; each layer attends to the other decoder's previous layer.
 
         Args:
             features: F (B, M, C_e).
@@ -256,14 +255,14 @@ class Network(nn.Module):
         )
 
     def camera_points(self, decoded: Decoded) -> tuple[Tensor, Tensor]:
-        """Return a decoded frame's points (B, H, W, 3) [m] in the camera's frame and confidence (B, H, W)."""
+        """Return a decoded frame's points (B, H, W, 3) [m] in the camera frame and confidence (B, H, W)."""
         raw = self.camera_head(decoded.levels)
-        if self.config.head_type == "linear":  # this head alone turns points that lie behind the camera around
+        if self.config.head_type == "linear":  # only the published linear head mirrors points behind the camera
             raw = torch.cat([raw[:, :3] * raw[:, 2:3].sign(), raw[:, 3:]], dim=1)
         return decode_points(raw)
 
     def read_heads(self, trace: Trace, learning_rate: Tensor, outputs: Set[str]) -> Prediction:
-        """Run the pose head and those of the other heads that were asked for, in float32."""
+        """Run the pose head and the requested other heads, in float32."""
         decoded = trace.decoded
         translation, quaternion = self.pose_head(decoded.pose_token)
         points = confidence = points_world = confidence_world = color = None
@@ -286,17 +285,17 @@ class Network(nn.Module):
         )
 
     def set_precision(self, dtype: torch.dtype, device: torch.device | None = None) -> Network:
-        """Hold encoder, decoders and pose memory in this dtype; state, pose, norm outputs and heads stay float32.
+        """Convert encoder, decoders and pose memory to this dtype; state, pose, norm outputs and heads stay float32.
 
-        On a CPU that computes no faster in half precision only the weights of linear layers are stored in it. With
-        int8 linear layers compute on integers and all else in float32; there is no way back from it.
+        On a CPU without fast half-precision arithmetic, only the weights of linear layers are stored in half precision.
+        With int8, linear layers compute on integers and everything else in float32; this cannot be undone.
 
         Args:
             dtype: float32, bfloat16, float16 or int8.
-            device: that the network will compute on; where it is now if None.
+            device: device that the network will compute on; its current device if None.
 
         Raises:
-            UserError: this computer has no fast 8-bit products.
+            UserError: int8 on a device without fast 8-bit arithmetic.
         """
         native = dtype != torch.int8 and computes_in(dtype, device or self.pose_token.device)
         computed = dtype if native else torch.float32
@@ -322,14 +321,14 @@ class Network(nn.Module):
         return self
 
     def drop_world_and_color(self) -> Network:
-        """Give up the heads of 'points_world' and 'color', which no step can be asked for from now on."""
+        """Remove the heads of 'points_world' and 'color'; later steps cannot compute these outputs."""
         if hasattr(self, "world_head"):
             del self.world_head, self.world_transform
         self.color_head = None
         return self
 
     def to_world(self, decoded: Decoded) -> TokenLevels:
-        """Pass the last level through the pose-modulated blocks, which move its points to the world frame."""
+        """Pass the last level through the pose-modulated blocks, which move its content to the world frame."""
         levels, x = decoded.levels, decoded.levels.last
         head_dim = self.config.dec_embed_dim // self.config.dec_num_heads
         rotary = self.rotary.image(levels.grid, head_dim, x.device, with_pose=False)
@@ -352,6 +351,6 @@ class Network(nn.Module):
         if unknown:
             raise ValueError(f"the network has no output named {', '.join(sorted(unknown))}")
         if POINTS_WORLD in outputs and not hasattr(self, "world_head"):
-            raise ValueError("this network has given up its head for points_world")
+            raise ValueError("this network no longer has a head for points_world")
         if COLOR in outputs and self.color_head is None:
-            raise ValueError("this network has no colour head")
+            raise ValueError("this network has no color head")

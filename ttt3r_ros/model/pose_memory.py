@@ -1,4 +1,4 @@
-"""The pose memory: slots that remember which view had which pose token."""
+"""The pose memory: slots that associate views with pose tokens."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor, nn
 from ttt3r_ros.model.config import NetworkConfig
 from ttt3r_ros.model.layers import DecoderBlock, noise
 
-BLOCKS = 2  # of reading and of writing, whatever the decoder's depth
+BLOCKS = 2  # for reading and for writing each, whatever the decoder's depth
 
 
 class PoseMemory(nn.Module):
-    """K slots of [view ; pose] pairs, read by view and rewritten whole at every frame."""
+    """K slots of [view ; pose] pairs, read by view; every frame rewrites all slots."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class PoseMemory(nn.Module):
         return x[..., x.shape[-1] // 2 :]
 
     def write(self, view: Tensor, pose_token: Tensor, memory: Tensor) -> Tensor:
-        """Return the memory (B, K, 2·C_d) after a view (B, 1, C_e) was found to have this pose token (B, 1, C_d)."""
+        """Return the memory (B, K, 2·C_d) updated with a view (B, 1, C_e) and its pose token (B, 1, C_d)."""
         pair = torch.cat([self.view_embed(view), pose_token.to(view.dtype)], dim=-1)
         for block in self.write_blocks:
             memory, _ = block(memory, pair)

@@ -1,8 +1,8 @@
-"""Linear layers in fewer bits, as a processor computes them fastest.
+"""Linear layers in the lower precisions that a processor computes fast.
 
-A GPU, and a CPU with matrix units, computes in half precision. Without such units oneDNN's half-precision products are
-no faster than float32's, or half as fast (docs/adr/0014), so that there only the weights are stored in it. On 8-bit
-integers a CPU with VNNI instructions is about four times as fast as in float32.
+GPUs, and CPUs with matrix units, compute in half precision. On other CPUs, oneDNN's half-precision products are no
+faster than float32's, or half as fast (docs/adr/0014), so only the weights are stored in half precision there. On 8-bit
+integers, a CPU with VNNI instructions is about four times as fast as in float32.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from torch import Tensor, nn
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.layers import CrossAttention, Linear
 
-_ZERO = 128  #: what stands for 0 among the unsigned 8-bit inputs
-_LARGEST = 127  #: largest magnitude of an 8-bit weight or input
+_ZERO = 128  #: zero point of the unsigned 8-bit inputs
+_MAX_MAGNITUDE = 127  #: of an 8-bit weight or input
 
 
 def computes_in(dtype: torch.dtype, device: torch.device) -> bool:
-    """Return whether products of this dtype are worth computing in it on this device."""
+    """Return whether this device multiplies matrices of this dtype faster than float32 ones, or it is float32."""
     if dtype == torch.float32 or device.type != "cpu":
         return True
     return bool(_capabilities().get({torch.bfloat16: "amx_bf16", torch.float16: "amx_fp16"}[dtype], False))
 
 
 def store_linears(part: nn.Module, dtype: torch.dtype) -> None:
-    """Hold the weights of a float32 part's linear layers in this dtype; they still compute in float32."""
+    """Store the weights of a float32 part's linear layers in this dtype; the layers still compute in float32."""
     for layer in part.modules():
         if isinstance(layer, Linear):
             layer.to(dtype)
 
 
 def quantize_linears(part: nn.Module) -> None:
-    """Replace a float32 part's linear layers by such on 8-bit integers; done twice, it changes nothing.
+    """Replace a float32 part's linear layers by 8-bit integer ones; a second call changes nothing.
 
-    Those of cross-attention stay: with them the small weights' trajectories lose 2 per cent (docs/adr/0014), since what
-    state and image take from each other, and the learning rate, come from there.
+    Cross-attention keeps float32: in integers, its layers cost the small weights 2 percent of trajectory accuracy
+    (docs/adr/0014), since they exchange information between state and image and set the learning rate.
 
     Raises:
-        UserError: this computer has no fast 8-bit products.
+        UserError: this computer has no fast 8-bit arithmetic.
     """
     for owner in list(part.modules()):
         if isinstance(owner, CrossAttention):
@@ -52,9 +52,10 @@ def quantize_linears(part: nn.Module) -> None:
 
 
 class Int8Linear(nn.Module):
-    """A linear layer whose weights and inputs are 8-bit integers; a CPU's only.
+    """A linear layer with 8-bit integer weights and inputs; CPU only.
 
-    Weights have a scale per output channel, inputs one per token, taken from the token itself: no calibration.
+    Weights have one scale per output channel. Inputs have one per token, computed from the token, so that nothing needs
+    calibration.
     """
 
     def __init__(self, linear: nn.Linear) -> None:
@@ -67,9 +68,9 @@ class Int8Linear(nn.Module):
         _check_able(linear.weight.device)
         self.in_features, self.out_features = linear.in_features, linear.out_features
         weight = linear.weight.detach().float()
-        scale = (weight.abs().amax(dim=1) / _LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+        scale = (weight.abs().amax(dim=1) / _MAX_MAGNITUDE).clamp(min=torch.finfo(torch.float32).tiny)
         integers = (weight / scale[:, None]).round_().to(torch.int8)
-        # oneDNN's own order of the weights: an opaque tensor, which no buffer can hold
+        # oneDNN's own weight layout: an opaque tensor, which no buffer can hold
         self._packed: Tensor = torch.ops.onednn.qlinear_prepack(integers, None)
         self._zero = torch.zeros(len(scale), dtype=torch.int64)
         self.scale = nn.Buffer(scale, persistent=False)
@@ -78,8 +79,8 @@ class Int8Linear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out), both float32."""
         largest = torch.maximum(x.amax(dim=-1, keepdim=True), -x.amin(dim=-1, keepdim=True))
-        scale = (largest / _LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
-        # the conversion cuts off what follows the point
+        scale = (largest / _MAX_MAGNITUDE).clamp(min=torch.finfo(torch.float32).tiny)
+        # the conversion to integers truncates, hence the + 0.5
         integers = torch.addcmul(x.new_tensor(_ZERO + 0.5), x, 1 / scale).to(torch.uint8)
         product: Tensor = torch.ops.onednn.qlinear_pointwise(
             integers, 1.0, _ZERO, self._packed, self.scale, self._zero, None, 1.0, 0, torch.float32, "none", [], ""
@@ -88,7 +89,7 @@ class Int8Linear(nn.Module):
 
 
 def _capabilities() -> Mapping[str, Any]:
-    """Return what this processor can do, by name; nothing where torch is too old to say (2.6 is)."""
+    """Return this processor's capabilities by name; empty if torch is too old to report them (2.6 is)."""
     return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
 
 
@@ -96,6 +97,6 @@ def _check_able(device: torch.device) -> None:
     able = _capabilities()
     if device.type != "cpu" or not (able.get("avx512_vnni") or able.get("avx_vnni") or able.get("amx_int8")):
         raise UserError(
-            "precision int8 needs an x86 CPU with VNNI instructions (made since about 2020), and a torch that can tell "
-            "(2.11 can); choose float32 elsewhere on a CPU, and bfloat16 on a GPU"
+            "precision int8 needs an x86 CPU with VNNI instructions (made since about 2020), and a torch that detects "
+            "them (2.11 does); choose float32 on another CPU and bfloat16 on a GPU"
         )

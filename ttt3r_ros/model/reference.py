@@ -1,7 +1,7 @@
-"""The slow reference that the fast network is compared with, in tests and benchmarks; nothing else uses it.
+"""The slow reference implementation, with which tests and benchmarks compare the fast network; nothing else uses it.
 
-Every attention map is materialised, every head computed, nothing fused, cached or batched, each line as the papers'
-definitions read. It takes weights under their published names, so that it shares no structure with `network`.
+It follows the papers' definitions line by line: it materializes every attention map, computes every head, and fuses,
+caches and batches nothing. It takes weights under their published names, so it shares no structure with `network`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ttt3r_ros.model.config import NetworkConfig
 
 @dataclass
 class ReferenceState:
-    """All that a segment remembers: tokens (N, C_d) and pose memory (K, 2·C_d)."""
+    """The state of a segment: tokens (N, C_d) and pose memory (K, 2·C_d)."""
 
     tokens: Tensor
     memory: Tensor
@@ -41,10 +41,10 @@ class ReferenceNetwork:
     def step(
         self, image: Tensor, state: ReferenceState | None, rule: str = "ttt3r"
     ) -> tuple[dict[str, Tensor], ReferenceState]:
-        """Read one (3, H, W) image in [-1, 1], under the rule 'ttt3r' or 'cut3r'.
+        """Process one (3, H, W) image in [-1, 1] under the rule 'ttt3r' or 'cut3r'.
 
         Returns:
-            `Prediction`'s fields without the batch's axis, 'alignment' (N,) beside them, and the state after the frame.
+            `Prediction`'s fields without the batch axis, plus 'alignment' (N,), and the state after the frame.
         """
         c, w = self.config, self.weights
         rows, columns = image.shape[1] // 16, image.shape[2] // 16

@@ -1,4 +1,4 @@
-"""The rotary codes of a network's image and state tokens, made when first needed."""
+"""Rotary embeddings of a network's image and state tokens, computed on first use."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from torch import Tensor
 from ttt3r_ros.model.config import NetworkConfig
 from ttt3r_ros.model.layers import Rotary
 
-_MOST = 64  #: tables kept; a stream has a handful, only many image sizes could make more
+_MAX_TABLES = 64  #: tables kept; a stream uses a handful, and only many image sizes could add more
 
 
 class RotaryTables:
-    """One table per grid, width of a head and device; all are let go of when there are too many."""
+    """One table per grid, head width and device; at `_MAX_TABLES` all are dropped."""
 
     def __init__(self, config: NetworkConfig) -> None:
         self._config = config
@@ -23,11 +23,11 @@ class RotaryTables:
 
     @property
     def made(self) -> tuple[Rotary, ...]:
-        """The tables there are; recorded work that reads them must keep them alive."""
+        """The current tables; a captured graph that reads them must keep them alive."""
         return tuple(self._made.values())
 
     def image(self, grid: tuple[int, int], head_dim: int, device: torch.device, *, with_pose: bool) -> Rotary:
-        """Return the code of the image tokens of an (h, w) grid, after that of the pose token at (-1, -1) if wanted."""
+        """Return the embedding of an (h, w) grid's image tokens, optionally preceded by the pose token at (-1, -1)."""
 
         def positions() -> Tensor:
             rows, columns = torch.meshgrid(
@@ -40,7 +40,7 @@ class RotaryTables:
         return self._table((grid, head_dim, with_pose, device), positions, head_dim)
 
     def state(self, head_dim: int, device: torch.device) -> Rotary:
-        """Return the code of the state tokens."""
+        """Return the embedding of the state tokens."""
 
         def positions() -> Tensor:
             return state_positions(self._config.state_size, self._config.state_pe, device)
@@ -49,7 +49,7 @@ class RotaryTables:
 
     def _table(self, key: tuple[object, ...], positions: Callable[[], Tensor], head_dim: int) -> Rotary:
         if key not in self._made:
-            if len(self._made) >= _MOST:
+            if len(self._made) >= _MAX_TABLES:
                 self._made.clear()
             with torch.inference_mode(mode=False), torch.no_grad():  # usable in training too
                 self._made[key] = Rotary.at(positions(), head_dim, self._config.rope_base)

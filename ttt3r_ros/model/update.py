@@ -1,7 +1,7 @@
-"""The state's learning rate β: how much of a frame's proposal each state token takes over.
+"""The learning rate β of the state: how far each state token moves toward a frame's proposal.
 
-``S ← β·S̃ + (1 − β)·S`` with β in (0, 1] per token (TTT3R, arXiv 2509.26645). The first frame of a segment has β = 1
-under every rule; a rule is asked from the second frame on.
+``S ← β·S̃ + (1 − β)·S`` with β in (0, 1] per token (TTT3R, arXiv 2509.26645). The first frame of a segment has β = 1;
+an update rule decides from the second frame on.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch import Tensor
 
 from ttt3r_ros.errors import UserError
 
-#: What a rule carries from frame to frame of a segment: tensors whose first axis is the batch's.
+#: A rule's tensors that pass from frame to frame of a segment; their first axis is the batch.
 Carried = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What a rule may look at.
+    """The inputs of an update rule.
 
     Attributes:
-        tokens: (B, N, C) float32, the state S before the frame; the learned initial tokens at a segment's first frame.
+        tokens: (B, N, C) float32, the state S before the frame; at a segment's first frame, the learned initial tokens.
         proposal: (B, N, C) float32, the frame's proposal S̃.
         alignment: (B, N), mean score between state queries and image keys, before the sigmoid.
     """
@@ -35,22 +35,22 @@ class Seen:
 
 
 class UpdateRule(Protocol):
-    """How far each state token follows a frame. A rule is a frozen dataclass of its constants.
+    """Computes the learning rate. A rule is a frozen dataclass of its constants.
 
-    What it carries becomes part of `State`: saved, moved and checked by its tensors' shapes alone.
+    The tensors it carries become part of `State`, which saves, moves and checks them without further code.
     """
 
     @property
     def name(self) -> str:
-        """What parameters and files call it."""
+        """Name in parameters and files."""
         ...
 
     def start(self, seen: Seen) -> Carried:
-        """Return what is carried after a segment's first frame, whose learning rate is 1."""
+        """Return the tensors to carry after a segment's first frame, whose learning rate is 1."""
         ...
 
     def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
-        """Return β (B, N) in (0, 1] of a later frame, and what is carried after it."""
+        """Return β (B, N) in (0, 1] of a later frame, and the tensors to carry after it."""
         ...
 
 
@@ -82,10 +82,10 @@ class Ttt3r:
 
 @dataclass(frozen=True)
 class Filt3r:
-    """β is the gain of a Kalman filter per state token, fed by the proposal's change (arXiv 2603.18493).
+    """β is the gain of one Kalman filter per state token, driven by the proposal's change (arXiv 2603.18493).
 
-    Carries the variances (B, N), the last proposal (B, N, C) and, once two proposals are known, the running mean of
-    their change (B,).
+    Carries the variances (B, N), the last proposal (B, N, C) and, from the second proposal on, the running mean of the
+    change (B,).
 
     Attributes:
         q_min, q_max: bounds of the process noise.
@@ -147,7 +147,7 @@ def rule_by_name(name: str) -> UpdateRule:
 def can_carry(rule: UpdateRule, carried: Carried, tokens: tuple[int, int, int]) -> bool:
     """Return whether a rule can have carried tensors of these shapes with state tokens (B, N, C).
 
-    The rule itself says so: it is run on tensors without values, until what it carries keeps its shape.
+    Runs the rule on tensors without values until the shapes it carries stop changing.
     """
     empty = torch.empty(tokens, device="meta")
     seen = Seen(empty, empty, torch.empty(tokens[:2], device="meta"))

@@ -1,4 +1,4 @@
-"""What /diagnostics says about the node."""
+"""The node's /diagnostics message."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TRACKING = Health(DiagnosticStatus.OK, "tracking", "tracking")
 
 
 def lost(why: str) -> Health:
-    """Nothing is published for this frame."""
+    """Tracking is lost: nothing is published for this frame."""
     return Health(DiagnosticStatus.ERROR, "lost", f"lost: {why}")
 
 
@@ -44,7 +44,7 @@ def missing(why: str) -> Health:
 
 @dataclass(frozen=True)
 class Counters:
-    """What the node has counted; see `diagnostic_array`."""
+    """The node's counters; see `diagnostic_array`."""
 
     input_rate_hz: float
     frames_received: int
@@ -94,7 +94,7 @@ def diagnostic_array(
 
 
 def resident_megabytes() -> float:
-    """Return this process's resident memory [MB], 0 where the system does not tell."""
+    """Return this process's resident memory [MB], or 0 if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except (OSError, IndexError, ValueError):

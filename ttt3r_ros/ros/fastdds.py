@@ -1,4 +1,4 @@
-"""Room for images in Fast DDS, the middleware most ROS 2 installations use."""
+"""Enlarges the shared memory of Fast DDS, the middleware of most ROS 2 installations, for images."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from pathlib import Path
 
 _PROFILE = Path(__file__).with_name("fastdds.xml")
 
-#: What Fast DDS reads its profile from since 2.12; Humble's 2.6 knows the second name alone, at which newer ones warn.
+#: Fast DDS reads its profile from the first since 2.12; Humble's 2.6 knows only the second, and newer ones warn at it.
 _PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
-#: By these, too, users choose transports themselves.
+#: Users may also have chosen their own transports with these.
 _OTHER_VARIABLES = ("FASTDDS_BUILTIN_TRANSPORTS", "RMW_FASTRTPS_USE_QOS_FROM_XML")
 
 
 def make_room_for_images() -> None:
-    """Let best-effort subscribers on this machine hear the large messages of this process.
+    """Let best-effort subscribers on this machine receive this process's large messages.
 
-    Fast DDS passes messages through a shared memory of 0.5 MB, and drops what does not fit: of a VGA image stream
-    about half, of a larger one nearly all. This gives it 16 MB. To be called before ``rclpy.init``; what the user has
-    configured in the environment stays, and other middlewares do not look at it.
+    Fast DDS passes messages through 0.5 MB of shared memory and drops what does not fit: about half of a VGA image
+    stream, nearly all of a larger one. This raises it to 16 MB. Call it before ``rclpy.init``. It leaves the user's own
+    settings in the environment alone, and other middlewares ignore it.
     """
     if any(variable in os.environ for variable in (*_PROFILE_VARIABLES, *_OTHER_VARIABLES)):
         return

@@ -1,4 +1,4 @@
-"""Hands images from the receiver's thread to the network's: the latest, or every one; and work for between them."""
+"""Passes images from the receiver's thread to the network's, the latest or all, and jobs to run between them."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
-#: Frames kept at most when every frame counts: about half a gigabyte of VGA images.
+#: Capacity when no frame may be dropped: about half a gigabyte of VGA images.
 LONGEST_QUEUE = 600
 
 
 @dataclass(frozen=True)
 class QueuedFrame:
-    """An image message and what is known about its arrival.
+    """An image message and the circumstances of its arrival.
 
     Attributes:
         message: sensor_msgs/Image or CompressedImage.
         received: `time.perf_counter` at its arrival [s].
-        break_reason: why the stream does not go on smoothly from the frame before; None if it does.
+        break_reason: why the stream breaks between the frame before and this one; None if it does not.
     """
 
     message: Any
@@ -28,7 +28,7 @@ class QueuedFrame:
 
 
 class FrameQueue:
-    """A queue for one producer and one consumer; counts what it drops."""
+    """A queue for one producer and one consumer; counts the frames it drops."""
 
     def __init__(self, *, latest_only: bool) -> None:
         self._frames: deque[QueuedFrame] = deque()
@@ -39,7 +39,7 @@ class FrameQueue:
         self.dropped = 0
 
     def put(self, frame: QueuedFrame) -> bool:
-        """Add a frame; return whether an older one had to make room. A dropped frame's break passes to the next."""
+        """Add a frame; return whether an older one was dropped. The next frame inherits the break of a dropped one."""
         with self._changed:
             self._frames.append(frame)
             full = len(self._frames) > self._capacity
@@ -52,13 +52,13 @@ class FrameQueue:
         return full
 
     def put_job(self, job: Callable[[], None]) -> None:
-        """Add something for the consumer to call between two frames; it comes before the frames that wait."""
+        """Add a job for the consumer to run between two frames, ahead of the waiting frames."""
         with self._changed:
             self._jobs.append(job)
             self._changed.notify()
 
     def take(self) -> QueuedFrame | Callable[[], None] | None:
-        """Wait for the next job or frame; None once the queue is closed."""
+        """Wait for the next job or frame and return it; None once the queue is closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._jobs or self._frames or self._closed)
             if self._closed:
@@ -66,12 +66,12 @@ class FrameQueue:
             return self._jobs.popleft() if self._jobs else self._frames.popleft()
 
     def clear(self) -> None:
-        """Forget the frames that wait, uncounted."""
+        """Discard the waiting frames without counting them as dropped."""
         with self._changed:
             self._frames.clear()
 
     def close(self) -> None:
-        """Wake the consumer for good."""
+        """Make `take` return None from now on."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

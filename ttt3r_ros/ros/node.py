@@ -1,4 +1,4 @@
-"""The executable `ttt3r`. It hears signals from its first moment on; everything else is in `run`."""
+"""The executable `ttt3r`. It handles signals from the start; everything else is in `run`."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from typing import NoReturn
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
-    """Run the node until it is told to stop, and end the process."""
+    """Run the node until a signal stops it, then end the process."""
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os._exit(0))  # nothing has been made yet that would need an orderly end
-    from ttt3r_ros.ros.run import run  # takes seconds, for torch
+        signal.signal(number, lambda *_: os._exit(0))  # nothing exists yet that needs an orderly shutdown
+    from ttt3r_ros.ros.run import run  # takes seconds, because it imports torch
 
     _leave(run(args))
 
 
 def _leave(status: int) -> NoReturn:
-    """End the process at once, since all is put away: the interpreter's own end would take torch a second.
+    """End the process immediately, since everything is closed.
 
-    It would not survive a thread that is still at work on a frame either.
+    The interpreter's own shutdown takes a second with torch, and crashes if a thread is still working on a frame.
     """
     sys.stdout.flush()
     sys.stderr.flush()

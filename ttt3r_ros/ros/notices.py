@@ -1,4 +1,4 @@
-"""Says each distinct fault once in a while instead of thirty times a second."""
+"""Logs each distinct fault once in a while instead of thirty times a second."""
 
 from __future__ import annotations
 
@@ -8,44 +8,45 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 
 from ttt3r_ros.errors import kind_of
 
-PERIOD = 30.0  #: seconds until the same fault is said again
-MOST = 64  #: distinct faults said within that time
+PERIOD_S = 30.0  #: until the same fault is logged again
+MAX_KINDS = 64  #: distinct faults logged within that time
 
 
 class Notices:
-    """Throttled messages, each of a kind: by default the text without its numbers."""
+    """Throttled log messages. Each has a kind, by default its text without numbers."""
 
     def __init__(self, logger: RcutilsLogger) -> None:
         self._logger = logger
-        self._said: dict[str, float] = {}
+        self._logged: dict[str, float] = {}
 
     def info(self, text: str, kind: str | None = None) -> None:
-        """Log information unless some of this kind was logged within `PERIOD`."""
+        """Log information unless some of this kind was logged within `PERIOD_S`."""
         if self._is_due(kind or kind_of(text)):
             self._logger.info(text)
 
     def warn(self, text: str, kind: str | None = None) -> None:
-        """Log a warning unless one of this kind was logged within `PERIOD`."""
+        """Log a warning unless one of this kind was logged within `PERIOD_S`."""
         if self._is_due(kind or kind_of(text)):
             self._logger.warning(text)
 
     def error(self, text: str, kind: str | None = None) -> None:
-        """Log an error unless one of this kind was logged within `PERIOD`."""
+        """Log an error unless one of this kind was logged within `PERIOD_S`."""
         if self._is_due(kind or kind_of(text)):
             self._logger.error(text)
 
     def _is_due(self, kind: str) -> bool:
         now = time.monotonic()
-        if len(self._said) >= MOST:
-            self._said = {said: when for said, when in self._said.items() if now - when < PERIOD}
-        if now - self._said.get(kind, -PERIOD) < PERIOD:
+        if len(self._logged) >= MAX_KINDS:
+            self._logged = {known: when for known, when in self._logged.items() if now - when < PERIOD_S}
+        if now - self._logged.get(kind, -PERIOD_S) < PERIOD_S:
             return False
-        if len(self._said) > MOST:
+        if len(self._logged) > MAX_KINDS:
             return False
-        self._said[kind] = now
-        if len(self._said) > MOST:
+        self._logged[kind] = now
+        if len(self._logged) > MAX_KINDS:
             self._logger.warning(
-                f"more than {MOST} different faults within {PERIOD:g} s: further ones are only counted, in /diagnostics"
+                f"more than {MAX_KINDS} different faults within {PERIOD_S:g} s: "
+                "further ones are only counted in /diagnostics"
             )
             return False
         return True

@@ -1,7 +1,7 @@
-"""Takes the camera's images in a thread of its own, past the executor (docs/adr/0017).
+"""Receives the camera's images in a dedicated thread, bypassing the executor (docs/adr/0017).
 
-rclpy's executor looks at every timer, service and topic of a node before and after each message: half a millisecond of
-Python each time, during which the network's thread has to wait for the interpreter.
+rclpy's executor checks every timer, service and topic of a node before and after each message: half a millisecond of
+Python each time, during which the network's thread waits for the interpreter.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from rclpy.guard_condition import GuardCondition
 from rclpy.impl.implementation_singleton import rclpy_implementation as _rclpy
 from rclpy.subscription import Subscription
 
-PAUSE = 0.01  #: after a failure, which may come again at once [s]
+PAUSE_S = 0.01  #: after a failure, since the next one may follow immediately
 
 
 class ServedElsewhere(ReentrantCallbackGroup):
-    """Of a subscription that executors must leave alone, with its events.
+    """The callback group of a subscription that executors must ignore, including its events.
 
-    In rmw_fastrtps whoever waits for an event is woken by every message as well.
+    In rmw_fastrtps, every message also wakes whoever waits for the subscription's events.
     """
 
     def can_execute(self, entity: object) -> Any:  # always true in the base class
-        """Return that an executor must not care for an entity."""
+        """Return False: no executor may run the entity."""
         return False
 
 
 class Receiver:
-    """Hands on the messages of a subscription and calls the callbacks of its events, one at a time."""
+    """Passes on the messages of a subscription and runs its event callbacks, one at a time."""
 
     def __init__(
         self, context: Context, on_message: Callable[[Any], object], on_error: Callable[[Exception], object]
@@ -41,9 +41,9 @@ class Receiver:
         """Prepare.
 
         Args:
-            context: of the node that subscribes.
-            on_message: is given every message.
-            on_error: is told what taking a message, or a callback, has raised; the next message comes all the same.
+            context: context of the subscribing node.
+            on_message: called with every message.
+            on_error: called with any exception from taking a message or from a callback; the receiver continues.
         """
         self._context, self._on_message, self._on_error = context, on_message, on_error
         self._subscription: Subscription[Any] | None = None
@@ -52,7 +52,7 @@ class Receiver:
         self._thread = threading.Thread(target=self._run, name="receiver", daemon=True)
 
     def listen_to(self, subscription: Subscription[Any]) -> None:
-        """Serve this subscription from now on, and none before it; its callback group is `ServedElsewhere`."""
+        """Serve this subscription, and no earlier one, from now on; its callback group must be `ServedElsewhere`."""
         self._subscription = subscription
         if self._thread.is_alive():
             self._changed.trigger()
@@ -60,7 +60,7 @@ class Receiver:
             self._thread.start()
 
     def stop(self, timeout: float = 1.0) -> bool:
-        """Take no more; wait for the message in hand until the timeout [s]; return whether the thread has ended."""
+        """Stop; wait up to ``timeout`` [s] for the current message; return whether the thread has ended."""
         self._stopped = True
         self._changed.trigger()
         if self._thread.is_alive():
@@ -76,14 +76,14 @@ class Receiver:
             except Exception as error:
                 if self._context.ok():
                     self._on_error(error)
-                    time.sleep(PAUSE)
+                    time.sleep(PAUSE_S)
 
     def _serve(self, subscription: Subscription[Any]) -> None:
-        """Take messages and events until another subscription is to be served."""
-        context: Any = self._context.handle  # not None as long as it is ok
+        """Take messages and events until `listen_to` names another subscription."""
+        context: Any = self._context.handle  # not None while the context is ok
         events: list[Any] = list(subscription.event_handlers)
         wait_set = _rclpy.WaitSet(1, 1, 0, 0, 0, len(events), context)
-        with contextlib.ExitStack() as in_use:  # nothing is destroyed before this is left
+        with contextlib.ExitStack() as in_use:  # keeps the entities from being destroyed meanwhile
             in_use.enter_context(subscription.handle)
             in_use.enter_context(self._changed.handle)
             in_use.enter_context(wait_set)
@@ -102,5 +102,5 @@ class Receiver:
                         self._on_message(taken[0])
                 for event in events:
                     if event.is_ready(wait_set):
-                        with contextlib.suppress(StopIteration):  # so a coroutine ends
+                        with contextlib.suppress(StopIteration):  # raised when the coroutine ends
                             event.execute(event.take_data()).send(None)

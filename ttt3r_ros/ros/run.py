@@ -1,4 +1,4 @@
-"""The node's life: starts it, keeps it alive, and ends it when told to."""
+"""Starts the node, keeps it running, and shuts it down on a signal."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
 
 
 def run(args: Sequence[str] | None = None) -> int:
-    """Run the node until SIGINT or SIGTERM; return the exit status. To be called from the main thread."""
+    """Run the node until SIGINT or SIGTERM; return the exit status. Call it from the main thread."""
     try:
         return _run(args)
-    except KeyboardInterrupt:  # in the midst of an end of another cause
+    except KeyboardInterrupt:  # during a shutdown with another cause
         return 0
 
 
@@ -29,7 +29,7 @@ def _run(args: Sequence[str] | None) -> int:
     status = 0
     node: Ttt3rNode | None = None
     try:
-        # rclpy puts handlers of its own before these; they wake the executor. These end the loading of weights as well.
+        # rclpy later chains its own handlers, which wake the executor. These also interrupt the loading of weights.
         _on_signals(_interrupt)
         make_room_for_images()
         _initialize(args)
@@ -41,10 +41,10 @@ def _run(args: Sequence[str] | None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except Exception:
-        if rclpy.ok():  # else a signal has ended the context under a call that needs it, at start for example
+        if rclpy.ok():  # otherwise a signal has shut the context down during a call that needs it, such as at startup
             raise
     finally:
-        _on_signals(signal.SIG_IGN)  # the end has begun, asking again changes nothing
+        _on_signals(signal.SIG_IGN)  # shutdown has begun, further signals change nothing
         if node is not None:
             node.stop()
             node.destroy_node()
@@ -55,14 +55,14 @@ def _run(args: Sequence[str] | None) -> int:
 def _initialize(args: Sequence[str] | None) -> None:
     try:
         rclpy.init(args=list(args) if args is not None else None)
-    except Exception as error:  # of several classes, most of them private to rclpy
+    except Exception as error:  # rclpy raises several classes here, most of them private
         if lack := missing_keystore():
             raise UserError(lack) from error
-        raise UserError(f"ROS does not take these arguments: {first_sentence(error)}") from error
+        raise UserError(f"ROS does not accept these arguments: {first_sentence(error)}") from error
 
 
 def _spin(node: Ttt3rNode) -> None:
-    """Serve callbacks until the context ends. One that fails is said and survived."""
+    """Run callbacks until the context shuts down. A failing callback is logged and does not stop the node."""
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     while rclpy.ok():
@@ -77,7 +77,7 @@ def _spin(node: Ttt3rNode) -> None:
 
 
 def _interrupt(number: int, frame: Any) -> None:
-    """Raise KeyboardInterrupt; what of ROS is left half made by it then says nothing of what it lacks."""
+    """Raise KeyboardInterrupt, and silence the complaints of ROS objects whose construction it interrupts."""
     sys.unraisablehook = lambda _: None
     signal.default_int_handler(number, frame)
 

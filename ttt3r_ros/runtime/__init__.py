@@ -1,1 +1,1 @@
-"""Where and how the network computes: device, CUDA graph, transfers to and from it."""
+"""Where and how the network computes: devices, CUDA graphs, transfers."""

@@ -1,8 +1,8 @@
-"""The network's step recorded once for every kind of call, and replayed from then on.
+"""The network's step, captured once as a CUDA graph for each kind of call and replayed from then on.
 
-On a GPU a step is more than a thousand small pieces of work, and a host that launches them one by one is often slower
-than the GPU that does them. A CUDA graph launches all with one call. What it reads and writes lies at fixed places, so
-that inputs are copied there before it runs and results from there afterwards.
+A step launches more than a thousand small kernels, and the host often takes longer to launch them than the GPU to run
+them. A CUDA graph launches all of them with one call. It reads and writes fixed memory, so inputs are copied in before
+each replay and results are copied out after it.
 """
 
 from __future__ import annotations
@@ -20,24 +20,24 @@ from ttt3r_ros.runtime.tensor_tree import cloned, copy_into, layout, mapped
 
 Step = tuple[Prediction, State]
 
-#: Records a function whose inputs stay where they are. Returns its results, which hold nothing of use yet, and what
-#: reads the inputs anew and writes the same results. Raises `CaptureError` where that is impossible.
+#: Captures a function whose inputs stay at their addresses. Returns its result tensors, not yet filled, and a function
+#: that reads the inputs again and fills them. Raises `CaptureError` where that is impossible.
 Capture = Callable[[Callable[[], Step]], tuple[Step, Callable[[], None]]]
 
-#: Recordings kept. A stream of one image size needs four (a segment's first frame and later ones, with and without
-#: points), under FILT3R six.
-MOST_RECORDINGS = 8
+#: Graphs kept. A stream of one image size needs four (a segment's first frame and later ones, with and without points),
+#: and six under FILT3R.
+MAX_GRAPHS = 8
 
 
 class CaptureError(RuntimeError):
-    """Work cannot be recorded; the message says why."""
+    """A function cannot be captured; the message says why."""
 
 
 class CapturedStep:
-    """`Network.step` without gradients, and as pure: no later step changes what an earlier one has returned.
+    """`Network.step` without gradients, and just as pure: no step changes what an earlier one has returned.
 
-    Where a step cannot be recorded, that one and all later ones are computed as the network does by itself.
-    The network must stay as it is. Not safe for use from several threads at once.
+    If a step cannot be captured, it and all later ones run the plain network instead. The network must not change.
+    Not thread-safe.
     """
 
     def __init__(
@@ -46,19 +46,19 @@ class CapturedStep:
         capture: Capture,
         warn: Callable[[str], object],
         *,
-        most: int = MOST_RECORDINGS,
+        max_graphs: int = MAX_GRAPHS,
     ) -> None:
-        """Record nothing yet.
+        """Prepare; the first calls of `step` capture the graphs.
 
         Args:
             network: on its device, in its precision.
-            capture: how to record.
-            warn: is told in a sentence, at most once, that steps are not recorded.
-            most: recordings kept; the one that has not been used for longest goes first.
+            capture: how to capture.
+            warn: called with one sentence, at most once, when steps cannot be captured.
+            max_graphs: graphs kept; the least recently used one is dropped first.
         """
-        self._network, self._warn, self._most = network, warn, most
+        self._network, self._warn, self._max_graphs = network, warn, max_graphs
         self._capture: Capture | None = capture
-        self._recordings: dict[Hashable, _Recording] = {}
+        self._graphs: dict[Hashable, _CapturedGraph] = {}
 
     @torch.inference_mode()
     def step(
@@ -69,23 +69,25 @@ class CapturedStep:
         rule: UpdateRule | None = None,
         outputs: Set[str] = DEFAULT_OUTPUTS,
     ) -> Step:
-        """Read one frame, see `Network.step`.
+        """Process one frame, see `Network.step`.
 
         Raises:
-            ValueError: the image's shape or a requested output is impossible.
-            torch.cuda.OutOfMemoryError: the plain step, too, needs more memory than there is.
+            ValueError: the network does not take this image shape or has no such output.
+            torch.cuda.OutOfMemoryError: even the plain step needs more memory than there is.
         """
         rule = Ttt3r() if rule is None else rule
         key = layout((image, state)), rule, frozenset(outputs)
-        recording = self._recordings.pop(key, None) or self._record(image, state, rule, outputs)
-        if recording is None:
+        graph = self._graphs.pop(key, None) or self._captured(image, state, rule, outputs)
+        if graph is None:
             return self._network.step(image, state, rule=rule, outputs=outputs)
-        self._recordings[key] = recording  # the latest is the last
-        if len(self._recordings) > self._most:
-            del self._recordings[next(iter(self._recordings))]
-        return recording.replayed(image, state)
+        self._graphs[key] = graph  # most recently used last
+        if len(self._graphs) > self._max_graphs:
+            del self._graphs[next(iter(self._graphs))]
+        return graph.replayed(image, state)
 
-    def _record(self, image: Tensor, state: State | None, rule: UpdateRule, outputs: Set[str]) -> _Recording | None:
+    def _captured(
+        self, image: Tensor, state: State | None, rule: UpdateRule, outputs: Set[str]
+    ) -> _CapturedGraph | None:
         if self._capture is None:
             return None
         inputs = mapped((image, state), Tensor.clone)
@@ -93,22 +95,22 @@ class CapturedStep:
             results, replay = self._capture(lambda: self._network.step(*inputs, rule=rule, outputs=outputs))
         except (CaptureError, torch.cuda.OutOfMemoryError) as error:
             self._capture = None
-            self._recordings.clear()  # their memory is what a plain step may need now
+            self._graphs.clear()  # the plain step may need their memory
             reason = " ".join(str(error).split())[:300]
-            self._warn(f"the network's step cannot be recorded as a CUDA graph and runs without, slower ({reason})")
+            self._warn(f"the network's step cannot be captured as a CUDA graph and runs without one, slower ({reason})")
             return None
-        return _Recording(inputs, results, replay, self._network.rotary.made)
+        return _CapturedGraph(inputs, results, replay, self._network.rotary.made)
 
 
 @dataclass(frozen=True)
-class _Recording:
-    """A recorded step.
+class _CapturedGraph:
+    """A captured step.
 
     Attributes:
-        inputs: where it reads image and state.
-        results: where it writes.
-        replay: does the work.
-        tables: that it reads too, kept because the network may let go of them.
+        inputs: the tensors it reads image and state from.
+        results: the tensors it writes to.
+        replay: runs it.
+        tables: rotary tables that it reads, kept alive because the network may drop them.
     """
 
     inputs: tuple[Tensor, State | None]

@@ -1,4 +1,4 @@
-"""Recording work as a CUDA graph, in the order of steps that torch's documentation asks for."""
+"""Capturing functions as CUDA graphs, in the steps that torch's documentation prescribes."""
 
 from __future__ import annotations
 
@@ -11,32 +11,32 @@ from ttt3r_ros.runtime.captured import CaptureError
 
 Result = TypeVar("Result")
 
-#: Runs before a recording: libraries set themselves up, and tables are made that no recording may make.
+#: Runs before a capture: libraries initialize themselves, and the rotary tables are computed, which a capture must not.
 WARM_UP_RUNS = 3
 
 
 class CudaCapture:
-    """Records functions of tensors on one device; all recordings share the memory they work in.
+    """Captures functions of tensors on one device; all graphs share one memory pool.
 
-    That is safe while they are replayed one after the other on one stream, and results are copied before the next one.
+    This is safe if they replay one after another on one stream and each result is copied before the next replay.
     """
 
     def __init__(self, device: torch.device) -> None:
-        # the same stream for warm-up and recording: libraries keep a workspace for each stream
+        # one stream for warm-up and capture, since libraries keep a workspace per stream
         self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self._latest: torch.cuda.CUDAGraph | None = None
 
     def __call__(self, run: Callable[[], Result]) -> tuple[Result, Callable[[], None]]:
-        """Record a function.
+        """Capture a function.
 
         Args:
-            run: called a few times, each time with the same tensors as inputs.
+            run: called a few times; it must read the same input tensors each time.
 
         Returns:
-            Its results, which hold nothing of use yet, and what repeats the work on its inputs and into its results.
+            Its result tensors, not yet filled, and a function that replays the work from the inputs into the results.
 
         Raises:
-            CaptureError: something in it cannot be recorded.
+            CaptureError: some operation in it cannot be captured.
             torch.cuda.OutOfMemoryError: the device's memory is too small.
         """
         stream, current = self._stream, torch.cuda.current_stream(self._stream.device)
@@ -46,12 +46,12 @@ class CudaCapture:
                 for _ in range(WARM_UP_RUNS):
                     run()
         finally:
-            current.wait_stream(stream)  # for tables made there, even if what followed them failed
+            current.wait_stream(stream)  # for tables computed there, even if a later operation failed
 
         graph = torch.cuda.CUDAGraph()
         pool = None if self._latest is None else self._latest.pool()
         try:
-            # the outer block comes back from the stream even where a failed recording does not
+            # the outer block restores the current stream even if a failed capture does not
             with (
                 torch.cuda.stream(stream),
                 torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"),
@@ -60,7 +60,7 @@ class CudaCapture:
         except torch.cuda.OutOfMemoryError:
             raise
         except RuntimeError as error:
-            first = error.__context__ or error  # ending a recording that failed fails as well
+            first = error.__context__ or error  # ending a failed capture raises a second error
             raise CaptureError(str(first).partition("\n")[0]) from error
-        self._latest = graph  # whose pool stays valid while it lives
+        self._latest = graph  # its pool stays valid as long as it lives
         return results, graph.replay

@@ -1,4 +1,4 @@
-"""Choosing where and in which number format the network runs."""
+"""Choosing the network's device and precision."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def choose_device(name: str) -> torch.device:
     """Return the device of this name: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
 
     Raises:
-        UserError: there is no such device here.
+        UserError: this machine has no such device.
     """
     if name == AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -23,7 +23,7 @@ def choose_device(name: str) -> torch.device:
         raise UserError(f"there is no device {name!r}; choose auto, cpu, cuda or cuda:N") from None
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; "
+            f"there is no device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices; "
             "use device:=cpu, or install a CUDA build of torch and its driver"
         )
     return device

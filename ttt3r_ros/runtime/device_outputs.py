@@ -1,4 +1,4 @@
-"""What the host wants to know of a step, as tensors that are still on the device."""
+"""The results of a step that the host needs, as tensors still on the device."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ttt3r_ros.model.network import Prediction, State
 
 @dataclass(frozen=True)
 class DeviceOutputs:
-    """A frame's numbers, without the batch's axis.
+    """A frame's results, without the batch axis.
 
     Attributes:
         pose: (8,), see `packed_pose`.
         learning_rate: (N,).
-        points: (H, W, 3) [m], scaled; None like the prediction's.
+        points: (H, W, 3) [m], scaled; None if the prediction has none.
         confidence: (H, W); None like the points.
-        planes: (3, H, W) uint8, what the network saw; None if nobody wants it.
+        planes: (3, H, W) uint8, the network's input image; None if not requested.
     """
 
     pose: Tensor
@@ -30,7 +30,7 @@ class DeviceOutputs:
 
     @classmethod
     def of(cls, prediction: Prediction, state: State, scale: float, planes: Tensor | None) -> DeviceOutputs:
-        """Return what a step has said, its points multiplied by the scale."""
+        """Return the results of a step, its points multiplied by the scale."""
         points, confidence = prediction.points_camera, prediction.confidence
         return cls(
             pose=packed_pose(prediction, state),
@@ -44,14 +44,14 @@ class DeviceOutputs:
 def packed_pose(prediction: Prediction, state: State) -> Tensor:
     """Return translation, quaternion wxyz and the mean magnitude of the state tokens, (8,).
 
-    The magnitude is NaN where the pose memory is no longer finite. It does not count otherwise: every frame adds to it,
-    so that it grows with the segment by nature.
+    The magnitude is NaN if the pose memory is not finite. Otherwise the pose memory does not enter it, since its values
+    grow with every frame of a healthy segment.
     """
-    # not `where`, which copies a number to a GPU and waits for it
+    # `where` would copy a number to the GPU and wait for it
     level = state.tokens.abs().mean().masked_fill(~torch.isfinite(state.pose_memory).all(), torch.nan)
     return torch.cat([prediction.translation[0], prediction.quaternion[0], level[None]])
 
 
 def without_batch(batch: Tensor, scale: float = 1.0) -> Tensor:
-    """Return the one item (...) of a batch (1, ...), float32, multiplied by the scale."""
+    """Return the only item (...) of a batch (1, ...), float32, multiplied by the scale."""
     return batch[0].float() if scale == 1.0 else batch[0].float() * scale

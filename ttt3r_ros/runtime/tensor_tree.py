@@ -1,6 +1,6 @@
-"""Tensors in dataclasses and tuples, which may hold one another, taken as one thing.
+"""Operations on trees: nested dataclasses and tuples of tensors.
 
-Whatever else is in them (None, numbers, texts) belongs to the tree's shape and stays as it is.
+Other leaves (None, numbers, strings) belong to the tree's structure and stay unchanged.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ def tensors(tree: object) -> list[Tensor]:
 
 
 def mapped(tree: Tree, change: Callable[[Tensor], Tensor]) -> Tree:
-    """Return the same tree with every tensor changed."""
+    """Return the tree with `change` applied to every tensor."""
     return _mapped(tree, change)  # type: ignore[no-any-return]
 
 
 def layout(tree: object) -> Hashable:
-    """Return what two trees have in common when the tensors of one can be copied into those of the other."""
+    """Return a key that is equal for two trees if the tensors of one can be copied into those of the other."""
     if isinstance(tree, Tensor):
         return tuple(tree.shape), tree.dtype, tree.device
     parts = _parts(tree)
@@ -35,13 +35,13 @@ def layout(tree: object) -> Hashable:
 
 
 def copy_into(target: object, source: object) -> None:
-    """Copy a tree's tensors into those of another one of the same layout."""
+    """Copy a tree's tensors into those of another tree with the same layout."""
     for into, tensor in zip(tensors(target), tensors(source), strict=True):
         into.copy_(tensor)
 
 
 def cloned(tree: Tree) -> Tree:
-    """Return a copy that shares no memory with the tree; what is one tensor in two places there is one here as well."""
+    """Return a copy that shares no memory with the tree; a tensor that occurs twice is copied once."""
     copies: dict[Hashable, Tensor] = {}
 
     def clone(tensor: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Between the host's memory and a GPU's, so that the host waits as little as it can."""
+"""Transfers between host and GPU that keep the host from waiting."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ Tree = TypeVar("Tree")
 
 
 def upload(array: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
-    """Return an array on a device; on a GPU it may still be on its way, and the array may be changed at once."""
+    """Return an array on a device. The transfer to a GPU is asynchronous, but the array may be changed at once."""
     tensor = torch.from_numpy(np.ascontiguousarray(array))
     if device.type == "cuda":
-        tensor = tensor.pin_memory()  # a copy, from which the GPU reads by itself
+        tensor = tensor.pin_memory()  # a copy, which the GPU reads on its own
     return tensor.to(device, non_blocking=True)
 
 
 def download(tree: Tree) -> Tree:
-    """Return a tree of tensors on the host, having waited once for all of them; those that are there are not copied.
+    """Return a tree of tensors on the host, waiting once for all of them; tensors already on the host are not copied.
 
-    What comes from a GPU lies in memory that cannot be swapped out, as long as somebody holds it.
+    Tensors from a GPU arrive in pinned memory, which stays pinned as long as they live.
     """
     remote = next((tensor for tensor in tensors(tree) if tensor.is_cuda), None)
     if remote is None:

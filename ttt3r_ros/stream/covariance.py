@@ -1,24 +1,24 @@
-"""How sure the odometry is of itself: a small model of dead reckoning, from confidence and motion.
+"""The covariance of the odometry: a small dead-reckoning model driven by confidence and motion.
 
-The errors of a frame's motion are taken as isotropic. Their standard deviations are, with |Δp| the metres and |Δθ| the
-radians from the frame before and c the frame's median confidence,
+The errors of a frame's motion are modeled as isotropic. With |Δp| the distance [m] and |Δθ| the angle [rad] from the
+previous frame, and c the frame's median confidence, their standard deviations are
 
     σ_p = (metres  + metres_per_metre·|Δp|  + metres_per_radian·|Δθ|)  · f(c)
     σ_θ = (radians + radians_per_metre·|Δp| + radians_per_radian·|Δθ|) · f(c)
     f(c) = (c − 1 + FLOOR)^−confidence_power
 
-A pose is the sum of such motions, but their errors are not independent. What one frame is seen too far ahead, the next
-motion takes back: only `lasting_translation` times σ_p and `lasting_rotation` times σ_θ are added up along the path;
-the rest passes, but is in the pose while it lasts. And a network that sees one motion too short does so again: lasting
-errors of motions a time t apart correlate by exp(−t / memory), with `translation_memory` and `rotation_memory`, so that
-a pose's standard deviation grows with the path at first, and with its root in the long run.
+A pose is the sum of such motions, but their errors are not independent. The next motion compensates an overestimate in
+one frame: only the shares `lasting_translation` of σ_p and `lasting_rotation` of σ_θ accumulate along the path; the
+rest affects only the frame's own pose. And a network that underestimates one motion tends to underestimate the next:
+the accumulating errors of two motions a time t apart have the correlation exp(−t / memory), with `translation_memory`
+and `rotation_memory`. So a pose's standard deviation grows with the path at first, later with its square root.
 
-Position, orientation and one more unknown, the error of the scale, which stays the same through a session, are
-propagated as a whole: a wrong heading moves every later position sideways, a wrong scale moves it along. What is
-published is the diagonal. While nothing is known of the motion, both standard deviations grow with the seconds. A
-velocity is one frame's motion over its time, so that its variances are that motion's.
+Position, orientation and the relative error of the scale, constant over a session, are propagated together: a wrong
+heading shifts every later position sideways, a wrong scale shifts it along the path. The diagonal is published. While
+the motion is unknown, both standard deviations grow with time. A velocity is a frame's motion divided by its duration,
+and its variances are that motion's, scaled accordingly.
 
-`CovarianceModel` holds the constants, fitted by ``python -m benchmark.covariance`` to measured error.
+`CovarianceModel` holds the constants, which ``python -m benchmark.covariance`` fits to measured errors.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ import numpy as np
 from ttt3r_ros.geometry import FloatArray
 
 FLOOR = 0.05
-#: Variances stay inside these bounds: RTAB-Map reads 9999 and more as "lost".
+#: Bounds of published variances: RTAB-Map reads 9999 and more as "lost".
 SMALLEST, LARGEST = 1e-9, 9000.0
-#: No more is added for a longer time without a known motion: beyond it nothing is known at all [s].
-LONGEST_LOST = 60.0
+#: An unknown motion counts as at most this long [s].
+MAX_LOST_S = 60.0
 
 _POSITION, _ORIENTATION, _SCALE = slice(0, 3), slice(3, 6), 6
 
 
 @dataclass(frozen=True)
 class CovarianceModel:
-    """The constants; see the module. `scale` is the standard deviation of the scale's relative error."""
+    """The constants; see the module docstring. `scale` is the standard deviation of the scale's relative error."""
 
     metres: float = 0.00964
     metres_per_metre: float = 1e-5
@@ -58,40 +58,40 @@ class CovarianceModel:
     lost_metres_per_second: float = 0.5
     lost_radians_per_second: float = 0.5
 
-    def step_sigmas(self, metres: float, radians: float, confidence: float | None) -> tuple[float, float]:
+    def step_sigmas(self, meters: float, radians: float, confidence: float | None) -> tuple[float, float]:
         """Return the standard deviations [m, rad] of a motion's translation and rotation.
 
         Args:
-            metres: length of its translation.
-            radians: angle of its rotation.
-            confidence: median of the frame, >= 1; anything else counts as 1, no confidence.
+            meters: length of its translation [m].
+            radians: angle of its rotation [rad].
+            confidence: the frame's median, >= 1; anything else counts as 1, the lowest confidence.
         """
         c = confidence if confidence is not None and confidence >= 1.0 else 1.0  # NaN compares false
         factor = (c - 1.0 + FLOOR) ** -self.confidence_power
         return (
-            factor * (self.metres + self.metres_per_metre * metres + self.metres_per_radian * radians),
-            factor * (self.radians + self.radians_per_metre * metres + self.radians_per_radian * radians),
+            factor * (self.metres + self.metres_per_metre * meters + self.metres_per_radian * radians),
+            factor * (self.radians + self.radians_per_metre * meters + self.radians_per_radian * radians),
         )
 
     def lasting(self, sigmas: tuple[float, float]) -> tuple[float, float]:
-        """Return what of a motion's standard deviations [m, rad] adds up along the path."""
+        """Return the part of a motion's standard deviations [m, rad] that accumulates along the path."""
         return self.lasting_translation * sigmas[0], self.lasting_rotation * sigmas[1]
 
     def added(
         self, sigmas: tuple[float, float], tails: tuple[float, float], seconds: float
     ) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Return by how much a motion makes a pose uncertain, given the motions before it.
+        """Return how much uncertainty a motion adds to the pose, given the motions before it.
 
-        Of errors with standard deviations s₁, s₂, … that correlate by ρ from each to the next, the n-th adds
+        For errors with standard deviations s₁, s₂, … and the correlation ρ between neighbors, the n-th adds
         ``sₙ² + 2·sₙ·(ρ·sₙ₋₁ + ρ²·sₙ₋₂ + …)`` to the variance of the sum.
 
         Args:
-            sigmas: what lasts of this motion's [m, rad], `lasting`.
-            tails: the sum in brackets, but for its first ρ; 0 where no motion goes before.
-            seconds: that the motion took.
+            sigmas: this motion's `lasting` standard deviations [m, rad].
+            tails: the sum in parentheses divided by ρ; 0 before the first motion.
+            seconds: duration of the motion.
 
         Returns:
-            The standard deviations [m, rad] to be given to `after_motion`, and the tails for the next motion.
+            The standard deviations [m, rad] for `after_motion`, and the tails for the next motion.
         """
         memories = (self.translation_memory, self.rotation_memory)
         before = [tail * math.exp(-seconds / memory) for tail, memory in zip(tails, memories)]
@@ -100,7 +100,7 @@ class CovarianceModel:
         return (added[0], added[1]), (after[0], after[1])
 
     def passing(self, sigmas: tuple[float, float]) -> tuple[float, float]:
-        """Return what of a motion's standard deviations [m, rad] is only in the pose that it led to."""
+        """Return the part of a motion's standard deviations [m, rad] that affects only the pose at its end."""
         shares = (max(0.0, 1.0 - lasting**2) ** 0.5 for lasting in (self.lasting_translation, self.lasting_rotation))
         translation, rotation = (share * sigma for share, sigma in zip(shares, sigmas))
         return translation, rotation
@@ -108,21 +108,21 @@ class CovarianceModel:
 
 @dataclass(frozen=True)
 class Covariances:
-    """Variances in ROS order (x, y, z, roll, pitch, yaw), (6,) each; pose in m² and rad², twist in the same per s²."""
+    """Variances in ROS order (x, y, z, roll, pitch, yaw), (6,) each: pose [m², rad²], twist [m²/s², rad²/s²]."""
 
     pose: FloatArray
     twist: FloatArray
 
 
 def at_origin(model: CovarianceModel) -> FloatArray:
-    """Return the (7, 7) covariance of position, orientation (both about odom's axes) and scale where odom begins."""
+    """Return the initial (7, 7) covariance of position, orientation (both in odom's axes) and scale."""
     P = np.zeros((7, 7))
     P[_SCALE, _SCALE] = model.scale**2
     return P
 
 
 def after_motion(P: FloatArray, translation: FloatArray, sigmas: tuple[float, float]) -> FloatArray:
-    """Return the covariance after a motion: (3,) translation in odom's axes, and `CovarianceModel.added`."""
+    """Return the covariance after a motion, given its translation (3,) in odom's axes and `CovarianceModel.added`."""
     x, y, z = translation
     F = np.eye(7)
     F[_POSITION, _ORIENTATION] = [[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]  # −[Δp]×: δθ × Δp
@@ -132,26 +132,26 @@ def after_motion(P: FloatArray, translation: FloatArray, sigmas: tuple[float, fl
 
 
 def after_loss(P: FloatArray, seconds: float, model: CovarianceModel) -> FloatArray:
-    """Return the covariance after so many seconds in which the motion was not known."""
-    seconds = min(abs(seconds), LONGEST_LOST)
+    """Return the covariance after so many seconds of unknown motion."""
+    seconds = min(abs(seconds), MAX_LOST_S)
     sigmas = np.repeat([model.lost_metres_per_second, model.lost_radians_per_second, 0.0], [3, 3, 1]) * seconds
     return P + np.diag(sigmas**2)
 
 
 def pose_variances(P: FloatArray, passing: tuple[float, float] = (0.0, 0.0)) -> FloatArray:
-    """Return what is published of a pose's covariance, (6,): what has lasted, and `CovarianceModel.passing`."""
+    """Return the published variances (6,) of a pose: the accumulated ones plus `CovarianceModel.passing`."""
     return _well_formed(np.diag(P)[:6] + np.repeat(np.square(passing), 3))
 
 
 def twist_variances(
     linear: FloatArray, sigmas: tuple[float, float], seconds: float | None, model: CovarianceModel
 ) -> FloatArray:
-    """Return the variances (6,) of a velocity; the largest where none is known.
+    """Return the variances (6,) of a velocity, the largest possible if it is unknown.
 
     Args:
         linear: (3,) velocity [m/s].
-        sigmas: of the motion it is made of, `CovarianceModel.step_sigmas`.
-        seconds: that the motion took; None or not positive where no velocity is known.
+        sigmas: `CovarianceModel.step_sigmas` of its motion.
+        seconds: duration of the motion; None or not positive if the velocity is unknown.
         model: the constants.
     """
     if seconds is None or not seconds > 0:
@@ -163,6 +163,6 @@ def twist_variances(
 
 
 def _well_formed(variances: FloatArray) -> FloatArray:
-    """Keep variances positive, finite, below "lost", and off exactly 1.0, which RTAB-Map reads as "none given"."""
-    bounded = np.fmax(np.fmin(variances, LARGEST), SMALLEST)  # what is not a number becomes the largest
+    """Keep variances positive, finite, below "lost", and off exactly 1.0, which RTAB-Map reads as "not set"."""
+    bounded = np.fmax(np.fmin(variances, LARGEST), SMALLEST)  # NaN becomes LARGEST
     return np.where(bounded == 1.0, 1.0 + 1e-6, bounded)

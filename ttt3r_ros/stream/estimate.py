@@ -1,4 +1,4 @@
-"""What the network says about one frame, in the stream's world."""
+"""The estimate for one frame, in the stream's world."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ttt3r_ros.geometry import FloatArray, Intrinsics
 
 Float32Array = npt.NDArray[np.float32]
 
-#: What can be asked for beside the pose.
+#: Outputs that can be requested in addition to the pose.
 POINTS, IMAGE = "points", "image"
 DEFAULT_OUTPUTS = frozenset({POINTS})
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds spent on one frame. On a GPU the network's share shows in `download`, where the host waits for it."""
+    """Seconds spent on one frame. On a GPU, the network's time shows up in `download`, where the host waits for it."""
 
     preprocess: float
     network: float
@@ -33,26 +33,26 @@ class Timings:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What is known after a frame; camera axes are OpenCV's, lengths in metres, images of the network's size H×W.
+    """Everything estimated from a frame; camera axes are OpenCV's, lengths in meters, images of the network's size H×W.
 
     Attributes:
         T_world_camera: (4, 4) float64; the world is the stream's first camera.
-        fault: None, or why this estimate must not be used; the other fields then hold whatever came out.
+        fault: None, or why this estimate must not be used; the other fields are then meaningless.
         learning_rate: (N,) float32, β of each state token.
         state_level: mean magnitude of the state tokens' values after the frame.
-        segment: number of segments begun before this one.
-        segment_frames: frames of this segment so far, this one included; 1 where this frame began it without one that
-            the segment before has seen, so that the motion up to it is not known.
-        pixel_map: from the input image to the network's.
+        segment: number of segments started before this one.
+        segment_frames: frames of this segment so far, including this one. It is 1 if this frame started the segment and
+            shares no frame with the segment before, so that the motion up to it is unknown.
+        pixel_map: from the input image to the network's image.
         scale: factor on the network's lengths in this segment; the fields of the estimate include it.
         timings: seconds spent.
-        points: (H, W, 3) float32 pointmap in the camera frame, as predicted; None if not asked for.
-        depth: (H, W) float32, the points' z: metres along the optical axis; None if points were not asked for.
-        confidence: (H, W) float32 >= 1; None if points were not asked for.
-        image: (H, W, 3) uint8 RGB as the network saw it; None if not asked for.
+        points: (H, W, 3) float32 pointmap in the camera frame, as predicted; None if not requested.
+        depth: (H, W) float32, the points' z: meters along the optical axis; None if points were not requested.
+        confidence: (H, W) float32 >= 1; None if points were not requested.
+        image: (H, W, 3) uint8 RGB, the network's input; None if not requested.
         intrinsics: of the network's image; None while unknown (no camera calibration and no points yet).
-        intrinsics_source: 'given' by the caller, 'estimated' from the points, or 'assumed' (a common lens) while the
-            points fit none.
+        intrinsics_source: 'given' by the caller, 'estimated' from the points, or 'assumed' (a common lens) as long as
+            no focal length fits the points.
     """
 
     T_world_camera: FloatArray
@@ -72,9 +72,9 @@ class Estimate:
     intrinsics_source: Literal["given", "estimated", "assumed"] = "given"
 
     def typical_confidence(self) -> float | None:
-        """Return the (upper) median over every fourth pixel of both axes; None without a confidence."""
+        """Return the (upper) median over every fourth pixel along both axes; None without a confidence."""
         if self.confidence is None:
             return None
         some = self.confidence[::4, ::4].ravel()
         middle = some.size // 2
-        return float(np.partition(some, middle)[middle])  # a hundredth of the time of np.median over all
+        return float(np.partition(some, middle)[middle])  # a hundred times as fast as np.median over all pixels

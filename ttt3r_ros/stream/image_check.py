@@ -1,8 +1,8 @@
-"""Whether an image shows anything; one that does not would spoil the network's state.
+"""Rejects images without content, which would corrupt the network's state.
 
-What is refused is refused for a reason that holds in any surroundings: nothing but black or white, no contrast at all,
-the same view as before with its detail gone, or the same pixels for longer than a camera can give them. A plain wall, a
-night with some lights or a quick turn are none of these.
+The reasons for rejection hold in any environment: all black or white, no contrast, the same view as before without its
+detail, or identical pixels for longer than a camera can send them. A plain wall, a night scene with some lights, or a
+quick turn pass.
 """
 
 from __future__ import annotations
@@ -16,23 +16,23 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-#: Images are shrunk to this width before they are judged, by averaging, which also takes the sensor's noise away [px].
+#: Width to which images are downsampled for the checks, by averaging, which also suppresses sensor noise [px].
 WIDTH = 160
-#: An image is black where all but one pixel in 200 are darker than this; a lens cap is, a lit window at night is not.
+#: An image is black if all but one in 200 pixels are darker than this; a lit window at night is enough to pass.
 BLACK = 16
-#: An image is blinded where at least this share of its pixels is as bright as the sensor goes.
+#: An image is overexposed if at least this fraction of its pixels is saturated.
 WHITE, BLINDED_SHARE = 250, 0.95
-#: An image whose pixels (but one in 100 at each end) lie within so many grey levels shows nothing; vignetting alone
-#: gives a plain wall more.
+#: An image has no content if its gray levels (without the extreme 1 % at each end) span less than this; even a plain
+#: wall spans more through vignetting.
 MIN_CONTRAST = 4
-#: The view is the same as in the frame before where the coarse structure of the two correlates like this...
+#: An image shows the same view as the frame before if their coarse structures have at least this correlation...
 THUMBNAIL, SAME_VIEW = (10, 8), 0.8
-#: ...and it is blurred where no more than this share of the detail usual in the last frames is left, both across and
-#: down: what moves quickly is smeared along one direction only.
+#: ...and is blurred if less than this fraction of the recent frames' detail is left both horizontally and vertically;
+#: motion blur smears in one direction only.
 DETAIL_LEFT, RECENT = 0.3, 15
-#: After so many blurred images in a row that is how this camera sees now: better little detail than none.
+#: After this many blurred images in a row, blur counts as normal for this camera: little detail is better than none.
 MAX_BLURRED = 15
-#: At least so many rows (as far as there are) are compared with those of the frame before: noise changes each of them.
+#: At least this many rows (if the image has them) are compared with the frame before; noise changes every row.
 ROWS = 60
 
 FloatImage = npt.NDArray[np.float32]
@@ -40,13 +40,13 @@ FloatImage = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class ImageState:
-    """What is kept of accepted images.
+    """What the check knows about earlier images.
 
     Attributes:
-        thumbnail: (h, w) float32, coarse structure of the last one.
-        details: detail of the last ones, across and down, relative to contrast.
-        blurred: images refused as blurred since.
-        checksum: of the last image's rows, refused or not.
+        thumbnail: (h, w) float32, coarse structure of the last accepted image.
+        details: horizontal and vertical detail of the last accepted images, relative to contrast.
+        blurred: images rejected as blurred since then.
+        checksum: of the last image's rows, accepted or not.
         same_since: stamp of the first image with these pixels [ns].
     """
 
@@ -60,20 +60,20 @@ class ImageState:
 def check(
     state: ImageState, image: npt.NDArray[np.uint8], stamp_ns: int, frozen_timeout: float
 ) -> tuple[str | None, ImageState]:
-    """Return why an image must not be used, in one clause (None where it may), and what is known after it.
+    """Return why an image must not be used (one clause, or None), and the new state.
 
     Args:
-        state: what is known of the images before.
+        state: state after the images before.
         image: (H, W, 3) uint8 RGB.
-        stamp_ns: when it was taken [ns].
-        frozen_timeout: for how long a camera may send the same pixels [s]; 0 for as long as it likes.
+        stamp_ns: stamp of the image [ns].
+        frozen_timeout: longest time for which a camera may send the same pixels [s]; 0 for no limit.
     """
     reason, state = _check_frozen(state, image, stamp_ns, frozen_timeout)
     if reason:
         return reason, state
     height, width = image.shape[:2]
     size = min(WIDTH, width), max(1, round(height * min(WIDTH, width) / width))
-    if width > 4 * WIDTH:  # averages over four by four pixels are enough
+    if width > 4 * WIDTH:  # averaging 4 x 4 samples per pixel is enough
         thinned = cv2.resize(image, (4 * size[0], 4 * size[1]), interpolation=cv2.INTER_NEAREST)
     else:
         thinned = image
@@ -83,9 +83,9 @@ def check(
     if brightest < BLACK:
         return "the image is black", state
     if gray.size - up_to[WHITE - 1] >= BLINDED_SHARE * gray.size:
-        return "the image is white: the camera is blinded or overexposed", state
+        return "the image is white: the camera is overexposed or blinded by light", state
     if high - low < MIN_CONTRAST:
-        return "the image has no contrast: the lens is covered or the camera sends an empty picture", state
+        return "the image has no contrast: the lens is covered or the camera sends empty images", state
     return _check_blurred(state, gray)
 
 
@@ -97,7 +97,7 @@ def _check_blurred(state: ImageState, gray: npt.NDArray[Any]) -> tuple[str | Non
         usual = [statistics.median(column) + 1e-6 for column in zip(*state.details, strict=True)]
         left = max(across / usual[0], down / usual[1])
         if left < DETAIL_LEFT and _correlation(state.thumbnail, structure) > SAME_VIEW:
-            reason = f"the image is blurred: {left:.0%} of the detail of the frames before is left"
+            reason = f"the image is blurred: it has {left:.0%} of the detail of earlier frames"
             return reason, replace(state, blurred=state.blurred + 1)
     details = () if state.blurred >= MAX_BLURRED else state.details
     return None, replace(state, thumbnail=structure, details=(*details, (across, down))[-RECENT:], blurred=0)
@@ -111,21 +111,21 @@ def _check_frozen(
         return None, replace(state, checksum=checksum, same_since=stamp_ns)
     seconds = (stamp_ns - state.same_since) * 1e-9
     if frozen_timeout > 0 and seconds > frozen_timeout:
-        reason = f"the camera is frozen: the same pixels for {seconds:.1f} s (frozen_timeout is {frozen_timeout:g} s)"
+        reason = f"the camera is frozen: identical pixels for {seconds:.1f} s (frozen_timeout is {frozen_timeout:g} s)"
         return reason, state
     return None, state
 
 
 def _shrunk(gray: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
-    """Shrink by averaging, by halves where that is the same: OpenCV is five times as fast at them."""
+    """Downsample by averaging, in factors of two where possible, at which OpenCV is five times as fast."""
     while gray.shape[1] % (2 * size[0]) == 0 and gray.shape[0] % (2 * size[1]) == 0:
         gray = cv2.resize(gray, (gray.shape[1] // 2, gray.shape[0] // 2), interpolation=cv2.INTER_AREA)
     return cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
 
 
 def _detail(gray: npt.NDArray[Any]) -> tuple[float, float]:
-    """Return the mean magnitude of second differences across and down, relative to contrast."""
-    across = cv2.Sobel(gray, cv2.CV_16S, 2, 0, ksize=1)[:, 1:-1]  # the borders have but one neighbour
+    """Return the mean magnitude of horizontal and vertical second differences, relative to contrast."""
+    across = cv2.Sobel(gray, cv2.CV_16S, 2, 0, ksize=1)[:, 1:-1]  # border pixels lack a neighbor
     down = cv2.Sobel(gray, cv2.CV_16S, 0, 2, ksize=1)[1:-1]
     contrast = float(cv2.meanStdDev(gray)[1][0, 0]) + 1e-6
     total = gray.size * contrast
@@ -137,7 +137,7 @@ def _magnitude(values: npt.NDArray[Any]) -> float:
 
 
 def _correlation(a: FloatImage, b: FloatImage) -> float:
-    """Return Pearson's correlation of two images of one size; 0 where one of them is uniform."""
+    """Return Pearson's correlation of two images of equal size; 0 if one of them is uniform."""
     a, b = a - a.mean(), b - b.mean()
     norm = float(np.linalg.norm(a) * np.linalg.norm(b))
     return float((a * b).sum()) / norm if norm > 0 else 0.0

@@ -1,4 +1,4 @@
-"""How much of what a camera sees now has been seen before: points of a frame against earlier views."""
+"""How much of the current view has been seen before: overlap of a frame's points with earlier views."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy.typing as npt
 
 from ttt3r_ros.geometry import FloatArray, focal_from_points, inverse
 
-#: A pointmap is thinned to about so many columns; an overlap needs hundreds of points, not hundreds of thousands.
+#: Pointmaps are subsampled to about this many columns; an overlap needs hundreds of points, not hundreds of thousands.
 COLUMNS = 32
-#: A point is what a view has seen there if the two depths differ by no more than this share.
+#: A view has seen a point if its depth at the same pixel differs by at most this fraction.
 DEPTH_TOLERANCE = 0.25
 
 
 @dataclass(frozen=True)
 class View:
-    """A frame's thinned points.
+    """A frame's subsampled points.
 
     Attributes:
         T_world_camera: (4, 4) pose of the camera.
-        points: (h, w, 3) float32 metres, camera optical frame.
-        focal: of the thinned grid [px], principal point at (w // 2, h // 2).
+        points: (h, w, 3) float32 meters, camera optical frame.
+        focal: focal length of the subsampled grid [px], principal point at (w // 2, h // 2).
     """
 
     T_world_camera: FloatArray
@@ -32,14 +32,14 @@ class View:
 
     @property
     def median_depth(self) -> float:
-        """Median of the points in front of the camera [m]; NaN without any."""
+        """Median depth of the points in front of the camera [m]; NaN if there are none."""
         depth = self.points[..., 2]
         usable = depth[np.isfinite(depth) & (depth > 0)]
         return float(np.median(usable)) if usable.size else float("nan")
 
 
 def view_of(points: npt.NDArray[np.float32], T_world_camera: FloatArray) -> View | None:
-    """Return the view of a (H, W, 3) pointmap; None where no camera can have made it."""
+    """Return the view of a (H, W, 3) pointmap, or None if no focal length fits it."""
     step = max(1, points.shape[1] // COLUMNS)
     thinned = np.ascontiguousarray(points[step // 2 :: step, step // 2 :: step])
     focal = focal_from_points(thinned)
@@ -47,7 +47,7 @@ def view_of(points: npt.NDArray[np.float32], T_world_camera: FloatArray) -> View
 
 
 def overlap(view: View, others: Sequence[View]) -> float:
-    """Return the share of a view's points that at least one of the others has seen where they are; 1 without points."""
+    """Return the fraction of a view's points that at least one other view has seen; 1 if it has no points."""
     points = view.points.reshape(-1, 3).astype(np.float64)
     points = points[np.isfinite(points).all(axis=1) & (points[:, 2] > 0)]
     if not len(points):
@@ -65,7 +65,7 @@ def _has_seen(view: View, points_world: FloatArray) -> npt.NDArray[np.bool_]:
     height, width = view.points.shape[:2]
     in_front = z > 1e-6
     safe_z = np.where(in_front, z, 1.0)
-    # clipped before they become integers: a point near the camera's plane is beyond every number
+    # clip before converting to integers: points near the camera plane project to huge coordinates
     column = np.rint(np.clip(view.focal * x / safe_z + width // 2, -1, width)).astype(int)
     row = np.rint(np.clip(view.focal * y / safe_z + height // 2, -1, height)).astype(int)
     inside = in_front & (column >= 0) & (column < width) & (row >= 0) & (row < height)

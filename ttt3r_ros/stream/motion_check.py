@@ -1,4 +1,4 @@
-"""Whether a camera can have moved as the network says it has."""
+"""Rejects poses that the camera cannot have reached."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 
 from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector
 
-#: A network's poses are noisy: so much of a motion says nothing of its speed, however little time has passed.
+#: Tolerance for pose noise, which is independent of the time between frames.
 SLACK_METERS, SLACK_RADIANS = 0.2, 0.2
-#: What no camera that somebody carries or drives does between two frames: three times gravity, and a whip of the head.
-MAX_ACCELERATION, MAX_TURN_ACCELERATION = 30.0, 60.0  #: [m/s²], [rad/s²]
-#: So many recent deviations from constant velocity tell what is usual here; with fewer, only speed is judged.
+#: No carried or driven camera accelerates faster: three times gravity, and a whip of the head [m/s², rad/s²].
+MAX_ACCELERATION, MAX_TURN_ACCELERATION = 30.0, 60.0
+#: Recent deviations from constant velocity that define what is usual; below the minimum, only speed is checked.
 MAX_DEVIATIONS, MIN_DEVIATIONS = 20, 5
-#: A deviation below this many of the usual (median) ones is no jump.
+#: A deviation is a jump only above this multiple of the usual (median) one.
 UNUSUAL = 10.0
 
 
 @dataclass(frozen=True)
 class MotionState:
-    """Where the camera was last, how it moved, and how far its last motions were from those of constant velocity.
+    """The camera's last pose, its velocity, and its last deviations from constant velocity.
 
-    Lengths are those of the odometry, so that a limit in meters means what it says only where its scale does.
+    Lengths are in the odometry's scale, so limits in meters are only as accurate as that scale.
     """
 
     stamp_ns: int | None = None
@@ -36,16 +36,16 @@ class MotionState:
 def check(
     state: MotionState, T_world_camera: FloatArray, stamp_ns: int, max_speed: float, max_turn_rate: float
 ) -> str | None:
-    """Return why a pose cannot follow on the last accepted one, in one clause; None where it can.
+    """Return why a pose cannot follow the last accepted one, in one clause, or None if it can.
 
-    A motion is judged by its speed, and by how far it is from going on as before.
+    The check looks at the speed of the motion and at its deviation from constant velocity.
 
     Args:
-        state: after the last accepted pose.
+        state: state after the last accepted pose.
         T_world_camera: (4, 4) pose.
-        stamp_ns: of the frame [ns].
-        max_speed: of the camera [m/s]; 0 for any.
-        max_turn_rate: of the camera [rad/s]; 0 for any.
+        stamp_ns: stamp of the frame [ns].
+        max_speed: maximum speed of the camera [m/s]; 0 for no limit.
+        max_turn_rate: maximum turn rate of the camera [rad/s]; 0 for no limit.
     """
     if state.T_world_camera is None or state.stamp_ns is None:
         return None
@@ -64,14 +64,14 @@ def check(
     usual_meters, usual_radians = (statistics.median(column) for column in zip(*state.deviations))
     meters, radians = _lengths(moved - state.velocity * seconds)
     if max_speed and meters > SLACK_METERS + MAX_ACCELERATION * seconds**2 + UNUSUAL * usual_meters:
-        return f"the camera seems to have jumped {meters:.2f} m from where its motion would have taken it"
+        return f"the camera seems to have jumped {meters:.2f} m from its predicted position"
     if max_turn_rate and radians > SLACK_RADIANS + MAX_TURN_ACCELERATION * seconds**2 + UNUSUAL * usual_radians:
-        return f"the camera seems to have turned {np.degrees(radians):.0f} degrees out of its motion"
+        return f"the camera seems to have turned {np.degrees(radians):.0f} degrees from its predicted orientation"
     return None
 
 
 def accepted(state: MotionState, T_world_camera: FloatArray, stamp_ns: int) -> MotionState:
-    """Return the state after a pose that is used."""
+    """Return the state after an accepted pose."""
     velocity, deviations = state.velocity, state.deviations
     if state.T_world_camera is not None and state.stamp_ns is not None and stamp_ns > state.stamp_ns:
         seconds = (stamp_ns - state.stamp_ns) * 1e-9
@@ -83,14 +83,14 @@ def accepted(state: MotionState, T_world_camera: FloatArray, stamp_ns: int) -> M
 
 
 def resumed(state: MotionState, stamp_ns: int) -> MotionState:
-    """Return the state of a camera that may have stopped or been carried until now [ns], no faster than it can move."""
-    if state.stamp_ns is None or stamp_ns < state.stamp_ns:  # by another clock
+    """Return the state after an interruption until now [ns], in which the camera may have moved at any legal speed."""
+    if state.stamp_ns is None or stamp_ns < state.stamp_ns:  # a different clock
         return MotionState()
     return replace(state, velocity=None, deviations=())
 
 
 def _motion(T_world_0: FloatArray, T_world_1: FloatArray) -> FloatArray:
-    """Return the (6,) translation and rotation vector from one pose to the next, in the first one's axes."""
+    """Return the translation and rotation vector (6,) from one pose to the next, in the first pose's axes."""
     T_0_1 = inverse(T_world_0) @ T_world_1
     return np.concatenate([T_0_1[:3, 3], rotation_vector(T_0_1[:3, :3])])
 

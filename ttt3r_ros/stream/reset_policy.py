@@ -1,12 +1,12 @@
-"""When a new segment starts by itself because the old one has served its time: the policy 'adaptive'.
+"""The reset policy 'adaptive': ends a segment when its state is no longer useful.
 
-A segment knows what its keyframes have seen. There is room for a few: a recurrent state of fixed size holds no more,
-and what comes later overwrites what came first. When they are all taken and the camera looks at something else, the
-segment has nothing to give any more. It also ends when its state is no longer what it used to be: confidence has
-collapsed, or the learning rate or the state's size has left the range that is usual in this segment.
+A segment knows what its keyframes have seen. It holds only a few keyframes, since a recurrent state has a fixed size
+and later frames overwrite earlier ones. When all are taken and the camera looks at something else, the segment has
+nothing left to contribute. A segment also ends when its state degrades: confidence collapses, or the learning rate or
+the magnitude of the state leaves the range that is usual in this segment.
 
-Every threshold has a second one at which the count towards it begins anew, so that a figure that hovers resets nothing.
-Decisions follow from poses and from points computed on a schedule of this policy's own, never from who listens.
+Every threshold has hysteresis: a second threshold restarts the count toward it, so a value that hovers triggers
+nothing. Decisions depend on poses, and on points computed on the policy's own schedule, never on subscribers.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from ttt3r_ros.stream.estimate import Estimate
 from ttt3r_ros.stream.keyframes import View, overlap, view_of
 from ttt3r_ros.stream.usual_range import UsualRange
 
-#: Frames of a segment, of those between resets at fixed intervals: at least so many times as many, since its first ones
-#: set what is usual; at most so many, which for the published weights (100) is well below the 1000 after which runs
-#: without a reset drift (TTT3R, arXiv 2509.26645).
+#: Shortest and longest segment, as multiples of the fixed reset interval: the first frames define what is usual; with
+#: the published weights (100) the longest is well below the 1000 frames after which runs without a reset drift (TTT3R,
+#: arXiv 2509.26645).
 MIN_LENGTH, MAX_LENGTH = 0.2, 4.0
-#: Views that a segment holds, and the overlap with them below which one is added.
+#: Keyframes of a segment, and the overlap with them below which a view becomes one.
 MAX_KEYFRAMES, NEW_VIEW = 8, 0.6
-#: The camera has left a full segment when so little of what it sees is known, in so many looks...
+#: The camera has left a full segment after this many looks at its points with an overlap below LEFT...
 LEFT, LOOKS = 0.3, 3
-#: ...without one in between with so much.
+#: ...and none in between above this.
 RETURNED = 0.5
-#: Confidence (above 1) has collapsed at this share of its usual level, and is back at the other.
+#: Confidence (above 1) has collapsed below the first fraction of its usual level, and has recovered above the second.
 COLLAPSED, CONFIDENT = 0.3, 0.5
-#: Frames in a row (but for those in between) that learning rate or state size must be outside their usual range.
+#: Frames with a learning rate or state magnitude outside its usual range, without one well inside it in between.
 UNUSUAL_FRAMES = 5
-#: Points are looked at when the camera has moved by this share of the depth, or turned so far, or after so many frames.
+#: Points are checked after a motion by this fraction of the depth, a turn by this angle [rad], or this many frames.
 LOOK_DISTANCE, LOOK_ANGLE, LOOK_FRAMES = 0.1, 0.15, 10
-#: Looks whose confidence tells what is usual.
+#: Recent looks whose confidence defines what is usual.
 MAX_LOOKS = 20
 
 Points = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
@@ -46,18 +46,18 @@ Points = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class PolicyState:
-    """What the policy has noticed of the running segment.
+    """What the policy knows about the current segment.
 
     Attributes:
         segment: its number.
         keyframes: its views.
-        last_look: pose of the camera when points were last looked at.
+        last_look: camera pose at the last look at the points.
         frames_since_look: frames since then.
-        overlap: what was found then.
-        outside: looks with too little overlap.
-        confidences: medians (above 1) of the last looks that were as usual.
-        collapsed: looks with too little confidence.
-        learning_rate, state_level: of every frame.
+        overlap: overlap with the keyframes at that look.
+        outside: count of looks with too little overlap.
+        confidences: median confidences (above 1) of the last looks without collapse.
+        collapsed: count of looks with too little confidence.
+        learning_rate, state_level: ranges of their values over all frames.
     """
 
     segment: int = -1
@@ -75,13 +75,13 @@ class PolicyState:
 def check(
     state: PolicyState, estimate: Estimate, interval: int, points: Callable[[], Points | None]
 ) -> tuple[str | None, PolicyState]:
-    """Take in a frame; return why a new segment should start after it, in one clause or None, and the new state.
+    """Process a frame; return why a new segment should start after it (one clause, or None), and the new state.
 
     Args:
-        state: after the last frame.
-        estimate: the frame's, without fault.
-        interval: frames between resets where they come at fixed intervals.
-        points: gives the frame's points (H, W, 3) and confidence (H, W), which may take a while.
+        state: state after the last frame.
+        estimate: the frame's estimate, without fault.
+        interval: frames between resets under the policy 'interval'.
+        points: returns the frame's points (H, W, 3) and confidence (H, W); may be slow.
     """
     if estimate.segment != state.segment:
         state = PolicyState(segment=estimate.segment)
@@ -101,13 +101,13 @@ def _reason(state: PolicyState, frames: int, interval: int) -> str | None:
     if frames < MIN_LENGTH * interval:
         return None
     if state.outside >= LOOKS:
-        return f"the view has left what the segment knows (overlap {state.overlap:.0%})"
+        return f"the view has left the segment's keyframes (overlap {state.overlap:.0%})"
     if state.collapsed >= LOOKS:
         return "confidence has collapsed"
     if state.learning_rate.outside >= UNUSUAL_FRAMES:
         return "the learning rate has left its usual range"
     if state.state_level.outside >= UNUSUAL_FRAMES:
-        return "the state's size has left its usual range"
+        return "the state's magnitude has left its usual range"
     if frames >= MAX_LENGTH * interval:
         return f"the segment is {frames} frames long"
     return None

@@ -1,4 +1,4 @@
-"""Whether a figure of a running segment has left the range that is usual there."""
+"""Detects when a value leaves the range that is usual in the current segment."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-#: The last values tell what is usual, once there are enough of them.
+#: The last WINDOW values define what is usual, once there are ENOUGH.
 WINDOW, ENOUGH = 50, 20
-#: Outside are values so many standard deviations (of the robust kind) from the median...
+#: A value is outside if it is this many robust standard deviations from the median...
 DEVIATIONS = 6.0
-#: ...and at least this share of it; a value counts as back at half of either.
+#: ...and at least this fraction of the median; it is well inside at half that distance.
 SHARE = 0.25
-#: A median absolute deviation times this is a standard deviation where errors are normal.
+#: Standard deviation of a normal distribution over its median absolute deviation.
 ROBUST = 1.4826
 
 
 @dataclass(frozen=True)
 class UsualRange:
-    """The last values within range, and how many have been outside since the last one that was well within."""
+    """The last values inside the range, and the number of values outside since the last one well inside."""
 
     values: tuple[float, ...] = ()
     outside: int = 0
 
     def with_value(self, value: float) -> UsualRange:
-        """Return the range with another value seen. Those outside do not move it."""
+        """Return the range after another value. Values outside do not shift it."""
         if not np.isfinite(value):
             return replace(self, outside=self.outside + 1)
         if len(self.values) < ENOUGH:

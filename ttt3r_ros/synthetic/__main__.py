@@ -20,21 +20,21 @@ _DEPTH_SHOWN_M = 6.0
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Write the sheet: per seed one row of images and one of depths, from equally spaced moments."""
+    """Write the sheet: for each seed a row of images and a row of depths, at equally spaced moments."""
     parser = argparse.ArgumentParser(prog="python -m ttt3r_ros.synthetic", description=__doc__)
-    parser.add_argument("--seed", type=int, nargs="+", default=[1], help="one or more flats")
-    parser.add_argument("--output", type=Path, required=True, help="picture to write (.png or .jpg)")
+    parser.add_argument("--seed", type=int, nargs="+", default=[1], help="one or more apartments")
+    parser.add_argument("--output", type=Path, required=True, help="image file to write (.png or .jpg)")
     parser.add_argument("--motion", choices=get_args(Motion), default="handheld")
     parser.add_argument("--columns", type=int, default=4, help="moments per seed")
-    parser.add_argument("--seconds", type=float, default=10.0, help="between two moments")
-    parser.add_argument("--width", type=int, default=320, help="of one image, pixels; it is 4:3")
+    parser.add_argument("--seconds", type=float, default=10.0, help="seconds between two moments")
+    parser.add_argument("--width", type=int, default=320, help="width of one image, pixels; the aspect ratio is 4:3")
     args = parser.parse_args(argv)
     try:
         rows = [row for seed in args.seed for row in _rows(seed, args)]
         sheet = np.ascontiguousarray(np.concatenate(rows)[..., ::-1])
         try:
             written = cv2.imwrite(str(args.output), sheet)
-        except cv2.error:  # an ending it does not know
+        except cv2.error:  # an unknown file extension
             written = False
         if not written:
             raise UserError(f"cannot write {args.output}: name a file ending in .png or .jpg in an existing folder")
@@ -47,17 +47,17 @@ def main(argv: list[str] | None = None) -> int:
 
 def _rows(seed: int, args: argparse.Namespace) -> list[Image]:
     if args.columns < 1 or args.seconds <= 0:
-        raise UserError("a sheet needs at least one column, and moments more than 0 seconds apart")
+        raise UserError("a contact sheet needs --columns of at least 1 and --seconds greater than 0")
     sequence = Sequence(
         seed, args.columns, width=args.width, height=args.width * 3 // 4, fps=1.0 / args.seconds, motion=args.motion,
         samples_per_axis=2,
     )  # fmt: skip
     frames = sequence.render(0, args.columns)
-    depths = [_colour(depth) for depth in frames.depth.numpy()]
+    depths = [_color(depth) for depth in frames.depth.numpy()]
     return [np.concatenate(list(frames.image.numpy()), axis=1), np.concatenate(depths, axis=1)]
 
 
-def _colour(depth: npt.NDArray[np.float32]) -> Image:
+def _color(depth: npt.NDArray[np.float32]) -> Image:
     near_is_bright = 255 - np.clip(depth * (255 / _DEPTH_SHOWN_M), 0, 255).astype(np.uint8)
     return np.asarray(cv2.applyColorMap(near_is_bright, cv2.COLORMAP_TURBO)[..., ::-1], dtype=np.uint8)
 

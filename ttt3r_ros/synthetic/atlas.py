@@ -1,4 +1,4 @@
-"""All patterns and pictures with their mip levels, in one flat tensor that is sampled without aliasing."""
+"""All patterns and pictures with their mip levels, in one 1-D tensor that is sampled without aliasing."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Atlas:
     """Textures of linear albedo, 8 bits a channel.
 
     Attributes:
-        texels: (layers · TEXELS_PER_LAYER,) int32, red | green << 8 | blue << 16; a layer holds level after level.
-        level_offset: (LEVELS,) int32, where a level starts within its layer.
-        level_width: (LEVELS,) int32, texels in a row of a level.
+        texels: (layers · TEXELS_PER_LAYER,) int32, red | green << 8 | blue << 16; a layer holds its levels in sequence.
+        level_offset: (LEVELS,) int32, start of a level within its layer.
+        level_width: (LEVELS,) int32, texels per row of a level.
         level_scale: (LEVELS,) float32, level_width / SIZE.
     """
 
@@ -41,12 +41,12 @@ class Atlas:
             base: (n,) int32, first texel of the layer.
             u: (n,) float32, texels of level 0 to the right; repeats every SIZE.
             v: (n,) float32, texels of level 0 downwards.
-            level: (n,) float32 mip level; clamped to those there are.
+            level: (n,) float32 mip level; clamped to the existing ones.
         """
         fine = level.clamp(0.0, LEVELS - 1.001)
         index = fine.int()
         coarse_weight = (fine - index).mul_(256.0)
-        # Weights are whole numbers that sum to exactly 256, so red and blue are summed in one integer's two halves.
+        # The weights are integers that sum to 256, so the two halves of one integer can accumulate red and blue.
         red_blue, green = torch.zeros_like(base), torch.zeros_like(base)
         coarse = coarse_weight.int()
         for step, weight in ((0, 256 - coarse), (1, coarse)):
@@ -59,7 +59,7 @@ class Atlas:
         return red.float().mul_(scale), green.float().mul_(scale), blue.float().mul_(scale)
 
     def _corners(self, base: Tensor, u: Tensor, v: Tensor, level: Tensor, total: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return the four texels around a place on a level, each with its int32 weight; they sum to ``total``."""
+        """Return the four texels around a point on a level and their int32 weights, which sum to ``total``."""
         scale = self.level_scale.index_select(0, level)
         width = self.level_width.index_select(0, level)
         start = self.level_offset.index_select(0, level).add_(base)
@@ -81,7 +81,7 @@ class Atlas:
 
 @lru_cache(maxsize=4)
 def build_atlas(device: str) -> Atlas:
-    """Return the atlas on a device. It is the same for every seed, so each process draws it once."""
+    """Return the atlas on a device. It is the same for every seed, so a process draws it only once."""
     widths = [SIZE >> level for level in range(LEVELS)]
     offsets = np.cumsum([0, *(w * w for w in widths[:-1])])
     return Atlas(

@@ -1,4 +1,4 @@
-"""Collects boxes and round things, painted, and turns them into the arrays of a scene."""
+"""Collects painted boxes, cylinders and ellipsoids and converts them to the arrays of a scene."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from ttt3r_ros.synthetic.atlas import LAYER, TEXELS_PER_LAYER
 from ttt3r_ros.synthetic.patterns import PERIOD_M, SIZE
 from ttt3r_ros.synthetic.pictures import PICTURES, SHEETS
 
-Colour = tuple[float, float, float]
+Color = tuple[float, float, float]
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Paint:
-    """What a surface is covered with.
+    """The material of a surface.
 
     Attributes:
-        name: of a pattern, laid in metres, or of a picture, stretched over the face.
+        name: name of a pattern, mapped in meters, or of a picture, stretched over the face.
         tint: multiplies the texture's linear albedo.
-        scale: of a pattern; 2 draws it twice as large.
-        turned: a pattern runs along the other axis of the face; None turns wood along the face's longer side.
-        cell: which picture of a sheet, counted row by row.
-        glow: 0 is lit by the room, 1 shines by itself.
-        anchored: a pattern is laid from the world's origin, so that it runs on over neighbouring boxes.
+        scale: scale of a pattern; 2 draws it twice as large.
+        turned: whether a pattern runs along the face's other axis; None aligns it with the longer side.
+        cell: index of a picture in its sheet, row by row.
+        glow: 0 is lit by the room, 1 emits light.
+        anchored: whether a pattern starts at the world's origin, so that it continues across adjacent boxes.
     """
 
     name: str
-    tint: Colour = (1.0, 1.0, 1.0)
+    tint: Color = (1.0, 1.0, 1.0)
     scale: float = 1.0
     turned: bool | None = False
     cell: int = 0
@@ -48,14 +48,14 @@ class Place:
     z: float = 0.0
 
     def at(self, x: float, y: float, yaw: float = 0.0, z: float = 0.0) -> Place:
-        """Return a place given in this one's axes."""
+        """Return the place with these coordinates in this place's axes."""
         c, s = np.cos(self.yaw), np.sin(self.yaw)
         return Place(self.x + c * x - s * y, self.y + s * x + c * y, self.yaw + yaw, self.z + z)
 
 
 @dataclass
 class Builder:
-    """Collects primitives; ``room`` is the number of the room that lights what is added next."""
+    """Collects primitives; ``room`` is the index of the room that lights the primitives added next."""
 
     rng: np.random.Generator
     room: int = 0
@@ -101,7 +101,7 @@ class Builder:
         roundness: float,
         paints: tuple[int, int, int],
     ) -> None:
-        yaw = 0.0 if roundness else middle.yaw  # what is round need not be turned, and rays are not for it
+        yaw = 0.0 if roundness else middle.yaw  # round primitives are rotationally symmetric; tracing assumes yaw 0
         self._rows.append((middle.x, middle.y, middle.z, *half, yaw, flatness, roundness, self.room, *paints))
 
     def _paint(self, paint: Paint) -> int:
@@ -114,7 +114,7 @@ class Builder:
         return {"center": rows[:, :3], "half": rows[:, 3:6], **{n: rows[:, 6 + i] for i, n in enumerate(names)}}
 
     def surfaces(self) -> dict[str, npt.NDArray[np.float32] | npt.NDArray[np.int32]]:
-        """Return the columns of the table of surfaces, each (6 · N,): how places on faces map to texels."""
+        """Return the columns of the surface table, each (6 · N,): the mapping from faces to texels."""
         rows = np.array(self._rows)
         center, half, room = rows[:, None, :3], rows[:, None, 3:6], rows[:, None, 9]
         body, front, top = rows[:, 10:13].astype(np.int64).T
@@ -132,7 +132,7 @@ class Builder:
 
         along_p, along_q = np.array([1, 1, 0, 0, 0, 0]), np.array([2, 2, 2, 2, 1, 1])  # the axes of a face
         size_p, size_q = 2 * half[:, 0, along_p], 2 * half[:, 0, along_q]
-        # patterns: texels per metre, from the world's origin or from anywhere
+        # patterns: texels per meter, from the world's origin or a random start
         texels = SIZE / (PERIOD_M * scale)
         anywhere = self.rng.uniform(0, SIZE, (2, *paint.shape))
         start_p = np.where(anchored > 0, texels * center[:, 0, along_p], anywhere[0])

@@ -1,4 +1,4 @@
-"""How far places on the floor are from the nearest thing."""
+"""Distance from points on the floor to the nearest object."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 MAP_CELL_M = 0.08
-MAP_ORIGIN_M = -0.4  # of the first cell's centre, in x and y
-MAP_CELLS = (132, 166)  # rows along y and columns along x: the largest flat and a margin
+MAP_ORIGIN_M = -0.4  # x and y of the first cell's center
+MAP_CELLS = (132, 166)  # rows along y and columns along x: the largest apartment plus a margin
 
 Map = npt.NDArray[np.float32]
 
@@ -19,16 +19,16 @@ def distance_map(
     roundness: npt.NDArray[np.float64],
     reach_m: float,
 ) -> Map:
-    """Return (rows, columns) horizontal metres to the nearest of N upright boxes or cylinders, negative inside.
+    """Return the map (rows, columns) of horizontal distances [m] to the nearest of N primitives, negative inside.
 
     Args:
-        center, half: (N, 3), metres; ``half`` along the primitives' own axes.
-        yaw: (N,) of their x axis.
-        roundness: (N,), 1 for what is round with the radius half x.
-        reach_m: distances beyond are not told apart.
+        center, half: (N, 3), meters; ``half`` along the primitives' own axes.
+        yaw: (N,) yaw of their x axis.
+        roundness: (N,), 1 for round primitives, whose radius is half x.
+        reach_m: distances are clamped to this value.
     """
     rows, columns = MAP_CELLS
-    # squared while it is positive, so that the root is taken once; what is inside stays below zero
+    # positive distances stay squared until the end, so that one root suffices; negative ones are not squared
     out = np.full(MAP_CELLS, reach_m**2, np.float32)
     reach = np.hypot(half[:, 0], half[:, 1]) + reach_m
     first = np.floor((center[:, :2] - reach[:, None] - MAP_ORIGIN_M) / MAP_CELL_M).astype(int).clip(0)
@@ -58,7 +58,7 @@ def distance_map(
 
 
 def lookup(field: Map, x: npt.ArrayLike, y: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Return the map's values between cells at places in metres, world frame."""
+    """Return the map's values at points in meters, world frame, interpolated between cells."""
     column = np.clip((np.asarray(x) - MAP_ORIGIN_M) / MAP_CELL_M, 0, field.shape[1] - 1.001)
     row = np.clip((np.asarray(y) - MAP_ORIGIN_M) / MAP_CELL_M, 0, field.shape[0] - 1.001)
     c, r = column.astype(int), row.astype(int)

@@ -1,7 +1,7 @@
-"""Which primitives can be seen through which tile of an image: a short list instead of hundreds.
+"""Culls primitives per tile of an image, down to a short list of those that may be visible.
 
-Nothing here decides what is seen; it only leaves out what cannot be. A primitive is left out of a tile when its
-bounding box, projected, does not touch the tile, or when it starts behind a wall that covers the whole tile.
+Culling is conservative: it drops a primitive from a tile only if its projected bounding box does not touch the tile, or
+if it lies entirely behind a wall that covers the whole tile.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Views:
 
     Attributes:
         rotation: (B, 3, 3) float32, camera to world.
-        position: (B, 3) float32, metres, world frame.
+        position: (B, 3) float32, meters, world frame.
         scene: (B,) int64, which scene of the world each camera stands in.
     """
 
@@ -38,7 +38,7 @@ class Views:
 
 
 def visible(world: World, views: Views, tile_x: Tensor, tile_y: Tensor) -> Tensor:
-    """Return a mask (B · ny · nx, N) of the primitives that a tile may see.
+    """Return a mask (B · ny · nx, N) of the primitives that may be visible in each tile.
 
     Args:
         world: N primitives per scene.
@@ -47,7 +47,7 @@ def visible(world: World, views: Views, tile_x: Tensor, tile_y: Tensor) -> Tenso
         tile_y: (ny + 1,) float32, borders of the tiles' rows as y/z, ascending.
     """
     bounds, nearest = _project(world, views)
-    margin = 1e-4  # rounding must not lose a primitive that touches the border
+    margin = 1e-4  # so that rounding drops no primitive that touches the border
     x0, x1, y0, y1 = bounds
     in_column = (x0[:, None] <= tile_x[None, 1:, None] + margin) & (x1[:, None] >= tile_x[None, :-1, None] - margin)
     in_row = (y0[:, None] <= tile_y[None, 1:, None] + margin) & (y1[:, None] >= tile_y[None, :-1, None] - margin)
@@ -78,7 +78,7 @@ def _project(world: World, views: Views) -> tuple[tuple[Tensor, Tensor, Tensor, 
     x, y, z = corners
     a, b = (torch.tensor([e[i] for e in _EDGES], device=world.device) for i in range(2))
     za, zb = z[..., a], z[..., b]
-    share = (_NEAR_M - za) / (zb - za)  # where the edge pierces the near plane; any number where it does not
+    share = (_NEAR_M - za) / (zb - za)  # where the edge crosses the near plane; arbitrary if it does not
     pierces = (za < _NEAR_M) != (zb < _NEAR_M)
     in_front = torch.cat([z >= _NEAR_M, pierces], dim=-1)
     inverse_depth = 1.0 / z
@@ -94,10 +94,10 @@ def _project(world: World, views: Views) -> tuple[tuple[Tensor, Tensor, Tensor, 
 
 
 def _wall_depth(world: World, views: Views, tile_x: Tensor, tile_y: Tensor) -> Tensor:
-    """Return (B, ny, nx), the depth behind which a tile can see nothing, because one wall covers all of it.
+    """Return (B, ny, nx), the depth behind which a tile sees nothing because a single wall covers it entirely.
 
-    A box hit by the rays through all four corners of a tile is hit by every ray between them (it is convex), and no
-    later than at the deepest of the four entries.
+    If the rays through all four corners of a tile hit a box, every ray between them does too (a box is convex), at no
+    greater depth than the deepest of the four entry points.
     """
     lower = world.occluders[views.scene, :, :3] - views.position[:, None]
     upper = world.occluders[views.scene, :, 3:] - views.position[:, None]

@@ -1,4 +1,4 @@
-"""Carries furniture into rooms: where a piece has space, nobody's way is blocked."""
+"""Places furniture in rooms where it fits and leaves the passages free."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ttt3r_ros.synthetic.plan import SIDES, Plan, Room
 from ttt3r_ros.synthetic.shell import against
 
 Rectangle = tuple[float, float, float, float]  # x0, y0, x1, y1
-_PASSAGE_M = 1.25  # kept free in front of a doorway, and between furniture at opposite walls
+_PASSAGE_M = 1.25  # free space in front of a doorway, and between furniture at opposite walls
 _TRIES = 25
 
 
@@ -72,7 +72,7 @@ def _stand_at_wall(builder: Builder, room: Room, piece: Piece, palette: Palette,
 
 
 def _middle(builder: Builder, room: Room, kind: str, palette: Palette, taken: list[Rectangle]) -> None:
-    """Put a table in the middle if one can still walk all around it, and a rug if not."""
+    """Put a table in the middle if there is room to walk around it, and often a rug."""
     rng = builder.rng
     x, y = (sum(room.x) / 2 + rng.uniform(-0.2, 0.2), sum(room.y) / 2 + rng.uniform(-0.2, 0.2))
     turned = room.y[1] - room.y[0] > room.x[1] - room.x[0]

@@ -1,4 +1,4 @@
-"""Pieces of furniture of the sizes that furniture has. Each is built in a place: x along the wall, y into the room."""
+"""Furniture of realistic sizes. Each piece is built in a place: x along the wall, y into the room."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ttt3r_ros.synthetic.builder import Builder, Colour, Paint, Place
-from ttt3r_ros.synthetic.palette import Palette, colour
+from ttt3r_ros.synthetic.builder import Builder, Color, Paint, Place
+from ttt3r_ros.synthetic.palette import Palette, color
 
-DARK: Colour = (0.03, 0.03, 0.035)
-METAL: Colour = (0.4, 0.4, 0.42)
+DARK: Color = (0.03, 0.03, 0.035)
+METAL: Color = (0.4, 0.4, 0.42)
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Piece:
     """A kind of furniture that stands at a wall.
 
     Attributes:
-        width, depth: metres, ranges to draw from, along the wall and into the room.
-        tall: may not stand in front of a window.
-        build: adds it to the builder, in a place at the wall, with the size drawn.
+        width, depth: ranges to draw from, along the wall and into the room, meters.
+        tall: whether it must not stand in front of a window.
+        build: adds it to the builder, in a place at the wall, with the drawn size.
     """
 
     width: tuple[float, float]
@@ -57,7 +57,7 @@ def shelf(builder: Builder, place: Place, width: float, depth: float, palette: P
 
 
 def wardrobe(builder: Builder, place: Place, width: float, depth: float, palette: Palette) -> None:
-    """A wardrobe with panelled doors."""
+    """A wardrobe with paneled doors."""
     height = builder.rng.uniform(1.85, 2.15)
     front = Paint("cupboard", palette.wood_tint)
     builder.box(place, (-width / 2, width / 2), (0.0, depth), (0.0, height), palette.wood, front=front)
@@ -179,7 +179,7 @@ def desk(builder: Builder, place: Place, width: float, depth: float, palette: Pa
 
 
 def chair(builder: Builder, place: Place, palette: Palette) -> None:
-    """A chair centred on a place, its back at -y."""
+    """A chair centerd on a place, its back at -y."""
     half = 0.21
     builder.box(place, (-half, half), (-half, half), (0.42, 0.46), palette.wood, top=palette.cloth[1])
     _legs(builder, place, half, -half, half, 0.42, palette.wood, 0.04)
@@ -189,7 +189,7 @@ def chair(builder: Builder, place: Place, palette: Palette) -> None:
 
 
 def dining_table(builder: Builder, place: Place, palette: Palette) -> None:
-    """A table of 1.6 x 0.9 m with four chairs, around the centre of a place; 2.0 x 1.9 m in all."""
+    """A table of 1.6 x 0.9 m with four chairs, around the center of a place; 2.0 x 1.9 m in all."""
     rng = builder.rng
     builder.box(place, (-0.8, 0.8), (-0.45, 0.45), (0.71, 0.75), palette.wood)
     _legs(builder, place, 0.76, -0.41, 0.41, 0.71, palette.wood, 0.07)
@@ -271,7 +271,7 @@ def _clutter(builder: Builder, place: Place, width: float, depth: float, z: floa
                 (-0.1, 0.1),
                 (-0.1, 0.1),
                 (z, z + 0.22),
-                Paint("lacquer", colour(builder.rng, (0.2, 0.8), (0.2, 0.9))),
+                Paint("lacquer", color(builder.rng, (0.2, 0.8), (0.2, 0.9))),
             )
 
 
@@ -297,7 +297,7 @@ LAMP = Piece((0.4, 0.4), (0.4, 0.4), True, floor_lamp)
 PARCELS = Piece((0.55, 0.6), (0.5, 0.5), False, parcels)
 STOOL = Piece((0.5, 0.5), (0.5, 0.5), False, stool)
 
-#: What stands along the walls of each kind of room, in the order it is carried in.
+#: Furniture along the walls of each kind of room, in the order of placement.
 ROOMS: dict[str, tuple[Piece, ...]] = {
     "living": (SOFA, SIDEBOARD, SHELF, ARMCHAIR, SHELF, PLANT, LAMP, CHEST, PARCELS, STOOL),
     "bedroom": (BED, WARDROBE, CHEST, SHELF, PLANT, LAMP, ARMCHAIR, PARCELS, STOOL),

@@ -1,4 +1,4 @@
-"""The colours and coverings of a room, drawn by seed from what people really put in flats."""
+"""The colors and materials of a room, drawn by seed from those common in real apartments."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ttt3r_ros.synthetic.builder import Colour, Paint
+from ttt3r_ros.synthetic.builder import Color, Paint
 
-_WOODS: tuple[Colour, ...] = (
+_WOODS: tuple[Color, ...] = (
     (0.66, 0.46, 0.27), (0.5, 0.31, 0.16), (0.3, 0.17, 0.09), (0.72, 0.56, 0.38), (0.42, 0.36, 0.3), (0.85, 0.83, 0.78),
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Paints that belong together in one room."""
+    """The matching paints of one room."""
 
     floor: Paint
     ceiling: Paint
@@ -29,24 +29,24 @@ class Palette:
     window_frame: Paint
     sill: Paint
     wood: Paint
-    wood_tint: Colour
+    wood_tint: Color
     cloth: tuple[Paint, ...]
-    accent: tuple[Colour, ...]
+    accent: tuple[Color, ...]
 
 
-def colour(
+def color(
     rng: np.random.Generator,
     saturation: tuple[float, float],
     value: tuple[float, float],
     hue: tuple[float, float] = (0.0, 1.0),
-) -> Colour:
-    """Return a random linear colour; hues count from red at 0 over green at 1/3 and blue at 2/3 to red at 1."""
+) -> Color:
+    """Return a random linear color; hues count from red at 0 over green at 1/3 and blue at 2/3 to red at 1."""
     r, g, b = colorsys.hsv_to_rgb(rng.uniform(*hue), rng.uniform(*saturation), rng.uniform(*value))
     return (r**2.2, g**2.2, b**2.2)
 
 
-def scaled(tint: Colour, factor: float, limit: float = 1.0) -> Colour:
-    """Return a lighter or darker colour."""
+def scaled(tint: Color, factor: float, limit: float = 1.0) -> Color:
+    """Return a lighter or darker color."""
     r, g, b = (min(c * factor, limit) for c in tint)
     return (r, g, b)
 
@@ -55,7 +55,7 @@ def draw_palette(rng: np.random.Generator) -> Palette:
     """Draw the paints of one room."""
     wood_tint = _WOODS[int(rng.integers(len(_WOODS)))]
     warm = rng.random() < 0.6
-    wall_tint = colour(rng, (0.04, 0.24), (0.88, 0.99), (0.04, 0.16) if warm else (0.22, 0.65))
+    wall_tint = color(rng, (0.04, 0.24), (0.88, 0.99), (0.04, 0.16) if warm else (0.22, 0.65))
     walls = ("plaster", "plaster", "wallpaper_stripes", "wallpaper_motif", "brick")
     wall = Paint(walls[int(rng.integers(len(walls)))], wall_tint, anchored=True)
     if wall.name == "brick" and rng.random() < 0.6:
@@ -65,7 +65,7 @@ def draw_palette(rng: np.random.Generator) -> Palette:
     choice = rng.random()
     if choice < 0.25:
         tiles = ("wall_tiles", "metro_tiles")[int(rng.integers(2))]
-        dado, dado_m = Paint(tiles, colour(rng, (0.05, 0.4), (0.78, 0.97), (0.1, 0.65)), anchored=True), 1.2
+        dado, dado_m = Paint(tiles, color(rng, (0.05, 0.4), (0.78, 0.97), (0.1, 0.65)), anchored=True), 1.2
     elif choice < 0.5:
         dado, dado_m = Paint("ceiling_boards", scaled(wall_tint, 0.7), turned=True, anchored=True), 0.9
     return Palette(
@@ -77,16 +77,16 @@ def draw_palette(rng: np.random.Generator) -> Palette:
         dado=dado,
         dado_m=dado_m,
         trim=Paint("wood", (0.86, 0.85, 0.82) if rng.random() < 0.6 else scaled(wood_tint, 1.0), turned=None),
-        curtain=Paint("radiator", colour(rng, (0.1, 0.45), (0.6, 0.95)), scale=1.6) if rng.random() < 0.6 else None,
+        curtain=Paint("radiator", color(rng, (0.1, 0.45), (0.6, 0.95)), scale=1.6) if rng.random() < 0.6 else None,
         door=Paint("door", (1.15, 1.13, 1.08) if rng.random() < 0.5 else scaled(wood_tint, 1.25)),
         window_frame=Paint("lacquer", (0.9, 0.9, 0.9)),
         sill=Paint("marble", (0.85, 0.83, 0.8)),
         wood=Paint("wood", wood_tint, turned=None),
         wood_tint=wood_tint,
         cloth=tuple(
-            Paint(name, colour(rng, (0.15, 0.65), (0.4, 0.88))) for name in ("fabric", "fabric", "plaid", "plaid")
+            Paint(name, color(rng, (0.15, 0.65), (0.4, 0.88))) for name in ("fabric", "fabric", "plaid", "plaid")
         ),
-        accent=tuple(colour(rng, (0.3, 0.8), (0.3, 0.9)) for _ in range(4)),
+        accent=tuple(color(rng, (0.3, 0.8), (0.3, 0.9)) for _ in range(4)),
     )
 
 
@@ -97,7 +97,7 @@ def _draw_floor(rng: np.random.Generator) -> Paint:
         tint = _WOODS[int(rng.integers(5))]
         return Paint(("planks", "basket_parquet")[kind], scaled(tint, 1.15), turned=turned, anchored=True)
     if kind == 2:
-        return Paint("floor_tiles", colour(rng, (0.05, 0.5), (0.6, 0.88), (0.03, 0.13)), anchored=True)
+        return Paint("floor_tiles", color(rng, (0.05, 0.5), (0.6, 0.88), (0.03, 0.13)), anchored=True)
     if kind == 3:
-        return Paint("checker_tiles", colour(rng, (0.0, 0.25), (0.8, 0.95)), anchored=True)
-    return Paint("carpet", colour(rng, (0.1, 0.45), (0.5, 0.8), (0.0, 0.65)), anchored=True)
+        return Paint("checker_tiles", color(rng, (0.0, 0.25), (0.8, 0.95)), anchored=True)
+    return Paint("carpet", color(rng, (0.1, 0.45), (0.5, 0.8), (0.0, 0.65)), anchored=True)

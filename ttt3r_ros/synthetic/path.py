@@ -1,4 +1,4 @@
-"""Camera poses over time: carried by a walking person, or mounted on a wheeled robot."""
+"""Camera poses over time, carried by a walking person or mounted on a wheeled robot."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Array = npt.NDArray[np.float64]
 def camera_path(floor: Floor, motion: Motion, seed: int, times: Array) -> Array:
     """Return (n, 4, 4) poses T_world_camera (OpenCV camera axes) at ascending times.
 
-    The path depends on seed and motion alone: more or other times show more or other moments of the same one. Position
-    and angles are twice continuously differentiable.
+    The path depends only on seed and motion; other times sample the same path. Position and angles are twice
+    continuously differentiable.
 
     Args:
-        floor: where one can go.
+        floor: the walkable part of the floor.
         motion: "handheld": 1.4 to 1.6 m high, swaying and looking around; "wheeled": 0.35 to 0.5 m high and level.
-        seed: of the path.
+        seed: seed of the path.
         times: (n,) seconds, >= 0.
     """
     rng = np.random.Generator(np.random.PCG64([seed, 1 if motion == "handheld" else 2]))
     walker, still = (_handheld if motion == "handheld" else _wheeled)(rng)
     steps = int(np.ceil(times[-1] / STEP_S)) + 4 if len(times) else 0
-    # the walker draws its own numbers last and for ever, so everything else is drawn before
+    # the walker draws random numbers without end, so everything else must be drawn before
     control = np.array(list(islice(wander(floor, walker, rng), steps))).reshape(-1, 3)
     x, y, heading = _spline(control, times).T
     forward, left, up, yaw, pitch, roll = still(times)
@@ -40,7 +40,7 @@ def camera_path(floor: Floor, motion: Motion, seed: int, times: Array) -> Array:
 
 
 class _Offsets:
-    """Slow waves in position and angle: what a hand and a neck add to walking."""
+    """Slow waves in position and angle: the motion that hand and neck add to walking."""
 
     def __init__(
         self, rng: np.random.Generator, waves: tuple[tuple[float, float, float], ...], constant: tuple[float, ...]
@@ -77,7 +77,7 @@ def _wheeled(rng: np.random.Generator) -> tuple[Gait, _Offsets]:
 
 
 def _spline(control: Array, times: Array) -> Array:
-    """Return (n, k) of the uniform cubic B-spline of (m, k) control points, one every STEP_S, the second at time 0."""
+    """Return (n, k) samples of the cubic B-spline with (m, k) control points every STEP_S, the second at time 0."""
     position = times / STEP_S
     index = np.floor(position).astype(int)
     u = (position - index)[:, None]

@@ -1,7 +1,7 @@
-"""The pictures that surfaces are covered with: what plaster, tiles, parquet, books or a door leaf look like.
+"""Repeating textures of surfaces: plaster, tiles, parquet, fabric and the like.
 
-Every function returns a (SIZE, SIZE, 3) float32 image of linear albedo in [0, 1] that repeats seamlessly. Patterns
-that people know the size of (tiles, bricks, planks) are drawn in metres, on a square of ``PERIOD_M``.
+Every function returns a (SIZE, SIZE, 3) float32 image of linear albedo in [0, 1] that tiles seamlessly. Patterns of
+familiar size (tiles, bricks, planks) are drawn in meters, on a square of ``PERIOD_M``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-Image = npt.NDArray[np.floating[Any]]  # drawn in whatever precision is at hand; kept as float32
+Image = npt.NDArray[np.floating[Any]]  # drawn in any precision, kept as float32
 Rng = np.random.Generator
 
 SIZE = 512
@@ -24,7 +24,7 @@ _U, _V = np.meshgrid(_AXIS, _AXIS)  # in [0, 1), u to the right and v down
 def noise(rng: Rng, smoothness: float, stretch: float = 1.0) -> Image:
     """Return (SIZE, SIZE) periodic noise of mean 0 and standard deviation 1, with amplitude ~ 1/f^smoothness.
 
-    ``stretch`` > 1 draws features out along v, as wood grain is.
+    ``stretch`` > 1 stretches features along v, like wood grain.
     """
     spectrum = np.fft.rfft2(rng.standard_normal((SIZE, SIZE)).astype(np.float32))
     fv = np.fft.fftfreq(SIZE, 1 / SIZE)[:, None] * stretch
@@ -34,7 +34,7 @@ def noise(rng: Rng, smoothness: float, stretch: float = 1.0) -> Image:
     return np.asarray(field / field.std(), dtype=np.float32)
 
 
-def _grey(value: Image) -> Image:
+def _gray(value: Image) -> Image:
     return np.repeat(np.clip(value, 0.0, 1.0)[..., None], 3, axis=2)
 
 
@@ -46,7 +46,7 @@ def _mix(a: npt.ArrayLike, b: npt.ArrayLike, weight: Image) -> Image:
 def _tiling(
     rng: Rng, width_m: float, height_m: float, shift: float = 0.0
 ) -> tuple[Image, Image, npt.NDArray[np.int64]]:
-    """Cut the square into tiles. Returns a random number in [0, 1) and the edge distance [m] per pixel, and the row."""
+    """Cut the square into tiles. Return per pixel a random number of its tile in [0, 1), edge distance [m] and row."""
     columns, rows = round(PERIOD_M / width_m), round(PERIOD_M / height_m)
     x, y = _U * columns, _V * rows
     row = np.floor(y).astype(np.int64)
@@ -70,19 +70,19 @@ def _tiles(
 ) -> Image:
     tone, edge, _ = _tiling(rng, width_m, height_m, shift)
     face = 0.8 + variation * (tone - 0.5) + mottle * noise(rng, 1.2) - 0.08 * np.exp(-edge / 0.008)
-    return _mix([joint] * 3, _grey(face), (edge - joint_m / 2) / 0.004)
+    return _mix([joint] * 3, _gray(face), (edge - joint_m / 2) / 0.004)
 
 
 def plaster(rng: Rng) -> Image:
     """Rolled wall paint: fine grain, some blotches."""
-    return _grey(0.82 + 0.028 * noise(rng, 0.4) + 0.035 * noise(rng, 1.4))
+    return _gray(0.82 + 0.028 * noise(rng, 0.4) + 0.035 * noise(rng, 1.4))
 
 
 def wallpaper_stripes(rng: Rng) -> Image:
     """Vertical stripes, 20 cm apart, with a thin line between them."""
     phase = (_U * PERIOD_M / 0.2) % 1.0
     broad, line = np.abs(phase - 0.5) < 0.25, np.abs(phase - 0.02) < 0.02
-    return _grey(0.86 - 0.16 * broad - 0.3 * line + 0.03 * noise(rng, 0.6))
+    return _gray(0.86 - 0.16 * broad - 0.3 * line + 0.03 * noise(rng, 0.6))
 
 
 def wallpaper_motif(rng: Rng) -> Image:
@@ -91,7 +91,7 @@ def wallpaper_motif(rng: Rng) -> Image:
     radius, angle = np.hypot(x, y), np.arctan2(y, x)
     flower = radius < 0.16 + 0.09 * np.cos(5 * angle)
     lattice = np.abs(np.abs(x) + np.abs(y) - 0.5) < 0.025
-    return _grey(0.84 - 0.3 * flower + 0.12 * (radius < 0.06) - 0.22 * lattice + 0.03 * noise(rng, 0.7))
+    return _gray(0.84 - 0.3 * flower + 0.12 * (radius < 0.06) - 0.22 * lattice + 0.03 * noise(rng, 0.7))
 
 
 def brick(rng: Rng) -> Image:
@@ -119,7 +119,7 @@ def checker_tiles(rng: Rng) -> Image:
     _, edge, row = _tiling(rng, 0.3, 0.3)
     dark = (row + np.floor(_U * 8).astype(np.int64)) % 2
     face = 0.86 - 0.5 * dark + 0.04 * noise(rng, 1.1)
-    return _mix([0.4] * 3, _grey(face), (edge - 0.003) / 0.004)
+    return _mix([0.4] * 3, _gray(face), (edge - 0.003) / 0.004)
 
 
 def planks(rng: Rng) -> Image:
@@ -127,7 +127,7 @@ def planks(rng: Rng) -> Image:
     tone, edge, _ = _tiling(rng, 1.2, 0.12, shift=0.35)
     grain = noise(rng, 0.9, 9.0).T
     face = 0.74 + 0.36 * (tone - 0.5) + 0.085 * grain + 0.03 * noise(rng, 0.5)
-    return _mix([0.16] * 3, _grey(face), (edge - 0.0012) / 0.004)
+    return _mix([0.16] * 3, _gray(face), (edge - 0.0012) / 0.004)
 
 
 def basket_parquet(rng: Rng) -> Image:
@@ -138,12 +138,12 @@ def basket_parquet(rng: Rng) -> Image:
     tone, edge = np.where(across, tone_u, tone_v), np.where(across, edge_u, edge_v)
     grain = noise(rng, 0.9, 7.0)
     face = 0.72 + 0.34 * (tone - 0.5) + 0.08 * np.where(across, grain.T, grain)
-    return _mix([0.18] * 3, _grey(face), (edge - 0.001) / 0.004)
+    return _mix([0.18] * 3, _gray(face), (edge - 0.001) / 0.004)
 
 
 def carpet(rng: Rng) -> Image:
     """Fitted carpet: coarse flecks."""
-    return _grey(0.7 + 0.1 * noise(rng, 0.25) + 0.05 * noise(rng, 1.3))
+    return _gray(0.7 + 0.1 * noise(rng, 0.25) + 0.05 * noise(rng, 1.3))
 
 
 def ceiling_panels(rng: Rng) -> Image:
@@ -151,47 +151,47 @@ def ceiling_panels(rng: Rng) -> Image:
     tone, edge, _ = _tiling(rng, 0.6, 0.6)
     holes = noise(rng, 0.15) > 1.7
     face = 0.86 + 0.06 * (tone - 0.5) - 0.22 * holes - 0.08 * np.exp(-edge / 0.02)
-    return _mix([0.62] * 3, _grey(face), (edge - 0.008) / 0.004)
+    return _mix([0.62] * 3, _gray(face), (edge - 0.008) / 0.004)
 
 
 def ceiling_boards(rng: Rng) -> Image:
     """Painted matchboard, 15 cm wide, along u."""
     tone, edge, _ = _tiling(rng, 2.4, 0.15)
     face = 0.86 + 0.08 * (tone - 0.5) + 0.035 * noise(rng, 0.9, 8.0).T
-    return _mix([0.5] * 3, _grey(face), edge / 0.008)
+    return _mix([0.5] * 3, _gray(face), edge / 0.008)
 
 
 def wood(rng: Rng) -> Image:
     """Furniture wood with the grain along u."""
     rings = np.sin(2 * np.pi * (6 * _V + 0.35 * noise(rng, 1.7, 6.0).T))
-    return _grey(0.72 + 0.07 * rings + 0.09 * noise(rng, 0.8, 12.0).T)
+    return _gray(0.72 + 0.07 * rings + 0.09 * noise(rng, 0.8, 12.0).T)
 
 
 def fabric(rng: Rng) -> Image:
     """Woven cloth with a coarse thread."""
     weave = np.sin(2 * np.pi * 32 * _U) * np.sin(2 * np.pi * 32 * _V)
-    return _grey(0.74 + 0.08 * weave + 0.05 * noise(rng, 0.4) + 0.04 * noise(rng, 1.5))
+    return _gray(0.74 + 0.08 * weave + 0.05 * noise(rng, 0.4) + 0.04 * noise(rng, 1.5))
 
 
 def plaid(rng: Rng) -> Image:
-    """A woollen blanket with crossing stripes, 40 cm apart."""
+    """A woolen blanket with crossing stripes, 40 cm apart."""
 
     def stripes(axis: Image) -> Image:
         phase = (axis * 6) % 1.0
         return np.asarray(0.5 * (np.abs(phase - 0.5) < 0.22) + 0.5 * (np.abs(phase - 0.1) < 0.04))
 
-    return _grey(0.9 - 0.3 * stripes(_U) - 0.3 * stripes(_V) + 0.05 * noise(rng, 0.3))
+    return _gray(0.9 - 0.3 * stripes(_U) - 0.3 * stripes(_V) + 0.05 * noise(rng, 0.3))
 
 
 def marble(rng: Rng) -> Image:
     """Polished stone with veins."""
     veins = np.exp(-np.abs(noise(rng, 1.5)) / 0.08)
-    return _grey(0.84 - 0.35 * veins + 0.05 * noise(rng, 0.9))
+    return _gray(0.84 - 0.35 * veins + 0.05 * noise(rng, 0.9))
 
 
 def lacquer(rng: Rng) -> Image:
-    """Painted or plastic surfaces: almost even."""
-    return _grey(0.88 + 0.02 * noise(rng, 0.6) + 0.03 * noise(rng, 1.6))
+    """Painted or plastic surfaces: almost uniform."""
+    return _gray(0.88 + 0.02 * noise(rng, 0.6) + 0.03 * noise(rng, 1.6))
 
 
 def foliage(rng: Rng) -> Image:
@@ -203,7 +203,7 @@ def foliage(rng: Rng) -> Image:
 def radiator(rng: Rng) -> Image:
     """Ribs, 5 cm apart."""
     rib = np.abs(np.sin(np.pi * 48 * _U))
-    return _grey(0.45 + 0.5 * rib**0.6 + 0.01 * noise(rng, 0.8))
+    return _gray(0.45 + 0.5 * rib**0.6 + 0.01 * noise(rng, 0.8))
 
 
 PATTERNS: dict[str, Callable[[Rng], Image]] = {

@@ -1,6 +1,6 @@
-"""Pictures that are stretched over one face: doors, windows, books, rugs, paintings, cupboard fronts.
+"""Pictures stretched over a whole face: doors, windows, books, rugs, paintings, cupboard fronts.
 
-Every function returns a (SIZE, SIZE, 3) float32 image of linear albedo (or light) in [0, 1], the top row first.
+Every function returns a (SIZE, SIZE, 3) float32 image of linear albedo (or emitted light) in [0, 1], top row first.
 A sheet holds several different pictures in a grid; ``SHEETS`` says how many in each row and column.
 """
 
@@ -15,13 +15,13 @@ from ttt3r_ros.synthetic.patterns import SIZE, Image, Rng, noise
 SHEETS = {"paintings": 4, "views": 2, "rugs": 2, "books": 2}
 
 
-def _canvas(size: int, colour: tuple[float, float, float]) -> Image:
-    return np.full((size, size, 3), colour, np.float32)
+def _canvas(size: int, color: tuple[float, float, float]) -> Image:
+    return np.full((size, size, 3), color, np.float32)
 
 
-def _colour(rng: Rng, low: float = 0.03, high: float = 0.7) -> Image:
-    grey, tint = rng.random(dtype=np.float32), rng.random(3, dtype=np.float32)
-    return (low + (high - low) * (0.5 * grey + 0.5 * tint) ** 1.6).astype(np.float32)
+def _color(rng: Rng, low: float = 0.03, high: float = 0.7) -> Image:
+    gray, tint = rng.random(dtype=np.float32), rng.random(3, dtype=np.float32)
+    return (low + (high - low) * (0.5 * gray + 0.5 * tint) ** 1.6).astype(np.float32)
 
 
 def _sheet(name: str, rng: Rng, draw: Callable[[Rng, int], Image]) -> Image:
@@ -88,7 +88,7 @@ def cardboard(rng: Rng) -> Image:
 
 
 def books(rng: Rng) -> Image:
-    """Sheets of rows of book spines of different width, height and colour."""
+    """Sheets of rows of book spines of different width, height and color."""
 
     def shelf(rng: Rng, size: int) -> Image:
         image = _canvas(size, (0.02, 0.02, 0.02))
@@ -96,7 +96,7 @@ def books(rng: Rng) -> Image:
         while x < size:
             width = int(rng.integers(7, 20))
             top = int(rng.integers(4, size // 3))
-            spine = _colour(rng, 0.03, 0.6)
+            spine = _color(rng, 0.03, 0.6)
             if rng.random() < 0.08:  # a gap
                 x += width
                 continue
@@ -105,7 +105,7 @@ def books(rng: Rng) -> Image:
             for _ in range(int(rng.integers(1, 4))):
                 band = int(rng.integers(top + 4, size - 8))
                 image[band : band + int(rng.integers(2, 12)), x + 1 : x + width - 2] = np.clip(
-                    spine * 0.4 + _colour(rng), 0, 1
+                    spine * 0.4 + _color(rng), 0, 1
                 )
             x += width
         return image
@@ -118,17 +118,17 @@ def rugs(rng: Rng) -> Image:
 
     def rug(rng: Rng, size: int) -> Image:
         u, v = np.meshgrid(np.linspace(-1, 1, size), np.linspace(-1, 1, size))
-        image = np.broadcast_to(_colour(rng, 0.05, 0.5), (size, size, 3)).copy()
+        image = np.broadcast_to(_color(rng, 0.05, 0.5), (size, size, 3)).copy()
         rings = np.maximum(np.abs(u), np.abs(v))
         for outer, inner in ((0.97, 0.9), (0.84, 0.8), (0.72, 0.7)):
-            image[(rings < outer) & (rings > inner)] = _colour(rng, 0.1, 0.8)
+            image[(rings < outer) & (rings > inner)] = _color(rng, 0.1, 0.8)
         count, kind = int(rng.integers(2, 6)), rng.random()
         diamonds = (np.abs((u * count) % 1 - 0.5) + np.abs((v * count) % 1 - 0.5)) * (1.0 if kind < 0.6 else 0.4) + (
             0.0 if kind < 0.6 else 0.6 * np.abs((v * 2 * count) % 1 - 0.5)
         )
         field = rings < 0.68
-        image[field & (diamonds < 0.3)] = _colour(rng, 0.1, 0.7)
-        image[field & (diamonds < 0.12)] = _colour(rng, 0.05, 0.8)
+        image[field & (diamonds < 0.3)] = _color(rng, 0.1, 0.7)
+        image[field & (diamonds < 0.12)] = _color(rng, 0.05, 0.8)
         weave = noise(rng, 0.2)[:size, :size, None]
         return np.clip(image * (1 + 0.12 * weave), 0, 1).astype(np.float32)
 
@@ -136,34 +136,34 @@ def rugs(rng: Rng) -> Image:
 
 
 def paintings(rng: Rng) -> Image:
-    """Sheets of paintings: landscapes, blocks of colour, circles, a white mount around each."""
+    """Sheets of paintings: landscapes, blocks of color, circles, a white mount around each."""
 
     def painting(rng: Rng, size: int) -> Image:
         u, v = np.meshgrid(np.linspace(0, 1, size), np.linspace(0, 1, size))
         kind = rng.integers(0, 4)
-        image = np.broadcast_to(_colour(rng, 0.1, 0.8), (size, size, 3)).copy()
+        image = np.broadcast_to(_color(rng, 0.1, 0.8), (size, size, 3)).copy()
         if kind == 0:  # hills under a sky
             image[:] = (
                 np.array([0.25, 0.45, 0.75]) * (1 - v[..., None]) + np.array([0.9, 0.75, 0.55]) * v[..., None]
             ) * 0.8
             for level in (0.5, 0.65, 0.8):
                 ridge = level + sum(0.08 / k * np.sin(k * 6 * u + rng.uniform(0, 6)) for k in (1, 2, 4))
-                image[v > ridge] = _colour(rng, 0.03, 0.4)
+                image[v > ridge] = _color(rng, 0.03, 0.4)
         elif kind == 1:  # blocks with black lines
             for _ in range(9):
                 r, c = rng.integers(0, size, 2)
                 h, w = rng.integers(size // 6, size // 2, 2)
-                image[r : r + h, c : c + w] = _colour(rng, 0.02, 0.9)
+                image[r : r + h, c : c + w] = _color(rng, 0.02, 0.9)
                 image[r : r + 3, :] = 0.02
                 image[:, c : c + 3] = 0.02
         elif kind == 2:  # circles
             for _ in range(12):
-                centre, radius = rng.random(2), rng.uniform(0.05, 0.3)
-                image[np.hypot(u - centre[0], v - centre[1]) < radius] = _colour(rng, 0.02, 0.9)
+                center, radius = rng.random(2), rng.uniform(0.05, 0.3)
+                image[np.hypot(u - center[0], v - center[1]) < radius] = _color(rng, 0.02, 0.9)
         else:  # brush strokes
             phase = noise(rng, 1.4)[:size, :size] * 1.5
             for level in (-0.8, 0.0, 0.8, 1.6):
-                image[phase > level] = _colour(rng, 0.02, 0.9)
+                image[phase > level] = _color(rng, 0.02, 0.9)
         margin = size // 10
         mount = _canvas(size, (0.8, 0.78, 0.74))
         mount[margin:-margin, margin:-margin] = image[margin:-margin, margin:-margin]
@@ -173,7 +173,7 @@ def paintings(rng: Rng) -> Image:
 
 
 def views(rng: Rng) -> Image:
-    """Sheets of what is outside the windows: sky, clouds, trees, houses."""
+    """Sheets of views out of windows: sky, clouds, trees, houses."""
 
     def view(rng: Rng, size: int) -> Image:
         u, v = np.meshgrid(np.linspace(0, 1, size), np.linspace(0, 1, size))
@@ -183,7 +183,7 @@ def views(rng: Rng) -> Image:
         for _ in range(int(rng.integers(2, 5))):  # houses
             left, width, top = rng.uniform(0, 0.9), rng.uniform(0.15, 0.35), rng.uniform(0.45, 0.65)
             wall = (u > left) & (u < left + width) & (v > top)
-            image[wall] = 0.25 + 0.5 * _colour(rng, 0.1, 0.9)
+            image[wall] = 0.25 + 0.5 * _color(rng, 0.1, 0.9)
             image[wall & (((u - left) * 22) % 1 < 0.45) & (((v - top) * 16) % 1 < 0.5)] = 0.12
         trees = 0.72 + 0.06 * noise(rng, 1.3)[:size, :size] + 0.05 * np.sin(9 * u + rng.uniform(0, 6))
         leaves = np.clip(0.5 + 0.25 * noise(rng, 0.7)[:size, :size], 0.1, 1)[..., None]

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import numpy as np
 
-DOORWAY_M = (1.4, 2.1)  # between rooms: wide enough for a camera that keeps 0.55 m from everything
-DOOR_M = (0.9, 2.0)  # a door leaf, which every door here has
-WALL_M = 0.12  # between two rooms
+DOORWAY_M = (1.4, 2.1)  # width and height: wide enough for a camera that stays 0.55 m away from everything
+DOOR_M = (0.9, 2.0)  # width and height of every door leaf
+WALL_M = 0.12  # thickness between two rooms
 OUTER_WALL_M = 0.3
 SIDES = ("west", "east", "south", "north")  # at -x, +x, -y, +y
 
@@ -26,7 +26,7 @@ class Opening:
 
 @dataclass
 class Room:
-    """The inner rectangle of a room, metres."""
+    """The inner rectangle of a room, meters."""
 
     x: tuple[float, float]
     y: tuple[float, float]
@@ -34,11 +34,11 @@ class Room:
     openings: list[Opening] = field(default_factory=list)
 
     def extent(self, side: str) -> tuple[float, float]:
-        """Return what a side covers along its own direction."""
+        """Return the extent of a side along its own direction."""
         return self.y if side in ("west", "east") else self.x
 
     def free(self, side: str, along: tuple[float, float], gap: float) -> bool:
-        """Tell whether nothing is on a part of a wall, nor closer to it than ``gap``."""
+        """Return whether a part of a wall, and ``gap`` on either side of it, has no opening."""
         return all(
             o.side != side or along[1] + gap <= o.along[0] or along[0] - gap >= o.along[1] for o in self.openings
         )
@@ -50,7 +50,7 @@ class Room:
 
 @dataclass(frozen=True)
 class Plan:
-    """All rooms of a flat, and its one ceiling height."""
+    """The rooms of an apartment, its ceiling height and its size."""
 
     rooms: list[Room]
     height: float
@@ -58,7 +58,7 @@ class Plan:
 
 
 def draw_plan(rng: np.random.Generator) -> Plan:
-    """Draw a flat of three or four rooms."""
+    """Draw an apartment of three or four rooms."""
     width, depth, height = rng.uniform(9.6, 12.4), rng.uniform(7.6, 9.6), rng.uniform(2.4, 2.7)
     cut = width * rng.uniform(0.44, 0.56)
     gap = WALL_M / 2
@@ -80,7 +80,7 @@ def draw_plan(rng: np.random.Generator) -> Plan:
         along = _spot(rng, x, DOORWAY_M[0])
         for room, side in ((lower, "north"), (upper, "south")):
             room.openings.append(Opening("doorway", side, along, (0.0, DOORWAY_M[1])))
-    # through the wall between the columns, one doorway at each end of the flat, clear of where inner walls meet it
+    # doorways in the wall between the columns, near both ends of the apartment and clear of wall junctions
     stops = sorted([0.0, *junctions, depth])
     spans = [(a, b) for a, b in pairwise(stops) if b - a > DOORWAY_M[0] + 1.2]
     for span in spans if len(spans) < 3 else (spans[0], spans[-1]):
@@ -112,7 +112,7 @@ def _add_windows(rng: np.random.Generator, room: Room) -> None:
 
 
 def _add_doors(rng: np.random.Generator, room: Room) -> None:
-    """Put a closed door where there is space for one: of the sizes in a room, people know this one best."""
+    """Add closed doors where there is space: a door is the most reliable cue to a room's size."""
     for side in rng.permutation(SIDES):
         low, high = room.extent(side)
         start = rng.uniform(low + 0.3, high - 0.3 - DOOR_M[0])

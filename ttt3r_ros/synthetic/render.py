@@ -1,4 +1,4 @@
-"""From cameras to images: cuts images into tiles, and works on as many at once as the device likes."""
+"""Renders images in tiles, as many at a time as the device handles efficiently."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ttt3r_ros.synthetic.trace import Vector, local_primitives, trace
 from ttt3r_ros.synthetic.unsplit import run_unsplit
 from ttt3r_ros.synthetic.world import World
 
-# Traced, and culled, at once. On a CPU: as much as nearly stays in the cache, run on one core; to use several, render
-# in several processes.
+# Rays traced, and views culled, at a time. On a CPU this roughly fits the cache of the one core it uses; to use several
+# cores, render in several processes.
 _CPU_RAYS, _CPU_VIEWS = 1 << 16, 8
 _GPU_RAYS, _GPU_VIEWS = 1 << 21, 256
-_GRIDS = (8, 9, 10)  # tiles along a side of an image: few enough to be listed fast, and still with short lists
-_LANES = 32  # rays per tile are a multiple of this, so that vectorised loops have no remainder that rounds differently
+_GRIDS = (8, 9, 10)  # tiles along a side of an image: few enough to cull fast, enough to keep their lists short
+_LANES = 32  # rays per tile are a multiple of this, so that vectorized loops have no remainder that rounds differently
 
 
 def render(
@@ -33,7 +33,7 @@ def render(
         atlas: their textures, on the same device.
         views: the cameras, on the same device.
         intrinsics: of all cameras.
-        samples_per_axis: n > 1 averages n x n rays a pixel in the image; depth is always that of the pixel's centre.
+        samples_per_axis: n > 1 averages n x n rays per pixel of the image; depth is always that of the pixel's center.
     """
     if world.device.type == "cpu":
         return run_unsplit(partial(_render, world, atlas, views, intrinsics, samples_per_axis))
@@ -43,20 +43,20 @@ def render(
 def _render(
     world: World, atlas: Atlas, views: Views, intrinsics: Intrinsics, samples_per_axis: int
 ) -> tuple[Tensor, Tensor]:
-    image, depth = _render_centres(world, atlas, views, intrinsics)
+    image, depth = _render_centers(world, atlas, views, intrinsics)
     if samples_per_axis > 1:
         n = samples_per_axis
         fine = Intrinsics(
             intrinsics.fx * n, intrinsics.fy * n, (intrinsics.cx + 0.5) * n - 0.5, (intrinsics.cy + 0.5) * n - 0.5,
             intrinsics.width * n, intrinsics.height * n,
         )  # fmt: skip
-        many, _ = _render_centres(world, atlas, views, fine)
+        many, _ = _render_centers(world, atlas, views, fine)
         parts = many.view(-1, intrinsics.height, n, intrinsics.width, n, 3)
         image = ((parts.sum(dim=(2, 4), dtype=torch.int32) + n * n // 2) // (n * n)).to(torch.uint8)
     return image, depth
 
 
-def _render_centres(world: World, atlas: Atlas, views: Views, intrinsics: Intrinsics) -> tuple[Tensor, Tensor]:
+def _render_centers(world: World, atlas: Atlas, views: Views, intrinsics: Intrinsics) -> tuple[Tensor, Tensor]:
     count, device = len(views.scene), world.device
     on_cpu = device.type == "cpu"
     tiles = _Tiles(intrinsics, device)
@@ -70,15 +70,15 @@ def _render_centres(world: World, atlas: Atlas, views: Views, intrinsics: Intrin
         local = local_primitives(world, part)
         for start in range(0, len(mask), step):
             stop = min(start + step, len(mask))
-            colour, z = _render_tiles(world, atlas, part, local, tiles, slice(start, stop), mask[start:stop])
+            color, z = _render_tiles(world, atlas, part, local, tiles, slice(start, stop), mask[start:stop])
             target = slice(first * tiles.count + start, first * tiles.count + stop)
-            torch.stack(colour, dim=-1, out=image[target].view(-1, 3))
+            torch.stack(color, dim=-1, out=image[target].view(-1, 3))
             depth[target] = z.view(stop - start, -1)
     return tiles.assemble(image), tiles.assemble(depth)
 
 
 class _Tiles:
-    """An image cut into a grid of tiles of equal size; the last row and column may reach over the border."""
+    """An image cut into a grid of equal tiles; the last row and column may extend beyond the image."""
 
     def __init__(self, intrinsics: Intrinsics, device: torch.device) -> None:
         self.intrinsics = intrinsics
@@ -94,7 +94,7 @@ class _Tiles:
         self.rays = self._rays(device)
 
     def _rays_for(self, size: tuple[int, int]) -> int:
-        """Return how many rays an image takes when cut into tiles of this size, with all that is padded."""
+        """Return the number of rays, in units of _LANES, for an image in tiles of this size, including padding."""
         tiles = -(-self.intrinsics.width // size[0]) * -(-self.intrinsics.height // size[1])
         return tiles * -(-size[0] * size[1] // _LANES)
 
@@ -112,7 +112,7 @@ class _Tiles:
         tile = torch.arange(self.count)[:, None]
         column = (tile % self.columns) * self.width + in_tile % self.width
         row = (tile // self.columns) * self.height + in_tile // self.width
-        # a ray beyond the border repeats the last pixel: what is there was not looked up for it
+        # rays beyond the border repeat the last pixel, because culling covers only the image
         column, row = column.clamp_max(k.width - 1), row.clamp_max(k.height - 1)
         x, y = (column.double() - k.cx) / k.fx, (row.double() - k.cy) / k.fy
         return x.float().to(device), y.float().to(device)
@@ -128,7 +128,7 @@ class _Tiles:
 def _render_tiles(
     world: World, atlas: Atlas, views: Views, local: Tensor, tiles: _Tiles, part: slice, mask: Tensor
 ) -> tuple[Vector, Tensor]:
-    """Return red, green and blue (uint8) and depth of all rays of the tiles in ``part``, counted through the views."""
+    """Return red, green and blue (uint8) and depth of all rays of the tiles ``part``, numbered across all views."""
     tile = torch.arange(part.start, part.stop, device=world.device)
     view, place = tile // tiles.count, tile % tiles.count
     x, y = (rays.index_select(0, place) for rays in tiles.rays)
@@ -139,5 +139,5 @@ def _render_tiles(
     ox, oy, oz = (position[:, i, None].expand_as(x).reshape(-1) for i in range(3))
     k = tiles.intrinsics
     pixel_size = ((x * x + y * y + 1.0).sqrt_() * (1.0 / (k.fx * k.fy))).view(-1)
-    colour = shade(world, atlas, hits, (ox, oy, oz), (rx.view(-1), ry.view(-1), rz.view(-1)), pixel_size)
-    return colour, hits.depth
+    color = shade(world, atlas, hits, (ox, oy, oz), (rx.view(-1), ry.view(-1), rz.view(-1)), pixel_size)
+    return color, hits.depth

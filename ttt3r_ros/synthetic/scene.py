@@ -1,4 +1,4 @@
-"""One flat: everything that is in it, by seed."""
+"""One apartment with everything in it, built from a seed."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ Array = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Scene:
-    """A flat as arrays. World frame: z up, the floor at 0, metres.
+    """An apartment as arrays. World frame: z up, the floor at 0, meters.
 
     Attributes:
-        plan: the floor plan it was built on.
+        plan: its floor plan.
         center, half: (N, 3); cosine, sine, flatness, roundness: (N,). See ``world.World``.
         occluders: (O, 6) lower and upper corners of the walls, the floor and the ceiling.
         surfaces: column name -> (6 · N,).
         rooms: column name -> (rooms,).
-        openness: (rows, columns) int32, how much light of 255 reaches places low above the floor, plus 65536 times
-            how much reaches places high above it.
-        distance: (rows, columns), metres from the nearest thing that a person or robot would bump into, on the same
-            grid; negative inside of things.
+        openness: (rows, columns) int32, ambient light in [0, 255] low above the floor, plus 65536 times that high above
+            it.
+        distance: (rows, columns), distance to the nearest obstacle for a person or robot [m], on the same grid;
+            negative inside obstacles.
     """
 
     plan: Plan
@@ -48,7 +48,7 @@ class Scene:
 
 
 def build_scene(seed: int) -> Scene:
-    """Build the flat of a seed."""
+    """Build the apartment of a seed."""
     rng = np.random.Generator(np.random.PCG64([seed, 0]))
     plan = draw_plan(rng)
     builder = Builder(rng)
@@ -84,14 +84,14 @@ def build_scene(seed: int) -> Scene:
 
 
 def _kinds(rng: np.random.Generator, plan: Plan) -> list[str]:
-    """Return what each room is used for: the largest is the living room."""
+    """Return the use of each room: the largest is the living room."""
     others = list(rng.permutation(["bedroom", "kitchen", "study", "bedroom"]))
     largest = max(plan.rooms, key=lambda room: room.area)
     return ["living" if room is largest else str(others.pop()) for room in plan.rooms]
 
 
 def _light(builder: Builder, plan: Plan, index: int) -> dict[str, float]:
-    """Hang a lamp and gather what lights a room: the lamp, the largest window, and light from everywhere."""
+    """Hang a lamp and return the light sources of a room: the lamp, one window, and ambient light."""
     rng, room = builder.rng, plan.rooms[index]
     x, y = sum(room.x) / 2, sum(room.y) / 2
     shade = Paint("fabric", (0.95, 0.9, 0.78), glow=0.8)
@@ -120,6 +120,6 @@ def _light(builder: Builder, plan: Plan, index: int) -> dict[str, float]:
 
 
 def _open(distance: npt.NDArray[np.float32], strength: float) -> npt.NDArray[np.int32]:
-    """Turn metres from the nearest thing into light of 255: less close to it, and little beneath it."""
+    """Convert distances to the nearest object [m] to light in [0, 255]: less near objects, least beneath them."""
     light = 1.0 - strength * np.exp(-np.maximum(distance, 0.0) / 0.16) - 0.15 * (distance < -0.05)
     return np.asarray(np.round(255 * light), dtype=np.int32)

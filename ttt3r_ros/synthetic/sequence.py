@@ -1,4 +1,4 @@
-"""A camera moving through a flat: the synthetic world's public face."""
+"""A camera moving through an apartment: the public interface of the synthetic world."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ttt3r_ros.synthetic.route import Floor
 from ttt3r_ros.synthetic.scene import build_scene
 from ttt3r_ros.synthetic.world import World
 
-HORIZONTAL_FOV_DEG = 70.0  # unless another is asked for
+HORIZONTAL_FOV_DEG = 70.0  # default
 
 
 @dataclass(frozen=True)
 class Frames:
-    """What a camera saw, on the sequence's device.
+    """Rendered frames, on the sequence's device.
 
     Attributes:
-        image: (..., H, W, 3) uint8, RGB, sRGB's curve.
-        depth: (..., H, W) float32, metres along the optical axis, at pixel centres.
+        image: (..., H, W, 3) uint8, sRGB.
+        depth: (..., H, W) float32, meters along the optical axis, at pixel centers.
         T_world_camera: (..., 4, 4) float64, OpenCV camera axes; the world's z is up and its floor at 0.
-        index: (...) int64, number of each frame in its sequence.
+        index: (...) int64, index of each frame in its sequence.
     """
 
     image: Tensor
@@ -41,12 +41,12 @@ class Frames:
 
 
 class Sequence:
-    """One flat and one path through it, both the same for the same seed, on every machine and at any length.
+    """One apartment and one path through it; the same seed gives the same on every machine and at any length.
 
     Attributes:
-        intrinsics: of every frame.
-        fps: frames per second; frame i is what is seen at i / fps seconds.
-        T_world_camera: (length, 4, 4) float64, OpenCV camera axes, metres; the world's z is up and its floor at 0.
+        intrinsics: intrinsics of every frame.
+        fps: frames per second; frame i shows the view at i / fps seconds.
+        T_world_camera: (length, 4, 4) float64, OpenCV camera axes, meters; the world's z is up and its floor at 0.
     """
 
     def __init__(
@@ -63,18 +63,18 @@ class Sequence:
         samples_per_axis: int = 1,
         path_seed: int | None = None,
     ) -> None:
-        """Build the flat and the path; nothing is rendered yet.
+        """Build the apartment and the path; nothing is rendered yet.
 
         Args:
-            seed: of the flat, >= 0.
+            seed: seed of the apartment, >= 0.
             length: number of frames, >= 1.
-            width, height: of the images, pixels.
-            fps: frames per second of the camera; the motion in metres per second is the same for all.
+            width, height: size of the images [px].
+            fps: frames per second of the camera; it does not affect the speed of the motion.
             motion: "handheld" (a walking person) or "wheeled" (a robot with a fixed camera).
-            horizontal_fov_deg: opening angle between the outer edges of the image; 70° if None.
-            device: where frames are rendered and left.
-            samples_per_axis: n > 1 averages n x n rays a pixel: smooth edges at n² + 1 times the work.
-            path_seed: of the path through the flat; the flat's if None.
+            horizontal_fov_deg: angle between the outer edges of the image [deg]; 70° if None.
+            device: where frames are rendered and stay.
+            samples_per_axis: n > 1 averages n x n rays per pixel: smooth edges at n² + 1 times the work.
+            path_seed: seed of the path; the apartment's if None.
 
         Raises:
             UserError: a value is out of range.
@@ -97,14 +97,14 @@ class Sequence:
 
     @property
     def stamps_ns(self) -> list[int]:
-        """Nanoseconds from the start, one per frame."""
+        """Stamp of each frame, from the start [ns]."""
         return [round(i * 1e9 / self.fps) for i in range(len(self))]
 
     def render(self, start: int, stop: int | None = None) -> Frames:
         """Render frames start, start + 1, ..., stop - 1; one frame if ``stop`` is None.
 
         Returns:
-            A batch, (stop - start, ...). Each frame's pixels do not depend on what it is rendered together with.
+            A batch, (stop - start, ...). A frame's pixels do not depend on the rest of its batch.
 
         Raises:
             IndexError: not all of these frames are in the sequence.
@@ -115,17 +115,17 @@ class Sequence:
 
 
 def render_clips(sequences: Seq[Sequence], start: int, stop: int) -> Frames:
-    """Render the same frames of several sequences at once, which a GPU does in little more time than one.
+    """Render the same frames of several sequences at once; a GPU takes little longer than for one.
 
     Args:
         sequences: S of them, with the same image size, intrinsics and device.
         start, stop: frames start, ..., stop - 1 of each.
 
     Returns:
-        (S, stop - start, ...), the same pixels as each sequence alone gives.
+        (S, stop - start, ...), the same pixels as from each sequence alone.
 
     Raises:
-        ValueError: the sequences do not go together.
+        ValueError: the sequences differ in intrinsics, device or samples per axis.
         IndexError: not all of these frames are in every sequence.
     """
     first = sequences[0]
@@ -138,7 +138,7 @@ def render_clips(sequences: Seq[Sequence], start: int, stop: int) -> Frames:
 def _render(sequences: Seq[Sequence], world: World, start: int, stop: int) -> Frames:
     shortest = min(len(s) for s in sequences)
     if not 0 <= start < stop <= shortest:
-        raise IndexError(f"frames {start} to {stop - 1} were asked for, but there are only 0 to {shortest - 1}")
+        raise IndexError(f"frames {start} to {stop - 1} do not exist; the sequence has frames 0 to {shortest - 1}")
     first, count = sequences[0], stop - start
     T = torch.stack([s.T_world_camera[start:stop] for s in sequences])
     poses = T.flatten(0, 1).float()

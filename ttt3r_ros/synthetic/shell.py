@@ -1,4 +1,4 @@
-"""Floors, ceilings, walls with their openings, skirting boards: a room before anybody moves in."""
+"""The shell of a room: floor, ceiling, walls with their openings, skirting boards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def against(room: Room, side: str, along: float) -> Place:
 
 
 def build_shell(builder: Builder, plan: Plan, index: int, palette: Palette) -> list[tuple[float, ...]]:
-    """Add a room's shell. Returns the boxes (x0, y0, z0, x1, y1, z1) that hide what is behind them."""
+    """Add a room's shell; return its occluders, boxes (x0, y0, z0, x1, y1, z1) used for culling."""
     room, builder.room = plan.rooms[index], index
     height = plan.height
     middle_x, middle_y = (_shared(room.x, room, "west", "east"), _shared(room.y, room, "south", "north"))
@@ -38,7 +38,7 @@ def build_shell(builder: Builder, plan: Plan, index: int, palette: Palette) -> l
 
 
 def _shared(span: Span, room: Room, low: str, high: str) -> Span:
-    """Extend a room to the middle of the walls it shares and to the outside of the others."""
+    """Extend a room's span to the middle of shared walls and to the outside of outer walls."""
     return (
         span[0] - (OUTER_WALL_M if low in room.outer else WALL_M / 2),
         span[1] + (OUTER_WALL_M if high in room.outer else WALL_M / 2),
@@ -48,7 +48,7 @@ def _shared(span: Span, room: Room, low: str, high: str) -> Span:
 def _wall(builder: Builder, room: Room, side: str, height: float, palette: Palette) -> list[tuple[float, ...]]:
     thickness = OUTER_WALL_M if side in room.outer else WALL_M / 2
     low, high = room.extent(side)
-    corner = WALL_M / 2  # walls overlap in the corners, or light would come through
+    corner = WALL_M / 2  # walls overlap in the corners, so that there are no gaps
     holes = sorted((o.along, o.z) for o in room.openings if o.side == side and o.kind != "door")
     doors = sorted(o.along for o in room.openings if o.side == side and o.kind != "window")
     _skirting(builder, room, side, (low, high), doors, palette)
@@ -70,7 +70,7 @@ def _wall(builder: Builder, room: Room, side: str, height: float, palette: Palet
 
 
 def _panel(builder: Builder, room: Room, side: str, span: Span, z: Span, thickness: float, palette: Palette) -> None:
-    """Add a piece of wall: below the palette's dado height it may be covered otherwise than above."""
+    """Add a piece of wall, with the palette's dado paint below the dado height if there is one."""
     parts = [(z, palette.wall)]
     if palette.dado is not None and z[0] < palette.dado_m:
         parts = [((z[0], min(z[1], palette.dado_m)), palette.dado)]
@@ -121,7 +121,7 @@ def _door(builder: Builder, room: Room, opening: Opening, palette: Palette) -> N
 
 
 def lay_sunlight(builder: Builder, plan: Plan, index: int, palette: Palette) -> None:
-    """Let the sun in: brighter floor, one patch per pane, as thin as paper so that depth stays that of the floor."""
+    """Add sunlight: one patch of brighter floor per pane, paper-thin so that the depth stays the floor's."""
     room, rng = plan.rooms[index], builder.rng
     bright = replace(palette.floor, tint=scaled(palette.floor.tint, 2.2, limit=2.0))
     windows = [o for o in room.openings if o.kind == "window"]

@@ -1,7 +1,7 @@
-"""Where rays hit boxes, upright cylinders and ellipsoids.
+"""Intersects rays with boxes, upright cylinders and ellipsoids.
 
-Rays are grouped in tiles of neighbouring pixels; each tile has a short list of primitives (see ``cull``). Rays are
-not normalised: their camera z is 1, so the ray parameter t is the depth along the optical axis in metres.
+Rays are grouped in tiles of neighboring pixels; each tile has a short list of primitives (see ``cull``). Rays are not
+normalized: their camera z is 1, so the ray parameter t is the depth along the optical axis in meters.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ from torch import Tensor
 from ttt3r_ros.synthetic.cull import Views
 from ttt3r_ros.synthetic.world import World
 
-_SLOT_BITS = 8  # while looking for the nearest primitive, its place in the tile's list rides in the low bits of t
+_SLOT_BITS = 8  # during the search for the nearest hit, the low bits of t hold the primitive's slot in the tile's list
 _SLOTS = 1 << _SLOT_BITS
-_MISS = 1e12  # turns any overlap that is missing into a depth beyond everything
+_MISS = 1e12  # scales a missed overlap to a depth beyond everything
 _GRAZING = 1e-4
-_TINY = 1e-12  # keeps a ray that is parallel to a face from multiplying infinity by zero
+_TINY = 1e-12  # avoids infinity times zero for rays parallel to a face
 
 Vector = tuple[Tensor, Tensor, Tensor]
 
 
 @dataclass(frozen=True)
 class Hits:
-    """What n rays hit; every tensor is (n,), float32 unless said otherwise.
+    """The hits of n rays; every tensor is (n,), float32 unless stated otherwise.
 
     Attributes:
-        depth: metres along the optical axis.
-        surface: int32, row of the world's table of surfaces.
-        p, q: metres, place on the surface in the primitive's own axes (the horizontal one first), from its centre.
-        normal: unit, world frame, towards the camera.
-        facing: minus the scalar product of normal and ray, > 0.
+        depth: meters along the optical axis.
+        surface: int32, row in the world's surface table.
+        p, q: meters, position on the surface in the primitive's own axes (the horizontal one first), from its center.
+        normal: unit normal, world frame, toward the camera.
+        facing: minus the dot product of normal and ray, > 0.
     """
 
     depth: Tensor
@@ -46,8 +46,8 @@ class Hits:
 def local_primitives(world: World, views: Views) -> Tensor:
     """Return (B · N, 14), per camera and primitive.
 
-    Columns: cosine, sine, three half sizes, the camera's place in the primitive's axes, and the lower and upper corner
-    of the box around it, from the camera, in the world's axes.
+    Columns: cosine, sine, three half sizes, the camera's position in the primitive's axes, and the lower and upper
+    corners of its bounding box relative to the camera, in the world's axes.
     """
     offset = views.position[:, None] - world.center[views.scene]
     cosine, sine, half = world.cosine[views.scene], world.sine[views.scene], world.half[views.scene]
@@ -61,7 +61,7 @@ def local_primitives(world: World, views: Views) -> Tensor:
 
 
 def trace(world: World, views: Views, local: Tensor, direction: Vector, view: Tensor, mask: Tensor) -> Hits:
-    """Return the nearest hit of every ray, of T tiles of R rays each.
+    """Return the nearest hit of every ray, for T tiles of R rays each.
 
     Args:
         world: N primitives per scene.
@@ -69,10 +69,10 @@ def trace(world: World, views: Views, local: Tensor, direction: Vector, view: Te
         local: (B · N, 14) from ``local_primitives``.
         direction: three (T, R) float32, world frame, camera z = 1.
         view: (T,) int64, the camera of each tile.
-        mask: (T, N) bool, the primitives a tile may see.
+        mask: (T, N) bool, the primitives that may be visible in each tile.
 
     Raises:
-        ValueError: a tile sees more primitives than fit.
+        ValueError: a tile's list exceeds _SLOTS primitives.
     """
     tiles = len(view)
     key = torch.full_like(direction[0], torch.inf).view(torch.int32)
@@ -112,10 +112,10 @@ def trace(world: World, views: Views, local: Tensor, direction: Vector, view: Te
 
 
 def _pairs(mask: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Turn a (T, N) mask into pairs of tile and primitive.
+    """Convert a (T, N) mask to pairs of tile and primitive.
 
     Returns:
-        The tile and the primitive of each pair, its place in the tile's list, and the length of the longest list.
+        The tile and the primitive of each pair, its slot in the tile's list, and the length of the longest list.
     """
     tile, primitive = mask.nonzero(as_tuple=True)
     counts = torch.bincount(tile, minlength=len(mask))
@@ -125,18 +125,18 @@ def _pairs(mask: Tensor) -> tuple[Tensor, Tensor, Tensor, int]:
 
 
 def _with_slot(t: Tensor, slot: Tensor) -> Tensor:
-    """Return (n, R) depths > 0 as int32 that order alike, the lowest bits of each row replaced by a slot."""
+    """Return positive depths (n, R) as int32 in the same order, the low bits of each row replaced by its slot."""
     return t.view(torch.int32).bitwise_and_(-_SLOTS).bitwise_or_(slot.to(torch.int32)[:, None])
 
 
 def _aligned_depth(primitive: Tensor, inverse: Vector) -> Tensor:
-    """Return where rays enter one box along the world's axes per row; a huge number where they miss it.
+    """Return the depth at which the rays of each row enter one axis-aligned box; a huge number if they miss it.
 
-    The slab method: a ray is inside a box between its last entry into, and its first exit from, the three slabs.
+    The slab method: a ray is inside a box between its last entry into and its first exit from the three slabs.
 
     Args:
-        primitive: (n, 14) of ``local_primitives``.
-        inverse: three (n, R), one over the directions.
+        primitive: (n, 14) from ``local_primitives``.
+        inverse: three (n, R), reciprocals of the directions.
     """
     corners = primitive[:, 8:].unsqueeze(2).unbind(1)
     first: Tensor | None = None
@@ -153,7 +153,7 @@ def _aligned_depth(primitive: Tensor, inverse: Vector) -> Tensor:
 
 
 def _turned_depth(primitive: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Return where (n, R) rays enter one box of any yaw per row; a huge number where they miss it."""
+    """Return the depth at which the (n, R) rays enter one box of any yaw per row; a huge number if they miss it."""
     cosine, sine, hx, hy, hz, ox, oy, oz = primitive[:, :8].unsqueeze(2).unbind(1)
     local_x, local_y = _rotate(cosine, sine, (x, y, z))
     first, last = _slab(local_x, ox, hx)
@@ -174,14 +174,14 @@ def _slab(direction: Tensor, origin: Tensor, half: Tensor) -> tuple[Tensor, Tens
 
 
 def _only_hits(first: Tensor, last: Tensor) -> Tensor:
-    """Return ``first`` where 0 < first <= last, else a huge number. (A select would cost ten times this arithmetic.)"""
+    """Return ``first`` where 0 < first <= last, else a huge number (`torch.where` would take ten times as long)."""
     missing = last.sub_(first).mul_(-_MISS)
     torch.maximum(missing, first * -_MISS, out=missing)
     return torch.maximum(first, missing, out=first)
 
 
 def _round_depth(primitive: Tensor, flatness: Tensor, x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Return where (n, R) rays enter one unturned cylinder or ellipsoid per row; huge where they miss it."""
+    """Return the depth at which the (n, R) rays enter one cylinder or ellipsoid of yaw 0 per row; huge if they miss."""
     _, _, hx, _, hz, ox, oy, oz = primitive[:, :8].unsqueeze(2).unbind(1)
     first, last = _quadric(flatness, hx, ox, oy, oz, x, y, z)
     t0, t1 = _slab(z, oz, hz)
@@ -191,7 +191,7 @@ def _round_depth(primitive: Tensor, flatness: Tensor, x: Tensor, y: Tensor, z: T
 def _quadric(
     flatness: Tensor, radius: Tensor, ox: Tensor, oy: Tensor, oz: Tensor, x: Tensor, y: Tensor, z: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Return entry and exit of rays into x² + y² + flatness·z² = radius²; entry after exit where they miss it."""
+    """Return entry and exit depths for x² + y² + flatness·z² = radius²; entry exceeds exit if a ray misses."""
     a = x * x + y * y + flatness * (z * z) + _TINY
     b = x * ox + y * oy + z * (flatness * oz)
     c = ox * ox + oy * oy + flatness * (oz * oz) - radius * radius
@@ -203,12 +203,12 @@ def _quadric(
 
 
 def _describe(world: World, local: Tensor, row: Tensor, primitive: Tensor, direction: Vector) -> Hits:
-    """Intersect every ray with the one primitive it hits, exactly, and tell which face and where on it.
+    """Intersect every ray exactly with the one primitive it hits, and find the face and the position on it.
 
     Args:
         world: N primitives per scene.
         local: (B · N, 14) from ``local_primitives``.
-        row: (n,) of ``local``.
+        row: (n,) rows of ``local``.
         primitive: (n,) the same primitives as rows of the world's tables.
         direction: three (n,).
     """
@@ -219,7 +219,7 @@ def _describe(world: World, local: Tensor, row: Tensor, primitive: Tensor, direc
     tx, ty, tz = _slab(dx, ox, hx)[0], _slab(dy, oy, hy)[0], _slab(dz, oz, hz)[0]
     t_side = torch.maximum(tx, ty)
     t = torch.maximum(t_side, tz)
-    # which axis the face is across: that of the last slab entered
+    # the face is perpendicular to the axis of the last slab entered
     across_z = (tz >= t_side).float()
     across_x = (tx >= ty).float().mul_(1.0 - across_z)
     across_y = 1.0 - across_z - across_x
@@ -247,7 +247,7 @@ def _describe(world: World, local: Tensor, row: Tensor, primitive: Tensor, direc
 def _describe_round(
     world: World, columns: Tensor, row: Tensor, primitive: Tensor, direction: Vector, hits: Hits
 ) -> None:
-    """Correct what is told about the rays that hit something round."""
+    """Correct the hits on round primitives."""
     ray = world.roundness.view(-1).index_select(0, primitive).nonzero().view(-1)
     if not len(ray):
         return
@@ -261,7 +261,7 @@ def _describe_round(
     on_cap = (t_cap >= t_side).float()
     inverse = (1.0 - on_cap) / (px * px + py * py + (flatness * pz).square() + _TINY).sqrt()
     nx, ny, nz = px * inverse, py * inverse, flatness * pz * inverse - on_cap * dz.sign()
-    # textured like the box around it: by the axis that the normal is closest to
+    # texture it like its bounding box, by the axis closest to the normal
     across_x = (px.abs() >= py.abs()).float() * (1.0 - on_cap)
     across_y = 1.0 - on_cap - across_x
     toward = (across_x * px + across_y * py - on_cap * dz) > 0.0
@@ -275,6 +275,6 @@ def _describe_round(
 
 
 def _rotate(cosine: Tensor, sine: Tensor, direction: Vector) -> tuple[Tensor, Tensor]:
-    """Return x and y of directions in the axes of primitives with this yaw."""
+    """Return x and y of the directions in the axes of primitives with this yaw."""
     x, y, _ = direction
     return torch.mul(x, cosine).add_(y * sine), torch.mul(y, cosine).sub_(x * sine)

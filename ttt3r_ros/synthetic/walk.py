@@ -1,4 +1,4 @@
-"""A walker that wanders through a flat for as long as it is asked to: the plane part of a camera's motion."""
+"""A walker that wanders through an apartment indefinitely: the planar part of a camera's motion."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import numpy.typing as npt
 from ttt3r_ros.synthetic.route import CLEARANCE_M, Floor, Point
 
 STEP_S = 0.25  # between two decisions
-_AHEAD_M = 0.8  # how far along the way a walker looks
+_AHEAD_M = 0.8  # look-ahead distance along the path
 _ROLLOUT_S = np.arange(1, 6) * 0.25
 _BRAKE_M = np.linspace(0.25, 1.0, 3)
 
 
 @dataclass(frozen=True)
 class Gait:
-    """What a walker can do: m/s, m/s², rad/s, rad/s²."""
+    """Limits of a walker [m/s, m/s², rad/s, rad/s²]."""
 
     speed: float
     acceleration: float
@@ -27,11 +27,11 @@ class Gait:
 
 
 def wander(floor: Floor, gait: Gait, rng: np.random.Generator) -> Iterator[tuple[float, float, float]]:
-    """Yield x, y [m] and heading [rad, continuous] every STEP_S, for ever.
+    """Yield x, y [m] and heading [rad, continuous] every STEP_S, forever.
 
-    At each step the walker tries small changes of speed and turn rate and takes what brings it furthest along its way
-    (the dynamic window approach of Fox, Burgard and Thrun, 1997). It can always stop: no motion is chosen that would
-    bring it closer to anything than CLEARANCE_M before it has come to rest.
+    At each step the walker tries small changes of speed and turn rate and takes the one that brings it furthest along
+    its path (the dynamic window approach of Fox, Burgard and Thrun, 1997). It can always stop in time: it chooses no
+    motion that would bring it closer than CLEARANCE_M to an object before it has come to rest.
     """
     place = floor.spot(rng)
     way, reached = floor.way(place, floor.spot(rng, place)), 0
@@ -85,7 +85,7 @@ def _decide(
     best = int(cost.argmin())
     if safe[best]:
         return float(v[best]), float(w[best])
-    # nothing is safe at this pace: brake, and turn towards the way
+    # no option is safe: brake, and turn toward the path
     error = float(np.angle(np.exp(1j * (np.arctan2(carrot[1] - place[1], carrot[0] - place[0]) - heading))))
     wanted = np.clip(error, -gait.turn_rate, gait.turn_rate)
     change = gait.turn_acceleration * STEP_S

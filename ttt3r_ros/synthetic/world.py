@@ -1,4 +1,4 @@
-"""Scenes as tensors on a device, several of one batch stacked."""
+"""Scenes as tensors on a device, stacked into a batch."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from ttt3r_ros.synthetic.scene import Scene
 
 @dataclass(frozen=True)
 class World:
-    """S scenes, padded to the same number of primitives. All tensors are float32 on one device unless said otherwise.
+    """S scenes, padded to the same number of primitives. All tensors are float32 on one device unless stated otherwise.
 
     Attributes:
-        center, half: (S, N, 3) metres, world frame; ``half`` along the primitive's own axes.
-        cosine, sine: (S, N) of the yaw of a primitive's own x axis; 1 and 0 for what is round.
+        center, half: (S, N, 3) meters, world frame; ``half`` along the primitive's own axes.
+        cosine, sine: (S, N) of the yaw of a primitive's own x axis; 1 and 0 for round primitives.
         flatness: (S, N), of a round primitive: 0 for an upright cylinder, (r / half height)² for an ellipsoid.
         roundness: (S, N), 1 for a round primitive, 0 for a box.
-        kinds: how many primitives of each kind there are, one kind after another: boxes whose sides run along the
-            world's x and y, boxes that are turned, and what is round.
-        occluders: (S, O, 6) lower and upper corner of large axis-aligned boxes that hide what is behind them.
+        kinds: number of axis-aligned boxes, rotated boxes and round primitives, which are stored in this order.
+        occluders: (S, O, 6) lower and upper corners of large axis-aligned boxes used for culling.
         surfaces: column name -> (S · N · 6,); row 6 · primitive + face. ``first_texel`` and ``room`` are int32.
-        rooms: column name -> (S · rooms,): where a room's light comes from, and how much; ``first_cell``, int32, where
-            its scene's part of ``openness`` starts.
+        rooms: column name -> (S · rooms,): position and power of a room's lights; ``first_cell``, int32, is the start
+            of its scene's part of ``openness``.
         openness: (S · rows · columns,) int32, see ``Scene``.
-        map_rows, map_columns: of ``openness``; one cell is MAP_CELL_M and the first is centred at MAP_ORIGIN_M.
+        map_rows, map_columns: size of ``openness``; cells are MAP_CELL_M wide, the first is centered at MAP_ORIGIN_M.
     """
 
     center: Tensor
@@ -55,7 +54,7 @@ class World:
 
     @classmethod
     def stack(cls, scenes: Seq[Scene], device: str | torch.device) -> World:
-        """Put scenes on a device, the i-th as scene i."""
+        """Stack scenes on a device, in order."""
         kind_of = [_kinds(scene) for scene in scenes]
         kinds = [max(int((kind == k).sum()) for kind in kind_of) for k in range(3)]
         total = sum(kinds)
@@ -68,7 +67,7 @@ class World:
                 out[i, places[i]] = getattr(scene, name)
             return out
 
-        # what fills the gaps lies far below the floor, where no camera sees it
+        # padding primitives lie far below the floor, where no camera sees them
         center, half = spread("center", -1e3), spread("half", 0.01)
         surfaces: dict[str, Tensor] = {}
         room_count = max(len(s.rooms["lamp_x"]) for s in scenes)
@@ -109,7 +108,7 @@ def _kinds(scene: Scene) -> np.ndarray:
 
 
 def _places(kind: np.ndarray, kinds: list[int]) -> np.ndarray:
-    """Return where each primitive of a scene goes, given its kind and how many places each kind has."""
+    """Return the index of each primitive in the padded arrays, given its kind and the size of each kind's block."""
     places = np.empty(len(kind), np.int64)
     for k in range(3):
         places[kind == k] = sum(kinds[:k]) + np.arange((kind == k).sum())

@@ -1,8 +1,8 @@
 /* The part of CPython's stable ABI (PEP 384) that rosidl's generated message code uses.
  *
- * Distributions put the real Python.h in a package of its own (python3-dev), which needs root to install. What is
- * declared here is guaranteed by CPython not to change within Python 3, so a compiler is all that generating a message
- * package takes. A generated source that needs more than this fails to compile; it cannot misbehave.
+ * Distributions put the real Python.h into a separate package (python3-dev), which needs root to install. CPython
+ * guarantees that the declarations here do not change within Python 3, so generating a message package needs only a
+ * compiler. Generated code that needs more than this fails to compile instead of misbehaving.
  */
 #ifndef TTT3R_ROS_UNDERLAY_STABLE_ABI_PYTHON_H
 #define TTT3R_ROS_UNDERLAY_STABLE_ABI_PYTHON_H

@@ -13,20 +13,20 @@ from cv_bridge.encodings import CONVERSIONS, Encoding, opencv_type, parse
 
 
 class CvBridgeError(TypeError):
-    """A conversion that cannot be made."""
+    """A conversion is not possible."""
 
 
 class CvBridge:
     """Converts image messages; keeps no state."""
 
     def imgmsg_to_cv2(self, img_msg: Image, desired_encoding: str = "passthrough") -> np.ndarray:
-        """The image of a message, (H, W) or (H, W, channels), converted to ``desired_encoding``.
+        """Returns the image of a message, (H, W) or (H, W, channels), converted to ``desired_encoding``.
 
         With "passthrough" nothing is converted, and the result may share the message's memory.
 
         Raises:
-            CvBridgeError: An unknown encoding, or a conversion that does not exist or makes no sense.
-            TypeError: The message holds less data than its size says.
+            CvBridgeError: The encoding is unknown, or the conversion does not exist.
+            TypeError: The message holds less data than its size requires.
         """
         encoding = _parse(img_msg.encoding)
         image = _view(img_msg, encoding)
@@ -37,12 +37,12 @@ class CvBridge:
     def compressed_imgmsg_to_cv2(
         self, cmprs_img_msg: CompressedImage, desired_encoding: str = "passthrough"
     ) -> np.ndarray | None:
-        """The image of a compressed message as OpenCV decodes it (BGR for colour), converted.
+        """Returns the image of a compressed message as OpenCV decodes it (BGR for color), converted.
 
-        None where it cannot be decoded and "passthrough" is asked for.
+        With "passthrough", returns None if it cannot be decoded.
 
         Raises:
-            CvBridgeError: What was decoded is not BGR, so that it cannot be converted to ``desired_encoding``.
+            CvBridgeError: The image cannot be decoded, or is not BGR and cannot be converted to ``desired_encoding``.
         """
         image = cv2.imdecode(np.frombuffer(cmprs_img_msg.data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
         if desired_encoding == "passthrough":
@@ -52,7 +52,7 @@ class CvBridge:
         return _convert(image, _parse("bgr8"), _parse(desired_encoding))
 
     def cv2_to_imgmsg(self, cvim: np.ndarray, encoding: str = "passthrough", header: Header | None = None) -> Image:
-        """The message of an (H, W) or (H, W, channels) image. "passthrough" names the OpenCV type, such as 8UC3.
+        """Returns the message of an (H, W) or (H, W, channels) image. "passthrough" sets the OpenCV type, such as 8UC3.
 
         Raises:
             CvBridgeError: ``encoding`` does not describe this type of image.
@@ -82,7 +82,7 @@ def _parse(name: str) -> Encoding:
 
 
 def _view(message: Image, encoding: Encoding) -> np.ndarray:
-    """The pixels of a message in native byte order, without the padding at the end of its rows."""
+    """Returns the pixels of a message in native byte order, without row padding."""
     row = message.width * encoding.channels * encoding.dtype.itemsize
     if message.step < row:
         raise CvBridgeError(
@@ -98,7 +98,7 @@ def _view(message: Image, encoding: Encoding) -> np.ndarray:
 
 
 def _convert(image: np.ndarray, source: Encoding, target: Encoding) -> np.ndarray:
-    """A converted copy of ``image``."""
+    """Returns a converted copy of ``image``."""
     if source == target:
         return image.copy()
     if source.layout is None and target.layout is not None:
@@ -120,7 +120,7 @@ def _convert(image: np.ndarray, source: Encoding, target: Encoding) -> np.ndarra
 
 
 def _change_depth(image: np.ndarray, source: np.dtype, target: np.dtype) -> np.ndarray:
-    """Rounds and saturates; between 8 and 16 bits per channel white stays white."""
+    """Converts to ``target``, rounding and saturating; between 8 and 16 bits per channel, white stays white."""
     if source == target:
         return image
     scale = {(1, 2): 65535 / 255, (2, 1): 255 / 65535}.get((source.itemsize, target.itemsize), 1.0)

@@ -23,7 +23,7 @@ _CHANNELS = {"GRAY": 1, "BGR": 3, "RGB": 3, "BGRA": 4, "RGBA": 4}
 
 @dataclass(frozen=True)
 class Encoding:
-    """One encoding: ``layout`` names the meaning of its channels, None where they have none (8UC3, 32FC1, ...)."""
+    """One encoding; ``layout`` names the meaning of its channels, None if they have none (8UC3, 32FC1, ...)."""
 
     name: str
     dtype: np.dtype
@@ -37,7 +37,7 @@ class Encoding:
 
 
 def opencv_type(dtype: np.dtype, channels: int) -> str:
-    """OpenCV's name of an element type, such as 8UC3. Raises KeyError for a dtype that OpenCV does not have."""
+    """Returns OpenCV's name of an element type, such as 8UC3. Raises KeyError for a dtype that OpenCV lacks."""
     depth = {name: depth for depth, name in _DTYPES.items()}[dtype.name]
     return f"{depth}C{channels}"
 
@@ -61,7 +61,7 @@ _NAMED = _named()
 
 
 def parse(name: str) -> Encoding:
-    """The encoding called ``name``. Raises KeyError where there is none."""
+    """Returns the encoding called ``name``. Raises KeyError if there is none."""
     if name in _NAMED:
         return _NAMED[name]
     match = GENERIC.fullmatch(name)

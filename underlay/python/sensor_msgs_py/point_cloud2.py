@@ -64,7 +64,7 @@ def create_cloud(
         is_bigendian=sys.byteorder != "little",
         point_step=points.dtype.itemsize,
         row_step=points.dtype.itemsize * width,
-        data=array("B", points.tobytes()),  # anything else than this array type is copied byte by byte
+        data=array("B", points.tobytes()),  # other types are copied byte by byte
         is_dense=False,
     )
 
@@ -120,7 +120,7 @@ def read_points_numpy(
     uvs: Iterable | None = None,
     reshape_organized_cloud: bool = False,
 ) -> np.ndarray:
-    """Like ``read_points``, as a plain (..., fields) array. The fields read must have the type of the first of all."""
+    """Like ``read_points``, as a plain (..., fields) array. All fields read must have the type of the first field."""
     of_one_type = all(
         field.datatype == cloud.fields[0].datatype
         for field in cloud.fields
@@ -131,7 +131,7 @@ def read_points_numpy(
 
 
 def dtype_from_fields(fields: Iterable[PointField], point_step: int | None = None) -> np.dtype:
-    """The structured dtype of a point. A field of count n becomes n fields with the suffixes _0 to _(n-1)."""
+    """Returns the structured dtype of a point. A field of count n becomes n fields with suffixes _0 to _(n-1)."""
     names, offsets, formats = [], [], []
     for position, field in enumerate(fields):
         datatype = _DATATYPES[field.datatype]

@@ -20,11 +20,11 @@ from tf2_ros.exceptions import (
 from tf2_ros.history import LATEST, MovingHistory, Sample, StaticHistory
 from tf2_ros.rigid import Rigid, normalized
 
-MAX_DEPTH = 1000  # of the tree: more is taken for a loop
+MAX_DEPTH = 1000  # of the tree; a deeper one counts as a loop
 
 
 class BufferCore:
-    """Keeps the transforms of the last ``cache_time`` (10 s) of every frame. Safe to use from several threads."""
+    """Keeps the transforms of every frame for ``cache_time`` (10 s). Thread-safe."""
 
     def __init__(self, cache_time: Duration | None = None) -> None:
         self._cache_time = (cache_time or Duration(seconds=10)).nanoseconds
@@ -33,21 +33,21 @@ class BufferCore:
         self._lock = threading.RLock()
 
     def set_transform(self, transform: TransformStamped, authority: str) -> None:
-        """Takes one transform. One that makes no sense is refused with an error in the log."""
+        """Adds a transform; rejects an invalid one with an error in the log."""
         self._insert(transform, authority, MovingHistory(self._cache_time))
 
     def set_transform_static(self, transform: TransformStamped, authority: str) -> None:
-        """Takes one transform that holds at all times."""
+        """Adds a transform that is valid at all times."""
         self._insert(transform, authority, StaticHistory())
 
     def clear(self) -> None:
-        """Forgets all transforms that are not static."""
+        """Removes all transforms that are not static."""
         with self._lock:
             for history in self._histories.values():
                 history.clear()
 
     def lookup_transform_core(self, target_frame: str, source_frame: str, time: Time) -> TransformStamped:
-        """``T_target_source`` at ``time``; a time of zero asks for the latest at which it is known.
+        """Returns ``T_target_source`` at ``time``; a time of zero means the latest at which it is known.
 
         Raises:
             InvalidArgumentException, LookupException, ConnectivityException, ExtrapolationException
@@ -62,7 +62,7 @@ class BufferCore:
         return _to_message(target_frame, source_frame, stamp, _along(target_path).inverse() @ _along(source_path))
 
     def can_transform_core(self, target_frame: str, source_frame: str, time: Time) -> tuple[bool, str]:
-        """Whether ``lookup_transform_core`` would succeed, and if not, why."""
+        """Returns whether ``lookup_transform_core`` would succeed, and if not, why."""
         try:
             self.lookup_transform_core(target_frame, source_frame, time)
         except TransformException as error:
@@ -93,7 +93,7 @@ class BufferCore:
             raise LookupException(f"{passed} does not exist. ")
 
     def _connect(self, target: str, source: str, stamp: int) -> tuple[list[Sample], list[Sample]]:
-        """The samples from ``source`` and from ``target`` up to the first frame they have in common."""
+        """Returns the samples from ``source`` and from ``target`` up to their first common frame."""
         source_path, source_top, source_error = self._climb(source, stamp)
         target_path, target_top, target_error = self._climb(target, stamp)
         source_frames = [source, *(sample.parent for sample in source_path)]
@@ -112,7 +112,7 @@ class BufferCore:
         return source_path[: source_frames.index(common)], target_path[: target_frames.index(common)]
 
     def _climb(self, frame: str, stamp: int) -> tuple[list[Sample], str, ExtrapolationException | None]:
-        """The samples from ``frame`` to the top; the top; and what kept it from climbing on, if not the root."""
+        """Returns the samples from ``frame`` to the top, the top frame, and the error that ended the climb, if any."""
         path: list[Sample] = []
         while history := self._histories.get(frame):
             try:
@@ -128,7 +128,7 @@ class BufferCore:
         return path, frame, None
 
     def _latest_common_stamp(self, target: str, source: str) -> int:
-        """The newest stamp at which every moving link between the two frames is known; 0 where nothing moves."""
+        """Returns the newest stamp at which every moving link between two frames is known; 0 if none moves."""
         if target == source:
             history = self._histories.get(source)
             return (history.latest_stamp() if history else None) or 0
@@ -143,7 +143,7 @@ class BufferCore:
 
 
 def _fault(parent: str, child: str, transform: Rigid) -> str:
-    """What makes a transform unusable, or nothing."""
+    """Returns why a transform is invalid, or an empty string."""
     if not child:
         return "TF_NO_CHILD_FRAME_ID: Ignoring transform because child_frame_id not set"
     if not parent:
@@ -156,7 +156,7 @@ def _fault(parent: str, child: str, transform: Rigid) -> str:
 
 
 def _along(path: list[Sample]) -> Rigid:
-    """``T_top_bottom`` of a path given bottom first."""
+    """Returns ``T_top_bottom`` of a path given bottom first."""
     result = Rigid()
     for sample in path:
         result = sample.transform @ result

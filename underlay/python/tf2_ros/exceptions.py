@@ -1,12 +1,12 @@
-"""Why a transform cannot be had."""
+"""Reasons why a transform is not available."""
 
 
 class TransformException(Exception):
-    """Base of all the others."""
+    """Base class of the others."""
 
 
 class LookupException(TransformException):
-    """A frame is not known."""
+    """A frame is unknown."""
 
 
 class ConnectivityException(TransformException):
@@ -14,7 +14,7 @@ class ConnectivityException(TransformException):
 
 
 class ExtrapolationException(TransformException):
-    """The time asked for lies outside what has been received."""
+    """The requested time lies outside the received transforms."""
 
 
 class InvalidArgumentException(TransformException):

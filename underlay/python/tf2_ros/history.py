@@ -1,4 +1,4 @@
-"""The transforms of one frame to its parent, over time."""
+"""The transforms from one frame to its parent over time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NamedTuple
 from tf2_ros.exceptions import ExtrapolationException
 from tf2_ros.rigid import Rigid, interpolate
 
-LATEST = 0  # the stamp that asks for the newest there is
+LATEST = 0  # the stamp that requests the newest transform
 
 _stamp_of = attrgetter("stamp")
 
@@ -39,7 +39,7 @@ class StaticHistory:
         return None
 
     def clear(self) -> None:
-        """Keeps what it has: nothing static grows old."""
+        """Does nothing: static transforms do not expire."""
 
 
 class MovingHistory:
@@ -50,7 +50,7 @@ class MovingHistory:
         self._samples: list[Sample] = []
 
     def insert(self, sample: Sample) -> bool:
-        """Takes a sample in its place; one that is older than all there is room for is refused (False)."""
+        """Inserts a sample by its stamp; rejects (False) one that is older than ``duration``."""
         samples = self._samples
         if samples and sample.stamp < samples[-1].stamp - self._duration:
             return False
@@ -61,7 +61,7 @@ class MovingHistory:
         return True
 
     def at(self, stamp: int) -> Sample | None:
-        """The transform at ``stamp``, between samples interpolated; None where there is nothing at all.
+        """Returns the transform at ``stamp``, interpolated between samples; None if there are no samples.
 
         Raises:
             ExtrapolationException: ``stamp`` lies outside the samples.

@@ -28,14 +28,14 @@ class Rigid(NamedTuple):
 
 
 def normalized(q: Quaternion) -> Quaternion:
-    """``q`` at unit length; NaN where it has none."""
+    """Returns ``q`` at unit length, or NaN if its length is 0."""
     norm = math.hypot(*q)
     x, y, z, w = (value / norm if norm else math.nan for value in q)
     return (x, y, z, w)
 
 
 def multiply(p: Quaternion, q: Quaternion) -> Quaternion:
-    """Hamilton product."""
+    """Returns the Hamilton product."""
     px, py, pz, pw = p
     qx, qy, qz, qw = q
     return (
@@ -59,7 +59,7 @@ def rotate(q: Quaternion, v: Vector) -> Vector:
 
 
 def interpolate(a: Rigid, b: Rigid, ratio: float) -> Rigid:
-    """From ``a`` (ratio 0) to ``b`` (1): translation on a line, rotation on the shorter arc."""
+    """Interpolates from ``a`` (ratio 0) to ``b`` (1): translation linearly, rotation along the shorter arc."""
     x, y, z = (p + ratio * (q - p) for p, q in zip(a.translation, b.translation))
     return Rigid((x, y, z), _slerp(a.rotation, b.rotation, ratio))
 

@@ -1,4 +1,4 @@
-"""Sends transforms that hold for good."""
+"""Sends static transforms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class StaticTransformBroadcaster:
         self._by_child: dict[str, TransformStamped] = {}
 
     def sendTransform(self, transform: TransformStamped | Iterable[TransformStamped]) -> None:
-        """Sends one transform or several, with all sent before: only the last message is kept for late subscribers."""
+        """Sends one or more transforms with all earlier ones, since late subscribers get only the last message."""
         transforms = [transform] if isinstance(transform, TransformStamped) else list(transform)
         self._by_child.update({one.child_frame_id: one for one in transforms})
         self.pub_tf.publish(TFMessage(transforms=list(self._by_child.values())))

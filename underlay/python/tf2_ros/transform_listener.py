@@ -18,7 +18,7 @@ AUTHORITY = "default_authority"
 
 
 class TransformListener:
-    """Subscribes with ``node`` to /tf and /tf_static and puts what comes into ``buffer``."""
+    """Subscribes to /tf and /tf_static with ``node`` and fills ``buffer``."""
 
     def __init__(
         self,
@@ -32,11 +32,11 @@ class TransformListener:
         """Starts listening.
 
         Args:
-            buffer: Is filled.
+            buffer: The buffer to fill.
             node: Owns the subscriptions.
-            spin_thread: Spin ``node`` in a thread of its own; nothing else may spin it then.
-            qos: Of /tf; reliable, volatile, depth 100 where not given.
-            static_qos: Of /tf_static; reliable, transient local, depth 100 where not given.
+            spin_thread: Spin ``node`` in a separate thread; nothing else may spin it then.
+            qos: QoS of /tf; by default reliable, volatile, depth 100.
+            static_qos: QoS of /tf_static; by default reliable, transient local, depth 100.
         """
         if qos is None:
             qos = QoSProfile(depth=100, durability=DurabilityPolicy.VOLATILE, history=HistoryPolicy.KEEP_LAST)
@@ -60,12 +60,12 @@ class TransformListener:
             atexit.register(self._stop_thread)
 
     def callback(self, data: TFMessage) -> None:
-        """Takes a message of /tf."""
+        """Handles a message on /tf."""
         for transform in data.transforms:
             self.buffer.set_transform(transform, AUTHORITY)
 
     def static_callback(self, data: TFMessage) -> None:
-        """Takes a message of /tf_static."""
+        """Handles a message on /tf_static."""
         for transform in data.transforms:
             self.buffer.set_transform_static(transform, AUTHORITY)
 
@@ -80,7 +80,7 @@ class TransformListener:
             self.executor.spin()
 
     def _stop_thread(self) -> None:
-        """Waits for the thread: one that still runs in C++ when Python exits brings the process down."""
+        """Joins the thread: if it is still running in C++ when Python exits, the process crashes."""
         if hasattr(self, "executor"):
             atexit.unregister(self._stop_thread)
             self.executor.shutdown()

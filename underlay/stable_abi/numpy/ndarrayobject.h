@@ -1,1 +1,1 @@
-/* rosidl's generated code always includes numpy; messages without arrays of numbers use nothing of it. */
+/* rosidl's generated code always includes numpy, but messages without numeric arrays use nothing from it. */
