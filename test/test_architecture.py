@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "weights": {"model", "cli"},
     "runtime": {"model"},
     "camera": {"model", "runtime"},
-    "stream": {"model", "runtime", "camera"},
+    "stream": {"model", "weights", "runtime", "camera"},
     "sources": {"camera", "synthetic"},
     "evaluation": {"mapping"},
     "offline": {"cli", "model", "weights", "runtime", "camera", "stream", "mapping", "sources", "evaluation"},

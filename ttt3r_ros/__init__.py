@@ -30,17 +30,13 @@ def load(weights: str = "small", *, device: str = "auto", precision: str = "auto
     Raises:
         UserError: the weights, the device or the precision cannot be used.
     """
-    from ttt3r_ros.runtime.device import choose_device, choose_precision  # late: torch takes a second to import
-    from ttt3r_ros.stream.backbone import Backbone, dtype_of
-    from ttt3r_ros.stream.settings import StreamSettings
+    from ttt3r_ros.stream.load import load_backbone  # late: torch takes a second to import
+    from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
     from ttt3r_ros.stream.stream import Stream
-    from ttt3r_ros.weights.load import load_weights
 
-    where = choose_device(device)
-    precision = choose_precision(precision, where)
-    loaded = load_weights("" if weights == "small" else weights, device=where, precision=dtype_of(precision))
-    backbone = Backbone(loaded.network, device=where, precision=precision, weights_fingerprint=loaded.fingerprint)
-    return Stream(backbone, StreamSettings(weights_interval=loaded.segment_frames, **settings))
+    file = "" if weights == "small" else weights
+    loaded = load_backbone(NetworkSettings(weights=file, device=device, precision=precision))
+    return Stream(loaded.backbone, StreamSettings(weights_interval=loaded.segment_frames, **settings))
 
 
 def __getattr__(name: str) -> Any:

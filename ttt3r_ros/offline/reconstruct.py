@@ -22,16 +22,14 @@ from ttt3r_ros.offline.report import show_metrics, write_report
 from ttt3r_ros.offline.run import Run, Wishes
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
-from ttt3r_ros.runtime.device import choose_device, choose_precision
 from ttt3r_ros.settings import add_options
 from ttt3r_ros.sources import Source, open_source
 from ttt3r_ros.sources.synthetic import is_synthetic
-from ttt3r_ros.stream.backbone import Backbone, dtype_of
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.covariance_file import read_covariance
+from ttt3r_ros.stream.load import LoadedBackbone, load_backbone
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.weights.load import Weights, load_weights
 
 #: Exit codes: nothing came of it; what the user can mend; the recording is not whole; stopped before the end.
 _NO_POSE, _MISTAKE, _NOT_WHOLE, _STOPPED = 1, 2, 3, 130
@@ -62,16 +60,9 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     folder = RunFolder(options.output)
     with folder.held():
         network = NetworkSettings.of(options)
-        device = choose_device(network.device)
-        precision = choose_precision(network.precision, device)
-        weights = load_weights(
-            network.weights,
-            device=device,
-            precision=dtype_of(precision),
-            warn=lambda sentence: print(f"warning: {sentence}", file=sys.stderr),
-        )
+        loaded = load_backbone(network, warn=lambda sentence: print(f"warning: {sentence}", file=sys.stderr))
         covariance = read_covariance(network.covariance_file)
-        left = folder.begin(_settings(options, weights, covariance), overwrite=options.overwrite)
+        left = folder.begin(_settings(options, loaded, covariance), overwrite=options.overwrite)
         wishes = Wishes(
             depth=options.depth,
             rgb=options.rgb,
@@ -81,16 +72,13 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             undistort=options.undistort,
         )
         voxel_map = VoxelMap(_VOXEL_SIZE, _MAX_POINTS) if options.cloud else None
-        backbone = Backbone(
-            weights.network, device=device, precision=precision, weights_fingerprint=weights.fingerprint
-        )
-        settings = StreamSettings.of(options, weights_interval=weights.segment_frames, covariance=covariance)
-        run = Run(Stream(backbone, settings), folder, wishes, voxel_map)
+        settings = StreamSettings.of(options, weights_interval=loaded.segment_frames, covariance=covariance)
+        run = Run(Stream(loaded.backbone, settings), folder, wishes, voxel_map)
         if left is not None:
             run.go_on_from(left)
             console.print(f"going on after {run.findings.frames} frames of an earlier run", highlight=False)
         finished = _take_all(run, source, options, console, stop)
-        metrics = write_report(folder, run, wishes, source.report, f"weights: {weights.source}")
+        metrics = write_report(folder, run, wishes, source.report, f"weights: {loaded.source}")
         if finished:
             folder.finish()
     show_metrics(metrics, console)
@@ -118,13 +106,13 @@ def _take_all(run: Run, source: Source, options: argparse.Namespace, console: Co
         return run.take_all(source, selection, progress, stop)
 
 
-def _settings(options: argparse.Namespace, weights: Weights, covariance: CovarianceModel) -> dict[str, Any]:
+def _settings(options: argparse.Namespace, loaded: LoadedBackbone, covariance: CovarianceModel) -> dict[str, Any]:
     """Return what makes a difference to the results, so that a run can only go on with the same."""
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "overwrite", "device")}
     if not is_synthetic(options.input):
         settings["input"] = str(Path(options.input).expanduser().resolve())
-    settings["weights"] = weights.source
-    settings["weights_fingerprint"] = weights.fingerprint
+    settings["weights"] = loaded.source
+    settings["weights_fingerprint"] = loaded.backbone.fingerprint
     settings["covariance_file"] = asdict(covariance)  # a file of the same name may hold others
     return settings
 

@@ -32,10 +32,9 @@ from ttt3r_ros.ros.parameters import (
 from ttt3r_ros.ros.pipeline import Pipeline, stream_settings
 from ttt3r_ros.ros.saving import Saving
 from ttt3r_ros.ros.security import under_security
-from ttt3r_ros.runtime.device import choose_device, choose_precision
-from ttt3r_ros.stream.backbone import Backbone, dtype_of
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.load import load_backbone
 from ttt3r_ros.stream.segments import warm_up
-from ttt3r_ros.weights.load import load_weights
 
 WARM_UP_SIZE = (480, 640)  # of a blank image: the commonest camera's
 
@@ -108,27 +107,19 @@ class Ttt3rNode(Node):
     def _load(self, parameters: Parameters) -> tuple[Backbone, int]:
         """Load and warm up the network, saying what takes long; return the reset_interval that suits it as well."""
         log = self.get_logger()
-        device = choose_device(parameters.device)
-        precision = choose_precision(parameters.precision, device)
         begun = time.monotonic()
         log.info(f"loading weights {parameters.weights or 'of the package'}")
-        weights = load_weights(parameters.weights, device=device, precision=dtype_of(precision), warn=log.warning)
-        backbone = Backbone(
-            weights.network,
-            device=device,
-            precision=precision,
-            weights_fingerprint=weights.fingerprint,
-            warn=log.warning,
-        )
+        loaded = load_backbone(parameters, warn=log.warning)
+        backbone, device, precision = loaded.backbone, loaded.backbone.device, loaded.precision
         log.info(f"warming up on {device} in {precision}")
-        warm_up(backbone, *WARM_UP_SIZE, stream_settings(parameters, weights.segment_frames), log.info)
+        warm_up(backbone, *WARM_UP_SIZE, stream_settings(parameters, loaded.segment_frames), log.info)
         log.info(f"network ready after {time.monotonic() - begun:.1f} s")
         self._facts = {
-            "weights": weights.source,
+            "weights": loaded.source,
             "device": str(device),
             "precision": precision,
         }
-        return backbone, weights.segment_frames
+        return backbone, loaded.segment_frames
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._pipeline.reset()
