@@ -120,5 +120,5 @@ def test_a_torch_that_cannot_tell_stores_halves_and_refuses_int8(monkeypatch):
     """2.6, for one."""
     monkeypatch.delattr(torch.cpu, "get_capabilities")
     assert not any(computes_in(dtype, CPU) for dtype in HALVES)
-    with pytest.raises(UserError, match="a torch that can tell"):
+    with pytest.raises(UserError, match="a torch that detects"):
         rule_network(TINY).set_precision(torch.int8)

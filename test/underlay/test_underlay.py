@@ -38,7 +38,7 @@ def test_nothing_is_installed_outside_a_virtual_environment() -> None:
     base_python = Path(sys.base_prefix, "bin", f"python{sys.version_info.major}.{sys.version_info.minor}")
     result = subprocess.run([base_python, "-B", UNDERLAY / "install.py"], capture_output=True, text=True, env={})
     assert result.returncode == 2
-    assert result.stderr.startswith("error: run this with the python of a virtual environment")
+    assert result.stderr.startswith("error: run this with the Python of a virtual environment")
 
 
 def test_a_compiler_that_does_not_work_is_passed_over(tmp_path: Path) -> None:
