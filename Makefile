@@ -48,7 +48,7 @@ train: ## train the small weights and evaluate them, all within MINUTES=8 on a G
 	$(TRAINER) -m training --minutes $(or $(MINUTES),8) $(ARGS)
 
 .PHONY: check
-check: lint ## the quick checks, for while you work: lint, and what is fast without DDS
+check: lint ## quick checks while you work: lint, and the fast tests without DDS
 	.venv/bin/python -m pytest -q -n auto --dist worksteal -m "not dds and not slow" --durations=5 --durations-min=3 $(ARGS)
 
 .PHONY: test

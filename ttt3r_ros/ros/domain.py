@@ -1,4 +1,4 @@
-"""A DDS domain that nobody else uses."""
+"""Finds an unused DDS domain."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import socket
 
 from ttt3r_ros.errors import UserError
 
-_FIRST_PARTICIPANT = 10  #: port of a domain's first participant, above that of the domain (DDSI-RTPS 9.6.2.3)
-_CLAIM = 2  #: a port that DDS leaves unused, above that of the domain
+_FIRST_PARTICIPANT = 10  #: offset of the first participant's port from the domain's base port (DDSI-RTPS 9.6.2.3)
+_CLAIM = 2  #: offset of a port that DDS leaves unused
 
-_claims: list[socket.socket] = []  #: bound as long as this process lives
+_claims: list[socket.socket] = []  #: stay bound until this process ends
 
 
 def free_domain() -> int:
-    """Claim a DDS domain that nobody on this machine uses or has claimed, and return it.
+    """Claim a DDS domain that no process on this machine uses or has claimed, and return it.
 
-    Domain d owns the UDP ports from 7400 + 250 · d on; above domain 101 these run into the ports that Linux gives to
+    Domain d owns the UDP ports from 7400 + 250 · d; above domain 101 these overlap the ports that Linux assigns to
     outgoing connections. The claim lasts until this process ends, so that two processes never choose the same domain
-    while neither of them has a participant in it yet.
+    before either has a participant in it.
 
     Raises:
-        UserError: all are in use.
+        UserError: all domains are in use.
     """
     for domain in random.sample(range(1, 102), 101):
         ports = 7400 + 250 * domain
