@@ -56,6 +56,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {**files, "metrics": json.dumps(metrics).encode()}
 
 
+@pytest.mark.slow
 def test_constants_of_the_covariance_come_from_a_file(tmp_path, weights, capsys):
     file, model = tmp_path / "covariance.json", CovarianceModel(metres=0.5)
     write_covariance(file, model, {})
@@ -233,6 +234,7 @@ def test_segments_are_counted_by_why_they_began(tmp_path, weights, capsys):
     assert "segments begun: 2 x no image for # s; 1 x the stream began" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_jump_of_the_recordings_time_is_a_segment(tmp_path, weights, monkeypatch):
     frames = [
         SourceFrame(noise(i), i * 10**8, jump="time jumped back by 0.300 s" if i == 3 else None) for i in range(6)
@@ -245,6 +247,7 @@ def test_a_jump_of_the_recordings_time_is_a_segment(tmp_path, weights, monkeypat
     assert metrics["segments_begun"] == {"the stream began": 1, "time jumped back by # s": 1}
 
 
+@pytest.mark.slow
 def test_a_recording_that_is_not_whole_is_done_as_far_as_it_goes(tmp_path, weights, caplog):
     writer = cv2.VideoWriter(str(tmp_path / "v.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 20.0, (80, 60))
     for i in range(20):

@@ -67,6 +67,7 @@ def test_each_is_described_and_ranged(make_node):
             assert (span.from_value, span.to_value) == item.range
 
 
+@pytest.mark.dds
 def test_a_whole_number_serves_where_a_number_is_wanted(make_node):
     node = make_node(max_depth=8)
     assert declare(node).max_depth == 8.0

@@ -28,6 +28,7 @@ def test_it_is_set_before_torch_is_loaded():
     assert run("ttt3r_ros.ros") == ["10000", "False"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["ttt3r_ros.ros.node", "ttt3r_ros.ros.tools.play"])
 def test_every_program_has_it(module):
     assert run(module)[0] == "10000"

@@ -398,6 +398,7 @@ def test_a_training_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.M
     assert load_weights(str(tmp_path / "weights.safetensors"))  # the initial ones, but they are there
 
 
+@pytest.mark.slow
 def test_a_device_that_is_too_small_gets_smaller_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     step, sizes = Trainer.step, []
 
