@@ -26,6 +26,7 @@ from rich.table import Table
 from benchmark import command
 from benchmark.runner import Frame, frames_of, go_along, resident_bytes, trajectory_error
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.model.update import RULES
 from ttt3r_ros.runtime.device import choose_device
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.segments import SegmentReader, warm_up
@@ -33,7 +34,6 @@ from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.synthetic import Sequence
 from ttt3r_ros.weights.load import load_weights
 
-RULES = ("cut3r", "ttt3r", "filt3r")
 LENGTHS = (10, 50, 200, 500, 1000)
 FPS = 15.0
 FIRST_SEED = 500  # above those of training.evaluate, below those trained on
@@ -157,7 +157,7 @@ def draw(path: Path, rows: Seq[Row]) -> None:
             lengths = list(by_length)
             quartiles = np.array([_quartiles(by_length[length], name) for length in lengths])
             style = "--" if reset else "-"
-            color = f"C{RULES.index(rule)}"
+            color = f"C{list(RULES).index(rule)}"
             label = f"{rule}, reset every {reset}" if reset else rule
             axes.plot(lengths, quartiles[:, 1], style, color=color, marker="o", markersize=3, label=label)
             axes.fill_between(lengths, quartiles[:, 0], quartiles[:, 2], color=color, alpha=0.08)

@@ -21,6 +21,7 @@ from training.measure import Frame, Measurement, measure
 from training.report import table
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import rule_by_name
+from ttt3r_ros.model.update import RULES
 from ttt3r_ros.runtime.device import choose_device
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.segments import SegmentReader
@@ -47,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--weights", default="", help="a weights file; default: the package's own")
     parser.add_argument("--seeds", type=int, default=10, help="held-out flats, each with both kinds of motion")
     parser.add_argument("--frames", type=int, default=16, help="of a sequence, at 15 a second")
-    parser.add_argument("--rule", default="ttt3r", help="update rule: cut3r, ttt3r or filt3r")
+    parser.add_argument("--rule", default="ttt3r", choices=tuple(RULES), help="update rule")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--json", type=Path, help="also write everything to this file")
     parser.add_argument("--picture", type=Path, help="also draw image, depth and true depth to this PNG")

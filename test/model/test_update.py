@@ -1,12 +1,25 @@
 from __future__ import annotations
 
+import itertools
 import math
 
 import pytest
 import torch
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model.update import RULES, Cut3r, Filt3r, Seen, Ttt3r, blend, can_carry, rule_by_name
+from ttt3r_ros.model.update import (
+    RULES,
+    Brake,
+    Cut3r,
+    Filt3r,
+    Gain,
+    Recal3r,
+    Seen,
+    Ttt3r,
+    blend,
+    can_carry,
+    rule_by_name,
+)
 
 
 def seen(proposal: torch.Tensor, alignment: torch.Tensor) -> Seen:
@@ -14,8 +27,10 @@ def seen(proposal: torch.Tensor, alignment: torch.Tensor) -> Seen:
 
 
 def test_rules_are_found_by_name():
-    assert [rule_by_name(name) for name in ("cut3r", "ttt3r", "filt3r")] == [Cut3r(), Ttt3r(), Filt3r()]
-    with pytest.raises(UserError, match="choose one of ttt3r, filt3r, cut3r"):
+    names = ("cut3r", "ttt3r", "filt3r", "recal3r", "recal3r_pressure", "gain", "brake")
+    rules = [Cut3r(), Ttt3r(), Filt3r(), Recal3r(), Recal3r(pressure=True), Gain(), Brake()]
+    assert [rule_by_name(name) for name in names] == rules
+    with pytest.raises(UserError, match=f"choose one of {', '.join(RULES)}$"):
         rule_by_name("ttt4r")
 
 
@@ -77,3 +92,104 @@ def test_a_rule_knows_what_it_can_have_carried(name):
         assert not can_carry(rule, (*carried, torch.zeros(2)), shape)
         assert not carried or not can_carry(rule, carried, (1, 6, 3))
         _, carried = rule.learning_rate(frame, carried)
+
+
+def sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x))
+
+
+def naive_recal3r(frames: list[Seen], pressure: bool = False) -> list[list[float]]:
+    """Return β of every frame after the first, token by token as the paper's equations read; no batches."""
+    initial, fatigue, rates = frames[0].tokens[0].tolist(), [0.0] * frames[0].tokens.shape[1], []
+    for frame in frames[1:]:
+        deviations = [math.dist(token, start) for token, start in zip(frame.tokens[0].tolist(), initial)]
+        low, high = min(deviations), max(deviations)
+        row = []
+        for m, deviation in enumerate(deviations):
+            d = 0.0 if high == low else (deviation - low) / (high - low)
+            rho = 1 - d
+            reliability = rho * (2 * rho - 1) ** 2
+            gate = sigmoid(frame.alignment[0, m].item())
+            written = gate * math.exp(-fatigue[m]) if pressure else gate
+            fatigue[m] = 0.95 * fatigue[m] + 0.05 * gate
+            row.append((1 - reliability) * 0.1 + reliability * written)
+        rates.append(row)
+    return rates
+
+
+def naive_gain(frames: list[Seen]) -> list[list[float]]:
+    return [[0.4 * sigmoid(a) for a in frame.alignment[0].tolist()] for frame in frames[1:]]
+
+
+def naive_brake(frames: list[Seen]) -> list[list[float]]:
+    rates = []
+    for before, frame in itertools.pairwise(frames):
+        row = []
+        for m, a in enumerate(frame.alignment[0].tolist()):
+            push = [x - y for x, y in zip(frame.proposal[0, m].tolist(), frame.tokens[0, m].tolist())]
+            last = [x - y for x, y in zip(before.proposal[0, m].tolist(), before.tokens[0, m].tolist())]
+            cosine = sum(x * y for x, y in zip(push, last)) / (math.hypot(*push) * math.hypot(*last))
+            row.append(sigmoid(-cosine) * sigmoid(a))
+        rates.append(row)
+    return rates
+
+
+TWINS = {
+    "recal3r": naive_recal3r,
+    "recal3r_pressure": lambda frames: naive_recal3r(frames, pressure=True),
+    "gain": naive_gain,
+    "brake": naive_brake,
+}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_a_rule_follows_its_equations_token_by_token(name):
+    """Five frames of a segment, the state moved by the rule itself."""
+    rule, generator = rule_by_name(name), torch.Generator().manual_seed(3)
+    tokens = torch.randn(1, 7, 4, generator=generator)
+    frames: list[Seen] = []
+    found, carried = [], ()
+    for _ in range(5):
+        proposal, alignment = torch.randn(1, 7, 4, generator=generator), torch.randn(1, 7, generator=generator)
+        frames.append(Seen(tokens, proposal, alignment))
+        if len(frames) == 1:
+            rate, carried = torch.ones(1, 7), rule.start(frames[0])
+        else:
+            rate, carried = rule.learning_rate(frames[-1], carried)
+            found.append(rate[0].tolist())
+        tokens = blend(tokens, proposal, rate)
+    for ours, theirs in zip(found, TWINS[name](frames), strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_recal3r_takes_tokens_that_deviate_equally_as_reliable():
+    frame = Seen(torch.zeros(1, 3, 2), torch.ones(1, 3, 2), torch.tensor([[-1.0, 0.0, 1.0]]))
+    rate, _ = Recal3r().learning_rate(frame, Recal3r().start(frame))
+    assert rate[0].tolist() == pytest.approx([sigmoid(-1), 0.5, sigmoid(1)])
+
+
+@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 1e6])
+def test_a_learning_rate_is_above_0_and_at_most_1(name, scale):
+    rule, tokens = rule_by_name(name), torch.zeros(2, 6, 4)
+    frames = [Seen(tokens, scale * torch.randn(2, 6, 4), 3 * torch.randn(2, 6)) for _ in range(3)]
+    carried = rule.start(frames[0])
+    for frame in frames[1:]:
+        rate, carried = rule.learning_rate(frame, carried)
+        assert rate.shape == (2, 6)
+        assert (rate > 0).all()
+        assert (rate <= 1).all()
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_sequences_of_a_batch_do_not_touch_each_other(name):
+    rule = rule_by_name(name)
+    frames = [Seen(torch.randn(2, 6, 4), torch.randn(2, 6, 4), torch.randn(2, 6)) for _ in range(3)]
+    alone = [[Seen(f.tokens[i : i + 1], f.proposal[i : i + 1], f.alignment[i : i + 1]) for f in frames] for i in (0, 1)]
+    rates = []
+    for part in (frames, *alone):
+        carried = rule.start(part[0])
+        for frame in part[1:]:
+            rate, carried = rule.learning_rate(frame, carried)
+        rates.append(rate)
+    torch.testing.assert_close(rates[0], torch.cat(rates[1:]))

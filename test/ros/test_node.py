@@ -23,6 +23,7 @@ from std_srvs.srv import SetBool, Trigger
 from tf2_ros import StaticTransformBroadcaster
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics, T_from_pose, inverse
+from ttt3r_ros.model.update import RULES
 from ttt3r_ros.ros.conversions import camera_info_message, transform_message
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.covariance_file import write_covariance
@@ -290,7 +291,7 @@ def test_parameters_change_while_running(bench):
         ({"depth_encoding": "8UC1"}, "must be one of 32FC1, 16UC1, not '8UC1'"),
         ({"point_stride": 0}, "point_stride"),
         ({"max_depth": "far"}, "max_depth must be a number, not 'far'"),
-        ({"update_rule": "sgd"}, "must be one of ttt3r, filt3r, cut3r"),
+        ({"update_rule": "sgd"}, f"must be one of {', '.join(RULES)}"),
         ({"odom_frame": "map"}, "odom_frame cannot change while the node runs"),
     ],
 )
@@ -550,7 +551,7 @@ def test_the_covariance_follows_the_constants_in_a_file(weights, tmp_path):
     [
         ({"max_depth": -1.0}, "parameter max_depth must be from 0.01 to 10000 m, not -1.0"),
         ({"max_depth": "far"}, "max_depth must be a number, not 'far'"),
-        ({"update_rule": "sgd"}, "must be one of ttt3r, filt3r, cut3r"),
+        ({"update_rule": "sgd"}, f"must be one of {', '.join(RULES)}"),
         ({"covariance_file": "/nowhere/covariance.json"}, "/nowhere/covariance.json cannot be read"),
         ({"base_frame": "odom"}, "they must differ"),
         ({"weights": "/nowhere/weights.safetensors"}, "/nowhere/weights.safetensors"),

@@ -10,13 +10,13 @@ from rule_weights import TINY, rule_image, rule_network
 
 from ttt3r_ros.model import Cut3r, Filt3r, Network, NetworkConfig, State, Ttt3r
 from ttt3r_ros.model.network import COLOR, POINTS_CAMERA, POINTS_WORLD
+from ttt3r_ros.model.update import RULES
 from ttt3r_ros.runtime.captured import CapturedStep, CaptureError, Step
 from ttt3r_ros.runtime.cuda_capture import CudaCapture
 from ttt3r_ros.runtime.tensor_tree import cloned, layout, tensors
 
 ALL = frozenset({POINTS_CAMERA, POINTS_WORLD, COLOR})
 DPT = NetworkConfig(**{**TINY.to_dict(), "head_type": "dpt"})
-RULES = [Cut3r(), Ttt3r(), Filt3r()]
 
 
 @pytest.fixture(scope="module", params=[TINY, DPT], ids=["linear", "dpt"])
@@ -44,7 +44,7 @@ def assert_same(found: object, expected: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.name)
 def test_a_replayed_step_is_the_plain_one(network, rule):
     """Over segments, with changing outputs and images of two sizes in turn."""
     ours, rerun = captured(network, max_graphs=32)
@@ -207,7 +207,7 @@ def assert_near(found: object, expected: object, tolerance: float) -> None:
 
 @needs_gpu
 @pytest.mark.parametrize(("precision", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2)])
-@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.name)
 def test_a_graph_computes_what_the_plain_step_does(rule, precision, tolerance):
     network, ours = on_gpu(unheard, precision)
     kept: list[tuple[Step, Step]] = []

@@ -12,6 +12,7 @@ from safetensors.torch import load, save
 
 from ttt3r_ros import serialize
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.model.update import RULES
 from ttt3r_ros.stream import reset_policy
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import POINTS
@@ -74,7 +75,7 @@ def assert_same(found: list[StreamResult], expected: list[StreamResult]) -> None
             np.testing.assert_array_equal(a.estimate.points, b.estimate.points)
 
 
-@pytest.mark.parametrize("rule", ["ttt3r", "filt3r", "cut3r"])
+@pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("outputs", [frozenset(), frozenset({POINTS})], ids=["pose", "points"])
 def test_a_stream_goes_on_to_the_last_bit(rule, outputs):
     """Also across a reset, whose last frame's points nobody has wanted so far."""

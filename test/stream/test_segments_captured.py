@@ -10,6 +10,7 @@ from rule_weights import TINY, rule_network
 from segment_runner import tiny_segments
 
 from ttt3r_ros.model.network import POINTS_WORLD
+from ttt3r_ros.model.update import RULES
 from ttt3r_ros.runtime.captured import CapturedStep
 from ttt3r_ros.runtime.transfer import download
 from ttt3r_ros.stream import segments
@@ -32,7 +33,7 @@ def recording(rule: str, **options) -> tuple[SegmentReader, Rerun]:
     return stream, rerun
 
 
-@pytest.mark.parametrize("rule", ["cut3r", "ttt3r", "filt3r"])
+@pytest.mark.parametrize("rule", RULES)
 def test_warming_up_records_all_that_a_stream_needs(rule):
     (stream, rerun), said = recording(rule, reset_interval=5), []
     warm_up(stream.backbone, HEIGHT, WIDTH, stream.settings, said.append)
@@ -43,7 +44,7 @@ def test_warming_up_records_all_that_a_stream_needs(rule):
     assert rerun.recorded == (6 if rule == "filt3r" else 4)
 
 
-@pytest.mark.parametrize("rule", ["ttt3r", "filt3r"])
+@pytest.mark.parametrize("rule", RULES)
 def test_a_stream_of_recorded_steps_is_that_of_plain_ones(rule):
     """Over resets, with and without points, and after going back to an earlier frame."""
     plain, (recorded, _) = tiny_segments(update_rule=rule, reset_interval=4), recording(rule, reset_interval=4)

@@ -1,4 +1,4 @@
-"""CUT3R's recurrent backbone with the CUT3R, TTT3R and FILT3R state updates; torch only, no ROS."""
+"""CUT3R's recurrent backbone with its state update rules; torch only, no ROS."""
 
 from ttt3r_ros.model.config import CUT3R_224_LINEAR, CUT3R_512_DPT, NetworkConfig
 from ttt3r_ros.model.network import Network, Prediction, State

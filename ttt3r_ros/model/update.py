@@ -129,8 +129,90 @@ class Filt3r:
         return gain, (variance, seen.proposal, mean)
 
 
+@dataclass(frozen=True)
+class Recal3r:
+    """β is TTT3R's gate for tokens near their initial value, a small constant for the others (arXiv 2607.05356).
+
+    Equations 3, 5, 6 and 7 with the deviation cue alone and the paper's "TTT3R rate". With `pressure` the gate g
+    becomes g·exp(−h), where h is a running mean of g up to the last frame; of the paper's full rate r·g·exp(−h) the
+    residual r is left out, because its margin is not printed. Carries the initial tokens (B, N, C) and, with
+    `pressure`, h (B, N).
+
+    Attributes:
+        pressure: whether tokens that have been written to often follow less.
+        beta_base: learning rate of a token of no reliability.
+        decay: of the running mean h, from frame to frame.
+    """
+
+    pressure: bool = False
+    beta_base: float = 0.1
+    decay: float = 0.95
+
+    @property
+    def name(self) -> str:
+        return "recal3r_pressure" if self.pressure else "recal3r"
+
+    def start(self, seen: Seen) -> Carried:
+        return (seen.tokens, torch.zeros_like(seen.alignment)) if self.pressure else (seen.tokens,)
+
+    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
+        initial, *pressures = carried
+        deviation = (seen.tokens - initial).norm(dim=-1)  # (B, N)
+        low, high = deviation.aminmax(dim=1, keepdim=True)
+        closeness = 1 - (deviation - low) / (high - low).clamp(min=torch.finfo(deviation.dtype).tiny)
+        reliability = closeness * (2 * closeness - 1) ** 2
+        gate = torch.sigmoid(seen.alignment)
+        rate = gate
+        if pressures:
+            rate = gate * torch.exp(-pressures[0])
+            pressures = [self.decay * pressures[0] + (1 - self.decay) * gate]
+        return (1 - reliability) * self.beta_base + reliability * rate, (initial, *pressures)
+
+
+@dataclass(frozen=True)
+class Gain:
+    """β is TTT3R's gate times a constant: the plain baseline that every other rule must beat.
+
+    Attributes:
+        alpha: the constant; 0.33 to 0.5 are reported as strong.
+    """
+
+    alpha: float = 0.4
+    name: Literal["gain"] = "gain"
+
+    def start(self, seen: Seen) -> Carried:
+        return ()
+
+    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
+        return self.alpha * torch.sigmoid(seen.alignment), ()
+
+
+@dataclass(frozen=True)
+class Brake:
+    """β is TTT3R's gate, less where a token is pushed the same way as a frame before: σ(−τ·cos(δ, δ'))·g.
+
+    Carries the last push δ = S̃ − S (B, N, C), from the segment's first frame on.
+
+    Attributes:
+        tau: how strongly the cosine acts.
+    """
+
+    tau: float = 1.0
+    name: Literal["brake"] = "brake"
+
+    def start(self, seen: Seen) -> Carried:
+        return (seen.proposal - seen.tokens,)
+
+    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
+        push = seen.proposal - seen.tokens
+        cosine = torch.cosine_similarity(push, carried[0], dim=-1)  # 0 where one of them is 0
+        return torch.sigmoid(-self.tau * cosine) * torch.sigmoid(seen.alignment), (push,)
+
+
 #: The rules by name, with their published constants. A new rule is one class and one entry here.
-RULES: Mapping[str, UpdateRule] = {rule.name: rule for rule in (Ttt3r(), Filt3r(), Cut3r())}
+RULES: Mapping[str, UpdateRule] = {
+    rule.name: rule for rule in (Ttt3r(), Filt3r(), Recal3r(), Recal3r(pressure=True), Gain(), Brake(), Cut3r())
+}
 
 
 def rule_by_name(name: str) -> UpdateRule:

@@ -68,7 +68,7 @@ class StreamSettings(Settings):
 
     update_rule: str = parameter(
         "ttt3r",
-        "How a frame changes the recurrent state: ttt3r, filt3r or cut3r. A change starts a new segment.",
+        f"How a frame changes the recurrent state: {', '.join(RULES)}. A change starts a new segment.",
         choices=RULES,
     )
     image_size: int = parameter(
