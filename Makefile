@@ -10,6 +10,7 @@ INPUT ?=
 WEIGHTS ?=
 OUTPUT ?=
 MINUTES ?=
+HOURS ?=
 ARGS ?=
 export PYTHON
 
@@ -50,6 +51,14 @@ train: ## train the small weights and evaluate them, all within MINUTES=8 on a G
 .PHONY: check
 check: lint ## quick checks while you work: lint, and the fast tests without DDS
 	.venv/bin/python -m pytest -q -n auto --dist worksteal -m "not dds and not slow" --durations=5 --durations-min=3 $(ARGS)
+
+.PHONY: train-night
+train-night: ## train for HOURS=12 in the background on a spare core; go on where it stopped if it did
+	@mkdir -p training/runs
+	@OMP_NUM_THREADS=1 setsid nohup nice -n 19 $(TRAINER) -m training --recipe night --device cpu --run night \
+	  --training-minutes $$((60 * $(or $(HOURS),12))) $(if $(wildcard training/runs/night/checkpoint.pt),--resume) \
+	  $(ARGS) >> training/runs/night.log 2>&1 < /dev/null & \
+	  echo "process $$! writes training/runs/night.log; kill stops it in peace, kill -STOP and -CONT let it wait"
 
 .PHONY: test
 test: lint ## all checks: lint, then every test (ARGS="-k name" passes options on to pytest)

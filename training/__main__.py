@@ -27,6 +27,7 @@ from training.export import export
 from training.report import Report, machine, stages
 from training.run_folder import RunFolder
 from training.schedule import Budget
+from training.team import Team, gathered
 from training.train import Rhythm, train
 from training.trainer import Trainer
 from ttt3r_ros.errors import UserError
@@ -51,11 +52,15 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if sum(value is not None for value in (args.minutes, args.training_minutes, args.steps)) > 1:
             raise UserError("give one of --minutes, --training-minutes and --steps")
-        device = choose_device(args.device)
         folder = RunFolder.named(args.run or datetime.now().strftime("%Y%m%d-%H%M%S"))
-        trainer = _resumed(folder, device, args) if args.resume else _new(folder, device, args)
         deadline, budget = _time(args, begun)
-        succeeded = _train_and_finish(trainer, folder, budget, deadline, finish=not args.no_evaluation)
+        with gathered(choose_device(args.device)) as (team, device):
+            trainer = (_resumed if args.resume else _new)(folder, device, args, team)
+            if not team.leads:
+                with _stopper() as should_stop:
+                    train(trainer, budget, folder, should_stop=should_stop)
+                return 0
+            succeeded = _train_and_finish(trainer, folder, budget, deadline, finish=not args.no_evaluation)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -64,7 +69,8 @@ def main(argv: list[str] | None = None) -> int:
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument("--run", help="name of the run: its folder in training/runs, or a path; default: the time")
+    where = "name of the run: its folder in training/runs, or a path; default: the time"
+    parser.add_argument("--run", "--name", help=f"{where} (torchrun takes --run for its own: --name)")
     parser.add_argument("--recipe", choices=sorted(RECIPES), help="default: the device's own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--minutes", type=float, help="by the clock, for this call and all it does; default 10")
@@ -91,12 +97,12 @@ def _time(args: argparse.Namespace, begun: float) -> tuple[float, Budget]:
     return begun + seconds, Budget(until=begun + seconds - reserve)
 
 
-def _resumed(folder: RunFolder, device: torch.device, args: argparse.Namespace) -> Trainer:
+def _resumed(folder: RunFolder, device: torch.device, args: argparse.Namespace, team: Team) -> Trainer:
     state = folder.load()
-    return Trainer(Recipe.from_dict(state["recipe"]), device, state=state, fuse=args.fuse)
+    return Trainer(Recipe.from_dict(state["recipe"]), device, state=state, fuse=args.fuse, team=team)
 
 
-def _new(folder: RunFolder, device: torch.device, args: argparse.Namespace) -> Trainer:
+def _new(folder: RunFolder, device: torch.device, args: argparse.Namespace, team: Team) -> Trainer:
     if folder.checkpoint.exists():
         raise UserError(f"the run {folder.path} exists; go on with --resume, or choose another name")
     recipe = recipe_by_name(args.recipe or ("gpu" if device.type == "cuda" else "cpu"))
@@ -107,9 +113,9 @@ def _new(folder: RunFolder, device: torch.device, args: argparse.Namespace) -> T
     if args.init and args.encoder:
         raise UserError("give either --init or --encoder")
     if not args.init and not args.encoder:
-        return Trainer(recipe, device, fuse=args.fuse)
+        return Trainer(recipe, device, fuse=args.fuse, team=team)
     weights, origin = _weights(recipe, args.init or args.encoder, encoder_only=bool(args.encoder))
-    return Trainer(recipe, device, weights=weights, origin=origin, fuse=args.fuse)
+    return Trainer(recipe, device, weights=weights, origin=origin, fuse=args.fuse, team=team)
 
 
 def _weights(recipe: Recipe, path: str, *, encoder_only: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.config import Motion, Recipe, Stage
 from training.flats import Shard
-from training.motion import compose, invert, random_turns, tilts, walks
+from training.motion import compose, invert, random_turns, roams, tilts, walks
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.synthetic import HORIZONTAL_FOV_DEG
 from ttt3r_ros.synthetic.atlas import build_atlas
@@ -21,7 +21,7 @@ from ttt3r_ros.synthetic.render import render
 TILT_DEG = 4.0
 #: The renderer refuses a view of too many things in one place, which comes up once in thousands.
 _ATTEMPTS = 10
-_TURNING: dict[Motion, float] = {"turn": 1.0, "walk": 0.0, "both": 0.3}  # share of clips
+_TURNING: dict[Motion, float] = {"turn": 1.0, "walk": 0.0, "both": 0.3, "roam": 0.0}  # share of clips
 
 
 BYTES_PER_PIXEL = 3 + 2  #: of an image and its depth, as they are kept
@@ -82,7 +82,7 @@ def _render_once(shard: Shard, stage: Stage, count: int, camera: Intrinsics, gen
     scene = torch.randint(len(shard.paths), (count,), generator=generator, device=device)
     kind = torch.randint(2, (count,), generator=generator, device=device)
     paths = shard.paths[scene, kind]
-    walking = walks(paths, stage.frames, stage.stride, generator)
+    walking = (roams if stage.motion == "roam" else walks)(paths, stage.frames, stage.stride, generator)
     turns = random_turns(count, stage.frames, stage.rotation_deg, stage.translation_m, generator)
     turning = compose(walks(paths, 1, 1, generator), turns)
     turn = torch.rand((count, 1, 1, 1), generator=generator, device=device) < _TURNING[stage.motion]

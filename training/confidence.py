@@ -2,7 +2,7 @@
 
 While depth is being learned, errors are larger than what confidence is rewarded for, and it settles at its floor, from
 which gradients hardly lift it. Here, at the end, everything else stands still and the confidence alone is fitted to the
-errors that are left: one linear layer on features that are computed once, in a minute or two on a CPU.
+errors that are left: the head's last layer, on features that are computed once, in a minute or two on a CPU.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from ttt3r_ros.runtime.device import choose_device
 
 #: First of the flats to fit on: none that is trained on, and none that tells figures.
 FIRST_SEED = 600
-_FLATS, _CLIPS, _BATCH = 16, 24, 4096
+_FLATS, _FRAMES, _BATCH = 16, 288, 4096  # flats and frames that are looked at together
+_EVERY = 97  # pixel of a DPT head: neighbours tell the same
 _RATE, _LARGEST = 3e-3, 6.0  #: of raw confidences, as in the loss
 _LOOKING = 0.6  # of the time, at most, for the features
 
@@ -62,7 +63,7 @@ def fit_run(folder: RunFolder, device: torch.device, until: float = math.inf) ->
         The 5th, 50th and 95th percentile of the confidence of its pixels.
 
     Raises:
-        UserError: there is no checkpoint, or the network's head is not linear.
+        UserError: there is no checkpoint.
     """
     state = folder.load()
     recipe = Recipe.from_dict(state["recipe"])
@@ -79,28 +80,23 @@ def fit_confidence(network: Network, recipe: Recipe, until: float = math.inf) ->
     """Fit the camera head's confidence to the errors of its points, in place.
 
     Args:
-        network: trained, with a linear head.
+        network: trained.
         recipe: it was trained with.
         until: see `fit_run`.
 
     Returns:
         (3,) the 5th, 50th and 95th percentile of the confidence of its pixels.
-
-    Raises:
-        UserError: the network's head is not linear.
     """
-    if recipe.network.head_type != "linear":
-        raise UserError("the confidence of a DPT head is not one layer; train with a linear head")
     network.eval().requires_grad_(False)
     begun = time.monotonic()
     features, errors = _seen(network, recipe, begun + _LOOKING * (until - begun))
-    last = network.camera_head.get_submodule("mlp.fc2")
-    assert isinstance(last, nn.Linear)
-    rows = slice(3 * PATCH**2, 4 * PATCH**2)  # the fourth channel of every pixel of a patch
+    last = _last_layer(network)
+    said = errors.shape[1]
+    rows = slice(3 * said, 4 * said)  # the fourth channel, of every pixel of a patch or of the one
 
     begun = time.monotonic()
     generator = torch.Generator(features.device).manual_seed(recipe.seed)
-    layer = nn.Linear(features.shape[1], PATCH**2).to(features)
+    layer = nn.Linear(features.shape[1], said).to(features)
     nn.init.zeros_(layer.weight)
     nn.init.constant_(layer.bias, math.log(max(CONFIDENCE_REWARD / float(errors.median()) - 1.0, 0.1)))
     optimizer = torch.optim.AdamW(layer.parameters(), _RATE, weight_decay=0.01)
@@ -116,21 +112,32 @@ def fit_confidence(network: Network, recipe: Recipe, until: float = math.inf) ->
         optimizer.step()
         step += 1
     with torch.no_grad():
-        last.weight[rows], last.bias[rows] = layer.weight, layer.bias
+        assert last.bias is not None
+        last.weight[rows], last.bias[rows] = layer.weight.view_as(last.weight[rows]), layer.bias
         sample = 1 + layer(features[:: max(1, len(features) // 4096)]).clamp(max=_LARGEST).exp()
-        return torch.quantile(sample.flatten()[::8].cpu(), torch.tensor([0.05, 0.5, 0.95]))
+        return torch.quantile(
+            sample.flatten()[:: max(1, sample.numel() // 100_000)].cpu(), torch.tensor([0.05, 0.5, 0.95])
+        )
+
+
+def _last_layer(network: Network) -> nn.Linear | nn.Conv2d:
+    """Return what makes the camera head's output: of a patch's 256 pixels (linear head) or of one (DPT)."""
+    last = network.camera_head.get_submodule("mlp.fc2" if network.config.head_type == "linear" else "head.4")
+    assert isinstance(last, nn.Linear | nn.Conv2d)
+    return last
 
 
 @torch.no_grad()
 def _seen(network: Network, recipe: Recipe, until: float = math.inf) -> tuple[Tensor, Tensor]:
-    """Return what the last layer sees of every patch (P, C), and the errors of its pixels (P, 256) in raw space."""
+    """Return what the last layer sees (P, C), and the errors of the pixels that it makes of it (P, K) in raw space.
+
+    Of a linear head P are all patches and K are a patch's 256 pixels; of a DPT head P are some pixels and K is 1.
+    """
     device = network.pose_token.device
     camera, stage = training_camera(recipe), recipe.stages[-1]
     generator = torch.Generator(device).manual_seed(recipe.seed)
     seen: list[Tensor] = []
-    hook = network.camera_head.get_submodule("mlp.fc2").register_forward_pre_hook(
-        lambda _, inputs: seen.append(inputs[0].flatten(0, 1))
-    )
+    hook = _last_layer(network).register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     features: list[Tensor] = []
     errors: list[Tensor] = []
     seeds = range(FIRST_SEED, FIRST_SEED + recipe.confidence_flats)
@@ -138,13 +145,17 @@ def _seen(network: Network, recipe: Recipe, until: float = math.inf) -> tuple[Te
     for shard in build_shards(parts, recipe.workers):
         if features and time.monotonic() >= until:
             break
-        clips = render_clips(shard.to(device), stage, _CLIPS, camera, generator)
+        clips = render_clips(shard.to(device), stage, max(1, _FRAMES // stage.frames), camera, generator)
         images, truth = network_input(clips.image, generator), targets(clips, camera)
         seen.clear()
         raw, _ = unroll(network, images, world=False)
         error = (raw.camera[:, :, :3] - truth.camera).norm(dim=2).flatten(0, 1)[:, None]
-        features.append(seen[-1])
-        errors.append(F.pixel_unshuffle(error, PATCH).flatten(2).transpose(1, 2).flatten(0, 1))
+        if recipe.network.head_type == "linear":
+            features.append(seen[-1].flatten(0, 1))
+            errors.append(F.pixel_unshuffle(error, PATCH).flatten(2).transpose(1, 2).flatten(0, 1))
+        else:
+            features.append(seen[-1].movedim(1, -1).flatten(0, 2)[::_EVERY])
+            errors.append(error.flatten()[::_EVERY, None])
     hook.remove()
     return torch.cat(features), torch.cat(errors)
 

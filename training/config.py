@@ -12,7 +12,7 @@ from ttt3r_ros.model import NetworkConfig
 #: Seeds of flats: below this number they are kept for evaluation and never trained on.
 FIRST_TRAINING_SEED = 1000
 
-Motion = Literal["turn", "walk", "both"]
+Motion = Literal["turn", "walk", "both", "roam"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Stage:
         frames: of a clip.
         batch: clips in a step.
         motion: "turn": the camera turns and shifts at random about a place on a path; "walk": it follows the path;
-            "both": the one or the other, see `render_clips`.
+            "both": the one or the other, see `render_clips`; "roam": all that a robot's camera does, see `roams`.
         star: every later frame is seen right after the first one, and any frame of the clip can be the first.
         rotation_deg: largest turn away from the clip's base, where the camera turns.
         translation_m: largest shift away from it; 0.4 m keeps clear of everything.
@@ -38,6 +38,9 @@ class Stage:
         world: weight of the loss on points in the world frame.
         pose: weight of the loss on the seven pose numbers.
         hints: weight of what the inside of the network is told about motion, see `Hints`.
+        keep: the hints include those that hold the state to what the first frame wrote; see `Hints`.
+        truncate: number of frames after which gradients through the state are cut; 0 for never.
+        hardship: share of clips with each of: low light, hunting exposure, motion blur, a partly covered lens.
     """
 
     name: str
@@ -57,6 +60,9 @@ class Stage:
     world: float = 0.0
     pose: float = 0.0
     hints: float = 0.0
+    keep: bool = True
+    truncate: int = 0
+    hardship: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -142,15 +148,16 @@ class Recipe:
             raise ValueError(f"the shares of a recipe's stages must sum to 1, not {total}")
 
 
-def _network(image_size: int, columns: int, *, encoder_depth: int, decoder_depth: int) -> NetworkConfig:
-    """Return a network that fits the package's 16 MiB in half precision.
+def _network(image_size: int, columns: int, *, encoder_depth: int, decoder_depth: int, **changes: Any) -> NetworkConfig:
+    """Return a network that fits into what the package carries, in half precision.
 
     The pose memory's blocks are twice as wide as the decoder and hold 3.2 M parameters, so the decoder is narrow; one
-    DPT head alone would hold more than all of this. The state tokens form a grid as wide as the image's patches and at
-    least as high, with the same rotary positions: a token for every patch's place. The smallest number of tokens whose
-    grid is that wide is taken, `(columns - 1)²`: there are then enough rows for images of 4:3, and hardly one too many.
+    DPT head of the published width alone would hold more than all of this. The state tokens form a grid as wide as the
+    image's patches and at least as high, with the same rotary positions: a token for every patch's place. The smallest
+    number of tokens whose grid is that wide is taken, `(columns - 1)²`: there are then enough rows for images of 4:3,
+    and hardly one too many.
     """
-    return NetworkConfig(
+    network = NetworkConfig(
         enc_embed_dim=192,
         enc_depth=encoder_depth,
         enc_num_heads=6,
@@ -165,6 +172,7 @@ def _network(image_size: int, columns: int, *, encoder_depth: int, decoder_depth
         rgb_head=False,
         image_size=image_size,
     )
+    return replace(network, **changes)
 
 
 def _turns(name: str, share: float, batch: int, **changes: Any) -> Stage:
@@ -177,18 +185,28 @@ _TURNS = Stage(
     encoder=0.5, camera=2, pose=6, hints=0.5,
 )  # fmt: skip
 
+
+def _roams(name: str, share: float, frames: int, batch: int, **changes: Any) -> Stage:
+    """Return a stage of long clips without the keep hint, in which the state has to be written well."""
+    stage = Stage(
+        name, share, frames, batch, motion="roam", stride=3, learning_rate=2.5e-4, encoder=0.5, camera=2, pose=6,
+        world=0.3, hints=0.3, keep=False, truncate=16, hardship=0.1,
+    )  # fmt: skip
+    return replace(stage, **changes)
+
+
 #: For eight minutes or more of a large GPU. It has run at tiny sizes alone: what it says was found with the other one.
 GPU = Recipe(
-    network=_network(192, 12, encoder_depth=6, decoder_depth=5),
+    network=_network(192, 12, encoder_depth=6, decoder_depth=5, head_type="dpt", dpt_width=64),
     width=192,
     height=144,
     stages=(
-        Stage("depth", 0.30, frames=1, batch=512, motion="turn", pose=0.5),
+        Stage("depth", 0.25, frames=1, batch=512, motion="roam", pose=0.5, hardship=0.1),
         _turns("turns", 0.10, 64),
-        _turns("pairs", 0.15, 64, motion="both", translation_m=0.3, stride=4),
-        _turns("clips", 0.25, 64, motion="both", translation_m=0.3, stride=3, star=False),
-        _turns("long", 0.20, 32, motion="walk", frames=12, stride=2, star=False, learning_rate=2.5e-4, final=0.02,
-               world=0.3),
+        _turns("pairs", 0.12, 64, motion="both", translation_m=0.3, stride=4),
+        _turns("clips", 0.18, 64, motion="both", translation_m=0.3, stride=3, star=False),
+        _roams("roam", 0.20, 16, 32),
+        _roams("long", 0.15, 32, 16, learning_rate=1.5e-4, final=0.02, hints=0.2),
     ),
     shard_flats=16,
     shards=32,
@@ -218,14 +236,28 @@ CPU = Recipe(
     reuse=3,
 )  # fmt: skip
 
-RECIPES = {"gpu": GPU, "cpu": CPU}
+#: For nights of one spare core: the CPU recipe with the stages after it.
+NIGHT = replace(
+    CPU,
+    stages=(
+        Stage("depth", 0.15, frames=1, batch=32, motion="roam", pose=0.5, hardship=0.1),
+        _turns("turns", 0.08, 4),
+        _turns("pairs", 0.15, 4, motion="both", translation_m=0.3, stride=4),
+        _turns("clips", 0.17, 4, motion="both", translation_m=0.3, stride=3, star=False),
+        _roams("roam", 0.25, 16, 3),
+        _roams("long", 0.20, 32, 2, learning_rate=1.5e-4, final=0.02, hints=0.2),
+    ),
+    buffer_frames=8192,
+)
+
+RECIPES = {"gpu": GPU, "cpu": CPU, "night": NIGHT}
 
 
 def tiny(recipe: Recipe) -> Recipe:
     """Return the same recipe at sizes that teach nothing: every line of code that it would run, in seconds."""
     network = replace(
         recipe.network, enc_embed_dim=32, enc_depth=2, enc_num_heads=2, dec_embed_dim=32, dec_depth=2, dec_num_heads=2,
-        state_dec_num_heads=2, state_size=12, local_mem_size=4, image_size=64,
+        state_dec_num_heads=2, state_size=12, local_mem_size=4, image_size=64, dpt_width=16,
     )  # fmt: skip
     return replace(
         recipe,

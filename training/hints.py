@@ -46,18 +46,29 @@ class Hints(nn.Module):
         self.register_buffer("moment_scale", torch.tensor(_MOMENT_SCALE), persistent=False)
         self.shift_probe = _probe(width, 3 * CELLS**2)
 
-    def losses(self, network: Network, inside: Inside, truth: Correspondence) -> dict[str, Tensor]:
-        """Return the hints' losses by name; `WEIGHTS` goes with them."""
+    def losses(
+        self, network: Network, inside: Inside, truth: Correspondence, *, keep: bool = True
+    ) -> dict[str, Tensor]:
+        """Return the hints' losses by name; `WEIGHTS` goes with them.
+
+        Args:
+            network: whose inside it is.
+            inside: what it saw and made of the clips.
+            truth: about the same.
+            keep: give the two hints that take the state for a picture of the first frame.
+        """
         levels = inside.levels[: len(self.moment_probes)]
         moments = [probe(level) - truth.moments for probe, level in zip(self.moment_probes, levels, strict=True)]
         shift = self.shift_probe(inside.levels[-1]).view_as(truth.shift) - truth.shift
-        return {
+        given = {
             "flow": self._flow(inside, truth),
             "moments": torch.stack(moments).div(self.moment_scale).abs().mean(),
             "shift": _length(shift).mean(),
-            "attention": _attention(network, inside, truth),
-            "keep": (inside.state - inside.state[:, :1].detach()).abs().mean(),
         }
+        if keep:
+            given["attention"] = _attention(network, inside, truth)
+            given["keep"] = (inside.state - inside.state[:, :1].detach()).abs().mean()
+        return given
 
     def _flow(self, inside: Inside, truth: Correspondence) -> Tensor:
         total = truth.displacement.new_zeros(())

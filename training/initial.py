@@ -33,9 +33,10 @@ def initial_network(config: NetworkConfig, seed: int) -> Network:
         wire_decoders(network)
     with torch.no_grad():
         for head in (network.camera_head, network.world_head):
-            if config.head_type == "linear":
-                head.get_parameter("mlp.fc2.weight").mul_(0.1)
-                head.get_parameter("mlp.fc2.bias").view(4, -1)[2].fill_(_DEPTH)
+            last = "mlp.fc2" if config.head_type == "linear" else "head.4"
+            head.get_parameter(f"{last}.weight").mul_(0.1)
+            bias = head.get_parameter(f"{last}.bias").zero_().view(4, -1)
+            bias[2] = _DEPTH
         network.pose_head.mlp.fc2.weight.mul_(0.1)
         network.pose_head.mlp.fc2.bias.copy_(torch.tensor([0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0]))
     return network

@@ -59,7 +59,7 @@ class Measurement:
     @property
     def ate_percent(self) -> float:
         """ATE as a share of the path's length [%]."""
-        return 100 * self.ate_m / self.path_m
+        return 100 * self.ate_m / max(self.path_m, 1e-9)
 
 
 def measure(reader: SegmentReader, sequence: Sequence, start: int, motion: Motion) -> tuple[Measurement, list[Frame]]:

@@ -14,6 +14,15 @@ from torch import Tensor
 _AXIS_WEIGHTS = (0.5, 1.0, 0.25)
 #: Share of walks that go backwards: cameras mostly do not.
 _BACKWARDS = 0.15
+#: What roaming cameras do, and how often: the rest walks ahead.
+_ROAMS = {"backwards": 0.15, "there and back": 0.15, "on the spot": 0.22, "still": 0.08}
+_MAX_TURN_DEG, _MAX_ARM_M = 10.0, 0.25  # on the spot: from frame to frame, and of the camera from the axis
+_HEIGHT_M = (0.15, 1.9)
+_INVERTED, _STEEP, _ASIDE = (
+    0.1,
+    0.25,
+    0.25,
+)  # shares of clips whose camera is mounted upside down, pitched, or looks away
 
 
 def compose(A: Tensor, B: Tensor) -> Tensor:
@@ -115,3 +124,59 @@ def walks(paths: Tensor, frames: int, stride: int, generator: torch.Generator) -
     backwards = torch.rand((count, 1), generator=generator, device=device) < _BACKWARDS
     index = start + steps * torch.where(backwards, frames - 1 - order, order)
     return paths[torch.arange(count, device=device)[:, None], index]
+
+
+def roams(paths: Tensor, frames: int, stride: int, generator: torch.Generator) -> Tensor:
+    """Return (B, frames, 4, 4): all that a robot's camera does, mounted in all ways that it can be.
+
+    It walks ahead or backwards, there and back again, turns on the spot, which takes it around once or more in a long
+    clip, or stands still; half of the time at a height of its own; some look aside or back, up or down, or hang.
+
+    Args:
+        paths: (B, P, 4, 4), one for each clip, P > (frames - 1) * stride.
+        frames: of a clip.
+        stride: a clip takes every n-th pose of its path, n from 1 to this.
+        generator: on the paths' device.
+    """
+    count, poses, device = paths.shape[0], paths.shape[1], paths.device
+
+    def uniform(low: float, high: float) -> Tensor:
+        return low + (high - low) * torch.rand((count, 1), generator=generator, device=device)
+
+    def often(share: float, then: Tensor, otherwise: Tensor) -> Tensor:
+        return torch.where(uniform(0, 1) < share, then, otherwise)
+
+    kind, start_of = uniform(0, 1), 0.0
+    does = {}
+    for name, share in _ROAMS.items():
+        does[name] = (kind >= start_of) & (kind < start_of + share)
+        start_of += share
+    steps = torch.randint(1, stride + 1, (count, 1), generator=generator, device=device)
+    start = (uniform(0, 1) * (poses - steps * (frames - 1))).long()
+    order = torch.arange(frames, device=device).expand(count, -1)
+    turning_point = (uniform(0.3, 0.7) * frames).long()
+    there_and_back = torch.where(order <= turning_point, order, (2 * turning_point - order).clamp_min(0))
+    index = torch.where(does["backwards"], frames - 1 - order, order)
+    index = torch.where(does["there and back"], there_and_back, index)
+    index = torch.where(does["on the spot"] | does["still"], torch.zeros_like(index), index)
+    T = paths[torch.arange(count, device=device)[:, None], start + steps * index].clone()
+
+    rate = torch.deg2rad(often(0.5, uniform(-_MAX_TURN_DEG, -0.5), uniform(0.5, _MAX_TURN_DEG)))
+    vertical = torch.zeros((count, frames, 3), device=device)
+    vertical[..., 2] = torch.where(does["on the spot"], rate * order, torch.zeros_like(rate))
+    R = rotation_from_vector(vertical)
+    arm = uniform(0.0, _MAX_ARM_M)[..., None, None] * T[..., :3, 2:3]
+    arm[..., 2, :] = 0.0
+    T[..., :3, 3:] += compose(R, arm) - arm
+    T[..., :3, :3] = compose(R, T[..., :3, :3])
+
+    T[..., 2, 3] += often(0.5, uniform(*_HEIGHT_M) - T[:, :1, 2, 3], torch.zeros((count, 1), device=device))
+    pitch = often(_STEEP, uniform(-45, 45), uniform(-12, 12))
+    yaw = often(_ASIDE, uniform(-180, 180), uniform(-10, 10))
+    roll = often(_INVERTED, uniform(170, 190), uniform(-8, 8))
+    mount = torch.eye(4, device=device).repeat(count, 1, 1, 1)
+    for axis, angle in ((1, yaw), (0, pitch), (2, roll)):
+        vector = torch.zeros((count, 1, 3), device=device)
+        vector[..., axis] = torch.deg2rad(angle)
+        mount[..., :3, :3] = compose(mount[..., :3, :3], rotation_from_vector(vector))
+    return compose(T, mount)

@@ -20,6 +20,8 @@ from training.schedule import Budget, learning_rate, place_in
 from training.stream import ClipStream
 from training.trainer import Trainer
 
+_SEEDS_APART = 100_000_000  # between the flats and the motions of two processes of a team
+
 
 @dataclass(frozen=True)
 class Rhythm:
@@ -54,41 +56,46 @@ def train(
     Returns:
         Whether the budget is spent.
     """
-    recipe, device, rhythm = trainer.recipe, trainer.device, rhythm or Rhythm()
+    recipe, device, team, rhythm = trainer.recipe, trainer.device, trainer.team, rhythm or Rhythm()
+    own_seeds = team.rank * _SEEDS_APART
+
+    def stop() -> bool:
+        return bool(team.agree(should_stop(), device))
+
     camera = training_camera(recipe)
     _keep(trainer, folder)
     validation = build_shard(range(FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED + recipe.validation_flats)).to(device)
-    with FlatSupply(recipe, device, trainer.next_seed) as flats, _fast_products():
+    with FlatSupply(recipe, device, trainer.next_seed + own_seeds) as flats, _fast_products():
         budget = budget.begun(trainer.seconds)
         begun = time.monotonic() - trainer.seconds
         at_log = at_keep = time.monotonic()
         batch_limit = None
-        index, part = place_in(recipe, budget.progress(trainer.steps, trainer.seconds))
-        while index < len(recipe.stages) and not should_stop():
+        index, part = place_in(recipe, team.agree(budget.progress(trainer.steps, trainer.seconds), device))
+        while index < len(recipe.stages) and not stop():
             stage = recipe.stages[index]
             if batch_limit is not None:
                 stage = replace(stage, batch=min(stage.batch, batch_limit))
-            seed = (recipe.seed * 1000 + index) * 10_000_000 + trainer.steps
+            seed = (recipe.seed * 1000 + index) * 10_000_000 + trainer.steps + own_seeds
             appearance = torch.Generator(device).manual_seed(seed + 2)
             judge, means = Judge(recipe, stage, validation, device), Means()
             first_step, frames_at_log, rendered_at_log = trainer.steps, trainer.frames, 0
             with ClipStream(recipe, stage, flats, camera, device, seed) as clips:
                 here = index
-                while here == index and not should_stop():
+                while here == index and not stop():
                     rate = learning_rate(stage, part, trainer.steps - first_step, recipe.warm_up_steps)
                     try:
                         means.add(trainer.step(clips.batch(), stage, rate, appearance))
                     except torch.OutOfMemoryError:
-                        if stage.batch == 1:
+                        if stage.batch == 1 or team.size > 1:
                             raise
                         batch_limit = stage.batch // 2
                         print(f"{stage.name}: out of memory; going on with {batch_limit} clips at a time", flush=True)
                         break
                     now = time.monotonic()
                     trainer.seconds, trainer.next_seed = now - begun, flats.next_seed
-                    progress = budget.progress(trainer.steps, trainer.seconds)
+                    progress = team.agree(budget.progress(trainer.steps, trainer.seconds), device)
                     here, part = place_in(recipe, progress)
-                    if here != index or now - at_log >= rhythm.log_s:
+                    if team.leads and (here != index or now - at_log >= rhythm.log_s):
                         span = max(now - at_log, 1e-9)
                         entry = {
                             "stage": stage.name, "step": trainer.steps, "frames": trainer.frames,
@@ -110,7 +117,9 @@ def train(
 
 
 def _keep(trainer: Trainer, folder: RunFolder) -> None:
-    """Write all that is worth keeping."""
+    """Write all that is worth keeping; one of a team does."""
+    if not trainer.team.leads:
+        return
     state = trainer.state()
     folder.save(state)
     export(state, folder.weights)

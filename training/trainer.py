@@ -11,9 +11,11 @@ from training.average import Average
 from training.clips import Clips, mirror, network_input, reorder, training_camera
 from training.config import Recipe, Stage
 from training.correspondence import correspondence
+from training.hardship import suffer
 from training.hints import WEIGHTS, Hints
 from training.initial import initial_network
 from training.losses import losses, targets
+from training.team import Team
 from training.unroll import unroll
 from ttt3r_ros.model import Network
 from ttt3r_ros.model.layers import DecoderBlock, EncoderBlock
@@ -34,6 +36,7 @@ class Trainer:
         weights: dict[str, Tensor] | None = None,
         origin: dict[str, Any] | None = None,
         fuse: bool = False,
+        team: Team | None = None,
     ) -> None:
         """Start at the beginning, or where a checkpoint's state says.
 
@@ -43,9 +46,10 @@ class Trainer:
             state: of a checkpoint.
             weights: to start with, in place of the initial ones; the encoder's alone may be given.
             origin: where these come from, for the record; plain values.
+            team: of processes that train the same network; alone if None.
             fuse: have torch compile the blocks, which takes a minute or two and makes steps about 1.2 times as fast.
         """
-        self.recipe, self.device = recipe, device
+        self.recipe, self.device, self.team = recipe, device, team or Team()
         self.network = initial_network(recipe.network, recipe.seed).to(device).train()
         if weights is not None:
             self.network.load_state_dict({**self.network.state_dict(), **weights})
@@ -94,14 +98,20 @@ class Trainer:
             clips = reorder(clips, appearance)
         camera = training_camera(self.recipe)
         images = network_input(clips.image, appearance)
-        raw, inside = unroll(self.network, images, world=stage.world > 0, star=stage.star, precision=self.precision)
+        if stage.hardship:
+            images = suffer(images, stage.hardship, appearance)
+        raw, inside = unroll(
+            self.network, images, world=stage.world > 0, star=stage.star, precision=self.precision,
+            truncate=stage.truncate,
+        )  # fmt: skip
         loss, parts = losses(raw, targets(clips, camera), stage)
         if stage.hints:
-            hints = self.hints.losses(self.network, inside, correspondence(clips, camera))
+            hints = self.hints.losses(self.network, inside, correspondence(clips, camera), keep=stage.keep)
             loss = loss + stage.hints * torch.stack([WEIGHTS[name] * value for name, value in hints.items()]).sum()
             parts |= {name: value.detach() for name, value in hints.items()}
 
         loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+        self.team.average([*self.network.parameters(), *self.hints.parameters()])
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * (stage.encoder if group["part"] == "encoder" else group["factor"])
@@ -113,7 +123,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
 
         self.steps += 1
-        self.frames += clips.image.shape[0] * clips.image.shape[1]
+        self.frames += clips.image.shape[0] * clips.image.shape[1] * self.team.size
         return {"loss": loss.detach(), "gradient_norm": norm.detach(), **parts}
 
     def _restore(self, state: dict[str, Any]) -> None:

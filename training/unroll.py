@@ -84,7 +84,13 @@ class _Steps:
 
 
 def unroll(
-    network: Network, images: Tensor, *, world: bool, star: bool = False, precision: torch.dtype | None = None
+    network: Network,
+    images: Tensor,
+    *,
+    world: bool,
+    star: bool = False,
+    precision: torch.dtype | None = None,
+    truncate: int = 0,
 ) -> tuple[RawClip, Inside]:
     """Run the network over clips.
 
@@ -94,6 +100,7 @@ def unroll(
         world: also compute the points in the world frame.
         star: every later frame comes right after the first one: T - 1 clips of two frames that share their first.
         precision: compute encoder and decoders in this dtype (autocast); heads are float32 always.
+        truncate: cut gradients through state and pose memory after every so many frames; 0 for never.
 
     Returns:
         What the heads say about all frames, and how that came about in all but the first; the latter is empty for
@@ -104,7 +111,7 @@ def unroll(
     with torch.autocast(images.device.type, dtype=precision or torch.bfloat16, enabled=precision is not None):
         features = network.encode(images.flatten(0, 1))
         features = features.view(count, frames, *features.shape[1:])
-        steps = (_spread if star else _recur)(network, features, grid)
+        steps = _spread(network, features, grid) if star else _recur(network, features, grid, truncate)
 
     def by_clip(x: Tensor) -> Tensor:
         return x.view(count, frames, *x.shape[1:])
@@ -127,7 +134,7 @@ def unroll(
     return raw, inside
 
 
-def _recur(network: Network, features: Tensor, grid: tuple[int, int]) -> _Steps:
+def _recur(network: Network, features: Tensor, grid: tuple[int, int], truncate: int = 0) -> _Steps:
     """Decode (B, T, M, C_e) features frame by frame, each proposal replacing the state (β = 1)."""
     count, frames = features.shape[:2]
     view = features.mean(dim=2, keepdim=True)
@@ -135,6 +142,8 @@ def _recur(network: Network, features: Tensor, grid: tuple[int, int]) -> _Steps:
     pose_query = network.pose_token.expand(count, -1, -1)
     steps: list[_Steps] = []
     for frame in range(frames):
+        if truncate and frame and frame % truncate == 0:
+            state, memory = state.detach(), memory.detach()
         if frame:
             pose_query = network.pose_memory.read(view[:, frame], memory)
         decoded = network.decode(features[:, frame], pose_query, state, grid)

@@ -21,6 +21,7 @@ def test_survives_json():
         ({"rgb_head": 1}, "rgb_head must be a bool"),
         ({"state_size": True}, "state_size must be a int"),
         ({"head_type": "dtp"}, "head_type must be"),
+        ({"dpt_width": 100}, "dpt_width must be a multiple of 8"),
         ({"state_pe": "3d"}, "state_pe must be"),
         ({"dec_embed_dim": 100}, "multiple of 4"),
         ({"mlp_ratio": float("nan")}, "the value of mlp_ratio is out of range"),

@@ -29,7 +29,10 @@ LINEAR = NetworkConfig(
 DPT = dataclasses.replace(LINEAR, head_type="dpt", dec_depth=5, state_pe="1d")
 
 
-@pytest.fixture(scope="module", params=[LINEAR, DPT], ids=["linear", "dpt"])
+NARROW = dataclasses.replace(DPT, dpt_width=24)
+
+
+@pytest.fixture(scope="module", params=[LINEAR, DPT, NARROW], ids=["linear", "dpt", "narrow"])
 def network(request: pytest.FixtureRequest) -> Network:
     return rule_network(request.param)
 

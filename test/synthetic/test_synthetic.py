@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import get_args
 
 import numpy as np
 import pytest
 import torch
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.synthetic import Frames, Sequence, render_clips
+from ttt3r_ros.synthetic import Frames, Motion, Sequence, render_clips
 from ttt3r_ros.synthetic.__main__ import main
 from ttt3r_ros.synthetic.unsplit import run_unsplit
 
 SIZE = {"width": 160, "height": 120}
+#: Rows of the first and the 300th pose of seed 5, ten poses a second, each summed.
+HANDHELD = [8.664774518254607, 5.349270738841579, 0.30725986633808366, 7.3533913680630025, 6.8611555404874185,
+            0.31394566576296445]  # fmt: skip
+WHEELED = [9.931783571811529, 7.962149632968296, -0.577915324979901, 6.232757766891838, 6.714064964102197,
+           -0.577915324979901]  # fmt: skip
 
 
 def same(a: Frames, b: Frames) -> bool:
@@ -58,7 +64,7 @@ def test_the_same_seed_gives_the_same_frames_and_another_seed_others() -> None:
     assert not torch.equal(first.depth, other.depth)
 
 
-@pytest.mark.parametrize("motion", ["handheld", "wheeled"])
+@pytest.mark.parametrize("motion", get_args(Motion))
 def test_a_longer_sequence_starts_the_same(motion: str) -> None:
     short, long = (Sequence(2, n, **SIZE, motion=motion) for n in (5, 700))
     assert torch.equal(short.T_world_camera, long.T_world_camera[:5])
@@ -108,7 +114,7 @@ def world_points(sequence: Sequence, frames: Frames, i: int) -> np.ndarray:
     return points @ T[:3, :3].T + T[:3, 3]
 
 
-@pytest.mark.parametrize("motion", ["handheld", "wheeled"])
+@pytest.mark.parametrize("motion", sorted(set(get_args(Motion)) - {"standing"}))
 def test_points_of_one_frame_are_found_in_another(motion: str) -> None:
     sequence = Sequence(11, 60, **SIZE, motion=motion)
     frames = sequence.render(0, 60)
@@ -251,3 +257,56 @@ def test_a_gpu_sees_what_a_cpu_sees() -> None:
         alone = on_gpu.render(i)
         assert torch.equal(alone.image[0], frames.image[i])
         assert torch.equal(alone.depth[0], frames.depth[i])
+
+
+def poses(motion: str, seed: int = 5, seconds: float = 30.0) -> np.ndarray:
+    return Sequence(seed, int(10 * seconds), **SIZE, fps=10.0, motion=motion).T_world_camera.numpy()
+
+
+def test_the_first_two_motions_are_what_they_always_were() -> None:
+    """Figures, tests and recordings rest on them."""
+    for motion, expected in (("handheld", HANDHELD), ("wheeled", WHEELED)):
+        np.testing.assert_allclose(poses(motion)[[0, 299], :3].sum(axis=2).ravel(), expected, atol=1e-12, rtol=0)
+
+
+def test_who_stands_sways_and_stays() -> None:
+    standing = poses("standing")
+    assert np.ptp(standing[:, :3, 3], axis=0).max() < 0.1
+    assert np.arccos(standing[:, :3, 2] @ standing[0, :3, 2]).max() > np.deg2rad(3)  # one looks around
+
+
+def test_who_turns_on_the_spot_goes_all_around() -> None:
+    for seed in range(4):
+        turning = poses("turning", seed)
+        heading = np.unwrap(np.arctan2(turning[:, 1, 2], turning[:, 0, 2]))
+        rate = np.diff(heading) * 10
+        assert 360 < np.rad2deg(abs(heading[-1] - heading[0])) < 45 * 30
+        np.testing.assert_allclose(rate, rate[0])
+        assert np.ptp(turning[:, :3, 3], axis=0).max() <= 0.5
+
+
+@pytest.mark.parametrize(("motion", "ahead"), [("wheeled", 1.0), ("reversing", -1.0), ("sideways", 0.0)])
+def test_a_robot_looks_ahead_back_or_aside(motion: str, ahead: float) -> None:
+    T = poses(motion)
+    way = np.diff(T[:, :2, 3], axis=0)
+    moves = np.linalg.norm(way, axis=1) > 0.02
+    cosine = (way * T[:-1, :2, 2]).sum(axis=1)[moves] / np.linalg.norm(way[moves], axis=1)
+    np.testing.assert_allclose(cosine, ahead, atol=0.15)
+    np.testing.assert_allclose(T[:, :3, 3], poses("wheeled")[:, :3, 3])
+
+
+def test_who_comes_back_is_back() -> None:
+    there = poses("revisiting", seconds=17.0)[:, :2, 3]
+    assert np.linalg.norm(there[40] - there[0]) > 0.3
+    assert np.linalg.norm(there[80] - there[0]) < 0.05
+    assert np.linalg.norm(there[160] - there[80]) < 0.05
+
+
+def test_mounts_are_high_low_inverted_and_tilted() -> None:
+    height = poses("climbing")[:, 2, 3]
+    assert (height.min() < 0.3, height.max() > 1.7) == (True, True)
+    assert (poses("inverted")[:, 2, 1] > 0.9).all()  # the image's down is up
+    down = np.rad2deg(np.arcsin(-poses("tilted")[:, 2, 2]))
+    assert 5 < down.min() < down.max() < 60
+    lean = np.rad2deg(np.arcsin(poses("tilted")[:, 2, 0] / np.cos(np.deg2rad(down))))
+    assert 5 < abs(lean).min() < abs(lean).max() < 40

@@ -11,11 +11,13 @@ from training import clips as module
 from training.clips import ClipBuffer, Clips, mirror, network_input, render_clips, reorder, training_camera
 from training.config import Stage
 from training.flats import Shard, build_shard
+from training.hardship import suffer
 from ttt3r_ros.synthetic import Sequence
 
 WALK = Stage("walk", 1.0, frames=3, batch=4, stride=4)
 TURN = replace(WALK, motion="turn", rotation_deg=10, translation_m=0.3)
 BOTH = replace(TURN, motion="both")
+ROAM = replace(WALK, motion="roam", stride=2)
 CAMERA = training_camera(replace(TINY_RECIPE, width=96, height=64))
 
 
@@ -39,7 +41,7 @@ def depth_seen_twice(clips: Clips) -> torch.Tensor:
     return z[inside] / first
 
 
-@pytest.mark.parametrize("stage", [WALK, TURN, BOTH], ids=["walk", "turn", "both"])
+@pytest.mark.parametrize("stage", [WALK, TURN, BOTH, ROAM], ids=["walk", "turn", "both", "roam"])
 def test_the_poses_explain_the_depth(shard: Shard, stage: Stage):
     """Points of one frame lie on the surfaces of another: depth, pose and lens fit together."""
     clips = render_clips(shard, stage, 6, CAMERA, generator())
@@ -135,3 +137,16 @@ def test_the_network_sees_varied_images_in_its_range(shard: Shard):
 
 def replace_poses(clips: Clips, T_first_camera: torch.Tensor) -> Clips:
     return Clips(clips.image, clips.depth, T_first_camera)
+
+
+def test_hardships_strike_a_share_of_the_clips(shard: Shard):
+    images = network_input(render_clips(shard, WALK, 64, CAMERA, generator()).image, generator(1))
+    torch.testing.assert_close(suffer(images, 0.0, generator(2)), images, atol=1e-6, rtol=0)
+    struck = suffer(images, 0.1, generator(2))
+    assert struck.shape == images.shape
+    assert struck.abs().max() <= 1
+    changed = (struck - images).abs().flatten(1).amax(dim=1) > 1e-3
+    assert 0.15 < changed.float().mean() < 0.6  # four hardships, a tenth each
+    every = suffer(images, 1.0, generator(3))
+    assert every.mean() < images.mean() - 0.2  # it is dark
+    assert torch.equal(every, suffer(images, 1.0, generator(3)))

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from training.measure import Measurement, measure
 from training.trainer import Trainer
 from ttt3r_ros.camera.preprocess import pixel_map
 from ttt3r_ros.geometry import inverse
-from ttt3r_ros.synthetic import Sequence
+from ttt3r_ros.synthetic import Motion, Sequence
 from ttt3r_ros.weights.load import Weights
 
 SIZE = 64
@@ -94,9 +94,11 @@ def test_a_table_a_file_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixt
     assert evaluate.main(["--seeds", "1", "--frames", "3", "--device", "cpu", *options]) == 0
     shown = capsys.readouterr().out
     record = json.loads(figures.read_text())
-    assert len(record["sequences"]) == 2
-    assert record["summary"]["abs_rel"] == np.mean([row["abs_rel"] for row in record["sequences"]])
+    assert [row["motion"] for row in record["sequences"]] == list(get_args(Motion))
+    assert record["summary"]["abs_rel"] == np.mean([row["abs_rel"] for row in record["sequences"][:2]])
     assert f"{record['summary']['abs_rel']:.3f}" in shown
+    assert all(f"| {motion} " in shown for motion in get_args(Motion))
+    assert record["motions"]["turning"]["abs_rel"] == record["sequences"][3]["abs_rel"]
     assert set(record["targets"]) == {"abs_rel", "delta_125", "ate_percent", "rpe_rotation_deg"}
     assert (tmp_path / "depth.png").read_bytes().startswith(b"\x89PNG")
     # the figures go with the weights
@@ -115,7 +117,9 @@ def test_summaries_take_the_median_of_paths():
     assert summary["still_ate_percent"] == pytest.approx(30.0)
 
 
-@pytest.mark.parametrize("options", [["--seeds", "0"], ["--seeds", "501"], ["--frames", "2"], ["--rule", "best"]])
+@pytest.mark.parametrize(
+    "options", [["--seeds", "0"], ["--seeds", "501"], ["--frames", "2"], ["--rule", "best"], ["--motions", "flying"]]
+)
 def test_what_cannot_be_measured_is_said(options: list[str], capsys: pytest.CaptureFixture[str]):
     assert evaluate.main(options) == 2
     assert capsys.readouterr().err.startswith("error: ")

@@ -47,6 +47,12 @@ def test_a_probe_that_knows_nothing_pays_for_the_whole_motion(network: Network, 
     assert float(losses["shift"]) == pytest.approx(float(truth.shift.norm(dim=-1).mean()), rel=0.1)
 
 
+def test_without_keeping_the_state_is_the_networks_own_affair(network: Network, clips: Clips):
+    hints = Hints(TINY_RECIPE.network.dec_embed_dim)
+    losses = hints.losses(network, *looked_at(network, clips), keep=False)
+    assert losses.keys() == WEIGHTS.keys() - {"attention", "keep"}
+
+
 def test_the_scores_are_those_of_the_network(network: Network, clips: Clips):
     """What is supervised is what the fused attention really computes."""
     seen: list[tuple[torch.Tensor, ...]] = []

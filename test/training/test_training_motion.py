@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
-from training.motion import invert, quaternion_from_rotation, random_turns, rotation_from_vector, tilts, walks
+from training.motion import invert, quaternion_from_rotation, random_turns, roams, rotation_from_vector, tilts, walks
 from ttt3r_ros import geometry
 
 
@@ -63,3 +64,37 @@ def test_walks_follow_their_path_both_ways():
     assert 0.05 < (steps[:, 0] < 0).float().mean() < 0.3
     assert pieces[..., 0, 3].min() == 0
     assert pieces[..., 0, 3].max() == 29
+
+
+def test_roaming_is_all_that_a_robot_does():
+    """On a straight path along x, looking along it at height 1."""
+    paths = torch.zeros((2000, 60, 4, 4))
+    paths[..., 0, 2] = paths[..., 3, 3] = 1.0
+    paths[..., 1, 0] = paths[..., 2, 1] = -1.0
+    paths[..., 0, 3], paths[..., 2, 3] = 0.1 * torch.arange(60.0), 1.0
+    T = roams(paths, 16, 3, generator())
+    torch.testing.assert_close(
+        T[..., :3, :3].mT @ T[..., :3, :3], torch.eye(3).expand(2000, 16, 3, 3), atol=1e-5, rtol=0
+    )
+    way = T[:, 1:, 0, 3] - T[:, :-1, 0, 3]
+    turned = (T[:, 1:, :3, :3] - T[:, :-1, :3, :3]).flatten(1).abs().amax(dim=1) > 1e-4
+    still = (way.abs().amax(dim=1) < 1e-6) & ~turned
+    ahead, back = (way > 0.05).all(dim=1), (way < -0.05).all(dim=1)
+    again = (way > 0.05).any(dim=1) & (way < -0.05).any(dim=1) & ~turned
+    for happens, share in ((ahead, 0.40), (back, 0.15), (again, 0.15), (turned, 0.22), (still, 0.08)):
+        assert abs(happens.float().mean() - share) < 0.04
+    assert (ahead | back | again | turned | still).all()
+    spot = T[turned]
+    assert (spot[:, :, :2, 3] - spot[:, :1, :2, 3]).norm(dim=-1).max() <= 0.5
+    around = (
+        2 * quaternion_from_rotation(spot[:, 0, :3, :3].mT @ spot[:, 1, :3, :3])[:, 0].clamp(max=1).acos().rad2deg()
+    )
+    assert 0.4 < around.min() < around.max() < 10.1
+    height = T[:, 0, 2, 3]
+    assert ((height - 1).abs() < 1e-6).float().mean().item() == pytest.approx(0.5, abs=0.05)
+    assert 0.15 <= height.min() < 0.3
+    assert 1.7 < height.max() <= 1.9
+    upside_down = (T[:, 0, 2, 1] > 0.3).float().mean()  # the image's down is up
+    assert 0.05 < upside_down < 0.15
+    back_mounted = (T[:, 0, 0, 2] < -0.3).float().mean()
+    assert 0.03 < back_mounted < 0.2

@@ -64,3 +64,15 @@ def test_a_star_is_pairs_that_share_their_first_frame():
         torch.testing.assert_close(inside.features[:, t - 1], between.features[:, 0], atol=1e-5, rtol=1e-4)
         for one, two in zip(inside.levels, between.levels, strict=True):
             torch.testing.assert_close(one[:, t - 1], two[:, 0], atol=1e-5, rtol=1e-4)
+
+
+def test_gradients_are_cut_where_they_are_to_be():
+    network = rule_network(TINY_RECIPE.network).requires_grad_(False)
+    for truncate, reach in ((0, [0, 1, 2, 3]), (2, [2, 3]), (3, [3])):
+        clip = torch.stack([rule_image(t, 48, 64) for t in range(4)])[None].requires_grad_()
+        raw, _ = unroll(network, clip, world=False, truncate=truncate)
+        raw.translation[:, 3].sum().backward()
+        assert clip.grad is not None
+        assert clip.grad[0].flatten(1).abs().amax(dim=1).nonzero().flatten().tolist() == reach
+    whole, _ = unroll(network, clip, world=False)
+    assert torch.equal(whole.translation, raw.translation)

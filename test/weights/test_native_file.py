@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -126,3 +127,18 @@ def test_the_checksum_finds_one_bit(file):
 
 def test_a_file_without_a_checksum_is_not_known_to_be_intact(file):
     assert not read_native(rewrite(file, data_sha256=None)).is_intact()
+
+
+def test_a_head_of_another_width_is_in_the_file(tmp_path: Path) -> None:
+    narrow = dataclasses.replace(TINY, head_type="dpt", dpt_width=16)
+    network = rule_network(narrow)
+    write_native(tmp_path / "n.safetensors", narrow, network.state_dict(), provenance={}, dtype=torch.float32)
+    found = read_native(tmp_path / "n.safetensors")
+    assert found.config == narrow
+    assert found.contents().network.config.dpt_width == 16
+    assert sum(p.numel() for p in network.camera_head.parameters()) < 100_000
+
+
+def test_files_from_before_that_could_be_chosen_are_those_of_its_default(file: Path) -> None:
+    assert "dpt_width" not in json.loads(header(file)[0]["__metadata__"]["config"])
+    assert read_native(file).config.dpt_width == 256

@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 from ttt3r_ros.errors import UserError
 
+#: Entries introduced after the first files were written, with the values that a file without them implies.
+LATER: Mapping[str, Any] = {"dpt_width": 256}
 PATCH = 16  #: side of a patch [px]; the same in every published configuration
 
 
@@ -29,6 +31,7 @@ class NetworkConfig:
         rgb_head: the checkpoint has a color head.
         image_size: side [px] of the training images: the long side, or both sides if `square_input`.
         square_input: the training images were square. Neither this nor `image_size` changes the network itself.
+        dpt_width: channels in which a DPT head fuses its four levels. It also scales the width of each level.
     """
 
     enc_embed_dim: int = 1024
@@ -48,6 +51,7 @@ class NetworkConfig:
     rgb_head: bool = True
     image_size: int = 512
     square_input: bool = False
+    dpt_width: int = 256
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -65,6 +69,8 @@ class NetworkConfig:
             raise UserError(f"network configuration: state_pe must be '1d' or '2d', not {self.state_pe!r}")
         if self.head_type not in ("dpt", "linear"):
             raise UserError(f"network configuration: head_type must be 'dpt' or 'linear', not {self.head_type!r}")
+        if self.dpt_width % 8:
+            raise UserError(f"network configuration: dpt_width must be a multiple of 8, not {self.dpt_width}")
         for width, heads in (
             (self.enc_embed_dim, self.enc_num_heads),
             (self.dec_embed_dim, self.dec_num_heads),
@@ -77,8 +83,12 @@ class NetworkConfig:
                 )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the configuration as plain values; the inverse of `from_dict`."""
-        return asdict(self)
+        """Return the configuration as plain values; the inverse of `from_dict`.
+
+        Entries in `LATER` are left out at their default, so that files stay readable by versions that lack them.
+        """
+        values = asdict(self)
+        return {name: value for name, value in values.items() if name not in LATER or value != LATER[name]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> NetworkConfig:

@@ -18,9 +18,12 @@ from ttt3r_ros.model.layers import Mlp
 
 POINT_CHANNELS = 4  # x, y, z, confidence
 COLOR_CHANNELS = 3
-DPT_WIDTHS = (96, 192, 384, 768)  # channels of the four levels, fine to coarse
-DPT_FUSED = 256
-DPT_LAST = 128
+
+
+def dpt_widths(config: NetworkConfig) -> tuple[int, int, int, int]:
+    """Return the channels of a DPT head's four levels, fine to coarse; 96, 192, 384 and 768 in published networks."""
+    eighth = config.dpt_width // 8
+    return 3 * eighth, 6 * eighth, 12 * eighth, 24 * eighth
 
 
 @dataclass(frozen=True)
@@ -116,7 +119,8 @@ class DPTHead(nn.Module):
     def __init__(self, config: NetworkConfig, out_channels: int) -> None:
         super().__init__()
         encoder, decoder = config.enc_embed_dim, config.dec_embed_dim
-        w0, w1, w2, w3 = DPT_WIDTHS
+        w0, w1, w2, w3 = widths = dpt_widths(config)
+        fused, last = config.dpt_width, config.dpt_width // 2
         self.resample = nn.ModuleList(
             [
                 nn.Sequential(nn.Conv2d(encoder, w0, 1), nn.ConvTranspose2d(w0, w0, 4, stride=4)),
@@ -125,14 +129,14 @@ class DPTHead(nn.Module):
                 nn.Sequential(nn.Conv2d(decoder, w3, 1), nn.Conv2d(w3, w3, 3, stride=2, padding=1)),
             ]
         )
-        self.project = nn.ModuleList(nn.Conv2d(width, DPT_FUSED, 3, padding=1, bias=False) for width in DPT_WIDTHS)
-        self.fuse = nn.ModuleList(Fusion(DPT_FUSED, has_skip=level < 3) for level in range(4))
+        self.project = nn.ModuleList(nn.Conv2d(width, fused, 3, padding=1, bias=False) for width in widths)
+        self.fuse = nn.ModuleList(Fusion(fused, has_skip=level < 3) for level in range(4))
         self.head = nn.Sequential(
-            nn.Conv2d(DPT_FUSED, DPT_LAST, 3, padding=1),
+            nn.Conv2d(fused, last, 3, padding=1),
             nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True),
-            nn.Conv2d(DPT_LAST, DPT_LAST, 3, padding=1),
+            nn.Conv2d(last, last, 3, padding=1),
             nn.ReLU(inplace=True),
-            nn.Conv2d(DPT_LAST, out_channels, 1),
+            nn.Conv2d(last, out_channels, 1),
         )
 
     def forward(self, levels: TokenLevels) -> Tensor:

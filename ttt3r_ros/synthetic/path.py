@@ -11,8 +11,23 @@ import numpy.typing as npt
 from ttt3r_ros.synthetic.route import Floor
 from ttt3r_ros.synthetic.walk import STEP_S, Gait, wander
 
-Motion = Literal["handheld", "wheeled"]
+Motion = Literal[
+    "handheld",
+    "wheeled",
+    "standing",
+    "turning",
+    "reversing",
+    "sideways",
+    "revisiting",
+    "climbing",
+    "inverted",
+    "tilted",
+]
 Array = npt.NDArray[np.float64]
+
+_MAX_TURN_RATE = np.deg2rad(45)  # on the spot [rad/s]
+_CLIMB_M, _CLIMB_HZ = (0.15, 1.9), 0.05
+_RETURN_S = 8.0  # until the camera is back where it started
 
 
 def camera_path(floor: Floor, motion: Motion, seed: int, times: Array) -> Array:
@@ -23,17 +38,45 @@ def camera_path(floor: Floor, motion: Motion, seed: int, times: Array) -> Array:
 
     Args:
         floor: the walkable part of the floor.
-        motion: "handheld": 1.4 to 1.6 m high, swaying and looking around; "wheeled": 0.35 to 0.5 m high and level.
+        motion: "handheld": 1.4 to 1.6 m high, swaying and looking around; "wheeled": 0.35 to 0.5 m high and level. The
+            others are variants of these two. Handheld: "standing" (nobody walks), "revisiting" (along a path for four
+            seconds, then back), "tilted" (looking 20 to 48° down on average and leaning 10 to 30°). Wheeled: "turning"
+            (on the spot, once around in 8 to 20 seconds), "reversing" (a rear camera), "sideways" (a left or right
+            camera), "climbing" (the height oscillates between 0.15 and 1.9 m), "inverted" (mounted upside down).
         seed: seed of the path.
         times: (n,) seconds, >= 0.
     """
-    rng = np.random.Generator(np.random.PCG64([seed, 1 if motion == "handheld" else 2]))
-    walker, still = (_handheld if motion == "handheld" else _wheeled)(rng)
-    steps = int(np.ceil(times[-1] / STEP_S)) + 4 if len(times) else 0
+    held = motion in ("handheld", "standing", "revisiting", "tilted")
+    rng = np.random.Generator(np.random.PCG64([seed, 1 if held else 2]))
+    own = np.random.Generator(np.random.PCG64([seed, 3]))  # for what distinguishes the variants
+    walker, still = (_handheld if held else _wheeled)(rng)
+    walked, turned = times, np.zeros_like(times)
+    if motion in ("standing", "turning"):
+        walked = np.zeros_like(times)
+    elif motion == "revisiting":
+        walked = _RETURN_S / 2 * (1 - np.cos(2 * np.pi * times / _RETURN_S))
+    if motion == "turning":
+        turned = own.uniform(0.4, 1.0) * own.choice([-1, 1]) * _MAX_TURN_RATE * times
+    steps = int(np.ceil(walked.max() / STEP_S)) + 4 if len(times) else 0
     # the walker draws random numbers without end, so everything else must be drawn before
     control = np.array(list(islice(wander(floor, walker, rng), steps))).reshape(-1, 3)
-    x, y, heading = _spline(control, times).T
+    x, y, heading = _spline(control, walked).T
+    heading = heading + turned
     forward, left, up, yaw, pitch, roll = still(times)
+    if motion == "turning":
+        forward = forward + own.uniform(0.0, 0.25)  # of the axis
+    elif motion == "reversing":
+        yaw = yaw + np.pi
+    elif motion == "sideways":
+        yaw = yaw + own.choice([-1, 1]) * np.pi / 2
+    elif motion == "climbing":
+        middle, half = sum(_CLIMB_M) / 2, (_CLIMB_M[1] - _CLIMB_M[0]) / 2
+        up = middle + half * np.sin(2 * np.pi * (_CLIMB_HZ * times + own.uniform()))
+    elif motion == "inverted":
+        roll = roll + np.pi
+    elif motion == "tilted":
+        pitch = pitch + np.deg2rad(own.uniform(15, 35))
+        roll = roll + np.deg2rad(own.uniform(10, 30)) * own.choice([-1, 1])
     x = x + forward * np.cos(heading) - left * np.sin(heading)
     y = y + forward * np.sin(heading) + left * np.cos(heading)
     return _poses(np.stack([x, y, up], axis=1), heading + yaw, pitch, roll)

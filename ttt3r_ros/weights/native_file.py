@@ -21,7 +21,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model.config import NetworkConfig
+from ttt3r_ros.model.config import LATER, NetworkConfig
 from ttt3r_ros.weights.contents import Contents, check_finite, check_tensors, skeleton
 from ttt3r_ros.weights.mapped_file import MappedFile
 
@@ -123,7 +123,8 @@ def read_native(path: Path) -> NativeFile:
     places = {key: (dtypes[name], starts[key]) for key, name in names.items()}
     try:
         config, provenance = json.loads(metadata[_CONFIG]), json.loads(metadata[_PROVENANCE])
-        if not (isinstance(provenance, dict) and set(config) == {field.name for field in fields(NetworkConfig)}):
+        entries = {field.name for field in fields(NetworkConfig)}
+        if not (isinstance(provenance, dict) and entries - LATER.keys() <= set(config) <= entries):
             raise ValueError("an entry is missing or unknown")
         network = NetworkConfig.from_dict(config)
     except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:

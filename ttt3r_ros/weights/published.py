@@ -7,7 +7,7 @@ import re
 import torch
 
 from ttt3r_ros.model.config import PATCH, NetworkConfig
-from ttt3r_ros.model.heads import DPT_FUSED, DPT_WIDTHS
+from ttt3r_ros.model.heads import dpt_widths
 from ttt3r_ros.model.network import Network
 from ttt3r_ros.model.reference import ReferenceNetwork
 
@@ -61,7 +61,7 @@ def aliases(config: NetworkConfig) -> dict[str, str]:
     """Return the published keys that only repeat another key: ``{alias: original}``."""
     if config.head_type != "dpt":
         return {}
-    levels = range(len(DPT_WIDTHS))
+    levels = range(len(dpt_widths(config)))
     prefixes = [f"downstream_head.{head}.scratch" for head in _dpt_heads(config)]
     return {
         f"{prefix}.layer_rn.{level}.weight": f"{prefix}.layer{level + 1}_rn.weight"
@@ -100,8 +100,8 @@ def unused_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
         for head in _dpt_heads(config):
             for conv in ("conv1", "conv2"):
                 unit = f"downstream_head.{head}.scratch.refinenet4.resConfUnit1.{conv}"
-                shapes[f"{unit}.weight"] = (DPT_FUSED, DPT_FUSED, 3, 3)
-                shapes[f"{unit}.bias"] = (DPT_FUSED,)
+                shapes[f"{unit}.weight"] = (config.dpt_width, config.dpt_width, 3, 3)
+                shapes[f"{unit}.bias"] = (config.dpt_width,)
     return shapes
 
 

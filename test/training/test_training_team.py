@@ -1,0 +1,86 @@
+"""Two processes that train one network on a CPU, as several GPUs would."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from training_recipe import TINY_RECIPE
+
+from training.clips import Clips, render_clips, training_camera
+from training.flats import build_shard
+from training.run_folder import RunFolder
+from training.team import Team
+from training.trainer import Trainer
+from ttt3r_ros.weights.load import load_weights
+
+CPU = torch.device("cpu")
+ROOT = Path(__file__).parents[2]
+STAGE = replace(TINY_RECIPE.stages[0], hints=0.0)
+
+
+def learner(rank: int, size: int, folder: str, clips: Clips) -> None:
+    """Take one step with this process's half of the clips, and leave gradients' result on the disk."""
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=size)
+    team = Team(rank, size)
+    trainer = Trainer(TINY_RECIPE, CPU, team=team)
+    half = torch.arange(rank, len(clips), size)
+    (0 * trainer.network.pose_token.sum()).backward()
+    for parameter in trainer.network.parameters():
+        parameter.grad = torch.full_like(parameter, float(rank + 1))
+    team.average(trainer.network.parameters())
+    mean = {float(parameter.grad.unique()) for parameter in trainer.network.parameters() if parameter.grad is not None}
+    trainer.optimizer.zero_grad(set_to_none=True)
+    trainer.step(clips.pick(half), STAGE, 1e-3, torch.Generator().manual_seed(rank))
+    agreed = team.agree(float(rank + 5), CPU)
+    torch.save({"network": trainer.network.state_dict(), "mean": mean, "agreed": agreed, "frames": trainer.frames},
+               f"{folder}/{rank}.pt")  # fmt: skip
+    dist.destroy_process_group()
+
+
+def test_all_have_the_mean_of_all_gradients_and_keep_the_same_weights(tmp_path: Path):
+    clips = render_clips(build_shard(range(3, 4)), STAGE, 4, training_camera(TINY_RECIPE), torch.Generator())
+    torch.multiprocessing.spawn(learner, (2, str(tmp_path), clips), nprocs=2)
+    one, two = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
+    assert one["mean"] == two["mean"] == {1.5}
+    assert one["agreed"] == two["agreed"] == 5.0
+    assert one["frames"] == two["frames"] == 4  # of both together
+    before = Trainer(TINY_RECIPE, CPU).network.state_dict()
+    for name, value in one["network"].items():
+        assert torch.equal(value, two["network"][name]), name
+    assert not torch.equal(one["network"]["patch_embed.weight"], before["patch_embed.weight"])
+
+
+def test_torchrun_trains_with_two(tmp_path: Path):
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    options = [
+        "--recipe",
+        "cpu",
+        "--tiny",
+        "--device",
+        "cpu",
+        "--steps",
+        "10",
+        "--no-evaluation",
+        "--name",
+        str(tmp_path / "run"),
+    ]
+    run = subprocess.run(
+        [*launcher, "-m", "training", *options, "--no-evaluation"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    folder = RunFolder(tmp_path / "run")
+    stages = [entry["stage"] for entry in folder.entries()]
+    assert len(stages) == len(set(stages)) == 5  # one process writes
+    assert folder.load()["counters"]["steps"] == 10
+    assert load_weights(str(folder.weights))
+    assert "failed" not in folder.report.read_text()
