@@ -9,7 +9,7 @@ from ttt3r_ros.camera.preprocess import normalize
 from ttt3r_ros.geometry import T_from_pose
 from ttt3r_ros.model.network import POINTS_WORLD
 from ttt3r_ros.model.update import Brake, Ttt3r
-from ttt3r_ros.protocols.images import cropped
+from ttt3r_ros.protocols.images import cropped, squeezed
 from ttt3r_ros.protocols.predictors import NodePredictor, PredictorSpec, PublishedPredictor
 
 
@@ -61,6 +61,20 @@ def test_points_are_the_other_heads_and_depth_is_the_own_frames_z():
     np.testing.assert_array_equal(answer.points, expected.points_world[0].numpy())
     (answer,) = predictor.predict([photo], [0], "depth")
     np.testing.assert_array_equal(answer.depth, expected.points_camera[0, ..., 2].numpy())
+
+
+def test_poses_are_of_cropped_images_and_depth_is_of_squeezed_ones():
+    network = rule_network(TINY)
+    predictor = PublishedPredictor(network, Ttt3r(), 0, 64)
+    (photo,) = photos(1)  # 64x46 after scaling
+    expected = {}
+    for name, load in (("pose", cropped), ("depth", squeezed)):
+        with torch.inference_mode():
+            expected[name], _ = network.step(normalize(load(photo, 64)), None, outputs={"points_camera"})
+    (pose,), (depth,) = (list(predictor.predict([photo], [0], task)) for task in ("pose", "depth"))
+    np.testing.assert_allclose(pose.T_world_camera[:3, 3], expected["pose"].translation[0].numpy())
+    np.testing.assert_array_equal(depth.depth, expected["depth"].points_camera[0, ..., 2].numpy())
+    assert not np.allclose(expected["pose"].translation, expected["depth"].translation)
 
 
 def test_the_node_says_which_part_of_the_image_it_saw():

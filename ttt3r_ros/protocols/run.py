@@ -63,7 +63,8 @@ def do(job: Job, progress: Callable[[int, int], object] = lambda done, total: No
     """Do a job; see `score`. A sequence that cannot be used is ``{"skipped": why}``."""
     predictor = job.predictor.make()
     try:
-        return score(dataset_named(job.dataset), job.folder, job.sequence, predictor, job.request, progress)
+        request = replace(job.request, device=str(choose_device(job.predictor.device)))
+        return score(dataset_named(job.dataset), job.folder, job.sequence, predictor, request, progress)
     except UserError as error:
         return {"skipped": str(error)}
 
@@ -92,9 +93,9 @@ def evaluate(
     present, missing = dataset.present(data, evaluation.sequences)
     for rule in evaluation.rules:
         rule_by_name(rule)
-    spec = replace(
-        evaluation.predictor, device=str(choose_device(evaluation.predictor.device)), max_speed=dataset.max_speed
-    )
+    spec = replace(evaluation.predictor, max_speed=dataset.max_speed)
+    if evaluation.ray_address is None:  # a cluster's machines have devices of their own
+        spec = replace(spec, device=str(choose_device(spec.device)))
     ways = [(rule, reset) for rule in evaluation.rules for reset in evaluation.resets]
     specs = {(rule, reset): replace(spec, rule=rule, reset=reset) for rule, reset in ways}
     for way in specs.values():
@@ -117,7 +118,7 @@ def evaluate(
             for sequence in present:
                 stored = folder.stored(rule, reset, sequence)
                 left = tuple(length for length in lengths if str(length) not in stored)
-                request = Request(left, evaluation.voxel, spec.device)
+                request = Request(left, evaluation.voxel)
                 if left:
                     jobs.append(Job(name, data.resolve(), sequence, specs[rule, reset], request))
         with _Shown(console, dataset, len(ways) * len(present), len(jobs)) as shown:
