@@ -227,6 +227,7 @@ def test_the_library_function_is_quiet_and_returns_the_means(data, tmp_path, mon
     assert capsys.readouterr().out == ""
 
 
+@pytest.mark.slow
 def test_processes_find_the_same_as_this_one(data, tmp_path):
     tum(data)
     options = ["--rules", "ttt3r", "--lengths", "4", "--device", "cpu"]

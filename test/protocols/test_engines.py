@@ -39,6 +39,7 @@ def test_processes_that_always_die_are_told():
         list(in_processes([1], killed, 1))
 
 
+@pytest.mark.slow
 def test_ray_loses_nothing(tmp_path):
     pytest.importorskip("ray", reason="the optional extra ray is not installed")
 

@@ -23,7 +23,8 @@ from ttt3r_ros.runtime.device import choose_device
 from ttt3r_ros.runtime.transfer import download
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import POINTS
-from ttt3r_ros.stream.settings import StreamSettings
+from ttt3r_ros.stream.load import load_backbone
+from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.weights.load import Weights, load_weights
 
@@ -258,6 +259,5 @@ def _network(weights: str, device: str) -> Network:
 
 @lru_cache(maxsize=1)
 def _backbone(weights: str, device: str) -> tuple[Backbone, int]:
-    read = load_weights(weights)
-    where = choose_device(device)
-    return Backbone(read.network, device=where, weights_fingerprint=read.fingerprint), read.segment_frames
+    found = load_backbone(NetworkSettings(weights=weights, device=device))
+    return found.backbone, found.segment_frames
