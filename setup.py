@@ -18,6 +18,7 @@ setup(
     ],
     # In a pip environment requirements/ pins what this needs; in a ROS workspace package.xml names it.
     install_requires=["setuptools"],
+    extras_require={"open3d": ["open3d>=0.18"], "ray": ["ray>=2.9"]},  # for `evaluate`: faster clouds, many machines
     python_requires=">=3.10",
     zip_safe=False,
     maintainer="ttt3r_ros maintainers",
@@ -31,6 +32,7 @@ setup(
             f"fetch_weights = {PACKAGE}.weights.fetch:main",
             f"demo = {PACKAGE}.ros.tools.demo:main",
             f"reconstruct = {PACKAGE}.offline.reconstruct:main",
+            f"evaluate = {PACKAGE}.protocols.command:main",
         ],
     },
 )

@@ -26,11 +26,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sources": {"camera", "synthetic"},
     "evaluation": {"mapping"},
     "offline": {"cli", "model", "weights", "runtime", "camera", "stream", "mapping", "sources", "evaluation"},
+    "protocols": {"cli", "model", "weights", "runtime", "camera", "stream", "evaluation"},
     "ros": {"model", "weights", "runtime", "camera", "stream", "mapping"},
     "ros.tools": {"cli", "camera", "ros", "sources", "evaluation"},
 }
 #: Files beside the rooms: the package's face, and commands' names for ``python -m``.
-DOORS = {"__init__", "reconstruct", "fetch_weights"}
+DOORS = {"__init__", "reconstruct", "fetch_weights", "evaluate"}
 
 
 def room_of(module: str) -> str:

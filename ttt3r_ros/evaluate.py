@@ -1,0 +1,8 @@
+"""``python -m ttt3r_ros.evaluate``: the command `evaluate` where it is not installed."""
+
+import sys
+
+from ttt3r_ros.protocols.command import main
+
+if __name__ == "__main__":
+    sys.exit(main())
