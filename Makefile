@@ -33,7 +33,7 @@ help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
 
 .PHONY: venv
-venv: ## set up .venv, or bring it up to date (PYTHON=python3.12 chooses the interpreter)
+venv: ## create or update .venv (PYTHON=python3.12 chooses the interpreter)
 	@requirements/install.sh
 
 .PHONY: demo
@@ -41,11 +41,11 @@ demo: venv ## run node and camera over DDS, write demo_output/ (INPUT=video, fol
 	@.venv/bin/demo $(if $(INPUT),--input "$(INPUT)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 	  $(if $(OUTPUT),--output "$(OUTPUT)") $(ARGS)
 
-# Where there is no .venv any Python with torch will do: on a borrowed GPU nothing need be installed for this.
+# Without .venv, any Python with torch will do, so a borrowed GPU needs no installation.
 TRAINER = $(or $(PYTHON),$(wildcard .venv/bin/python),python3)
 
 .PHONY: train
-train: ## train the small weights and evaluate them, all within MINUTES=8 on a GPU; writes training/runs/
+train: ## train and evaluate the small weights within MINUTES=8 on a GPU; writes training/runs/
 	$(TRAINER) -m training --minutes $(or $(MINUTES),8) $(ARGS)
 
 .PHONY: check
@@ -53,15 +53,15 @@ check: lint ## quick checks while you work: lint, and the fast tests without DDS
 	.venv/bin/python -m pytest -q -n auto --dist worksteal -m "not dds and not slow" --durations=5 --durations-min=3 $(ARGS)
 
 .PHONY: train-night
-train-night: ## train for HOURS=12 in the background on a spare core; go on where it stopped if it did
+train-night: ## train for HOURS=12 in the background on a spare core; resumes an earlier run
 	@mkdir -p training/runs
 	@OMP_NUM_THREADS=1 setsid nohup nice -n 19 $(TRAINER) -m training --recipe night --device cpu --run night \
 	  --training-minutes $$((60 * $(or $(HOURS),12))) $(if $(wildcard training/runs/night/checkpoint.pt),--resume) \
 	  $(ARGS) >> training/runs/night.log 2>&1 < /dev/null & \
-	  echo "process $$! writes training/runs/night.log; kill stops it in peace, kill -STOP and -CONT let it wait"
+	  echo "process $$! writes training/runs/night.log; kill stops it cleanly, kill -STOP and -CONT pause and continue it"
 
 .PHONY: test
-test: lint ## all checks: lint, then every test (ARGS="-k name" passes options on to pytest)
+test: lint ## all checks: lint, then every test (ARGS="-k name" passes options to pytest)
 	.venv/bin/python -m pytest -q -n auto --dist worksteal $(ARGS)
 
 .PHONY: lint
@@ -71,7 +71,7 @@ lint: venv ## ruff and mypy
 	.venv/bin/mypy
 
 .PHONY: format
-format: venv ## let ruff lay out the code and sort the imports
+format: venv ## format the code and sort the imports with ruff
 	.venv/bin/ruff check --fix-only --quiet
 	.venv/bin/ruff format
 
@@ -84,7 +84,7 @@ lock: ## update the pins: resolve requirements/*.in into requirements/*.txt
 	@requirements/lock.sh
 
 .PHONY: gpu
-gpu: venv ## measure all there is to measure on a GPU, write gpu_report/ (MINUTES=8; ARGS="--dry-run" says what)
+gpu: venv ## run every GPU test and measurement, write gpu_report/ (MINUTES=8; ARGS="--dry-run" lists them)
 	.venv/bin/python -m benchmark.gpu $(if $(MINUTES),--minutes "$(MINUTES)") $(ARGS)
 
 .PHONY: licences

@@ -21,8 +21,8 @@ Result = TypeVar("Result")
 SHORT = {"update_rule": "--rule", "reset_policy": "--policy", "reset_interval": "--interval"}
 
 _SHARED: dict[str, dict[str, Any]] = {
-    "frames": {"type": int, "help": "of each walk or run (default: %(default)s)"},
-    "seeds": {"type": int, "help": "held-out flats (default: %(default)s)"},
+    "frames": {"type": int, "help": "frames of each walk or run (default: %(default)s)"},
+    "seeds": {"type": int, "help": "held-out apartments (default: %(default)s)"},
     "fps": {"type": float, "default": 15.0, "help": "frames per second of a walk (default: %(default)s)"},
     "size": {"type": int, "nargs": 2, "metavar": ("W", "H"), "help": "of the images [px] (default: %(default)s)"},
     "work": {"type": Path, "help": "folder for what can be used again (default: %(default)s)"},

@@ -1,4 +1,4 @@
-"""Whether odometry's covariances tell the truth: ``python -m benchmark.covariance [--weights FILE] [--output FILE]``.
+"""Whether odometry's covariances match its errors: ``python -m benchmark.covariance [--weights FILE] [--output FILE]``.
 
 The constants of the covariance model are fitted to the errors along walks through flats of seeds that training uses
 (1000 and above) and checked on held-out flats (below 500): the mean normalised estimation error squared (NEES) per
@@ -189,9 +189,9 @@ def _parser() -> argparse.ArgumentParser:
     add_options(parser, NetworkSettings, also=command.SHORT)
     add_options(parser, StreamSettings, also=command.SHORT)
     add = parser.add_argument
-    add("--fit-walks", type=int, default=40, help="flats to fit to (default: %(default)s)")
-    add("--check-walks", type=int, default=40, help="held-out flats (default: %(default)s)")
-    add("--no-fit", action="store_true", help="check the constants in force as they are")
+    add("--fit-walks", type=int, default=40, help="walks for the fit (default: %(default)s)")
+    add("--check-walks", type=int, default=40, help="held-out walks for the check (default: %(default)s)")
+    add("--no-fit", action="store_true", help="only check the current constants")
     add("--output", type=Path, help="write the constants to this file, for the node's parameter covariance_file")
     return parser
 

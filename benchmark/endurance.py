@@ -1,8 +1,8 @@
-"""Whether a stream stays as it is for hours: ``python -m benchmark.endurance [--frames 10000] [--weights FILE]``.
+"""Whether a stream stays stable for hours: ``python -m benchmark.endurance [--frames 10000] [--weights FILE]``.
 
 One long walk goes through the whole stream, as in the node but without ROS, once under each reset policy. Each policy
-has a process of its own, whose memory and time per frame are sampled all along; error and scale are measured against
-the truth. A stopped run goes on with the policies that are missing. The exit status is 1 where something grew.
+runs in a process of its own, whose memory and time per frame are sampled throughout; error and scale are measured
+against ground truth. An interrupted run continues with the missing policies. The exit status is 1 if anything grew.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), help="reset policies (default: all)")
     add("--interval", type=int, default=100, help="frames between resets under the policy interval")
-    add("--seed", type=int, default=SEED, help="of the flat and the path (default: %(default)s)")
+    add("--seed", type=int, default=SEED, help="seed of the apartment and the path (default: %(default)s)")
     add("--motion", default="wheeled", choices=("handheld", "wheeled"), help="how the camera moves")
     add("--markdown", type=Path, help="write the table to this file")
     return parser

@@ -1,8 +1,8 @@
-"""How update rules do on long sequences: ``python -m benchmark.length [--json FILE] [--picture FILE]``.
+"""How update rules perform on long sequences: ``python -m benchmark.length [--json FILE] [--picture FILE]``.
 
-TTT3R's paper says that its rule beats CUT3R's beyond the training length, at constant memory. Held-out flats of the
-synthetic world are walked through once under every rule, with and without resets; since every estimate depends on
-earlier frames alone, one long run gives the figures of all its beginnings.
+The TTT3R paper claims that its rule beats CUT3R's beyond the training length, at constant memory. This benchmark walks
+through held-out apartments of the synthetic world once with every rule, with and without resets. Every estimate depends
+only on earlier frames, so one long run also gives the figures for shorter ones.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run all rules over all seeds, print a table and, if asked to, write JSON and a picture."""
     arguments = command.parser(__doc__, "weights", "device", "seeds", "picture", seeds=10)
     arguments.add_argument("--length", type=int, default=LENGTHS[-1], help="frames of the longest sequence")
-    arguments.add_argument("--reset", type=int, default=50, help="frames between resets, where there are any")
+    arguments.add_argument("--reset", type=int, default=50, help="frames between resets, in the runs with resets")
     return command.start(arguments, measure, report, argv)
 
 

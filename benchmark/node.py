@@ -1,12 +1,12 @@
 """What the node adds to its network: ``python -m benchmark.node [--frames 200] [--json FILE]``.
 
 The node runs in a process of its own, a camera and consumer in this one, over DDS. Its network is a stub of 20
-thousand weights whose every step is timed and taken out of the latency of its frame. Five runs: every output
-subscribed, odometry alone, both with a bare node that answers images with empty messages of the same sizes (what rclpy
-and DDS take whatever the node does), and a camera at 30 Hz in front of a network that takes 100 ms.
+thousand weights; the time of each step is subtracted from the latency of its frame. Five runs: every output
+subscribed, odometry alone, both with a bare node that responds to images with empty messages of the same sizes (the
+time of rclpy and DDS alone), and a camera at 30 Hz in front of a network that takes 100 ms.
 
-A message has arrived when the consumer's middleware has it: that a Python consumer then needs a millisecond to be
-called back, or ten to decode a cloud, is not the node's time.
+A message has arrived when the consumer's middleware has it: the millisecond until a Python consumer's callback, or the
+ten to decode a cloud, do not count.
 """
 
 from __future__ import annotations

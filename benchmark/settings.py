@@ -1,7 +1,7 @@
 """What `precision` and `image_size` cost and save: ``python -m benchmark.settings [--weights FILE] [--json FILE]``.
 
-Held-out flats of the synthetic world are walked through under every setting. All settings take turns at every frame, so
-that their times compare where the machine's speed drifts; the memory of each is that of a process of its own.
+Walks through held-out apartments of the synthetic world, with every setting. All settings alternate at every frame, so
+their times stay comparable if the machine's speed drifts; the memory of each is measured in a process of its own.
 """
 
 from __future__ import annotations
@@ -71,9 +71,9 @@ def main(argv: list[str] | None = None) -> int:
     """Measure every setting, print a table and write JSON if asked to."""
     arguments = command.parser(__doc__, "weights", "device", "seeds", seeds=4)
     add = arguments.add_argument
-    add("--precisions", nargs="+", choices=PRECISIONS, help="default: all that the device has")
-    add("--sizes", nargs="+", type=int, default=[0], help="image sizes; 0, the default, as trained")
-    add("--length", type=int, default=100, help="frames in each flat (default: %(default)s)")
+    add("--precisions", nargs="+", choices=PRECISIONS, help="default: all that the device supports")
+    add("--sizes", nargs="+", type=int, default=[0], help="image sizes; 0 (the default) is the trained size")
+    add("--length", type=int, default=100, help="frames per apartment (default: %(default)s)")
     return command.start(arguments, measure, report, argv)
 
 

@@ -1,8 +1,8 @@
-"""Whether the node stays as it is: ``python -m benchmark.soak [--frames 20000] [--weights FILE] [--json FILE]``.
+"""Whether the node stays stable: ``python -m benchmark.soak [--frames 20000] [--weights FILE] [--json FILE]``.
 
-A camera of its own sends images over DDS as fast as they are answered. Every frame's outputs are counted, and the
-node's memory, latency, file descriptors and threads are sampled all along. The exit status is 1 where something grew
-or went missing.
+A simulated camera sends images over DDS as fast as the node processes them. Every frame's outputs are counted, and the
+node's memory, latency, file descriptors and threads are sampled throughout. The exit status is 1 if anything grew or
+was missing.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """From the node's launch to its first odometry: ``python -m benchmark.start [--config full] [--runs 3] [--json FILE]``.
 
-The node runs in a process of its own; a camera in this one publishes over DDS all along, and its mount is in TF, as on
-a robot that is up. Moments up to "topics" are those of the node's own log. Discovery is what is left of it by then: it
-begins with the node's participant, while the weights are still to be loaded.
+The node runs in a process of its own. A camera in this process publishes over DDS all the time, and TF has its mount,
+as on a running robot. Times up to "topics" come from the node's own log. Discovery is the part of it that remains then:
+it starts with the node's participant, before the weights are loaded.
 
-Every run starts the node twice: cold, the weights file being on the disk alone, and warm, it being in the page cache.
-Just before, the file is read in the same state; no loading can beat the fastest of these reads. Everything else is in
-the page cache throughout, torch's libraries for example.
+Every run starts the node twice: cold, with the weights file only on disk, and warm, with the file in the page cache.
+Just before each start, the file is read in the same state; loading cannot be faster than the fastest of these reads.
+Everything else, such as torch's libraries, stays in the page cache.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print a table, and write the figures if asked to."""
     arguments = command.parser(__doc__, "weights", "param")
     add = arguments.add_argument
-    add("--config", choices=("full",), help=f"full: weights of full size, made once in {FULL.parent}")
-    add("--runs", type=int, default=3, help="starts in each state (default: %(default)s)")
-    add("--no-cold", action="store_true", help="start with the file in the page cache only")
+    add("--config", choices=("full",), help=f"full: full-size random weights, created once in {FULL.parent}")
+    add("--runs", type=int, default=3, help="starts in each state, cold and warm (default: %(default)s)")
+    add("--no-cold", action="store_true", help="only start with the file in the page cache")
     return command.start(arguments, measure, report, argv)
 
 

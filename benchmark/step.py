@@ -1,14 +1,14 @@
-"""Time per frame and peak memory of the network, against its naive twin and against what the machine could do.
+"""Time per frame and peak memory of the network, compared with the slow reference and with the machine's floor.
 
     python -m benchmark.step --config full [--size 512x288] [--precision bfloat16] [--device cuda] [--json FILE]
 
-The twin materialises every attention map, computes every head and runs in float32; both take turns in this one process,
-so that the ratio holds even where the machine's speed drifts. The floor is the time that the network's multiply-adds,
-those of attention included, would take at the rate of one large matrix product, measured here: those of linear layers
-at the rate of the precision, all others at that of what the network computes in beside them. On a GPU the step is the
-recorded one that the node uses; the plain one takes turns with it, and stages are the plain one's.
+The reference materializes every attention map, computes every head and runs in float32. Both alternate in this process,
+so the ratio holds even if the machine's speed drifts. The floor is the time that the network's multiply-adds, including
+those of attention, would take at the rate of one large matrix product, which is measured here: linear layers at the
+rate of the precision, everything else at the rate of the number format that the network uses there. On a GPU the step
+is the captured one that the node uses; it alternates with the plain one, whose stages are shown.
 
-With OMP_NUM_THREADS=1 a CPU's times are the processor's, which other programs on the machine hardly touch.
+With OMP_NUM_THREADS=1, times on a CPU are processor times, which other programs hardly affect.
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", choices=CONFIGS, default="small")
     parser.add_argument("--size", help="width x height, multiples of 16 (default: as the configuration was trained)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
-    parser.add_argument("--no-naive", action="store_true", help="leave the twin out")
+    parser.add_argument("--no-naive", action="store_true", help="skip the reference")
     return parser
 
 

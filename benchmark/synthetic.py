@@ -1,7 +1,7 @@
 """How fast the synthetic world renders: ``python -m benchmark.synthetic [--device cuda] [--json FILE]``.
 
-On a CPU a process renders on one core, so there is a row for one process and one for a process per core, as a data
-loader has. Wall time says what a user gets; processor time per frame what it costs, whatever else the machine does.
+On a CPU a process renders on one core, so there is one row for a single process and one for a process per core, as in a
+data loader. Wall time is what a user gets; processor time per frame is the cost, independent of the machine's load.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print a table and, if asked to, write it as JSON."""
     arguments = command.parser(__doc__, "device", "seeds", device="cpu", seeds=4)
     add = arguments.add_argument
-    add("--repeats", type=int, default=5, help="measurements per row, of which the median counts")
-    add("--processes", type=int, default=torch.get_num_threads(), help="of the second row, on a CPU")
+    add("--repeats", type=int, default=5, help="measurements per row; the median is reported")
+    add("--processes", type=int, default=torch.get_num_threads(), help="processes of the second row, on a CPU")
     return command.start(arguments, measure, report, argv)
 
 

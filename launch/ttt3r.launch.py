@@ -16,7 +16,7 @@ ARGUMENTS = {
     "weights": ("", "Weights file: .safetensors, or a published .pth; empty: as the parameters file says."),
     "device": (
         "",
-        "Where the network runs: auto (a GPU where there is one), cpu, cuda or cuda:N; empty: as the parameters file "
+        "Where the network runs: auto (a GPU if there is one), cpu, cuda or cuda:N; empty: as the parameters file "
         "says.",
     ),
     "namespace": ("", "Namespace of the node; one per robot or camera."),

@@ -1,4 +1,4 @@
-"""Train the small weights, from nothing to a file with its figures: ``python -m training --minutes 8``.
+"""Train and evaluate the small weights from scratch: ``python -m training --minutes 8``.
 
 One command trains, fits the confidence, exports, evaluates and draws, within the minutes given, and leaves all of it in
 one folder. `training.train` is the loop itself.
@@ -73,16 +73,16 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--run", "--name", help=f"{where} (torchrun takes --run for its own: --name)")
     parser.add_argument("--recipe", choices=sorted(RECIPES), help="default: the device's own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--minutes", type=float, help="by the clock, for this call and all it does; default 10")
+    parser.add_argument("--minutes", type=float, help="wall time for everything this call does; default 10")
     parser.add_argument("--training-minutes", type=float, metavar="N", help="of training alone, over all resumptions")
-    parser.add_argument("--steps", type=int, help="of the optimizer, over all resumptions")
+    parser.add_argument("--steps", type=int, help="optimizer steps, over all resumptions")
     parser.add_argument("--init", metavar="FILE", help="start from the weights in this file")
     parser.add_argument("--encoder", metavar="FILE", help="start from the encoder in this file, all else new")
     parser.add_argument("--stages", metavar="A,B", help="only these of the recipe's stages")
     parser.add_argument("--fuse", action="store_true", help="compile the network's blocks (needs a C++ compiler)")
     parser.add_argument("--tiny", action="store_true", help="all of it at sizes of no use: does it run here at all?")
     parser.add_argument("--no-evaluation", action="store_true", help="end with the training: no confidence, no figures")
-    parser.add_argument("--resume", action="store_true", help="go on from the run's checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the run's checkpoint")
     return parser.parse_args(argv)
 
 

@@ -1,4 +1,4 @@
-"""Teach a trained network what it does not know: ``python -m training.confidence --run NAME``.
+"""Fit the confidence of a trained network: ``python -m training.confidence --run NAME``.
 
 While depth is being learned, errors are larger than what confidence is rewarded for, and it settles at its floor, from
 which gradients hardly lift it. Here, at the end, everything else stands still and the confidence alone is fitted to the

@@ -1,4 +1,4 @@
-"""The picture of a run's log: ``python -m training.curve --run NAME``."""
+"""Draw the curves of a run's log: ``python -m training.curve --run NAME``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measure weights on held-out flats: ``python -m training.evaluate [--weights FILE] [--json FILE]``."""
+"""Evaluate weights in held-out apartments: ``python -m training.evaluate [--weights FILE] [--json FILE]``."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def load(weights: str = "small", *, device: str = "auto", precision: str = "auto
 
     Args:
         weights: 'small' for those of the package, or a file.
-        device: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
+        device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
         precision: 'auto', 'float32', 'bfloat16', 'float16' or 'int8'.
         settings: what differs from the defaults of `StreamSettings`, which are the node's parameters of these names.
 

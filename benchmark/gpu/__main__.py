@@ -1,9 +1,9 @@
-"""All that this package can say about a GPU, in one command: ``python -m benchmark.gpu [--minutes 8]``.
+"""Measure everything about this package on a GPU with one command: ``python -m benchmark.gpu [--minutes 8]``.
 
 It needs CUDA, Python, torch, numpy, safetensors, pytest, hypothesis, and OpenCV or Pillow; no ROS. Each part runs in a
 process of its own and is written to ``gpu_report/`` as soon as it is done: ``report.json``, ``report.md``,
 ``report.png`` and ``frames.png``, with all that the parts have printed in ``log.txt``. A part that fails is reported
-with its traceback, and the rest goes on; so it does where one takes too long. The card's settings stay as they are.
+with its traceback, as is one that takes too long, and the others still run. The card's settings are not changed.
 """
 
 from __future__ import annotations
@@ -103,14 +103,18 @@ def _draw(report: Report, output: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--minutes", type=_positive, default=8.0, help="that all of it may take (default %(default)g)")
+    parser.add_argument(
+        "--minutes", type=_positive, default=8.0, help="time limit for everything [min] (default %(default)g)"
+    )
     parser.add_argument("--output", type=Path, default=ROOT / "gpu_report", help="folder (default gpu_report)")
     parser.add_argument("--device", default="cuda", help="cuda (default), cuda:N, or cpu with --tiny")
-    parser.add_argument("--tiny", action="store_true", help="the same at the size of a toy: tries the command itself")
+    parser.add_argument("--tiny", action="store_true", help="run everything at toy size, to try the command itself")
     names = sorted({part.name for part in PARTS})
-    parser.add_argument("--parts", nargs="+", choices=names, metavar="PART", help=f"only these of {', '.join(names)}")
-    parser.add_argument("--draw", type=Path, metavar="FOLDER", help="only draw report.png anew from FOLDER/report.json")
-    parser.add_argument("--dry-run", action="store_true", help="say what would be run, and do nothing")
+    parser.add_argument(
+        "--parts", nargs="+", choices=names, metavar="PART", help=f"run only these of {', '.join(names)}"
+    )
+    parser.add_argument("--draw", type=Path, metavar="FOLDER", help="only redraw report.png from FOLDER/report.json")
+    parser.add_argument("--dry-run", action="store_true", help="list what would run, and do nothing")
     return parser
 
 

@@ -120,15 +120,15 @@ def _settings(options: argparse.Namespace, loaded: LoadedBackbone, covariance: C
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="reconstruct",
-        description="Reconstruct a recording: trajectory (TUM), depth images (PNG, millimetres), a coloured cloud "
-        "(PLY) and, where the truth is known, the errors. An interrupted run goes on with the same command.",
-        epilog="Exit status: 0 done; 1 done, but no frame has a pose; 2 something given cannot be used; 3 done, but "
-        "the recording is cut off or damaged, and what is missing has been said; 130 stopped.",
+        description="Reconstruct a recording: trajectory (TUM), depth images (PNG, millimeters), a colored cloud "
+        "(PLY) and, if ground truth is known, the errors. The same command continues an interrupted run.",
+        epilog="Exit status: 0 done; 1 done, but no frame has a pose; 2 an argument or input cannot be used; 3 done, "
+        "but the recording is incomplete or damaged, as the warnings say; 130 stopped.",
     )
     add = parser.add_argument
     add("input", help="a video, a folder of images, a rosbag2 (or ROS 1 bag), or synthetic[:seed=1,length=300,...]")
     add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    add("--overwrite", action="store_true", help="drop the results of an earlier run in that folder")
+    add("--overwrite", action="store_true", help="replace the results of an earlier run in that folder")
 
     frames = parser.add_argument_group("frames").add_argument
     frames("--topic", help="which images of a bag that has several")
@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     frames("--duration", type=positive, metavar="S", help="take S seconds of the recording")
     frames("--every", type=at_least_one, default=1, metavar="N", help="take one frame of N")
     frames("--max-frames", type=at_least_one, metavar="N", help="take at most N frames")
-    frames("--undistort", action="store_true", help="undo the lens distortion that camera_info or sensor.yaml tells")
+    frames("--undistort", action="store_true", help="undo the lens distortion given by camera_info or sensor.yaml")
 
     for settings in (NetworkSettings, StreamSettings):
         add_options(parser.add_argument_group(f"{settings.title}, as the node's parameters"), settings, also=ALSO)

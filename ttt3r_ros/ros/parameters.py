@@ -35,7 +35,7 @@ class FrameSettings(Settings):
     )
     publish_tf: bool = parameter(
         True,
-        "Broadcast odom_frame -> base_frame on /tf. Set to false where another node (robot_localization) owns it.",
+        "Broadcast odom_frame -> base_frame on /tf. Set to false if another node (robot_localization) broadcasts it.",
     )
     wait_for_transform: float = parameter(
         2.0,
@@ -87,13 +87,13 @@ class OutputSettings(Settings):
 
     depth_encoding: str = parameter(
         "32FC1",
-        "Encoding of ~/depth/image: 32FC1 (metres, NaN = none) or 16UC1 (millimetres, 0 = none).",
+        "Encoding of ~/depth/image: 32FC1 (meters, NaN = none) or 16UC1 (millimeters, 0 = none).",
         choices=("32FC1", "16UC1"),
     )
     point_stride: int = parameter(
-        1, "~/points keeps every n-th pixel along both axes; the cloud stays organised.", range=(1, 64)
+        1, "~/points keeps every n-th pixel along both axes; the cloud stays organized.", range=(1, 64)
     )
-    path_max_size: int = parameter(1000, "Poses kept in ~/path; the oldest go first.", range=(1, 100_000))
+    path_max_size: int = parameter(1000, "Poses kept in ~/path; the oldest are dropped first.", range=(1, 100_000))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +107,14 @@ class MapSettings(Settings):
     )
     map_voxel_size: float = parameter(
         0.05,
-        "Side of the map's voxels; each holds one point. A change starts the map anew.",
+        "Side of the map's voxels; each holds at most one point. A change clears the map.",
         unit="m",
         range=(0.001, 100.0),
     )
     map_max_points: int = parameter(
         1_000_000,
         "Maximum number of points in the map (a million take about 70 MB); when it is full its voxels double in size. "
-        "A change starts the map anew.",
+        "A change clears the map.",
         range=(1000, 20_000_000),
     )
     map_period: float = parameter(
@@ -132,12 +132,13 @@ class FileSettings(Settings):
         "~/.ros/ttt3r", "Folder of saved files; nothing is written or read outside it.", read_only=True
     )
     save_name: str = parameter(
-        "ttt3r", "Name of saved files, to which .state.safetensors and .ply are added: letters, digits, '-', '_', '.'."
+        "ttt3r",
+        "Name of saved files, to which .state.safetensors and .ply are added. Allowed: letters, digits, '-', '_', '.'.",
     )
     overwrite: bool = parameter(False, "Saving may replace existing files.")
     load_at_start: bool = parameter(
         False,
-        "Go on from the saved state where there is one; do not start where that file cannot be used.",
+        "Continue from the saved state if there is one; do not start if that file cannot be used.",
         read_only=True,
     )
 

@@ -10,7 +10,7 @@ AUTO = "auto"
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of this name: 'auto' (a GPU where there is one), 'cpu', 'cuda' or 'cuda:N'.
+    """Return the device of this name: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
 
     Raises:
         UserError: this machine has no such device.

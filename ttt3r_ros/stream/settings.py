@@ -37,7 +37,7 @@ class NetworkSettings(Settings):
         read_only=True,
     )
     device: str = parameter(
-        AUTO, "Where the network runs: auto (a GPU where there is one), cpu, cuda or cuda:N.", read_only=True
+        AUTO, "Where the network runs: auto (a GPU if there is one), cpu, cuda or cuda:N.", read_only=True
     )
     precision: str = parameter(
         AUTO,
@@ -79,14 +79,14 @@ class StreamSettings(Settings):
     )
     reset_policy: ResetPolicy = parameter(
         "interval",
-        "When the recurrent state is reset, pose and scale going on: never, interval (after every reset_interval "
-        "frames), or adaptive (when the view has left what the state knows, or the state no longer works well).",
+        "When to reset the recurrent state while pose and scale continue: never, interval (after every reset_interval "
+        "frames), or adaptive (when the view has left what the state knows, or the state has degraded).",
         choices=POLICIES,
     )
     reset_interval: int = parameter(
         0,
-        "Frames between two resets under the reset_policy interval (under adaptive, roughly that many); 0 for what "
-        "suits the weights (100 for the published ones). To have no resets set reset_policy to never.",
+        "Frames between two resets under the reset_policy interval (under adaptive, roughly that many); 0 for the "
+        "weights' recommended interval (100 for the published ones). To disable resets set reset_policy to never.",
         range=(0, 1_000_000),
     )
     max_frame_gap: float = parameter(
@@ -97,13 +97,13 @@ class StreamSettings(Settings):
     )
     check_images: bool = parameter(
         True,
-        "Refuse images that are black, white, without contrast, blurred or frozen: they reach neither the network nor "
-        "the outputs. false gives every image to the network.",
+        "Reject images that are black, white, without contrast, blurred or frozen: they reach neither the network nor "
+        "the outputs. false passes every image to the network.",
     )
     frozen_timeout: float = parameter(
         1.0,
-        "A camera that sends the same pixels for longer than this is frozen, and nothing is published. 0 for never: "
-        "for simulated cameras without noise, whose images repeat while the robot stands.",
+        "A camera that sends the same pixels for longer than this is frozen, and nothing is published. 0 disables "
+        "this check, for simulated cameras without noise, whose images repeat while the robot stands still.",
         unit="s",
         range=(0.0, 86_400.0),
     )

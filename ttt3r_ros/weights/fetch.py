@@ -156,12 +156,12 @@ def _parser(weights: Weights) -> argparse.ArgumentParser:
         help="the .safetensors file to write, or a folder for it (default: "
         "$XDG_DATA_HOME/ttt3r_ros or ~/.local/share/ttt3r_ros)",
     )
-    parser.add_argument("--accept-license", action="store_true", help="accept the weights' licence without being asked")
+    parser.add_argument("--accept-license", action="store_true", help="accept the weights' license without being asked")
     parser.add_argument(
         "--source",
         choices=["auto", *weights.mirrors],
         default="auto",
-        help="where from (default: each until one works)",
+        help="where to download from (default: each in turn until one works)",
     )
     parser.add_argument("--url", help="get the same file, checked in the same way, from this https address")
     parser.add_argument(
@@ -178,8 +178,8 @@ def _parser(weights: Weights) -> argparse.ArgumentParser:
         "--check",
         type=Path,
         metavar="FILE",
-        help="download and write nothing, say of this file what it is, whether it would load and what it lacks; "
-        "exit code 0 where it would load, 1 where not",
+        help="download and write nothing; report what this file is, whether it would load and what it lacks; "
+        "exit status 0 if it would load, 1 if not",
     )
     return parser
 

@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="demo",
-        description="Play a source to the node and write what it makes of it: trajectory, pictures, cloud, numbers.",
+        description="Play a source to the node and write its results: trajectory, pictures, cloud, metrics.",
     )
     add = parser.add_argument
     add("--input", default="", help="a video, a folder of images, a rosbag2 or synthetic[:...] (default: synthetic)")

@@ -95,9 +95,9 @@ def _without_ros_arguments(arguments: list[str]) -> list[str]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="play",
-        description="Publish images as a camera: camera/image_raw and camera/camera_info, and ground_truth/odom where"
-        " the truth is known.",
-        epilog="Names are remapped as ever: --ros-args -r camera/image_raw:=/front/image -r __ns:=/robot1",
+        description="Publish images as a camera: camera/image_raw and camera/camera_info, and ground_truth/odom if"
+        " ground truth is known.",
+        epilog="Remap names as usual: --ros-args -r camera/image_raw:=/front/image -r __ns:=/robot1",
     )
     add = parser.add_argument
     add(
@@ -106,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
         "motion=handheld|wheeled,width=640,height=480,fps=15]",
     )
     add("--topic", help="which images of a bag that has several")
-    add("--rate", type=positive, default=1.0, metavar="FACTOR", help="play so many times faster (default 1)")
+    add("--rate", type=positive, default=1.0, metavar="FACTOR", help="playback speed factor (default 1)")
     add("--fps", type=positive, help="count frames at this rate instead of using the source's own times")
     add("--start", type=not_negative, default=0.0, metavar="S", help="skip the first S seconds")
     add("--duration", type=positive, metavar="S", help="play S seconds of the source")
@@ -134,9 +134,9 @@ def _parser() -> argparse.ArgumentParser:
         "--wait-for-subscriber",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="wait until somebody listens, so that no image is lost (default)",
+        help="wait for a subscriber, so that no image is lost (default)",
     )
-    add("--wait-for-truth-listener", action="store_true", help="wait until somebody listens to ground_truth/* as well")
+    add("--wait-for-truth-listener", action="store_true", help="also wait for a subscriber to ground_truth/*")
     add("--preload", action="store_true", help="read or render everything before the first image is published")
     add("--summary", type=Path, metavar="FILE", help="write what was played as JSON")
     return parser
