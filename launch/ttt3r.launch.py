@@ -1,4 +1,4 @@
-"""Start the node `ttt3r`, and RViz if asked: ros2 launch ttt3r_ros ttt3r.launch.py image:=/camera/image_raw"""
+"""Start the node `ttt3r` and optionally RViz: ros2 launch ttt3r_ros ttt3r.launch.py image:=/camera/image_raw"""
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
@@ -8,16 +8,15 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-#: Arguments that are parameters of the node as well.
+#: Arguments that are also parameters of the node.
 PARAMETERS = ("weights", "device")
 ARGUMENTS = {
     "image": ("image", "Image topic of the camera."),
     "camera_info": ("camera_info", "CameraInfo topic of the camera; without one the focal length is estimated."),
-    "weights": ("", "Weights file: .safetensors, or a published .pth; empty: as the parameters file says."),
+    "weights": ("", "Weights file: .safetensors, or a published .pth; empty: as in the parameters file."),
     "device": (
         "",
-        "Where the network runs: auto (a GPU if there is one), cpu, cuda or cuda:N; empty: as the parameters file "
-        "says.",
+        "Where the network runs: auto (a GPU if there is one), cpu, cuda or cuda:N; empty: as in the parameters file.",
     ),
     "namespace": ("", "Namespace of the node; one per robot or camera."),
     "use_sim_time": ("false", "Take the time from /clock."),
@@ -31,7 +30,7 @@ def _share(*path: str) -> PathJoinSubstitution:
 
 
 def _node(context):
-    """Return the node; arguments left empty do not override the parameters file."""
+    """Return the node; empty arguments do not override the parameters file."""
     overrides = {
         name: ParameterValue(LaunchConfiguration(name), value_type=str)
         for name in PARAMETERS

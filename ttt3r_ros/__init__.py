@@ -3,7 +3,7 @@
     stream = ttt3r_ros.load("small")
     result = stream.process(image, stamp_ns)
 
-`Stream`, `StreamResult` and `Estimate` say what goes in and what comes out.
+`Stream`, `StreamResult` and `Estimate` document inputs and outputs.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ __all__ = ["Estimate", "Stream", "StreamResult", "load"]
 
 
 def load(weights: str = "small", *, device: str = "auto", precision: str = "auto", **settings: Any) -> Stream:
-    """Return a stream that behaves as the node does: resets, image and motion checks, odometry with covariance.
+    """Return a stream that behaves like the node: resets, image and motion checks, odometry with covariance.
 
     Args:
-        weights: 'small' for those of the package, or a file.
+        weights: 'small' for the packaged weights, or the path of a file.
         device: 'auto' (a GPU if there is one), 'cpu', 'cuda' or 'cuda:N'.
         precision: 'auto', 'float32', 'bfloat16', 'float16' or 'int8'.
-        settings: what differs from the defaults of `StreamSettings`, which are the node's parameters of these names.
+        settings: fields of `StreamSettings` that differ from their defaults; they are parameters of the node as well.
 
     Raises:
         UserError: the weights, the device or the precision cannot be used.
     """
-    from ttt3r_ros.stream.load import load_backbone  # late: torch takes a second to import
+    from ttt3r_ros.stream.load import load_backbone  # lazy: torch is slow to import
     from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
     from ttt3r_ros.stream.stream import Stream
 
@@ -40,7 +40,7 @@ def load(weights: str = "small", *, device: str = "auto", precision: str = "auto
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:  # late like the rest
+    if name in __all__:  # lazy, as above
         from ttt3r_ros.stream import estimate, stream
 
         return getattr(estimate if name == "Estimate" else stream, name)

@@ -1,4 +1,4 @@
-"""The one error that is meant for a user's eyes, and sentences of its kind."""
+"""The exception for errors that the user can fix, and helpers for its messages."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import re
 
 
 class UserError(Exception):
-    """Something the user gave us cannot be used; the message is one sentence that says what is wrong and what to do."""
+    """Some input from the user is invalid; the message is one sentence that says what is wrong and what to do."""
 
 
 def quoted(text: str, longest: int = 60) -> str:
-    """Return text from outside fit for a line of the log: quoted, on one line, at most so many of its characters."""
+    """Return untrusted text quoted and on one line, truncated to a maximum number of characters, for log messages."""
     return repr(text if len(text) <= longest else text[: longest - 3] + "...")
 
 
 def kind_of(text: str) -> str:
-    """Return what stays the same where a fault comes again with other sizes and counts: the text without numbers.
+    """Return a message with its numbers replaced by '#', so that faults that differ only in numbers compare equal.
 
-    Numbers within quotes are part of a name and stay.
+    Numbers within quotes are part of a name and are kept.
     """
     return re.sub(r"'[^']*'|\d+(\.\d+)?", lambda found: found[0] if found[0].startswith("'") else "#", text)

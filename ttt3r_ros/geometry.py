@@ -1,7 +1,7 @@
 """Rigid transforms, quaternions and the pinhole camera, in numpy.
 
 Conventions: ``T_a_b`` is (4, 4) and maps points in frame b to frame a; quaternions are (w, x, y, z);
-camera axes are OpenCV's (x right, y down, z forward); lengths are metres.
+camera axes are OpenCV's (x right, y down, z forward); lengths are in meters.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 
-#: Body axes (x forward, y left, z up; REP-103) of a camera mounted upright and looking forward, from its optical axes.
+#: Rotation from optical axes to body axes (x forward, y left, z up; REP-103) of an upright, forward-looking camera.
 R_BODY_OPTICAL: FloatArray = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 
-#: The mount that is assumed where nobody tells: a camera at the base's origin that looks forward.
+#: The default mount: a forward-looking camera at the origin of the base.
 T_BASE_CAMERA: FloatArray = np.block([[R_BODY_OPTICAL, np.zeros((3, 1))], [np.zeros((1, 3)), np.ones((1, 1))]])
 
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """A pinhole camera without distortion. All lengths in pixels; pixel centres lie at integers (ROS and OpenCV)."""
+    """A pinhole camera without distortion. Lengths are in pixels; pixel centers lie at integers (ROS and OpenCV)."""
 
     fx: float
     fy: float
@@ -48,7 +48,7 @@ def T_from_pose(translation: npt.ArrayLike, quaternion_wxyz: npt.ArrayLike) -> F
 def rotation_from_quaternion(quaternion_wxyz: npt.ArrayLike) -> FloatArray:
     """Return the (3, 3) rotation of a (4,) quaternion (w, x, y, z) of any non-zero length."""
     q: list[float] = np.asarray(quaternion_wxyz, dtype=np.float64).tolist()
-    norm = math.hypot(*q) or math.nan  # of no length there is no rotation
+    norm = math.hypot(*q) or math.nan  # a zero quaternion is not a rotation
     w, x, y, z = (component / norm for component in q)
     return np.array(
         [
@@ -62,17 +62,17 @@ def rotation_from_quaternion(quaternion_wxyz: npt.ArrayLike) -> FloatArray:
 def quaternion_from_rotation(R: npt.ArrayLike) -> FloatArray:
     """Return the unit quaternion (w, x, y, z), w >= 0, of a (3, 3) rotation.
 
-    The largest of the four squared components is found first, so that nothing is divided by a small number
-    (Shepperd, "Quaternion from Rotation Matrix", 1978).
+    Finds the largest of the four squared components first, to avoid dividing by a small number (Shepperd, "Quaternion
+    from Rotation Matrix", 1978).
     """
     return np.array(_quaternion(R))
 
 
 def _quaternion(R: npt.ArrayLike) -> list[float]:
-    """See `quaternion_from_rotation`. With numbers of Python's, several times as fast as with numpy's."""
+    """See `quaternion_from_rotation`. Plain Python numbers are several times as fast as numpy here."""
     r: list[list[float]] = np.asarray(R, dtype=np.float64).tolist()
     trace = r[0][0] + r[1][1] + r[2][2]
-    # 4·q_i² − 1 − trace, for i = w, x, y, z: which component is safest to divide by
+    # values that grow with q_i², for i = w, x, y, z, to find the component that is safest to divide by
     candidates = [trace, r[0][0], r[1][1], r[2][2]]
     largest = candidates.index(max(candidates))
     q = [0.0] * 4
@@ -113,7 +113,7 @@ def twist_between(
     Args:
         T_odom_base_0: (4, 4) earlier pose.
         T_odom_base_1: (4, 4) later pose.
-        seconds: the time between them, > 0.
+        seconds: time between them [s], > 0.
 
     Returns:
         (3,) linear velocity [m/s] and (3,) angular velocity [rad/s].
@@ -133,11 +133,11 @@ def unproject(depth: npt.NDArray[np.float32], intrinsics: Intrinsics) -> npt.NDA
     """Return the points seen by a pinhole camera.
 
     Args:
-        depth: (H, W) float32, metres along the optical axis; NaN stays NaN.
-        intrinsics: of the same size.
+        depth: (H, W) float32, along the optical axis [m]; NaN stays NaN.
+        intrinsics: for images of the same size.
 
     Returns:
-        (H, W, 3) float32, metres, camera optical frame.
+        (H, W, 3) float32 points in the camera's optical frame [m].
     """
     rays_x, rays_y = rays(intrinsics)
     points = np.empty((*depth.shape, 3), dtype=np.float32)
@@ -148,7 +148,7 @@ def unproject(depth: npt.NDArray[np.float32], intrinsics: Intrinsics) -> npt.NDA
 
 
 def rays(intrinsics: Intrinsics) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return x/z (1, W) and y/z (H, 1) of the points that each column and row of pixels sees."""
+    """Return x/z (1, W) for each column of pixels and y/z (H, 1) for each row."""
     rays_x = (np.arange(intrinsics.width) - intrinsics.cx) / intrinsics.fx
     rays_y = (np.arange(intrinsics.height) - intrinsics.cy) / intrinsics.fy
     return rays_x[None, :].astype(np.float32), rays_y[:, None].astype(np.float32)
@@ -157,15 +157,15 @@ def rays(intrinsics: Intrinsics) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
 def focal_from_points(points: npt.NDArray[np.float32], iterations: int = 10) -> float:
     """Return the focal length [px] that best explains a pointmap, by Weiszfeld's iteration (robust to outliers).
 
-    Minimises the sum over pixels of ``|pixel − c − f·(x/z, y/z)|`` with the principal point c at (W//2, H//2), as
-    DUSt3R-style pointmaps are made; non-finite ratios count as 0.
+    Minimizes the sum over pixels of ``|pixel − c − f·(x/z, y/z)|`` with the principal point c at (W//2, H//2), as in
+    DUSt3R-style pointmaps; ratios that are not finite count as 0.
 
     Args:
-        points: (H, W, 3) float32, metres, camera optical frame.
-        iterations: of reweighting after the least-squares start.
+        points: (H, W, 3) float32 points in the camera's optical frame [m].
+        iterations: number of reweighting steps after the initial least-squares solution.
 
     Returns:
-        The focal length; NaN where no pixel has a usable ratio.
+        The focal length; NaN if no pixel has a usable ratio.
     """
     height, width = points.shape[:2]
     u, v = np.meshgrid(np.arange(width) - width // 2, np.arange(height) - height // 2)

@@ -1,12 +1,11 @@
-"""Trees of dataclasses as files, and back with every type checked.
+"""Saves trees of dataclasses to files, and loads them with every type checked.
 
-The fields' annotations are the format: what does not fit them exactly is refused, so that nothing a file says reaches a
-place where its kind is not expected. Known are numbers, texts, truth values, ``Literal``, ``None`` beside another kind,
-tuples and lists, arrays, tensors (float32) and other dataclasses. Numbers must be finite, and so must arrays and
-tensors unless the caller allows NaN.
+The fields' annotations define the format: any value that does not match its annotation exactly is refused. Numbers,
+strings, booleans, ``Literal``, optional values, tuples, lists, arrays, tensors (float32) and other dataclasses are
+supported. Numbers must be finite, and so must arrays and tensors unless the caller allows NaN.
 
-A file is safetensors: the tensors, and in its metadata the plain values, what they belong to and a checksum. Nothing in
-it is executed, and everything is checked before anything is believed.
+A file is in safetensors format: the tensors, and in the metadata the plain values, what they belong to, and a checksum.
+Nothing in it is executed, and everything is checked before use.
 """
 
 from __future__ import annotations
@@ -39,12 +38,12 @@ class FileFormat(Generic[Tree]):
     """A kind of file.
 
     Attributes:
-        tree: the dataclass that is kept in it.
-        key: in the metadata, tells this kind of file from others.
-        version: a file of another version is refused.
-        noun: what to call a file, with its article.
-        remedy: what to do about one that cannot be used.
-        allows_nan: whether arrays and tensors may have values that are not finite.
+        tree: the dataclass that it stores.
+        key: metadata key that identifies this kind of file.
+        version: files of any other version are refused.
+        noun: what messages call such a file, with an article.
+        remedy: what to do about a file that cannot be used, for messages.
+        allows_nan: whether arrays and tensors may contain values that are not finite.
     """
 
     tree: type[Tree]
@@ -55,10 +54,10 @@ class FileFormat(Generic[Tree]):
     allows_nan: bool = False
 
     def to_bytes(self, tree: Tree, belongs_to: Mapping[str, Any] | None = None) -> bytes:
-        """Return a file's content; tensors in half precision become float32.
+        """Return the content of a file; half-precision tensors become float32.
 
         Args:
-            tree: what is to be kept.
+            tree: the data to store.
             belongs_to: plain values that a reader compares with its own.
 
         Raises:
@@ -76,14 +75,14 @@ class FileFormat(Generic[Tree]):
         return save(tensors, metadata)
 
     def from_bytes(self, data: bytes, name: str) -> tuple[Tree, dict[str, Any]]:
-        """Return the tree in a file's content, and what it belongs to.
+        """Return the tree in the content of a file, and what it belongs to.
 
         Args:
             data: the content.
             name: of the file, for messages.
 
         Raises:
-            UserError: it is another kind of file, damaged, or of another version.
+            UserError: the file is of another kind or version, or damaged.
         """
         metadata = self._metadata(data, name)
         if metadata[self.key] != str(self.version):
@@ -104,7 +103,7 @@ class FileFormat(Generic[Tree]):
         """Return the tree in a file.
 
         Raises:
-            UserError: it cannot be read, or is not what it should be.
+            UserError: the file cannot be read, is of another kind or version, or damaged.
         """
         try:
             data = path.read_bytes()
@@ -113,11 +112,11 @@ class FileFormat(Generic[Tree]):
         return self.from_bytes(data, str(path))[0]
 
     def damaged(self, name: str) -> UserError:
-        """Return what to raise of a file whose content makes no sense."""
+        """Return the error to raise for a file with invalid content."""
         return UserError(f"{name} is damaged; {self.remedy}")
 
     def _metadata(self, data: bytes, name: str) -> dict[str, str]:
-        """Return the metadata of a file that is whole and of this kind."""
+        """Check that a file is complete and of this kind, and return its metadata."""
         start = 8 + int.from_bytes(data[:8], "little")
         if data[8:9] != b"{":
             raise UserError(f"{name} is not {self.noun}")
@@ -130,16 +129,16 @@ class FileFormat(Generic[Tree]):
         except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
             raise UserError(f"{name} is truncated or damaged; {self.remedy}") from error
         if self.key not in metadata:
-            holds = "weights" if "ttt3r_ros_format" in metadata else "something else"
-            raise UserError(f"{name} is a safetensors file, but it holds {holds}, not {self.noun}")
+            content = "weights" if "ttt3r_ros_format" in metadata else "something else"
+            raise UserError(f"{name} is a safetensors file, but it contains {content}, not {self.noun}")
         return dict(metadata)
 
 
 def flattened(value: Any, path: str = "", *, allows_nan: bool = False) -> tuple[Any, dict[str, Tensor]]:
-    """Return a dataclass instance as a JSON value and copies of its tensors, which go by the path of their field.
+    """Return a dataclass instance as a JSON value and copies of its tensors, by the path of their field.
 
     Raises:
-        ValueError: a number, array or tensor in it is not finite; arrays and tensors may be if NaN is allowed.
+        ValueError: a number in it is not finite, or an array or tensor is not finite and NaN is not allowed.
     """
     tensors: dict[str, Tensor] = {}
     values = _flattened(value, path, tensors)
@@ -149,16 +148,16 @@ def flattened(value: Any, path: str = "", *, allows_nan: bool = False) -> tuple[
 
 
 def unflattened(kind: Any, value: Any, tensors: Mapping[str, Tensor], *, allows_nan: bool = False) -> Any:
-    """Return the instance of a dataclass that `flattened` was given.
+    """Return the dataclass instance that `flattened` converted.
 
     Args:
         kind: the dataclass.
         value: the JSON value.
         tensors: by path.
-        allows_nan: whether arrays and tensors may have values that are not finite.
+        allows_nan: whether arrays and tensors may contain values that are not finite.
 
     Raises:
-        ValueError: they are not what `flattened` makes of such an instance; the message names the field.
+        ValueError: the values cannot be the output of `flattened` for such an instance; the message names the field.
     """
     if not allows_nan:
         _check_finite(tensors)
@@ -208,10 +207,10 @@ def _unflattened(kind: Any, value: Any, path: str, tensors: dict[str, Tensor]) -
         return _sequence(origin, arguments, value, path, tensors)
     if origin is Literal:
         if type(value) is not type(arguments[0]) or value not in arguments:
-            raise ValueError(f"{path[1:]} is none of {', '.join(map(repr, arguments))}")
+            raise ValueError(f"{path[1:]} is not one of {', '.join(map(repr, arguments))}")
         return value
     if kind is float and type(value) is int and abs(value) < 2**53:
-        value = float(value)  # which JSON does not tell apart
+        value = float(value)  # JSON does not distinguish them
     if type(value) is not kind or (kind is float and not math.isfinite(value)):
         raise ValueError(f"{path[1:]} is not a {kind.__name__}")
     return value
@@ -221,7 +220,7 @@ def _dataclass(kind: Any, value: Any, path: str, tensors: dict[str, Tensor]) -> 
     hints = get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)]
     if not isinstance(value, dict) or set(value) != set(names):
-        raise ValueError(f"{path[1:] or 'the whole'} does not have the fields that it should")
+        raise ValueError(f"{path[1:] or 'the whole'} has missing or unknown fields")
     return kind(**{name: _unflattened(hints[name], value[name], f"{path}.{name}", tensors) for name in names})
 
 

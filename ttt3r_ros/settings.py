@@ -1,7 +1,7 @@
-"""Settings that are declared once: a dataclass field holds name, type, default, unit, range, choices and meaning.
+"""Settings, declared once: a dataclass field specifies name, type, default, unit, range, choices and meaning.
 
-Everything else follows from the fields: the checks and the command-line options here, the ROS parameters in
-`ttt3r_ros.ros.parameters`, and config/ttt3r.yaml and README's table, which ``make config`` writes.
+Everything else is derived from the fields: checks and command-line options in this module, the ROS parameters in
+`ttt3r_ros.ros.parameters`, and config/ttt3r.yaml and the table in README, which ``make config`` writes.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ Value = bool | int | float | str
 S = TypeVar("S", bound="Settings")
 
 _KEY = "declaration"
-_WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+_WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """All there is to say about one parameter.
+    """The declaration of one parameter.
 
     Attributes:
         name: its name, in words joined by underscores.
-        default: its value where nobody gives one; its type is the parameter's.
+        default: its default value, whose type is that of the parameter.
         help: what it does, in sentences.
         unit: of a number, such as 'm/s'; empty for none.
-        range: smallest and largest value of a number; None for a text or a truth value.
-        choices: the values that a text may have; empty for any.
-        read_only: whether it is read once, at start.
+        range: minimum and maximum of a number; None for a string or a boolean.
+        choices: allowed values of a string; empty to allow any.
+        read_only: whether it is read only once, at startup.
     """
 
     name: str
@@ -45,11 +45,11 @@ class Declaration:
 
     @property
     def description(self) -> str:
-        """What it does, with its unit."""
+        """Its help text with the unit."""
         return f"{self.help} [{self.unit}]" if self.unit else self.help
 
     def fault(self, value: object) -> str | None:
-        """Return what the value must be instead, in one clause; None where it can be used."""
+        """Return what the value must be instead, in one clause; None if it is valid."""
         kind = type(self.default)
         if type(value) is not kind and not (kind is float and type(value) is int):
             return f"must be {_WANTED[kind]}, not {quoted(value) if isinstance(value, str) else repr(value)[:60]}"
@@ -63,10 +63,10 @@ class Declaration:
         return None
 
     def checked(self, value: Any) -> Any:
-        """Return the value in the parameter's type: a whole number serves where a number is wanted.
+        """Return the value, converted from an integer to a float if the parameter is one.
 
         Raises:
-            UserError: it cannot be used.
+            UserError: the value is invalid.
         """
         if fault := self.fault(value):
             raise UserError(f"parameter {self.name} {fault}")
@@ -82,7 +82,7 @@ def parameter(
     choices: Iterable[str] = (),
     read_only: bool = False,
 ) -> Any:
-    """Declare a parameter: a field of a dataclass derived from `Settings`. See `Declaration` for the arguments."""
+    """Declare a parameter as a field of a dataclass derived from `Settings`. `Declaration` describes the arguments."""
     declaration = Declaration("", default, help, unit, range, tuple(choices), read_only)
     if fault := declaration.fault(default):
         raise ValueError(f"the default of a parameter {fault}")
@@ -91,9 +91,9 @@ def parameter(
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Base of settings, which are valid wherever they exist. Fields that `parameter` has not made are not for users."""
+    """Base class of settings, validated when constructed. Only fields made by `parameter` are shown to users."""
 
-    title: ClassVar[str] = ""  #: what the parameters of this class are about, in a few words
+    title: ClassVar[str] = ""  #: the topic of this class's parameters, in a few words
 
     def __post_init__(self) -> None:
         for item in declarations(type(self)):
@@ -101,20 +101,20 @@ class Settings:
 
     @classmethod
     def of(cls: type[S], source: object, **others: Any) -> S:
-        """Return the settings whose parameters are attributes of something larger, such as parsed options.
+        """Create settings from the attributes of a larger object, such as parsed options.
 
         Args:
             source: has an attribute for each parameter of this class.
-            others: values of fields that are no parameters.
+            others: values of fields that are not parameters.
 
         Raises:
-            UserError: a value cannot be used.
+            UserError: a value is invalid.
         """
         return cls(**{item.name: getattr(source, item.name) for item in declarations(cls)}, **others)
 
 
 def declarations(settings: type[Settings]) -> list[Declaration]:
-    """Return the parameters that a class of settings declares, those of its bases included."""
+    """Return the parameters that a class of settings declares, including those of its bases."""
     fields = [item for item in dataclasses.fields(settings) if _KEY in item.metadata]
     return [dataclasses.replace(item.metadata[_KEY], name=item.name) for item in fields]
 
@@ -126,13 +126,13 @@ def add_options(
     only: Sequence[str] = (),
     also: Mapping[str, str] | None = None,
 ) -> None:
-    """Give a command line an option for each parameter: ``--max-speed M/S`` for max_speed, ``--[no-]x`` for a bool.
+    """Add a command-line option for each parameter: ``--max-speed M/S`` for max_speed, ``--[no-]x`` for a bool.
 
     Args:
-        parser: of the command line, or a group of it.
-        settings: declare the parameters; `Settings.of` takes them from the parsed options.
-        only: names of those wanted; empty for all.
-        also: a second spelling of some options, by the parameter's name.
+        parser: an argument parser, or a group of it.
+        settings: class that declares the parameters; `Settings.of` reads them from the parsed options.
+        only: names of the parameters to add; empty for all.
+        also: aliases of options, by parameter name.
     """
     for item in declarations(settings):
         if only and item.name not in only:
@@ -153,14 +153,14 @@ def add_options(
 
 
 def _reader(item: Declaration) -> Callable[[str], Value]:
-    """Return what argparse reads an option with."""
+    """Return the function with which argparse converts and checks an option."""
     kind = type(item.default)
 
     def read(text: str) -> Value:
         try:
             value: Value = kind(text)
         except ValueError:
-            value = text  # of the wrong type, which is then said
+            value = text  # has the wrong type, which `fault` reports
         if fault := item.fault(value):
             raise argparse.ArgumentTypeError(fault)
         return value

@@ -118,9 +118,18 @@ def test_a_region_may_lie_beside_the_principal_point():
         ({"K": (0.0,) * 9}, r"not calibrated \(fx=0, fy=0\)"),
         ({"K": (float("nan"),) * 9}, r"not calibrated \(fx=nan"),
         ({"K": (-500.0, 0.0, 320.0, 0.0, -500.0, 240.0, 0.0, 0.0, 1.0)}, r"not calibrated \(fx=-500"),
-        ({"K": (500.0, 0.0, 900.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0)}, "no camera of 640x480 pixels .*cx=900"),
-        ({"K": (500.0, 0.0, 320.0, 0.0, 500.0, -40.0, 0.0, 0.0, 1.0)}, "no camera of 640x480 pixels .*cy=-40"),
-        ({"K": (5.0, 0.0, 320.0, 0.0, 5.0, 240.0, 0.0, 0.0, 1.0)}, "no camera of 640x480 pixels .*fx=5"),
+        (
+            {"K": (500.0, 0.0, 900.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0)},
+            "cannot be that of a camera with 640x480 pixels .*cx=900",
+        ),
+        (
+            {"K": (500.0, 0.0, 320.0, 0.0, 500.0, -40.0, 0.0, 0.0, 1.0)},
+            "cannot be that of a camera with 640x480 pixels .*cy=-40",
+        ),
+        (
+            {"K": (5.0, 0.0, 320.0, 0.0, 5.0, 240.0, 0.0, 0.0, 1.0)},
+            "cannot be that of a camera with 640x480 pixels .*fx=5",
+        ),
         ({"binning": (2, 2)}, "is for 320x240 pixels but the images have 640x480"),
     ],
 )

@@ -111,7 +111,7 @@ def test_a_camera_that_never_stamps_gets_the_time_of_arrival_and_a_word() -> Non
     assert state.by_arrival
     notices = [verdict.notice for verdict in verdicts if verdict.notice]
     assert len(notices) == 2
-    assert "time at which they arrive is used" in notices[1]
+    assert "their time of arrival is used" in notices[1]
     assert not any(verdict.jump for verdict in verdicts)
     assert state.dropped == {NO_TIME: 10}
 

@@ -31,7 +31,7 @@ def moment(i: int, points: int = 400) -> Moment:
         confidence=np.full((12, 16), 1.0 + i, np.float32),
         true_depth=np.full((12, 16), 2.0, np.float32) if i % 3 else None,
         points_odom=np.full((points, 3), i, np.float32),
-        colours=np.full((points, 3), i, np.uint8),
+        colors=np.full((points, 3), i, np.uint8),
         point_confidence=rng.permutation(points).astype(np.float32),
     )
 

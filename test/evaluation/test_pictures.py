@@ -59,7 +59,7 @@ def moment(seconds: float, *, depth: Any = 2.0, true_depth: Any = None) -> Momen
         confidence=image(3.0),
         true_depth=None if true_depth is None else image(true_depth),
         points_odom=np.empty((0, 3), np.float32),
-        colours=np.empty((0, 3), np.uint8),
+        colors=np.empty((0, 3), np.uint8),
         point_confidence=np.empty(0, np.float32),
     )
 

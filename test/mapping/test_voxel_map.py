@@ -18,9 +18,9 @@ class NaiveMap:
         self.voxel_size, self.max_points = voxel_size, max_points
         self.cubes: dict[tuple[int, ...], tuple[float, np.ndarray]] = {}
 
-    def insert(self, positions, colours, confidences) -> None:
+    def insert(self, positions, colors, confidences) -> None:
         sums: dict[tuple[int, ...], tuple[float, np.ndarray]] = defaultdict(lambda: (0.0, np.zeros(7)))
-        for position, colour, confidence in zip(positions.astype(float), colours, confidences, strict=True):
+        for position, colour, confidence in zip(positions.astype(float), colors, confidences, strict=True):
             cube = tuple(int(n) for n in np.floor(position / self.voxel_size))
             count, total = sums[cube]
             sums[cube] = count + 1, total + np.concatenate([position, colour, [confidence]])
@@ -76,7 +76,7 @@ def test_it_is_the_naive_map(seed, frames, spread, max_points):
     rows = np.concatenate([found.positions, found.confidences[:, None]], axis=1)
     np.testing.assert_allclose(in_order(rows), in_order(means[:, [0, 1, 2, 6]]), atol=2e-3)
     order_found, order_naive = np.lexsort(rows.T), np.lexsort(means[:, [0, 1, 2, 6]].T)
-    assert np.abs(found.colours[order_found] - means[order_naive, 3:6]).max(initial=0) <= 0.51
+    assert np.abs(found.colors[order_found] - means[order_naive, 3:6]).max(initial=0) <= 0.51
 
 
 def test_each_cube_has_one_point_inside_it():
@@ -101,7 +101,7 @@ def test_nothing_is_nothing():
     cubes = VoxelMap(0.05, 100)
     cubes.insert(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
     assert len(cubes) == 0
-    assert cubes.points().positions.shape == cubes.points().colours.shape == (0, 3)
+    assert cubes.points().positions.shape == cubes.points().colors.shape == (0, 3)
 
 
 def test_a_full_map_becomes_coarser_and_forgets_no_region():

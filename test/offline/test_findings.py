@@ -9,7 +9,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.run_log import Moment
 from ttt3r_ros.geometry import Intrinsics, T_from_pose
 from ttt3r_ros.offline.findings import Findings, load_findings, save_findings
-from ttt3r_ros.offline.selection import Place
+from ttt3r_ros.offline.selection import Cursor
 
 
 def moment(i: int) -> Moment:
@@ -20,7 +20,7 @@ def moment(i: int) -> Moment:
         confidence=np.full((4, 6), 1 + i, np.float32),
         true_depth=np.full((4, 6), 2 * i, np.float32) if i % 2 else None,
         points_odom=np.empty((0, 3), np.float32),
-        colours=np.empty((0, 3), np.uint8),
+        colors=np.empty((0, 3), np.uint8),
         point_confidence=np.empty(0, np.float32),
     )
 
@@ -35,7 +35,7 @@ def findings(frames: int) -> Findings:
     found.lost += [5, 7]
     found.lost_reasons.update({"the image is black": 2})
     found.segment_reasons.update({"the stream began": 1, "after # frames": 2})
-    found.place = Place(frames - 1, frames, 1)
+    found.cursor = Cursor(frames - 1, frames, 1)
     return found
 
 
@@ -64,10 +64,10 @@ def test_of_a_damaged_file_one_sentence_is_said(tmp_path):
     data = file.read_bytes()
     for damaged in (b"", b"noise", data[: len(data) // 2], data + b"\0"):
         file.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"f is (not part of a run|truncated or damaged; begin anew)"):
+        with pytest.raises(UserError, match=r"f is (not part of a run|truncated or damaged; start over)"):
             load_findings(file)
     file.unlink()
-    with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\); begin anew with --overwrite"):
+    with pytest.raises(UserError, match=r"cannot be read \(No such file or directory\); start over with --overwrite"):
         load_findings(file)
 
 
@@ -76,8 +76,8 @@ def test_a_changed_byte_is_a_sentence_or_makes_no_difference(tmp_path):
     save_findings(file, expected)
     data = file.read_bytes()
     said: set[str] = set()
-    for place in range(0, len(data), 7):
-        file.write_bytes(data[:place] + bytes([data[place] ^ 0x61]) + data[place + 1 :])
+    for cursor in range(0, len(data), 7):
+        file.write_bytes(data[:cursor] + bytes([data[cursor] ^ 0x61]) + data[cursor + 1 :])
         try:
             loaded = load_findings(file)
         except UserError as error:

@@ -112,7 +112,7 @@ def test_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_what_is_not_there_or_no_file_is_said(tmp_path: Path) -> None:
-    assert "cannot be read (No such file or directory); begin anew with --overwrite" in refusal(tmp_path / "map")
+    assert "cannot be read (No such file or directory); start over with --overwrite" in refusal(tmp_path / "map")
     assert "(Is a directory)" in refusal(tmp_path)
 
 
@@ -136,4 +136,4 @@ def test_arrays_that_no_map_has_are_refused(tmp_path: Path, change: dict[str, An
     (tmp_path / "map").write_bytes(FORMAT.to_bytes(HONEST))
     load_map(tmp_path / "map", VoxelMap(0.1, 200))
     (tmp_path / "map").write_bytes(FORMAT.to_bytes(dataclasses.replace(HONEST, **change)))
-    assert refusal(tmp_path / "map") == f"{tmp_path / 'map'} is damaged; begin anew with --overwrite"
+    assert refusal(tmp_path / "map") == f"{tmp_path / 'map'} is damaged; start over with --overwrite"

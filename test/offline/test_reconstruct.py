@@ -64,7 +64,7 @@ def test_constants_of_the_covariance_come_from_a_file(tmp_path, weights, capsys)
     assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["covariance_file"] == asdict(model)
     file.write_text("{}")
     assert run(tmp_path / "other", weights, "--covariance-file", str(file)) == 2
-    assert "is no covariance file" in capsys.readouterr().err
+    assert "is not a covariance file" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -143,11 +143,11 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path, weights, mo
         else:
             assert run(parts, weights, *options) == 130
             assert len(read_tum(parts / "trajectory.txt")) == count
-            assert "the same command goes on" in " ".join(capsys.readouterr().out.split())
+            assert "run the same command again to continue" in " ".join(capsys.readouterr().out.split())
     monkeypatch.setattr(Run, "_take", take)
     monkeypatch.setattr(Run, "_save", save)
     assert run(parts, weights, *options) == 0
-    assert f"going on after {5 if killed else 7} frames" in capsys.readouterr().out
+    assert f"resuming after {5 if killed else 7} frames" in capsys.readouterr().out
     one_go, resumed = contents(whole), contents(parts)
     assert one_go.keys() == resumed.keys()
     assert [name for name in one_go if one_go[name] != resumed[name]] == []
@@ -184,7 +184,7 @@ def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights, capsys
 @pytest.mark.parametrize(
     ("options", "source", "words"),
     [
-        ([], "/nowhere/video.mp4", "there is no '/nowhere/video.mp4'"),
+        ([], "/nowhere/video.mp4", "'/nowhere/video.mp4' does not exist"),
         (["--device", "tpu9"], WORLD, "device must be auto, cpu, cuda or cuda:N, not 'tpu9'"),
         (["--topic", "/image"], WORLD, "--topic chooses images of a bag"),
         (["--start", "99"], WORLD, "has no frame 99 s after its beginning"),
@@ -204,7 +204,7 @@ def test_another_run_in_the_folder_is_not_lost_by_mistake(tmp_path, weights, cap
     options = ["--max-frames", "3", "--no-depth"]
     assert run(tmp_path, weights, *options) == 0
     assert run(tmp_path, weights, *options) == 2
-    assert "holds a finished run" in capsys.readouterr().err
+    assert "contains a finished run" in capsys.readouterr().err
     assert run(tmp_path, weights, *options, "--overwrite") == 0
 
 

@@ -17,7 +17,7 @@ from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.mapping.voxel_map import VoxelMap
-from ttt3r_ros.offline.run import Run, Wishes
+from ttt3r_ros.offline.run import OutputOptions, Run
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
 from ttt3r_ros.sources import SourceFrame
@@ -27,7 +27,7 @@ from ttt3r_ros.stream.stream import Stream
 
 CAMERA = Intrinsics(70.0, 70.0, 40.0, 30.0, 80, 60)
 LENS = Distortion("plumb_bob", (-0.3, 0.1, 0.0, 0.0, 0.0))
-WISHES = Wishes(depth=True, rgb=True, cloud=True, min_confidence=1.0, max_depth=30.0, undistort=False)
+OPTIONS = OutputOptions(depth=True, rgb=True, cloud=True, min_confidence=1.0, max_depth=30.0, undistort=False)
 
 
 def picture(seed: int) -> np.ndarray:
@@ -50,8 +50,8 @@ class Recording:
 
 def taken(folder: Path, source: Recording, **changes: bool) -> Run:
     stream = Stream(Backbone(rule_network(TINY)), StreamSettings(max_speed=0.0, max_turn_rate=0.0))
-    wishes = Wishes(**{**vars(WISHES), **changes})
-    run = Run(stream, RunFolder(folder), wishes, VoxelMap(0.05, 1000))
+    options = OutputOptions(**{**vars(OPTIONS), **changes})
+    run = Run(stream, RunFolder(folder), options, VoxelMap(0.05, 1000))
     folder.mkdir(exist_ok=True)
     with FrameProgress("a run", None, Console(quiet=True)) as progress:
         assert run.take_all(source, Selection(), progress, threading.Event())

@@ -50,7 +50,7 @@ def test_a_run_killed_before_its_first_place_begins_anew(tmp_path):
 
 def test_another_setting_is_refused_by_name(tmp_path):
     begun(tmp_path / "run").save(1, note("1"))
-    with pytest.raises(UserError, match="unfinished run with another every"):
+    with pytest.raises(UserError, match="unfinished run with a different every"):
         RunFolder(tmp_path / "run").begin({**SETTINGS, "every": 3}, overwrite=False)
     assert RunFolder(tmp_path / "run").begin({**SETTINGS, "every": 3}, overwrite=True) is None
     assert json.loads((tmp_path / "run/run.json").read_text())["settings"]["every"] == 3
@@ -62,7 +62,7 @@ def test_a_finished_run_is_kept_unless_told_otherwise(tmp_path):
     (tmp_path / "run/trajectory.txt").write_text("poses")
     folder.finish()
     assert not (tmp_path / "run/unfinished").exists()
-    with pytest.raises(UserError, match="holds a finished run"):
+    with pytest.raises(UserError, match="contains a finished run"):
         RunFolder(tmp_path / "run").begin(SETTINGS, overwrite=False)
     assert (tmp_path / "run/trajectory.txt").read_text() == "poses"
     RunFolder(tmp_path / "run").begin(SETTINGS, overwrite=True)
@@ -73,7 +73,7 @@ def test_files_of_others_are_never_touched(tmp_path):
     (tmp_path / "depth").mkdir()
     (tmp_path / "depth/mine.png").write_text("mine")
     for overwrite in (False, True):
-        with pytest.raises(UserError, match="has a depth that no run of this program made"):
+        with pytest.raises(UserError, match="contains depth, which no run of this program wrote"):
             RunFolder(tmp_path).begin(SETTINGS, overwrite=overwrite)
     (tmp_path / "depth/mine.png").rename(tmp_path / "notes.txt")
     (tmp_path / "depth").rmdir()
@@ -85,21 +85,21 @@ def test_files_of_others_are_never_touched(tmp_path):
 def test_a_run_json_of_something_else_is_said(tmp_path):
     for content in ("no json", "[]", '{"format": 99}'):
         (tmp_path / "run.json").write_text(content)
-        with pytest.raises(UserError, match=r"run\.json is not of this version"):
+        with pytest.raises(UserError, match=r"run\.json is from another version"):
             RunFolder(tmp_path).begin(SETTINGS, overwrite=True)
 
 
 def test_two_runs_do_not_share_a_folder(tmp_path):
-    second = RunFolder(tmp_path).held()
-    with RunFolder(tmp_path).held(), pytest.raises(UserError, match="another run is writing"):
+    second = RunFolder(tmp_path).locked()
+    with RunFolder(tmp_path).locked(), pytest.raises(UserError, match="another run is writing"):
         second.__enter__()
-    with RunFolder(tmp_path).held():
+    with RunFolder(tmp_path).locked():
         pass
 
 
 def test_a_folder_that_cannot_be_is_said(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be made"), RunFolder(tmp_path / "file/below").held():
+    with pytest.raises(UserError, match="cannot be created"), RunFolder(tmp_path / "file/below").locked():
         pass
 
 

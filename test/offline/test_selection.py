@@ -69,28 +69,28 @@ def test_two_sessions_take_what_one_takes(start, every, most, duration, cut, rec
     selection = Selection(start / 10, None if duration is None else duration / 10, every, most)
     whole = list(selection.frames(source))
     cut = min(cut, len(whole) - 1)
-    place = whole[cut][0]
-    assert selection.taken(place) == cut + 1
-    rest = list(selection.frames(source, place))
+    cursor = whole[cut][0]
+    assert selection.taken(cursor) == cut + 1
+    rest = list(selection.frames(source, cursor))
     assert [p for p, _ in rest] == [p for p, _ in whole[cut + 1 :]]
     assert [f.stamp_ns for _, f in rest] == [f.stamp_ns for _, f in whole[cut + 1 :]]
 
 
 def test_a_long_recording_is_not_read_again_from_its_beginning():
     source = Recording(200)
-    place = [place for place, _ in Selection().frames(source)][150]
-    assert numbers(Selection(), source, place)[0] == 151
+    cursor = [cursor for cursor, _ in Selection().frames(source)][150]
+    assert numbers(Selection(), source, cursor)[0] == 151
     assert source.starts[-1] == pytest.approx(14.0)
 
 
 def test_a_recording_that_has_changed_is_said():
-    place = [place for place, _ in Selection().frames(Recording(20))][-1]
-    with pytest.raises(UserError, match=r"no longer has the frame at 1\.900 s.*--overwrite"):
-        numbers(Selection(), Recording(10), place)
+    cursor = [cursor for cursor, _ in Selection().frames(Recording(20))][-1]
+    with pytest.raises(UserError, match=r"the frame at 1\.900 s.*no longer exists; start over with --overwrite"):
+        numbers(Selection(), Recording(10), cursor)
 
 
 def test_nothing_to_take_is_said():
-    with pytest.raises(UserError, match="no frame 5 s after its beginning"):
+    with pytest.raises(UserError, match="no frame 5 s after its start"):
         numbers(Selection(start_s=5.0), Recording(20))
     source = Recording(20)
     source.length = None

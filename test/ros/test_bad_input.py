@@ -345,6 +345,6 @@ def test_unknown_parameters_are_said_with_what_was_meant(weights, tmp_path):
     with node(tmp_path / "log", "-r", "__ns:=/typos", "--params-file", str(path)) as typos:
         text = typos.text()
     assert "'max_dept' is unknown and has no effect: did you mean max_depth?" in text
-    assert "'colour' is unknown and has no effect: no parameter has a name like that" in text
+    assert "'colour' is unknown and has no effect: no parameter has a similar name" in text
     assert "'qos_overrides./imag.subscription.depth' is unknown" in text
     assert text.count("is unknown and has no effect") == 3

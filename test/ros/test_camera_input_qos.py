@@ -15,7 +15,7 @@ from std_msgs.msg import String
 
 from ttt3r_ros.ros import camera_input
 from ttt3r_ros.ros.camera_input import CameraInput
-from ttt3r_ros.ros.frame_queue import LONGEST_QUEUE
+from ttt3r_ros.ros.frame_queue import MAX_QUEUE
 from ttt3r_ros.ros.receiver import Receiver
 
 pytestmark = pytest.mark.dds
@@ -50,7 +50,7 @@ def test_compressed_images_come_from_the_remapped_topic(make_ear, bench):
 def test_where_every_frame_counts_delivery_is_reliable_and_the_history_long(make_ear, latest_only):
     ear = make_ear(latest_only=latest_only)
     assert ear.reliability() == (ReliabilityPolicy.BEST_EFFORT if latest_only else ReliabilityPolicy.RELIABLE)
-    assert ear.input._images.qos_profile.depth == (1 if latest_only else LONGEST_QUEUE)
+    assert ear.input._images.qos_profile.depth == (1 if latest_only else MAX_QUEUE)
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_why_nothing_arrives(make_ear, bench, other):
     wait_until(lambda: say(ear) == silent, silent)
     lossy = other.publisher(Image, "/image", BEST_EFFORT)
     # only who does not fit is named
-    wait_until(lambda: say(ear).startswith("the QoS of /other does not fit ours (ERROR: "), "the QoS")
+    wait_until(lambda: say(ear).startswith("the QoS of /other is incompatible with ours (ERROR: "), "the QoS")
     other.node.destroy_publisher(lossy)
     other.node.create_publisher(Image, "/image", 1)
     both = "/bench, /other publishes it but sends nothing"
@@ -100,12 +100,12 @@ def test_it_settles_for_best_effort_where_that_is_all_there_is(make_ear, bench, 
     ear = make_ear(after_discovery_of="/image" if early else "")
     wait_until(lambda: bench.send() and len(ear.queue), "an image")
     assert ear.said == [
-        "/image: a publisher's RELIABILITY does not fit ours",
+        "/image: a publisher's RELIABILITY is incompatible with ours",
         "/image: listening with best effort; frames may be lost on the way",
     ]
     assert ear.errors == []
     assert ear.reliability() == ReliabilityPolicy.BEST_EFFORT
-    assert ear.input._images.qos_profile.depth == LONGEST_QUEUE
+    assert ear.input._images.qos_profile.depth == MAX_QUEUE
     wait_until(lambda: camera.get_subscription_count() == 1, "the first subscription to be gone")
 
 
@@ -143,5 +143,5 @@ def test_it_does_not_settle_for_less_than_the_user_wants(make_ear, bench):
     bench.publisher(Image, "/image", BEST_EFFORT)
     wait_until(lambda: ear.said, "word of the camera that does not fit")
     wait_until(ear.input.stop, "the thread to end")  # the event has been dealt with
-    assert ear.said == ["/image: a publisher's RELIABILITY does not fit ours"]
+    assert ear.said == ["/image: a publisher's RELIABILITY is incompatible with ours"]
     assert ear.reliability() == ReliabilityPolicy.RELIABLE

@@ -91,7 +91,7 @@ class Client:
         elif name == "describe_parameters":
             assert answer.descriptors[0].read_only
         elif name in ("save_state", "load_state", "save_map"):
-            empty = ("nothing to save", "no map to save", "there is no ", "saved with update_rule")
+            empty = ("nothing to save", "no map to save", "does not exist; save", "saved with update_rule")
             assert answer.success or any(words in answer.message for words in empty), answer.message
         else:
             assert answer.success

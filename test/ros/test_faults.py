@@ -200,7 +200,9 @@ def test_frames_of_nowhere_are_refused_in_the_end(inside, camera):
     for index in range(30, 60):
         stamp = camera.send(frame_id=f"noise_{index}")
         wait_until(
-            lambda stamp=stamp: stamp in camera.stamps("odom") or "lately from" in inside.node._pipeline.health.message,
+            lambda stamp=stamp: (
+                stamp in camera.stamps("odom") or "most recently from" in inside.node._pipeline.health.message
+            ),
             "an answer or a refusal",
         )
     assert len(mount._assumed) <= 16

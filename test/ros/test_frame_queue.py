@@ -29,7 +29,7 @@ def test_a_break_is_never_lost_with_its_frame(breaks):
 
 
 def test_every_frame_is_kept_in_order_up_to_a_bound(monkeypatch):
-    monkeypatch.setattr(frame_queue, "LONGEST_QUEUE", 3)
+    monkeypatch.setattr(frame_queue, "MAX_QUEUE", 3)
     queue = FrameQueue(latest_only=False)
     for frame in frames("gap", None, None, None, None):
         queue.put(frame)

@@ -118,8 +118,8 @@ def test_it_is_the_clouds_put_together(inside, mapping):
         T_odom_camera = T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z]) @ T_base_camera
         cloud = read_points(mapping.get("points", stamp), skip_nans=True)
         points = np.stack([cloud["x"], cloud["y"], cloud["z"]], axis=1) @ T_odom_camera[:3, :3].T + T_odom_camera[:3, 3]
-        colours = cloud["rgb"].view(np.uint32)[:, None] >> np.array([16, 8, 0], np.uint32) & 255
-        expected.insert(points.astype(np.float32), colours.astype(np.uint8), cloud["confidence"])
+        colors = cloud["rgb"].view(np.uint32)[:, None] >> np.array([16, 8, 0], np.uint32) & 255
+        expected.insert(points.astype(np.float32), colors.astype(np.uint8), cloud["confidence"])
         found = taken(inside, stamp)
     wanted = expected.points()
     assert len(found.positions) == pytest.approx(len(wanted.positions), rel=0.02)  # rounding moves points over edges
@@ -227,14 +227,14 @@ def test_the_saved_map_is_the_published_one(inside, mapping):
     assert f"element vertex {len(found.positions)}\n".encode() in header
     vertices = np.frombuffer(body, [("xyz", "<f4", 3), ("rgb", "u1", 3)])
     np.testing.assert_array_equal(vertices["xyz"], found.positions)
-    np.testing.assert_array_equal(vertices["rgb"], found.colours)
+    np.testing.assert_array_equal(vertices["rgb"], found.colors)
 
 
 def test_a_million_points_become_one_message():
     count = 1_000_000
     positions = np.random.default_rng(0).random((count, 3), dtype=np.float32)
-    colours = np.full((count, 3), (1, 2, 3), np.uint8)
-    message = map_message(MapPoints(positions, colours, np.ones(count, np.float32)), Header(frame_id="odom"))
+    colors = np.full((count, 3), (1, 2, 3), np.uint8)
+    message = map_message(MapPoints(positions, colors, np.ones(count, np.float32)), Header(frame_id="odom"))
     read = read_points(message)
     np.testing.assert_array_equal(read["y"], positions[:, 1])
     assert (read["rgb"].view(np.uint32) == 0x010203).all()

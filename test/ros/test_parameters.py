@@ -107,7 +107,7 @@ def test_bad_values_while_running(values, words):
     changes = [Parameter(name, value=value) for name, value in values.items()]
     with pytest.raises(UserError) as error:
         with_changes(Parameters(), changes)
-    assert words in str(error.value) or "cannot change while the node runs" in str(error.value)
+    assert words in str(error.value) or "cannot change while the node is running" in str(error.value)
 
 
 def test_changes_replace_what_they_name_and_leave_others_alone():

@@ -68,7 +68,7 @@ def test_there_must_be_something_to_save(camera, folder):
     assert call(camera, "save_map") == (False, "there is no map to save: no confident point has been seen yet")
     assert call(camera, "load_state") == (
         False,
-        f"there is no {folder}/ttt3r.state.safetensors; save a state first, or set save_name",
+        f"{folder}/ttt3r.state.safetensors does not exist; save a state first, or set save_name",
     )
     assert not folder.exists()
 
@@ -86,7 +86,7 @@ def test_what_was_saved_is_loaded_and_the_pose_goes_on(inside, camera, folder):
     assert np.abs(position(camera, first)).max() < 1e-6
     success, message = call(camera, "load_state")
     assert success, message
-    assert message.endswith("goes on in its map")
+    assert message.endswith("continues in its map")
     (stamp,) = camera.exchange(image=picture(1))
     np.testing.assert_allclose(position(camera, stamp), expected, atol=1e-9)
     assert np.abs(position(camera, stamp) - last).max() > 1e-3  # which are not the same by chance
@@ -128,7 +128,7 @@ def test_files_are_not_replaced_unless_that_is_wanted(inside, camera, folder):
     camera.exchange(2)
     success, message = call(camera, "save_state")
     assert not success
-    assert message.endswith("exists already: choose another save_name, or set overwrite to true")
+    assert message.endswith("already exists: choose another save_name, or set overwrite to true")
     assert (folder / "ttt3r.state.safetensors").read_bytes() == first
     inside.node.set_parameters([Parameter("save_name", value="other"), Parameter("overwrite", value=True)])
     try:

@@ -115,7 +115,7 @@ def refusal(specification: str | Path, **options: object) -> str:
 
 
 def test_what_is_no_source_is_said_in_one_sentence(tmp_path: Path) -> None:
-    assert "there is no" in refusal(tmp_path / "missing.mp4")
+    assert "does not exist" in refusal(tmp_path / "missing.mp4")
     (tmp_path / "empty").mkdir()
     assert "neither images" in refusal(tmp_path / "empty")
     (tmp_path / "text.mp4").write_text("not a video")

@@ -1,7 +1,7 @@
 """The packaged weights on flats they have never seen, from pixels to the robot's odometry.
 
 Everything is deterministic, so that the limits can be close to what is reached (in brackets): a state that is not
-updated, an image that is shifted or scaled to other values, colours in another order, or a pose read in another
+updated, an image that is shifted or scaled to other values, colors in another order, or a pose read in another
 convention exceeds at least one of them.
 """
 

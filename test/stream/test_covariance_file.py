@@ -38,20 +38,23 @@ def changed(**model: object) -> str:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("", "is no covariance file"),
-        ("{", "is no covariance file"),
-        ("[" * 100_000, "is no covariance file"),
-        ("[1, 2]", "is no covariance file"),
-        (json.dumps({"model": asdict(CovarianceModel())}), "is no covariance file"),
-        ('{"format": "ttt3r_ros covariance", "pad": "' + "x" * MAX_BYTES + '"}', "is no covariance file"),
-        (json.dumps({**good(), "version": 2}), "is of version '2', this program reads 1"),
+        ("", "is not a covariance file"),
+        ("{", "is not a covariance file"),
+        ("[" * 100_000, "is not a covariance file"),
+        ("[1, 2]", "is not a covariance file"),
+        (json.dumps({"model": asdict(CovarianceModel())}), "is not a covariance file"),
+        ('{"format": "ttt3r_ros covariance", "pad": "' + "x" * MAX_BYTES + '"}', "is not a covariance file"),
+        (json.dumps({**good(), "version": 2}), "has version '2' but this program reads version 1"),
         (json.dumps({**good(), "model": None}), f"the constant '{CONSTANTS[0]}' in the covariance file .* is missing"),
         (changed(wobble=1.0), "the constant 'wobble' in the covariance file .* is unknown"),
-        (changed(scale=-0.1), "the constant scale in the covariance file .* is '-0.1', not a number of 0 or more"),
-        (changed(scale=float("nan")), "the constant scale .* is 'nan', not a number"),
-        (changed(scale=float("inf")), "the constant scale .* is 'inf', not a number"),
-        (changed(scale=True), "the constant scale .* is 'True', not a number"),
-        (changed(scale="wide"), "the constant scale .* is 'wide', not a number"),
+        (
+            changed(scale=-0.1),
+            "the constant scale in the covariance file .* is '-0.1' but must be a number of 0 or more",
+        ),
+        (changed(scale=float("nan")), "the constant scale .* is 'nan' but must be a number"),
+        (changed(scale=float("inf")), "the constant scale .* is 'inf' but must be a number"),
+        (changed(scale=True), "the constant scale .* is 'True' but must be a number"),
+        (changed(scale="wide"), "the constant scale .* is 'wide' but must be a number"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_said(tmp_path: Path, content: str, words: str):
@@ -69,7 +72,7 @@ def test_a_file_that_cannot_be_reached_is_said(tmp_path: Path):
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
         read_covariance(str(tmp_path))
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(UserError, match="is no covariance file"):
+    with pytest.raises(UserError, match="is not a covariance file"):
         read_covariance(str(tmp_path / "bytes"))
     with pytest.raises(UserError, match="cannot be written: No such file"):
         write_covariance(tmp_path / "none" / "covariance.json", CovarianceModel(), {})

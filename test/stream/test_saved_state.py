@@ -271,7 +271,7 @@ def test_foreign_files_are_refused(data, reader):
 
 def test_weights_are_no_saved_state(reader, tmp_path):
     save_network(rule_network(TINY), tmp_path / "weights", provenance={})
-    assert "holds weights" in refused((tmp_path / "weights").read_bytes(), reader)
+    assert "contains weights" in refused((tmp_path / "weights").read_bytes(), reader)
     assert "something else" in refused(save({"a": torch.zeros(1)}), reader)
 
 

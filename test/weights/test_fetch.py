@@ -177,7 +177,7 @@ class TestFetch:
         monkeypatch.setattr(shutil, "disk_usage", lambda path: full)
         result = command("--output", tmp_path)
         assert result.code == 1
-        assert "make room" in result.error
+        assert "free some space" in result.error
         assert server.ranges == []
 
     def test_another_fetch_is_running(self, command: Any, tmp_path: Path) -> None:
@@ -285,7 +285,7 @@ class TestConvert:
     def test_nothing_is_overwritten(self, command: Any, tmp_path: Path, published: bytes) -> None:
         (tmp_path / "mine.pth").write_bytes(published)
         (tmp_path / "mine.safetensors").write_bytes(b"old")
-        assert "exists already" in command("--convert", tmp_path / "mine.pth", "--output", tmp_path).error
+        assert "already exists" in command("--convert", tmp_path / "mine.pth", "--output", tmp_path).error
 
 
 class TestCheck:

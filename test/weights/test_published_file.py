@@ -325,4 +325,4 @@ class TestDamagedArchives:
         state = {key: one.expand(shape) for key, shape in shapes.items()}
         path = save_published(tmp_path / "t.pth", state, argparse.Namespace(model=text))
         assert path.stat().st_size < 1e6
-        assert "more weights than it holds" in refusal(path)
+        assert "more weights than it contains" in refusal(path)

@@ -54,7 +54,7 @@ def test_the_licence_that_is_shown_is_the_one_that_travels_along() -> None:
     kind, version = LICENSE_ID.removeprefix("CC-").rsplit("-", 1)
     assert f"CC {kind} {version}" in LICENSE_TEXT
     assert f"https://creativecommons.org/licenses/{kind.lower()}/{version}/" in LICENSE_TEXT
-    for duty in ("no commercial use", "give credit", "same licence only", "not under its Apache-2.0 licence"):
+    for duty in ("no commercial use", "give credit", "same license only", "not under its Apache-2.0 license"):
         assert duty in LICENSE_TEXT
     for line in LICENSE_TEXT.splitlines():
         assert line.isprintable()

@@ -1,1 +1,1 @@
-"""From a camera's image to the network's: formats, calibration, undistortion, resampling, focal length."""
+"""From the camera's image to the network's input: formats, calibration, undistortion, resampling, focal length."""

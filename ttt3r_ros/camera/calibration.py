@@ -1,6 +1,6 @@
-"""A camera's calibration as sensor_msgs/CameraInfo has it, and the pinhole camera it describes. No ROS.
+"""A camera's calibration as in sensor_msgs/CameraInfo, and the pinhole camera that it describes. No ROS.
 
-The node, ``play`` and bags read calibrations here and nowhere else, so that one recording means one camera.
+The node, ``play`` and the bag reader all use this module, so that they agree on a recording's camera.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from ttt3r_ros.camera.rectify import Rectifier
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics
 
-#: Focal lengths over the image's long side that a camera can have.
+#: Plausible range of the focal length divided by the image's long side.
 FOCAL_RANGE = (0.01, 1000.0)
 
-_REMEDY = "calibrate the camera or do not publish it; until then the focal length is estimated from the images"
+_REMEDY = (
+    "calibrate the camera or stop publishing camera_info; the focal length is estimated from the images until then"
+)
 
 
 @dataclass(frozen=True)
 class Camera:
-    """The pinhole camera of images, and how to undistort them (None: they already are)."""
+    """A pinhole camera and the rectifier for its images (None if they have no distortion)."""
 
     intrinsics: Intrinsics
     rectifier: Rectifier | None
@@ -34,7 +36,7 @@ class Distortion:
 
     Attributes:
         model: ``plumb_bob``, ``rational_polynomial`` or ``equidistant``.
-        coefficients: as many as the model has, in CameraInfo's order, which is OpenCV's.
+        coefficients: of the model, in the order that CameraInfo and OpenCV use.
     """
 
     model: str
@@ -43,17 +45,17 @@ class Distortion:
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a camera_info says. Matrices and offsets are of the whole sensor, before binning.
+    """The content of a camera_info. Matrices and offsets refer to the full sensor, before binning.
 
     Attributes:
-        width, height: of the whole image [px].
-        K: (9,) camera matrix of the raw images, by rows; zeros where the camera is not calibrated.
-        model: the lens's distortion model.
+        width, height: of the full-resolution image [px].
+        K: (9,) camera matrix of the raw images, row-major; zeros if the camera is not calibrated.
+        model: distortion model of the lens.
         D: its coefficients.
-        R: (9,) rotation that rectifies a stereo pair, by rows.
-        P: (12,) projection matrix of the rectified images, by rows; zeros where there is none.
-        binning: pixels that are read out as one, along x and y; 0 means 1.
-        region: (x, y, width, height) of the window that the images show [px]; a size of 0 means the whole.
+        R: (9,) rotation that rectifies a stereo pair, row-major.
+        P: (12,) projection matrix of the rectified images, row-major; zeros if there is none.
+        binning: number of pixels combined into one, along x and y; 0 means 1.
+        region: region of interest (x, y, width, height) [px]; a size of 0 means the full image.
     """
 
     width: int
@@ -68,10 +70,10 @@ class Calibration:
 
     @classmethod
     def from_message(cls, info: Any) -> Calibration:
-        """Return what a message says.
+        """Return the calibration in a message.
 
         Args:
-            info: sensor_msgs/CameraInfo of any kind: rclpy's, or one read by rosbags, where ROS 1 has capital letters.
+            info: a sensor_msgs/CameraInfo from rclpy or from the rosbags library, whose ROS 1 fields are uppercase.
         """
         roi = info.roi
         matrices = {
@@ -94,7 +96,7 @@ class Calibration:
 
     @classmethod
     def of(cls, intrinsics: Intrinsics, distortion: Distortion | None = None) -> Calibration:
-        """Return the calibration of a camera with these intrinsics, which hold for its undistorted images as well."""
+        """Return the calibration of a camera with these intrinsics, which also apply to its undistorted images."""
         K = intrinsics.matrix()
         return cls(
             width=intrinsics.width,
@@ -107,15 +109,15 @@ class Calibration:
         )
 
     def camera(self, *, rectified: bool, image_size: tuple[int, int] | None = None) -> Camera:
-        """Return the camera of the images that belong to this calibration.
+        """Return the camera that this calibration describes.
 
         Args:
-            rectified: the images have no distortion, so that P describes them, or K where P is empty or was left at
-                identity; else K and D do, or P where K is empty and there is no distortion.
-            image_size: width and height [px] that the images turned out to have; None for what the calibration says.
+            rectified: if true, the images have no distortion and P describes them, or K if P is empty or was left at
+                identity. If false, K and D describe them, or P if K is empty and there is no distortion.
+            image_size: actual width and height of the images [px]; None to use the calibration's.
 
         Raises:
-            UserError: the calibration describes no camera, or one of another image size.
+            UserError: the calibration does not describe a valid camera, or is for a different image size.
         """
         matrix = self._matrix(rectified=rectified)
         fx, fy, cx, cy = (float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
@@ -124,18 +126,18 @@ class Calibration:
         x, y, region_width, region_height = self.region
         binning_x, binning_y = (max(factor, 1) for factor in self.binning)
         width, height = (region_width or self.width) // binning_x, (region_height or self.height) // binning_y
-        if image_size not in (None, (width, height)):  # before maps of that size are made
+        if image_size not in (None, (width, height)):  # checked before allocating undistortion maps of that size
             raise UserError(
                 f"the camera_info is for {width}x{height} pixels but the images have {'x'.join(map(str, image_size))}: "
                 "it is ignored and the focal length is estimated from the images"
             )
         focals = np.array([fx / binning_x, fy / binning_y]) / max(width, height, 1)
         in_range = ((focals > FOCAL_RANGE[0]) & (focals < FOCAL_RANGE[1])).all()
-        # of the whole image: a region may well lie beside it
+        # relative to the full image: the principal point may well lie outside the region of interest
         if not (in_range and -0.5 <= cx <= self.width - 0.5 and -0.5 <= cy <= self.height - 0.5):
             raise UserError(
-                f"the camera_info describes no camera of {self.width}x{self.height} pixels (fx={fx:g}, fy={fy:g}, "
-                f"cx={cx:g}, cy={cy:g}): {_REMEDY}"
+                f"the camera_info cannot be that of a camera with {self.width}x{self.height} pixels (fx={fx:g}, "
+                f"fy={fy:g}, cx={cx:g}, cy={cy:g}): {_REMEDY}"
             )
         intrinsics = Intrinsics(
             fx=fx / binning_x,
@@ -149,7 +151,7 @@ class Calibration:
         return Camera(intrinsics, Rectifier(intrinsics, self.D, self.model) if distorted else None)
 
     def _matrix(self, *, rectified: bool) -> FloatArray:
-        """Return the (3, 3) matrix that holds for the images."""
+        """Return the (3, 3) camera matrix of the images."""
         K = np.array(self.K, dtype=np.float64).reshape(3, 3)
         P = np.array(self.P, dtype=np.float64).reshape(3, 4)[:, :3]
         if rectified:

@@ -1,4 +1,4 @@
-"""Pixels of an encoded image (JPEG, PNG, ...), out of a message or a file, without ROS."""
+"""Decodes images (JPEG, PNG, ...) from messages and files. No ROS."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from ttt3r_ros.errors import UserError
 
 RGBImage = npt.NDArray[np.uint8]
 
-LARGEST_SIDE = 16384  #: [px]
-LARGEST_IMAGE = 8192 * 8192  #: [px]; a few bytes of PNG can claim, and on decoding take, any number of gigabytes
+MAX_SIDE = 16384  #: [px]
+MAX_PIXELS = 8192 * 8192  #: [px]; a PNG of a few bytes can claim any size, and take gigabytes when decoded
 
-#: Contents of a CompressedImage, by Pillow's names: what compressed_image_transport and cameras send.
+#: Formats of a CompressedImage, by Pillow's names: those that compressed_image_transport and cameras send.
 MESSAGE_FORMATS = ("JPEG", "PNG", "WEBP", "TIFF")
-#: Image files.
+#: Formats of image files, by Pillow's names.
 FILE_FORMATS = (*MESSAGE_FORMATS, "BMP", "PPM")
 
-#: Main brands of ISO media files (ISO/IEC 14496-12) that are still images, and what people call them.
+#: Major brands of ISO media files (ISO/IEC 14496-12) that are still images, and the common names of those formats.
 _STILL_BRANDS = {
     **dict.fromkeys((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"), "HEIC"),
     **dict.fromkeys((b"avif", b"avis"), "AVIF"),
 }
 
 _EXIF_ORIENTATION = 0x0112
-#: What makes an image of each EXIF orientation upright (CIPA DC-008): mirrored left to right first, then turned.
+#: How to make an image of each EXIF orientation upright (CIPA DC-008): whether to mirror it, then how to rotate it.
 _UPRIGHT: dict[int, tuple[bool, int | None]] = {
     2: (True, None),
     3: (False, cv2.ROTATE_180),
@@ -47,19 +47,19 @@ _UPRIGHT: dict[int, tuple[bool, int | None]] = {
 def decode_image(
     content: bytes, held: SampleRange, subject: str, *, formats: tuple[str, ...] = MESSAGE_FORMATS
 ) -> tuple[RGBImage, SampleRange]:
-    """Decode an image, upright as its EXIF data has it.
+    """Decode an image and rotate it upright as its EXIF data specifies.
 
     Args:
-        content: of the message or file.
+        content: bytes of the message or file.
         held: the range of 16-bit samples so far.
-        subject: begins the sentence of an error: what the content is.
-        formats: what the content may be, by Pillow's names.
+        subject: name of the content, with which error messages begin.
+        formats: allowed formats, by Pillow's names.
 
     Returns:
         (H, W, 3) uint8, RGB; and the range of 16-bit samples after this image.
 
     Raises:
-        UserError: the content is damaged, cut off, something else, or claims more than `LARGEST_IMAGE` pixels.
+        UserError: the content is damaged, truncated, in another format, or claims more than `MAX_PIXELS` pixels.
     """
     if still := still_image_kind(content):
         raise UserError(
@@ -79,65 +79,66 @@ def decode_image(
                 return _upright(stored, orientation), held
     names = [name.lower() for name in formats]
     raise UserError(
-        f"{subject} cannot be decoded; it is damaged or cut off, or neither {', '.join(names[:-1])} nor {names[-1]}"
+        f"{subject} cannot be decoded; it is damaged, cut off, or neither {', '.join(names[:-1])} nor {names[-1]}"
     )
 
 
 def still_image_kind(content: bytes) -> str | None:
-    """Return 'HEIC' or 'AVIF' for the first bytes of such an image, None for everything else."""
+    """Return 'HEIC' or 'AVIF' if the content begins like such an image, else None."""
     return _STILL_BRANDS.get(content[8:12]) if content[4:8] == b"ftyp" else None
 
 
 def image_format(path: Path) -> str | None:
-    """Return Pillow's name for a still image in a file; None for all else, animations too."""
+    """Return Pillow's name for the format of a still image; None for any other file, including animations."""
     try:
         with PIL.Image.open(path, formats=FILE_FORMATS) as image:  # decodes no pixels
             return None if getattr(image, "is_animated", False) else image.format
-    except Exception:  # what readers of damaged headers raise has no common base
+    except Exception:  # exceptions about damaged headers have no common base class
         return None
 
 
 def check_size(width: int, height: int, subject: str = "an image") -> None:
-    """Refuse what is no image or too large a one.
+    """Check that an image is neither empty nor too large.
 
     Raises:
-        UserError: a side is 0 or longer than `LARGEST_SIDE`, or the whole larger than `LARGEST_IMAGE`.
+        UserError: a side is 0 or longer than `MAX_SIDE`, or the image has more than `MAX_PIXELS` pixels.
     """
-    if not (0 < height <= LARGEST_SIDE and 0 < width <= LARGEST_SIDE and width * height <= LARGEST_IMAGE):
+    if not (0 < height <= MAX_SIDE and 0 < width <= MAX_SIDE and width * height <= MAX_PIXELS):
         raise UserError(
-            f"{subject} of {width}x{height} pixels cannot be used; sides must be from 1 to {LARGEST_SIDE} pixels and "
-            f"the whole at most {LARGEST_IMAGE / 1e6:.0f} megapixels"
+            f"{subject} of {width}x{height} pixels cannot be used; each side must be from 1 to {MAX_SIDE} pixels and "
+            f"the image at most {MAX_PIXELS / 1e6:.0f} megapixels"
         )
 
 
 def _header(content: bytes, formats: tuple[str, ...], subject: str) -> tuple[tuple[int, int], int] | None:
-    """Return width and height [px], and the EXIF orientation, that a header claims; None where there is none."""
+    """Return width and height [px] and the EXIF orientation from an image's header; None if it has no valid header."""
     try:
         with PIL.Image.open(io.BytesIO(content), formats=formats) as header:  # decodes no pixels
-            # OpenCV obeys the orientation of a TIFF whatever it is told
+            # OpenCV always applies the orientation of a TIFF, even if told to ignore it
             exif = None if header.format == "TIFF" else header.info.get("exif")
             return header.size, _orientation(exif) if exif else 1
     except PIL.Image.DecompressionBombError:
-        raise UserError(f"{subject} claims more than {LARGEST_IMAGE / 1e6:.0f} megapixels and cannot be used") from None
-    except Exception:  # what readers of damaged headers raise has no common base
+        raise UserError(f"{subject} claims more than {MAX_PIXELS / 1e6:.0f} megapixels and cannot be used") from None
+    except Exception:  # exceptions about damaged headers have no common base class
         return None
 
 
 def _orientation(data: bytes) -> int:
-    """Return the orientation that EXIF data has; 1, upright, where it is damaged."""
-    exif = PIL.Image.Exif()  # not `getexif`, which decodes a whole PNG to look behind its pixels
-    with contextlib.suppress(Exception):  # what readers of damaged data raise has no common base
+    """Return the orientation in EXIF data; 1 (upright) if it is damaged."""
+    exif = PIL.Image.Exif()  # not `getexif`, which decodes an entire PNG to search after its pixels
+    with contextlib.suppress(Exception):  # exceptions about damaged data have no common base class
         exif.load(data)
     return int(exif.get(_EXIF_ORIENTATION, 1))
 
 
 def _decode_pixels(content: bytes) -> npt.NDArray[Any] | None:
-    """Return the (H, W, 3) BGR pixels as stored, of 8 or 16 bits; None where OpenCV cannot decode them.
+    """Return the (H, W, 3) BGR pixels as stored, with 8 or 16 bits; None if OpenCV cannot decode them.
 
-    Which formats' EXIF orientation OpenCV obeys depends on its version (WebP: not yet in Ubuntu's), so it obeys none.
+    OpenCV is told to ignore EXIF orientation, because the formats it supports there depend on its version (Ubuntu's
+    does not support WebP yet).
     """
     data = np.frombuffer(content, dtype=np.uint8)
-    for depth in (cv2.IMREAD_ANYDEPTH, 0):  # some files have floats, which only convert to eight bits
+    for depth in (cv2.IMREAD_ANYDEPTH, 0):  # some files contain floats, which only convert to 8 bits
         with contextlib.suppress(cv2.error):
             pixels = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION | depth)
             if pixels is not None and pixels.dtype in (np.uint8, np.uint16):
@@ -154,7 +155,7 @@ def _upright(bgr: npt.NDArray[np.uint8], orientation: int) -> RGBImage:
 
 
 def _is_cut_off(content: bytes) -> bool:
-    """Return whether the end of an image is missing; decoders paint it grey or black, and many say nothing."""
+    """Return whether the end of an image is missing; decoders fill it with gray or black, often without an error."""
     if content.startswith(b"\xff\xd8"):  # a JPEG's last scan without an end
         return content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda")
     if content.startswith(b"\x89PNG"):

@@ -1,4 +1,4 @@
-"""The focal length of a camera that nobody calibrated, from its pointmaps."""
+"""Estimates the focal length of an uncalibrated camera from its pointmaps."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy.typing as npt
 
 from ttt3r_ros.geometry import Intrinsics, focal_from_points
 
-#: The focal length is the median over this many frames and then held, so that a consumer sees one camera.
+#: The focal length is the median over this many frames and then stays fixed, so that a consumer sees one camera.
 FOCAL_FRAMES = 30
-#: Pixels are thinned by this factor on each axis before a focal length is fitted to them.
+#: Pixels are subsampled by this factor along each axis before a focal length is fitted to them.
 FOCAL_STRIDE = 4
-#: Focal lengths over the image's long side that a lens can have (a field of view from 5 to 160 degrees).
+#: Plausible range of the focal length divided by the image's long side (a field of view from 5 to 160 degrees).
 FOCAL_RANGE = (0.09, 12.0)
-#: The same ratio where nothing better is known: about 58 degrees, a common lens.
+#: The same ratio while no estimate is available: about 58 degrees, a common lens.
 ASSUMED_FOCAL = 0.9
 
 
 def with_focal_of(focals: tuple[float, ...], points: npt.NDArray[np.float32]) -> tuple[float, ...]:
-    """Return the focal lengths found so far [px] with that of another (H, W, 3) pointmap, if it is needed and sane."""
+    """Append the focal length [px] of an (H, W, 3) pointmap to those found, if more are needed and it is plausible."""
     if len(focals) >= FOCAL_FRAMES:
         return focals
     focal = FOCAL_STRIDE * focal_from_points(points[::FOCAL_STRIDE, ::FOCAL_STRIDE])
@@ -29,6 +29,6 @@ def with_focal_of(focals: tuple[float, ...], points: npt.NDArray[np.float32]) ->
 
 
 def intrinsics_of(focals: tuple[float, ...], width: int, height: int) -> Intrinsics:
-    """Return the intrinsics of an image of this size, of a common lens where no focal length has been found."""
+    """Return the intrinsics of an image of this size, assuming a common lens if no focal length has been found."""
     focal = statistics.median(focals) if focals else ASSUMED_FOCAL * max(width, height)
     return Intrinsics(focal, focal, width // 2, height // 2, width, height)

@@ -1,6 +1,6 @@
-"""Pixels of sensor_msgs/Image and CompressedImage messages, live or recorded, without ROS.
+"""Decodes sensor_msgs/Image and CompressedImage messages, live or recorded. No ROS.
 
-The node and the reader of recordings share this, so that both see the same pixels.
+The node and the bag reader share this module, so that both see the same pixels.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ttt3r_ros.camera.encoded_image import RGBImage, check_size, decode_image
 from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.errors import UserError, quoted
 
-# bayer names: ROS spells the top-left 2×2 pixels, OpenCV the second row's middle ones, hence the crossing
+# Bayer names differ: ROS names the top-left 2×2 pixels, OpenCV the second and third pixels of the second row
 _TO_RGB: dict[str, tuple[int, int | None]] = {
     # encoding: (channels per pixel, OpenCV's conversion to RGB)
     "rgb8": (3, None),
@@ -36,7 +36,7 @@ _TO_RGB: dict[str, tuple[int, int | None]] = {
     "bayer_grbg8": (1, cv2.COLOR_BayerGB2RGB),
 }
 
-#: Encodings of 16 bits per sample, and of eight bits what each is once its range is known.
+#: Encodings with 16 bits per sample, and the 8-bit encoding to convert each to once its range is known.
 _SIXTEEN_BIT = {
     "rgb16": "rgb8",
     "bgr16": "bgr8",
@@ -49,7 +49,8 @@ _SIXTEEN_BIT = {
     "bayer_grbg16": "bayer_grbg8",
 }
 
-#: Chroma planes below the luma plane: OpenCV's conversion, and the rows of each plane and its bytes per pixel of a row.
+#: Encodings with chroma planes after the luma plane: OpenCV's conversion, and for each plane its height relative to the
+#: image and its bytes per pixel of a row.
 _PLANAR: dict[str, tuple[int, tuple[tuple[float, float], ...]]] = {
     "nv12": (cv2.COLOR_YUV2RGB_NV12, ((1, 1), (0.5, 1))),
     "nv21": (cv2.COLOR_YUV2RGB_NV21, ((1, 1), (0.5, 1))),
@@ -68,17 +69,17 @@ def read_image(message: Any, held: SampleRange) -> tuple[RGBImage, SampleRange]:
         held: the range of the camera's 16-bit samples so far.
 
     Returns:
-        (H, W, 3) uint8, RGB, contiguous; of an rgb8 message without padding the very memory, where it may be written.
+        (H, W, 3) uint8, RGB, contiguous; shares the message's memory if that is rgb8, unpadded and writable.
         And the range of 16-bit samples after this image.
 
     Raises:
-        UserError: the encoding is no colour or grey image, or the data is shorter than its header says.
+        UserError: the encoding is not one of a color or gray image, or the data is shorter than the header says.
     """
     encoding, height, width = str(message.encoding), int(message.height), int(message.width)
     check_size(width, height)
     try:
         return _decode(message, encoding, height, width, held)
-    except cv2.error as error:  # sides that a layout of colour does not allow, for example
+    except cv2.error as error:  # for example a width or height that the encoding does not allow
         raise UserError(f"an image of {width}x{height} pixels cannot be read as {quoted(encoding)}") from error
 
 
@@ -93,10 +94,10 @@ def read_compressed(message: Any, held: SampleRange) -> tuple[RGBImage, SampleRa
         (H, W, 3) uint8, RGB; and the range of 16-bit samples after this image.
 
     Raises:
-        UserError: it is depth, video, damaged, or claims more than `LARGEST_IMAGE` pixels.
+        UserError: it is depth, video, damaged, or claims more than `MAX_PIXELS` pixels.
     """
     if "compressedDepth" in message.format:
-        raise UserError("compressedDepth images hold depth, not colour; choose the topic of a colour camera")
+        raise UserError("compressedDepth images contain depth, not color; choose the topic of a color camera")
     content = np.frombuffer(message.data, dtype=np.uint8).tobytes()
     return decode_image(
         content, held, f"a compressed image of format {quoted(message.format)} and {len(content)} bytes"
@@ -104,12 +105,12 @@ def read_compressed(message: Any, held: SampleRange) -> tuple[RGBImage, SampleRa
 
 
 def rgb_from_image(message: Any) -> RGBImage:
-    """Return what `read_image` does of a message that stands alone."""
+    """Return the pixels of a single message, as `read_image` does."""
     return read_image(message, SampleRange())[0]
 
 
 def rgb_from_compressed(message: Any) -> RGBImage:
-    """Return what `read_compressed` does of a message that stands alone."""
+    """Return the pixels of a single message, as `read_compressed` does."""
     return read_compressed(message, SampleRange())[0]
 
 
@@ -120,7 +121,7 @@ def _decode(message: Any, encoding: str, height: int, width: int, held: SampleRa
         channels, conversion = _TO_RGB[_SIXTEEN_BIT[encoding]]
         words = np.ascontiguousarray(_rows(message, height, width * channels * 2))
         samples = words.view(">u2" if message.is_bigendian else "<u2").reshape(height, width, channels)
-        held = held.widened(samples[..., :3])  # whatever the range of transparency
+        held = held.widened(samples[..., :3])  # ignore the alpha channel
         pixels = held.to_8_bits(samples)
     elif encoding in _TO_RGB:
         channels, conversion = _TO_RGB[encoding]
@@ -134,7 +135,7 @@ def _decode(message: Any, encoding: str, height: int, width: int, held: SampleRa
 
 
 def _from_planes(message: Any, encoding: str, height: int, width: int) -> RGBImage:
-    if height % 2 or width % 2:  # chroma is of two rows and columns each
+    if height % 2 or width % 2:  # each chroma sample covers two rows and two columns
         raise UserError(f"an image of {width}x{height} pixels cannot be read as {quoted(encoding)}")
     conversion, layout = _PLANAR[encoding]
     step, first, planes = int(message.step) or width, 0, []
@@ -142,7 +143,7 @@ def _from_planes(message: Any, encoding: str, height: int, width: int) -> RGBIma
         rows, row_bytes, row_step = int(height * height_factor), int(width * width_factor), int(step * width_factor)
         planes.append(_rows(message, rows, row_bytes, step=row_step, first=first))
         first += rows * row_step
-    if encoding == "nv24":  # a pair for every pixel, of which OpenCV takes every fourth
+    if encoding == "nv24":  # has full-resolution chroma; OpenCV expects it subsampled by two
         chroma = np.ascontiguousarray(planes[1]).reshape(height, width, 2)
         planes[1] = cv2.resize(chroma, (width // 2, height // 2), interpolation=cv2.INTER_AREA).astype(np.uint8)
     stacked = np.concatenate([plane.ravel() for plane in planes]).reshape(-1, width)
@@ -150,14 +151,14 @@ def _from_planes(message: Any, encoding: str, height: int, width: int) -> RGBIma
 
 
 def _rows(message: Any, rows: int, row_bytes: int, *, step: int | None = None, first: int = 0) -> npt.NDArray[np.uint8]:
-    """Return the (rows, row_bytes) bytes of a plane without the padding at the end of its rows, in its own memory."""
+    """Return the (rows, row_bytes) bytes of a plane without row padding, as a view."""
     step = step or int(message.step) or row_bytes
     data = np.frombuffer(message.data, dtype=np.uint8)
-    # the last row may come without its padding
+    # the last row may lack its padding
     needed = first + (step * (rows - 1) + row_bytes if rows else 0)
     if step < row_bytes or data.size < needed:
         raise UserError(
-            f"an image says {message.width}x{message.height} {quoted(message.encoding)} with {message.step} bytes a row"
-            f" but brings {data.size} bytes; it is damaged"
+            f"an image is damaged: its header says {message.width}x{message.height} {quoted(message.encoding)} with "
+            f"{message.step} bytes per row, but it has {data.size} bytes"
         )
     return np.lib.stride_tricks.as_strided(data[first:], (rows, row_bytes), (step, 1))

@@ -1,6 +1,6 @@
 """From a camera image to the network's input, and the pixel mapping between the two.
 
-The network wants a fixed long side (or a square) with both sides multiples of 16, resampled as Pillow does: LANCZOS
+The network expects a fixed long side (or a square) with both sides multiples of 16, resampled as Pillow does: LANCZOS
 when shrinking, BICUBIC when enlarging, 8 bits per channel.
 """
 
@@ -24,14 +24,14 @@ from ttt3r_ros.runtime.transfer import upload
 
 try:
     import cv2
-except ImportError:  # the benchmarks go without; numpy does the same, a few times as slowly
+except ImportError:  # the benchmarks run without OpenCV; numpy does the same, several times slower
     _HAS_OPENCV = False
 else:
     _HAS_OPENCV = True
 
 ImageArray = npt.NDArray[np.uint8]
 
-_NORMALIZED = np.arange(256, dtype=np.float32) / np.float32(127.5) - np.float32(1.0)  # what becomes of each grey level
+_NORMALIZED = np.arange(256, dtype=np.float32) / np.float32(127.5) - np.float32(1.0)  # lookup table over gray levels
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class PixelMap:
         return np.array(self.scaled_size, dtype=np.float64) / np.array(self.input_size, dtype=np.float64)
 
     def to_network(self, pixels: npt.ArrayLike) -> FloatArray:
-        """Map (..., 2) pixels (x, y) of the input image to the network's image; centres lie at integers."""
+        """Map (..., 2) pixels (x, y) of the input image to the network's image; pixel centers lie at integers."""
         return np.asarray((np.asarray(pixels) + 0.5) * self.scale - 0.5 - np.array(self.offset), dtype=np.float64)
 
     def to_input(self, pixels: npt.ArrayLike) -> FloatArray:
@@ -77,16 +77,16 @@ class PixelMap:
 
 
 def pixel_map(width: int, height: int, *, image_size: int, square: bool = False) -> PixelMap:
-    """Return how an input image of this size becomes the network's.
+    """Return the mapping from an input image of this size to the network's image.
 
     Args:
         width: of the input [px].
         height: of the input [px].
-        image_size: the network's long side, or both sides where ``square`` [px].
-        square: scale the short side instead and crop a square from the centre.
+        image_size: the network's long side, or both sides if ``square`` [px].
+        square: scale the short side instead and crop a square from the center.
 
     Raises:
-        UserError: nothing of at least 16×16 pixels would be left.
+        UserError: less than 16×16 pixels would remain.
     """
     reference = min(width, height) if square else max(width, height)
     scaled_w, scaled_h = (round(side * image_size / reference) for side in (width, height))
@@ -98,8 +98,8 @@ def pixel_map(width: int, height: int, *, image_size: int, square: bool = False)
             size = (size[0], int(0.75 * size[0]) // PATCH * PATCH)
     if min(size) < PATCH:
         raise UserError(
-            f"an image of {width}x{height} pixels cannot be brought to image_size {image_size}: "
-            f"less than {PATCH} pixels would be left on one side; use a less elongated image or a larger image_size"
+            f"an image of {width}x{height} pixels cannot be scaled to image_size {image_size}: fewer than {PATCH} "
+            "pixels would remain on one side; use a less elongated image or a larger image_size"
         )
     offset = (scaled_w // 2 - size[0] // 2, scaled_h // 2 - size[1] // 2)
     return PixelMap((width, height), (scaled_w, scaled_h), offset, size)
@@ -111,12 +111,13 @@ def resample(image: ImageArray, mapping: PixelMap, device: torch.device) -> Tens
     Args:
         image: (H, W, 3) uint8 RGB, of the mapping's input size.
         mapping: from `pixel_map`.
-        device: where the result is wanted. On a CPU torch's antialiased interpolation does what Pillow does (Pillow
-            itself where torch cannot), on a GPU two matrix products do; both to within one grey level, two on very few
-            pixels (more on white noise twice as tall as wide, where Pillow rounds in the other order).
+        device: device of the result. On a CPU, torch's antialiased interpolation reproduces Pillow (Pillow itself is
+            used if torch lacks the filter); on a GPU, two matrix products do. Both agree with Pillow to within one gray
+            level, or two on very few pixels (more on white noise twice as tall as wide, for which Pillow resamples the
+            axes in the other order).
 
     Returns:
-        (3, H', W') uint8, red, green and blue, on the device.
+        (3, H', W') uint8, RGB planes, on the device.
     """
     if device.type == "cpu" and _torch_has_lanczos():
         return resample_by_torch(image, mapping)
@@ -127,8 +128,8 @@ def resample(image: ImageArray, mapping: PixelMap, device: torch.device) -> Tens
 
 
 def resample_by_pillow(image: ImageArray, mapping: PixelMap) -> Tensor:
-    """Scale and crop an image; the reference, and the way where torch is too old for the faster one."""
-    from PIL import Image  # needed in tests and with an older torch only
+    """Scale and crop an image with Pillow: the reference, and the fallback for older versions of torch."""
+    from PIL import Image  # only needed by tests and with an older torch
 
     left, top = mapping.offset
     box = (left, top, left + mapping.size[0], top + mapping.size[1])
@@ -138,7 +139,7 @@ def resample_by_pillow(image: ImageArray, mapping: PixelMap) -> Tensor:
 
 
 def resample_by_torch(image: ImageArray, mapping: PixelMap) -> Tensor:
-    """Scale and crop an image on the CPU; four times as fast as Pillow."""
+    """Scale and crop an image on the CPU, four times as fast as Pillow."""
     mode = "lanczos" if _is_shrinking(mapping) else "bicubic"
     pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
     scaled = F.interpolate(pixels, size=mapping.scaled_size[::-1], mode=mode, antialias=True)[0]
@@ -156,14 +157,14 @@ def _torch_has_lanczos() -> bool:
 
 
 def resample_by_matrices(image: Tensor, mapping: PixelMap) -> Tensor:
-    """Scale and crop a (H, W, 3) uint8 image on its own device; see `resample`."""
+    """Scale and crop an (H, W, 3) uint8 image on its own device; see `resample`."""
     across, down = (
         _resampling_matrix(mapping.input_size[axis], mapping.scaled_size[axis], _is_shrinking(mapping), image.device)[
             mapping.offset[axis] : mapping.offset[axis] + mapping.size[axis]
         ]
         for axis in (0, 1)
     )
-    # along x first and rounded to 8 bits after each pass, as Pillow does
+    # as in Pillow: along x first, rounding to 8 bits after each pass
     rows = torch.einsum("ow,hwc->cho", across, image.float()).round_().clamp_(0, 255)
     return torch.einsum("oh,chw->cow", down, rows).round_().clamp_(0, 255).to(torch.uint8)
 
@@ -190,7 +191,7 @@ def _is_shrinking(mapping: PixelMap) -> bool:
 
 @lru_cache(maxsize=16)
 def _resampling_matrix(source: int, target: int, lanczos: bool, device: torch.device) -> Tensor:
-    """Return the (target, source) float32 weights of Pillow's separable filters, widened when shrinking."""
+    """Return the (target, source) float32 weights of Pillow's separable filters, which widen when shrinking."""
     scale = source / target
     widening = max(scale, 1.0)
     support = (3.0 if lanczos else 2.0) * widening
@@ -216,11 +217,11 @@ def _bicubic(x: FloatArray, a: float = -0.5) -> FloatArray:
 
 
 def check_image(image: npt.NDArray[np.generic]) -> ImageArray:
-    """Return the image if it is (H, W, 3) uint8, else say what is wrong.
+    """Check that an image is (H, W, 3) uint8, and return it.
 
     Raises:
-        UserError: it is something else.
+        UserError: it is not.
     """
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or math.prod(image.shape) == 0:
-        raise UserError(f"an RGB image must be (H, W, 3) uint8, this one is {image.shape} {image.dtype}")
-    return image  # type: ignore[return-value]  # narrowed by the test on dtype above
+        raise UserError(f"an RGB image must be (H, W, 3) uint8, but this one is {image.shape} {image.dtype}")
+    return image  # type: ignore[return-value]  # the check of dtype above narrows it

@@ -1,13 +1,13 @@
-"""What the stamps of a camera's images mean: which image comes next, and where time has jumped.
+"""Interprets image stamps: whether an image is newer than the one before, and whether time has jumped.
 
-The one rule for the node, `play` and `reconstruct`. It is pure: `judge_stamp` takes the state and returns the next one.
+The node, `play` and `reconstruct` share this rule. It is pure: `judge_stamp` takes a state and returns the next one.
 
-* An image whose stamp is not newer than that of the image before is dropped: it was sent twice, or overtaken.
-* A step back of more than a second, and any step back that lasts for a second, is a jump: time starts anew there. So
-  is a step ahead of more than ten seconds that did not pass. The second image of the new time confirms the jump; a
-  single wrong stamp is dropped and leaves nothing behind.
-* A stamp of 0, or one that is no time, is dropped. Where such stamps last for a second, the camera does not stamp, and
-  the time of arrival is used until it does.
+* An image whose stamp is not newer than the previous image's is dropped: it was sent twice or overtaken by another.
+* A step back of more than a second, or any step back that persists for a second, is a jump: time restarts there. A step
+  ahead is a jump as well if it exceeds the time that has passed by more than ten seconds. The second image in the new
+  time confirms the jump; a single wrong stamp is dropped without further effect.
+* An image with a stamp of 0 or an invalid stamp is dropped. If such stamps persist for a second, the camera does not
+  stamp its images, and their time of arrival is used until it does.
 """
 
 from __future__ import annotations
@@ -17,34 +17,34 @@ from dataclasses import dataclass, field, replace
 
 _SECOND = 10**9
 
-#: A longer step back is no disorder among images on their way [ns].
+#: Longest step back that images arriving out of order can explain [ns].
 MAX_DISORDER_NS = _SECOND
-#: What does not fit for so long, by time of arrival, is how things are now [ns].
+#: Stamps that are inconsistent for this long, by time of arrival, are accepted as the new time [ns].
 LASTING_NS = _SECOND
-#: A stamp may run so far ahead of the time that has passed between two arrivals [ns].
+#: Largest amount by which a step between two stamps may exceed the time between their arrivals [ns].
 MAX_LEAD_NS = 10 * _SECOND
 #: Stamps are signed 32-bit seconds.
 _END_OF_TIME_NS = 2**31 * _SECOND
 
 NOT_NEWER = "not newer than the image before"
-NO_TIME = "without a time in its stamp"
-FAR_AHEAD = "stamped far ahead of its time"
+NO_TIME = "without a valid stamp"
+FAR_AHEAD = "stamped far in the future"
 OTHER_CLOCK = "stamped, unlike the images before"
 
-_ONCE = "and was left out; further ones are only counted"
+_ONCE = "and was dropped; further ones are counted but not logged"
 
 
 @dataclass(frozen=True)
 class StampState:
-    """What is known after some images.
+    """State after the images so far.
 
     Attributes:
-        by_arrival: the camera does not stamp; images are given their time of arrival.
-        last_ns: stamp of the last image taken; None before the first.
-        last_arrival_ns: when that image arrived.
-        misfit_ns: stamp of the last image dropped, where none has been taken since.
-        misfit_since_ns: arrival of the first image dropped since the last one taken.
-        dropped: images dropped, by reason.
+        by_arrival: whether the camera does not stamp its images, so that they get their time of arrival.
+        last_ns: stamp of the last accepted image [ns]; None before the first.
+        last_arrival_ns: time of arrival of that image [ns].
+        misfit_ns: stamp of the last dropped image [ns]; None if an image has been accepted since.
+        misfit_since_ns: time of arrival of the first image dropped since the last accepted one [ns].
+        dropped: number of dropped images, by reason.
     """
 
     by_arrival: bool = False
@@ -57,13 +57,13 @@ class StampState:
 
 @dataclass(frozen=True)
 class StampVerdict:
-    """What is to be done with an image.
+    """What to do with an image.
 
     Attributes:
-        stamp_ns: the stamp to use; None where the image is dropped.
-        dropped: why, one of this module's reasons; None where it is not.
-        jump: why the image does not follow on the one before, in one clause; None where it does.
-        notice: a sentence for the log; given once for each reason.
+        stamp_ns: the stamp to use [ns]; None if the image must be dropped.
+        dropped: why it must be dropped, one of this module's reasons; None if it must not.
+        jump: why the image does not continue the previous one, in one clause; None if it does.
+        notice: a sentence for the log, given once per reason.
     """
 
     stamp_ns: int | None
@@ -73,12 +73,12 @@ class StampVerdict:
 
 
 def judge_stamp(stamp_ns: int | None, arrival_ns: int, state: StampState) -> tuple[StampVerdict, StampState]:
-    """Decide about the next image.
+    """Decide what to do with the next image.
 
     Args:
-        stamp_ns: of the image [ns]; None for fields that are no time.
+        stamp_ns: of the image [ns]; None if its fields are not a valid time.
         arrival_ns: when the image arrived or was recorded [ns].
-        state: after the image before.
+        state: after the previous image.
 
     Returns:
         What to do with this image, and the state after it.
@@ -93,7 +93,7 @@ def judge_stamp(stamp_ns: int | None, arrival_ns: int, state: StampState) -> tup
     if state.last_ns is None:
         return _take(stamp, arrival_ns, state)
     step = stamp - state.last_ns
-    passed = max(arrival_ns - state.last_arrival_ns, 0)  # clocks are set back
+    passed = max(arrival_ns - state.last_arrival_ns, 0)  # clocks may be set back
     if 0 < step <= passed + MAX_LEAD_NS:
         return _take(stamp, arrival_ns, state)
     follows = state.misfit_ns is not None and 0 < stamp - state.misfit_ns <= MAX_LEAD_NS
@@ -114,8 +114,8 @@ def _drop(reason: str, stamp_ns: int, arrival_ns: int, state: StampState) -> tup
     count = state.dropped.get(reason, 0)
     sentences = {
         NOT_NEWER: f"an image is not newer than the one before it {_ONCE}",
-        NO_TIME: f"an image has a stamp of {stamp_ns / _SECOND:g} s, which is no time, {_ONCE}",
-        FAR_AHEAD: f"an image's stamp of {stamp_ns / _SECOND:.3f} s is far ahead of its time {_ONCE}",
+        NO_TIME: f"an image has an invalid stamp of {stamp_ns / _SECOND:g} s {_ONCE}",
+        FAR_AHEAD: f"an image has a stamp of {stamp_ns / _SECOND:.3f} s, far in the future, {_ONCE}",
         OTHER_CLOCK: f"an image is stamped, unlike the ones before it, {_ONCE}",
     }
     since_ns = arrival_ns if state.misfit_since_ns is None else state.misfit_since_ns
@@ -127,8 +127,8 @@ def _switch_clock(stamp_ns: int | None, arrival_ns: int, state: StampState) -> t
     by_arrival = not state.by_arrival
     stamp = arrival_ns if by_arrival or stamp_ns is None else stamp_ns
     if by_arrival:
-        notice = "the images are not stamped: the time at which they arrive is used; correct the camera driver"
+        notice = "the images are not stamped: their time of arrival is used instead; fix the camera driver"
     else:
-        notice = "the images are stamped now: their stamps are used"
-    jump = None if state.last_ns is None else "the images are stamped by another clock than before"
+        notice = "the images are stamped again: their stamps are used"
+    jump = None if state.last_ns is None else "the images are stamped by a different clock than before"
     return _take(stamp, arrival_ns, replace(state, by_arrival=by_arrival), jump=jump, notice=notice)

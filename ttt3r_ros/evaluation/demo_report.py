@@ -140,7 +140,7 @@ def _write_cloud(path: Path, moments: list[Moment]) -> None:
     """Write the confident points of all moments, up to `MAX_CLOUD_POINTS` in equal shares."""
     share = MAX_CLOUD_POINTS // len(moments)
     random = np.random.default_rng(0)  # a fixed seed, so that the same run gives the same file
-    points, colours = [], []
+    points, colors = [], []
     for moment in moments:
         if not len(moment.points_odom):
             continue
@@ -149,9 +149,9 @@ def _write_cloud(path: Path, moments: list[Moment]) -> None:
         if len(kept) > share:
             kept = random.choice(kept, share, replace=False)
         points.append(moment.points_odom[kept])
-        colours.append(moment.colours[kept])
+        colors.append(moment.colors[kept])
     if points:
-        write_ply(path, np.concatenate(points), np.concatenate(colours))
+        write_ply(path, np.concatenate(points), np.concatenate(colors))
 
 
 def _number(text: str | None) -> float | None:

@@ -78,7 +78,7 @@ class Moment:
         confidence: (H, W) float32, >= 1.
         true_depth: (H, W) float32 at the same pixels, None if unknown.
         points_odom: (N, 3) float32, meters, odometry frame, finite.
-        colours: (N, 3) uint8, RGB.
+        colors: (N, 3) uint8, RGB.
         point_confidence: (N,) float32, >= 1.
     """
 
@@ -88,7 +88,7 @@ class Moment:
     confidence: npt.NDArray[np.float32]
     true_depth: npt.NDArray[np.float32] | None
     points_odom: npt.NDArray[np.float32]
-    colours: npt.NDArray[np.uint8]
+    colors: npt.NDArray[np.uint8]
     point_confidence: npt.NDArray[np.float32]
 
 

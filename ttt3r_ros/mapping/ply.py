@@ -20,23 +20,23 @@ _PROPERTIES = (
 
 
 def write_ply(
-    file: Path | IO[bytes], points: npt.NDArray[np.float32], colours: npt.NDArray[np.uint8], *, comment: str = ""
+    file: Path | IO[bytes], points: npt.NDArray[np.float32], colors: npt.NDArray[np.uint8], *, comment: str = ""
 ) -> None:
     """Write a binary PLY file.
 
     Args:
         file: path, or an open binary file.
         points: (N, 3) float32, meters.
-        colours: (N, 3) uint8, RGB.
+        colors: (N, 3) uint8, RGB.
         comment: one line for the header, for example the frame and the units.
 
     Raises:
         ValueError: the shapes do not match.
     """
-    if points.ndim != 2 or points.shape[1] != 3 or colours.shape != points.shape:
-        raise ValueError(f"points and colors must both be (N, 3), got {points.shape} and {colours.shape}")
+    if points.ndim != 2 or points.shape[1] != 3 or colors.shape != points.shape:
+        raise ValueError(f"points and colors must both be (N, 3), got {points.shape} and {colors.shape}")
     vertices = np.empty(len(points), dtype=[(name, kind) for name, kind, _ in _PROPERTIES])
-    columns = [*points.T, *colours.T]
+    columns = [*points.T, *colors.T]
     for (name, _, _), column in zip(_PROPERTIES, columns, strict=True):
         vertices[name] = column
     comments = [f"comment {' '.join(comment.split())}"] if comment else []

@@ -35,12 +35,12 @@ class MapPoints:
 
     Attributes:
         positions: (N, 3) float32, meters, mean of the points in the voxel.
-        colours: (N, 3) uint8 RGB, mean likewise.
+        colors: (N, 3) uint8 RGB, mean likewise.
         confidences: (N,) float32, mean likewise.
     """
 
     positions: Float32Array
-    colours: npt.NDArray[np.uint8]
+    colors: npt.NDArray[np.uint8]
     confidences: Float32Array
 
 
@@ -106,17 +106,17 @@ class VoxelMap:
     def __len__(self) -> int:
         return len(self._table)
 
-    def insert(self, positions: Float32Array, colours: npt.NDArray[np.uint8], confidences: Float32Array) -> None:
+    def insert(self, positions: Float32Array, colors: npt.NDArray[np.uint8], confidences: Float32Array) -> None:
         """Add points.
 
         Args:
             positions: (M, 3) meters. Points that are not finite, or more than a million voxels away from the origin
                 along an axis, are ignored.
-            colours: (M, 3) RGB.
+            colors: (M, 3) RGB.
             confidences: (M,).
         """
         columns = np.empty((_COLUMNS, len(positions)))
-        columns[:3], columns[3:6], columns[6] = positions.T, colours.T, confidences
+        columns[:3], columns[3:6], columns[6] = positions.T, colors.T, confidences
         with np.errstate(invalid="ignore", over="ignore"):
             numbers = np.floor(columns[:3] / self.voxel_size)
             usable = np.abs(numbers).max(axis=0) < _REACH  # false for NaN

@@ -1,1 +1,1 @@
-"""A recording put through the stream from end to end, in pieces if need be, and what is left in a folder. No ROS."""
+"""Processes a whole recording, resuming after interruptions, and writes the results to a folder. No ROS."""

@@ -1,4 +1,4 @@
-"""What a run has found so far, and keeping it in a file between two sessions."""
+"""The results of a run so far, and the file that keeps them while a run is interrupted."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import numpy.typing as npt
 from ttt3r_ros.evaluation.metrics import Trajectory
 from ttt3r_ros.evaluation.run_log import EvenlySpaced, Moment
 from ttt3r_ros.geometry import FloatArray, Intrinsics
-from ttt3r_ros.offline.selection import Place
+from ttt3r_ros.offline.selection import Cursor
 from ttt3r_ros.serialize import FileFormat
 
-#: Frames that are kept whole, for the picture.
+#: Number of complete frames that are kept for the picture.
 MOMENTS = 12
 
 
 @dataclass
 class Findings:
-    """Everything that the results are made of, but depth images and the map.
+    """Everything that goes into the results, except depth images and the map.
 
     Attributes:
         poses: ``T_odom_base`` by stamp [ns].
         true_poses: ``T_world_base`` by stamp [ns]; empty without ground truth.
         lost: stamps [ns] of frames without a pose.
-        lost_reasons: how many of them were lost for what kind of reason.
+        lost_reasons: number of lost frames by kind of reason.
         depth_errors: AbsRel and δ<1.25 of each frame with true depth.
-        segments: of the network's state so far.
-        segment_reasons: how many of them began for what kind of reason.
+        segments: number of segments so far.
+        segment_reasons: number of segments by kind of the reason why they began.
         camera: of the depth images; None while unknown.
-        seconds: of work so far, over all sessions.
-        moments: whole frames, spread over the run.
-        place: of the last frame taken; None before the first.
+        seconds: processing time so far, including that before interruptions [s].
+        moments: complete frames, spread over the run.
+        cursor: position of the last processed frame; None before the first.
     """
 
     poses: dict[int, FloatArray] = field(default_factory=dict)
@@ -47,11 +47,11 @@ class Findings:
     camera: Intrinsics | None = None
     seconds: float = 0.0
     moments: EvenlySpaced[Moment] = field(default_factory=lambda: EvenlySpaced(MOMENTS))
-    place: Place | None = None
+    cursor: Cursor | None = None
 
     @property
     def frames(self) -> int:
-        """How many frames have been taken."""
+        """Number of frames processed."""
         return len(self.poses) + len(self.lost)
 
     def trajectory(self) -> Trajectory:
@@ -65,9 +65,9 @@ class Findings:
 
 @dataclass(frozen=True)
 class _Kept:
-    """`Findings` as a file holds them: N poses, stamps in nanoseconds."""
+    """`Findings` as stored in a file: N poses, stamps in nanoseconds."""
 
-    place: Place
+    cursor: Cursor
     stamps_ns: npt.NDArray[np.int64]
     poses: npt.NDArray[np.float64]
     true_stamps_ns: npt.NDArray[np.int64]
@@ -83,19 +83,19 @@ class _Kept:
     moments_seen: int
 
 
-FORMAT = FileFormat(_Kept, "ttt3r_ros_findings", 1, "part of a run", "begin anew with --overwrite", allows_nan=True)
+FORMAT = FileFormat(_Kept, "ttt3r_ros_findings", 2, "part of a run", "start over with --overwrite", allows_nan=True)
 
 
 def save_findings(path: Path, findings: Findings) -> None:
-    """Write all of it to a file.
+    """Write findings to a file.
 
     Raises:
-        ValueError: no frame has been taken yet, so that there is nothing to go on from.
+        ValueError: no frame has been processed yet, so there is nothing to resume from.
     """
-    if findings.place is None:
+    if findings.cursor is None:
         raise ValueError("there is nothing to save before the first frame")
     kept = _Kept(
-        place=findings.place,
+        cursor=findings.cursor,
         stamps_ns=np.array(list(findings.poses), np.int64),
         poses=np.array(list(findings.poses.values()), np.float64).reshape(-1, 4, 4),
         true_stamps_ns=np.array(list(findings.true_poses), np.int64),
@@ -117,7 +117,7 @@ def load_findings(path: Path) -> Findings:
     """Read what `save_findings` wrote.
 
     Raises:
-        UserError: the file is damaged, or is something else.
+        UserError: the file is damaged or of another kind.
     """
     kept = FORMAT.read(path)
     try:
@@ -132,7 +132,7 @@ def load_findings(path: Path) -> Findings:
             camera=kept.camera,
             seconds=kept.seconds,
             moments=EvenlySpaced.resumed(MOMENTS, kept.moments, kept.moments_seen),
-            place=kept.place,
+            cursor=kept.cursor,
         )
     except (ValueError, TypeError) as error:
         raise FORMAT.damaged(str(path)) from error

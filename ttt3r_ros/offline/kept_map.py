@@ -1,4 +1,4 @@
-"""A voxel map in a file between two sessions of a run."""
+"""Keeps the voxel map of a run in a file while the run is interrupted."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 from ttt3r_ros.mapping.voxel_map import MapState, VoxelMap
 from ttt3r_ros.serialize import FileFormat
 
-FORMAT = FileFormat(MapState, "ttt3r_ros_map", 1, "a map of a run", "begin anew with --overwrite", allows_nan=True)
+FORMAT = FileFormat(MapState, "ttt3r_ros_map", 1, "a map of a run", "start over with --overwrite", allows_nan=True)
 
 
 def save_map(path: Path, voxel_map: VoxelMap) -> None:
-    """Write all that a map carries to a file."""
+    """Write a map's state to a file."""
     path.write_bytes(FORMAT.to_bytes(voxel_map.state()))
 
 
 def load_map(path: Path, voxel_map: VoxelMap) -> None:
-    """Let a map go on from what `save_map` wrote.
+    """Restore a map from what `save_map` wrote.
 
     Raises:
-        UserError: the file is damaged, or is something else.
+        UserError: the file is damaged or of another kind.
     """
     state = FORMAT.read(path)
     try:
@@ -32,7 +32,7 @@ def load_map(path: Path, voxel_map: VoxelMap) -> None:
 
 
 def _check(state: MapState) -> None:
-    """Raise a ValueError if no map could have had it."""
+    """Raise a ValueError if no map can have this state."""
     keys, counts, means = state.keys, state.counts, state.means
     count = len(keys) if keys.ndim else -1
     if not (
@@ -43,4 +43,4 @@ def _check(state: MapState) -> None:
         and (counts > 0).all()
         and np.isfinite(means[:, :3]).all()
     ):
-        raise ValueError("no map can have carried this")
+        raise ValueError("no map can have this state")

@@ -1,4 +1,4 @@
-"""``reconstruct``: a video, a folder of images or a bag through the same stream as the node's, offline."""
+"""``reconstruct``: processes a video, a folder of images or a bag offline, with the same stream as the node."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.mapping.cloud import DepthSettings
 from ttt3r_ros.mapping.voxel_map import VoxelMap
 from ttt3r_ros.offline.report import show_metrics, write_report
-from ttt3r_ros.offline.run import Run, Wishes
+from ttt3r_ros.offline.run import OutputOptions, Run
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
 from ttt3r_ros.settings import add_options
@@ -31,18 +31,18 @@ from ttt3r_ros.stream.load import LoadedBackbone, load_backbone
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 from ttt3r_ros.stream.stream import Stream
 
-#: Exit codes: nothing came of it; what the user can mend; the recording is not whole; stopped before the end.
+#: Exit codes: no frame has a pose; user error; the recording is incomplete; stopped before the end.
 _NO_POSE, _MISTAKE, _NOT_WHOLE, _STOPPED = 1, 2, 3, 130
 
-#: Short spellings of options.
+#: Short aliases of options.
 ALSO = {"update_rule": "--rule"}
 
-#: Side of the cubes that the cloud has one point of each [m], and how many points it has at most.
+#: Voxel size of the cloud [m], and its maximum number of points.
 _VOXEL_SIZE, _MAX_POINTS = 0.02, 2_000_000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code, as `--help` has them."""
+    """Run the command line and return its exit code; `--help` lists them."""
     options = _parser().parse_args(argv)
     console = Console()
     stop = threading.Event()
@@ -58,12 +58,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -> int:
     source = open_source(options.input, topic=options.topic, fps=options.fps)
     folder = RunFolder(options.output)
-    with folder.held():
+    with folder.locked():
         network = NetworkSettings.of(options)
         loaded = load_backbone(network, warn=lambda sentence: print(f"warning: {sentence}", file=sys.stderr))
         covariance = read_covariance(network.covariance_file)
         left = folder.begin(_settings(options, loaded, covariance), overwrite=options.overwrite)
-        wishes = Wishes(
+        output_options = OutputOptions(
             depth=options.depth,
             rgb=options.rgb,
             cloud=options.cloud,
@@ -73,12 +73,12 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         )
         voxel_map = VoxelMap(_VOXEL_SIZE, _MAX_POINTS) if options.cloud else None
         settings = StreamSettings.of(options, weights_interval=loaded.segment_frames, covariance=covariance)
-        run = Run(Stream(loaded.backbone, settings), folder, wishes, voxel_map)
+        run = Run(Stream(loaded.backbone, settings), folder, output_options, voxel_map)
         if left is not None:
             run.go_on_from(left)
-            console.print(f"going on after {run.findings.frames} frames of an earlier run", highlight=False)
+            console.print(f"resuming after {run.findings.frames} frames of an earlier run", highlight=False)
         finished = _take_all(run, source, options, console, stop)
-        metrics = write_report(folder, run, wishes, source.report, f"weights: {loaded.source}")
+        metrics = write_report(folder, run, output_options, source.report, f"weights: {loaded.source}")
         if finished:
             folder.finish()
     show_metrics(metrics, console)
@@ -89,7 +89,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             return _NO_POSE
         return _NOT_WHOLE if metrics.damage else 0
     console.print(
-        f"stopped; what there is so far is in {folder.path}, and the same command goes on",
+        f"stopped; the results so far are in {folder.path}; run the same command again to continue",
         highlight=False,
         soft_wrap=True,
     )
@@ -97,7 +97,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
 
 
 def _most_common(reasons: dict[str, int]) -> str:
-    return next(iter(reasons), "no frame could be taken")
+    return next(iter(reasons), "no frame could be processed")
 
 
 def _take_all(run: Run, source: Source, options: argparse.Namespace, console: Console, stop: threading.Event) -> bool:
@@ -107,45 +107,50 @@ def _take_all(run: Run, source: Source, options: argparse.Namespace, console: Co
 
 
 def _settings(options: argparse.Namespace, loaded: LoadedBackbone, covariance: CovarianceModel) -> dict[str, Any]:
-    """Return what makes a difference to the results, so that a run can only go on with the same."""
+    """Return the settings that affect the results; a run can only be resumed with the same ones."""
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "overwrite", "device")}
     if not is_synthetic(options.input):
         settings["input"] = str(Path(options.input).expanduser().resolve())
     settings["weights"] = loaded.source
     settings["weights_fingerprint"] = loaded.backbone.fingerprint
-    settings["covariance_file"] = asdict(covariance)  # a file of the same name may hold others
+    settings["covariance_file"] = asdict(covariance)  # by value, since the file may change
     return settings
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="reconstruct",
-        description="Reconstruct a recording: trajectory (TUM), depth images (PNG, millimeters), a colored cloud "
-        "(PLY) and, if ground truth is known, the errors. The same command continues an interrupted run.",
-        epilog="Exit status: 0 done; 1 done, but no frame has a pose; 2 an argument or input cannot be used; 3 done, "
-        "but the recording is incomplete or damaged, as the warnings say; 130 stopped.",
+        description="Reconstruct a recording: trajectory (TUM), depth images (PNG, millimeters), a colored cloud (PLY) "
+        "and, if ground truth is known, the errors. Run the same command again to continue an interrupted run.",
+        epilog="Exit status: 0 done; 1 done, but no frame has a pose; 2 an argument or a file cannot be used; 3 done, "
+        "but the recording is cut off or damaged, and warnings name what is missing; 130 stopped.",
     )
     add = parser.add_argument
     add("input", help="a video, a folder of images, a rosbag2 (or ROS 1 bag), or synthetic[:seed=1,length=300,...]")
     add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
-    add("--overwrite", action="store_true", help="replace the results of an earlier run in that folder")
+    add("--overwrite", action="store_true", help="delete the results of an earlier run in that folder")
 
     frames = parser.add_argument_group("frames").add_argument
-    frames("--topic", help="which images of a bag that has several")
-    frames("--fps", type=positive, help="count frames at this rate instead of using the recording's own times")
+    frames("--topic", help="image topic of a bag that has several")
+    frames("--fps", type=positive, help="number frames at this rate instead of using the recording's own times")
     frames("--start", type=not_negative, default=0.0, metavar="S", help="skip the first S seconds")
-    frames("--duration", type=positive, metavar="S", help="take S seconds of the recording")
-    frames("--every", type=at_least_one, default=1, metavar="N", help="take one frame of N")
-    frames("--max-frames", type=at_least_one, metavar="N", help="take at most N frames")
-    frames("--undistort", action="store_true", help="undo the lens distortion given by camera_info or sensor.yaml")
+    frames("--duration", type=positive, metavar="S", help="process S seconds of the recording")
+    frames("--every", type=at_least_one, default=1, metavar="N", help="process every Nth frame")
+    frames("--max-frames", type=at_least_one, metavar="N", help="process at most N frames")
+    frames("--undistort", action="store_true", help="remove the lens distortion given by camera_info or sensor.yaml")
 
     for settings in (NetworkSettings, StreamSettings):
-        add_options(parser.add_argument_group(f"{settings.title}, as the node's parameters"), settings, also=ALSO)
+        add_options(parser.add_argument_group(f"{settings.title}, like the node's parameters"), settings, also=ALSO)
 
     group = parser.add_argument_group("results")
     results = group.add_argument
     results("--depth", action=argparse.BooleanOptionalAction, default=True, help="write depth/ (default)")
-    results("--rgb", action=argparse.BooleanOptionalAction, default=False, help="write rgb/, the images of depth/")
+    results(
+        "--rgb",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="write rgb/, the images that depth/ belongs to",
+    )
     results("--cloud", action=argparse.BooleanOptionalAction, default=True, help="write cloud.ply (default)")
     add_options(group, DepthSettings)
     return parser

@@ -1,4 +1,4 @@
-"""What a finished run leaves beside its images: trajectories, numbers, a cloud, pictures."""
+"""Writes the results of a run other than its images: trajectories, metrics, a cloud, pictures."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory
 from ttt3r_ros.evaluation.tables import formatted, rounded, show_result
 from ttt3r_ros.mapping.ply import write_ply
 from ttt3r_ros.offline.findings import Findings
-from ttt3r_ros.offline.run import Run, Wishes, image_name
+from ttt3r_ros.offline.run import OutputOptions, Run, image_name
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.sources import SourceReport
 
-#: Columns of frames.png.
+#: Number of columns in frames.png.
 _SHOWN = 6
 
 
 @dataclass(frozen=True)
 class Metrics:
-    """Numbers of one run; None where there is no ground truth.
+    """Metrics of one run; None for those that need ground truth if there is none.
 
     Attributes:
-        frames: taken.
-        poses: found; the others were lost.
-        segments: of the network's state.
-        lost: frames without a pose, by kind of reason ('#' for numbers).
-        segments_begun: segments, by kind of the reason why they began.
-        left_out: frames of the recording that were not taken, by reason.
-        damage: what is missing of the recording, in sentences.
-        path_length_m: of the ground truth where there is one, else of the estimate [m].
-        ate_rmse_m: absolute trajectory error after SE(3) alignment [m].
+        frames: number of frames processed.
+        poses: number of frames with a pose; the others were lost.
+        segments: number of segments.
+        lost: number of frames without a pose, by kind of reason ('#' for numbers).
+        segments_begun: number of segments, by kind of the reason why they began.
+        left_out: number of frames of the recording that were not processed, by reason.
+        damage: what is missing from the recording, in sentences.
+        path_length_m: of the ground truth if there is one, else of the estimate [m].
+        ate_rmse_m: absolute trajectory error after SE(3) alignment, RMSE [m].
         ate_rmse_scaled_m: the same after Sim(3) alignment [m].
-        scale: what that alignment multiplies the estimate by.
-        rpe_translation_m, rpe_rotation_deg: error of the motion between neighbouring frames, root mean square.
+        scale: factor by which that alignment multiplies the estimate.
+        rpe_translation_m, rpe_rotation_deg: relative pose error between consecutive frames, RMSE [m], [deg].
         depth_abs_rel: mean relative error of the depth.
-        depth_delta_125: share of pixels whose depth is right within a factor of 1.25.
-        frames_per_second: of the whole work, writing included.
+        depth_delta_125: share of pixels whose depth is correct within a factor of 1.25.
+        frames_per_second: overall, including writing.
     """
 
     frames: int
@@ -63,15 +63,15 @@ class Metrics:
     frames_per_second: float | None
 
 
-def write_report(folder: RunFolder, run: Run, wishes: Wishes, reading: SourceReport, caption: str) -> Metrics:
-    """Write all that can be written; of a run that was stopped as well.
+def write_report(folder: RunFolder, run: Run, options: OutputOptions, reading: SourceReport, caption: str) -> Metrics:
+    """Write all available results, even if the run was stopped.
 
     Args:
         folder: of the run.
-        run: with what was found.
-        wishes: which images there are.
-        reading: what the source could not give.
-        caption: says what made the pictures.
+        run: the run, with its findings.
+        options: which images were written.
+        reading: what the source could not provide.
+        caption: of the pictures.
 
     Raises:
         UserError: a file cannot be written.
@@ -80,7 +80,7 @@ def write_report(folder: RunFolder, run: Run, wishes: Wishes, reading: SourceRep
     error = _error(found)
     metrics = _metrics(found, error, reading)
     try:
-        _write(folder, run, wishes, metrics, error, caption)
+        _write(folder, run, options, metrics, error, caption)
     except OSError as failure:
         raise UserError(f"{failure.filename or folder.path} cannot be written: {failure.strerror}") from None
     folder.write_json("metrics.json", asdict(metrics))
@@ -88,7 +88,7 @@ def write_report(folder: RunFolder, run: Run, wishes: Wishes, reading: SourceRep
 
 
 def _write(
-    folder: RunFolder, run: Run, wishes: Wishes, metrics: Metrics, error: TrajectoryError | None, caption: str
+    folder: RunFolder, run: Run, options: OutputOptions, metrics: Metrics, error: TrajectoryError | None, caption: str
 ) -> None:
     found = run.findings
     if found.poses:
@@ -98,7 +98,7 @@ def _write(
         draw_trajectory(folder.path / "trajectory.png", aligned, reference, caption=_summary(metrics))
     if found.true_poses:
         write_tum(folder.path / "groundtruth.txt", found.ground_truth())
-    for name, written in (("depth", wishes.depth), ("rgb", wishes.rgb)):
+    for name, written in (("depth", options.depth), ("rgb", options.rgb)):
         if written and found.poses:
             lines = [f"{image_name(stamp)[:-4]} {name}/{image_name(stamp)}" for stamp in sorted(found.poses)]
             (folder.path / f"{name}.txt").write_text("\n".join([f"# timestamp[s] {name} image", *lines]) + "\n")
@@ -110,28 +110,28 @@ def _write(
         draw_frames(folder.path / "frames.png", [moments[i] for i in chosen], caption=caption)
     if run.voxel_map is not None:
         points = run.voxel_map.points()
-        write_ply(folder.path / "cloud.ply", points.positions, points.colours, comment="metres, x forward, z up")
+        write_ply(folder.path / "cloud.ply", points.positions, points.colors, comment="metres, x forward, z up")
 
 
 def show_metrics(metrics: Metrics, console: Console) -> None:
     """Print the numbers as a table."""
     rows = (
-        ("frames", metrics.frames, "", "taken from the recording"),
-        ("poses", metrics.poses, "", "found; the other frames were lost"),
-        ("segments", metrics.segments, "", "of the network's state"),
+        ("frames", metrics.frames, "", "processed"),
+        ("poses", metrics.poses, "", "estimated; the other frames were lost"),
+        ("segments", metrics.segments, "", "between resets of the network's state"),
         ("path length", metrics.path_length_m, "m", "of the ground truth, or of the estimate without one"),
         ("trajectory error", metrics.ate_rmse_m, "m", "ATE RMSE after SE(3) alignment"),
         ("with best scale", metrics.ate_rmse_scaled_m, "m", "ATE RMSE after Sim(3) alignment"),
-        ("scale", metrics.scale, "", "what that multiplies the estimate by; 1 is metric"),
+        ("scale", metrics.scale, "", "factor that aligns the estimate; 1 is metric"),
         ("rotation error", metrics.rpe_rotation_deg, "°", "RPE from frame to frame, RMSE"),
         ("depth error", metrics.depth_abs_rel, "", "AbsRel: mean of |depth - truth| / truth"),
-        ("speed", metrics.frames_per_second, "Hz", "frames per second of work, writing included"),
+        ("speed", metrics.frames_per_second, "Hz", "frames per second, including writing"),
     )
     show_result(rows, console)
     for label, counts in (
         ("lost", metrics.lost),
         ("segments begun", metrics.segments_begun),
-        ("left out by the reader", metrics.left_out),
+        ("skipped by the reader", metrics.left_out),
     ):
         if counts:
             reasons = "; ".join(f"{count} x {reason}" for reason, count in counts.items())

@@ -1,4 +1,4 @@
-"""The run itself: every frame of a recording through the stream, and what is kept of it."""
+"""Processes every frame of a recording and collects the results."""
 
 from __future__ import annotations
 
@@ -33,26 +33,26 @@ from ttt3r_ros.stream.stream import Stream
 
 _log = logging.getLogger(__name__)
 
-#: Between two moments that a killed run can go on from [s].
+#: Time between two saves that a killed run can resume from [s].
 SAVE_PERIOD_S = 30.0
 
-#: What is kept to go on from.
+#: Files that an interrupted run resumes from.
 _FINDINGS, _STREAM, _MAP = "findings.safetensors", "stream.state.safetensors", "map.safetensors"
 
-#: Points of a frame that go into the map, about.
+#: Approximate number of points per frame that are added to the map.
 _POINTS_PER_FRAME = 20_000
-#: A little more time than the strongest compression, for half the size of none.
+#: PNG compression level (0 to 9): halves the size at little cost in time.
 _PNG_COMPRESSION = 3
 
 
 @dataclass(frozen=True)
-class Wishes:
-    """What is made of every frame.
+class OutputOptions:
+    """What to write for every frame.
 
     Attributes:
-        depth, rgb, cloud: write depth images, the images they belong to, and a cloud.
-        min_confidence, max_depth: pixels below the one or beyond the other [m] have no depth and no point.
-        undistort: the images are as the lens made them; undo it with the recording's calibration.
+        depth, rgb, cloud: whether to write depth images, the images that they belong to, and a cloud.
+        min_confidence, max_depth: pixels with less confidence or more depth [m] get no depth and no point.
+        undistort: remove lens distortion with the recording's calibration.
     """
 
     depth: bool
@@ -64,58 +64,58 @@ class Wishes:
 
 
 class Run:
-    """One run, new or gone on with.
+    """One run, new or resumed.
 
     Attributes:
-        findings: so far.
-        voxel_map: so far; None where no cloud is wanted.
+        findings: results so far.
+        voxel_map: map so far; None if no cloud is requested.
     """
 
-    def __init__(self, stream: Stream, folder: RunFolder, wishes: Wishes, voxel_map: VoxelMap | None) -> None:
-        self._stream, self._folder, self._wishes = stream, folder, wishes
+    def __init__(self, stream: Stream, folder: RunFolder, options: OutputOptions, voxel_map: VoxelMap | None) -> None:
+        self._stream, self._folder, self._options = stream, folder, options
         self.findings = Findings()
         self.voxel_map = voxel_map
         self._camera_of: tuple[Calibration, tuple[int, int]] | None = None
         self._camera: Camera | None = None
 
     def go_on_from(self, left: Path) -> None:
-        """Take up what an interrupted run has left.
+        """Resume from the files of an interrupted run.
 
         Raises:
-            UserError: it is damaged.
+            UserError: a file is damaged.
         """
         self.findings = load_findings(left / _FINDINGS)
         file = left / _STREAM
         try:
             data = file.read_bytes()
         except OSError as error:
-            raise UserError(f"{file} cannot be read ({error.strerror}); begin anew with --overwrite") from None
+            raise UserError(f"{file} cannot be read ({error.strerror}); start over with --overwrite") from None
         self._stream.resume(from_bytes(data, self._stream, str(file)))
         if self.voxel_map is not None:
             load_map(left / _MAP, self.voxel_map)
 
     def take_all(self, source: Source, selection: Selection, progress: FrameProgress, stop: threading.Event) -> bool:
-        """Take every frame that is left; return whether the end was reached, rather than being stopped.
+        """Process all remaining frames; return True at the end of the recording, False if stopped before it.
 
         Raises:
-            UserError: a frame cannot be read or a result not be written; all before it is kept.
+            UserError: a frame cannot be read or a result cannot be written; everything before it is kept.
         """
         found, session, before = self.findings, time.monotonic(), self.findings.seconds
         saved_at = session
         try:
-            for place, frame in selection.frames(source, found.place):
+            for cursor, frame in selection.frames(source, found.cursor):
                 if stop.is_set():
                     return False
                 self._take(frame)
-                found.place = place
+                found.cursor = cursor
                 now = time.monotonic()
                 found.seconds = before + now - session
-                progress.update(selection.taken(place), self._detail(now - session))
+                progress.update(selection.taken(cursor), self._detail(now - session))
                 if now - saved_at > SAVE_PERIOD_S:
                     self._save()
                     saved_at = time.monotonic()
         finally:
-            if found.place is not None:
+            if found.cursor is not None:
                 self._save()
         return True
 
@@ -144,12 +144,12 @@ class Run:
     def _keep(
         self, frame: SourceFrame, estimate: Estimate, T_odom_camera: FloatArray, camera: Intrinsics | None
     ) -> None:
-        found, wishes = self.findings, self._wishes
+        found, options = self.findings, self._options
         depth, confidence, image = estimate.depth, estimate.confidence, estimate.image
         assert depth is not None
         assert confidence is not None
         assert image is not None
-        seen = masked_depth(depth, confidence, min_confidence=wishes.min_confidence, max_depth=wishes.max_depth)
+        seen = masked_depth(depth, confidence, min_confidence=options.min_confidence, max_depth=options.max_depth)
         truth = None
         if frame.depth is not None and camera is not None:
             truth = resample_depth(frame.depth, camera, estimate.pixel_map.intrinsics(camera))
@@ -157,9 +157,9 @@ class Run:
             if error.pixels:
                 found.depth_errors.append((error.abs_rel, error.delta_125))
         name = image_name(frame.stamp_ns)
-        if wishes.depth:
+        if options.depth:
             _write_png(self._folder.depth / name, depth_in_millimetres(seen))
-        if wishes.rgb:
+        if options.rgb:
             _write_png(self._folder.rgb / name, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         moment = None
         if found.moments.wants_next():
@@ -170,7 +170,7 @@ class Run:
                 confidence=confidence,
                 true_depth=truth,
                 points_odom=np.empty((0, 3), np.float32),
-                colours=np.empty((0, 3), np.uint8),
+                colors=np.empty((0, 3), np.uint8),
                 point_confidence=np.empty(0, np.float32),
             )
         found.moments.add(moment)
@@ -195,9 +195,9 @@ class Run:
 
     def _read(self, calibration: Calibration, image_size: tuple[int, int]) -> Camera | None:
         try:
-            return calibration.camera(rectified=not self._wishes.undistort, image_size=image_size)
+            return calibration.camera(rectified=not self._options.undistort, image_size=image_size)
         except UserError as error:
-            if self._wishes.undistort:
+            if self._options.undistort:
                 raise
             _log.warning("%s", error)
             return None
@@ -217,7 +217,7 @@ class Run:
 
 
 def image_name(stamp_ns: int) -> str:
-    """Return the file name of a frame's image: its stamp in seconds."""
+    """Return the file name of a frame's image, which is its stamp in seconds."""
     return f"{stamp_ns // 10**9}.{stamp_ns % 10**9:09d}.png"
 
 

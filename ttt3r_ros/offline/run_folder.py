@@ -1,4 +1,4 @@
-"""The folder of a run: what was asked for, results so far, and where to go on after an interruption."""
+"""The folder of a run: its settings, its results so far, and the state to resume from after an interruption."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _IMAGE_FOLDERS = ("depth", "rgb")
 
 
 class RunFolder:
-    """One run's folder. Only files of ours in it are ever replaced or removed."""
+    """The folder of one run. Only files that a run has written are ever replaced or removed."""
 
     def __init__(self, path: Path) -> None:
-        """Name a folder; nothing is touched yet."""
+        """Remember the path; nothing is read or written yet."""
         self.path = path.expanduser()
 
     @property
@@ -45,21 +45,21 @@ class RunFolder:
 
     @property
     def rgb(self) -> Path:
-        """Folder of the images as the network saw them."""
+        """Folder of the images that the network received."""
         return self.path / "rgb"
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Make the folder, and keep other runs out of it.
+    def locked(self) -> Iterator[None]:
+        """Create the folder and lock it against other runs.
 
         Raises:
-            UserError: it cannot be made, or another run has it.
+            UserError: it cannot be created, or another run has locked it.
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
-            raise UserError(f"the folder {self.path} cannot be made: {error.strerror}") from None
+            raise UserError(f"the folder {self.path} cannot be created: {error.strerror}") from None
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,27 +70,27 @@ class RunFolder:
             os.close(handle)
 
     def begin(self, settings: dict[str, Any], *, overwrite: bool) -> Path | None:
-        """Make ready for a run.
+        """Prepare for a run.
 
         Args:
-            settings: everything that makes a difference to the results.
-            overwrite: drop an earlier run's results.
+            settings: everything that affects the results.
+            overwrite: delete the results of an earlier run.
 
         Returns:
-            Folder with what an interrupted run of the same settings has left to go on from; None for a new run.
+            Folder with the state of an interrupted run with the same settings, to resume from; None for a new run.
 
         Raises:
-            UserError: the folder has results of another run, or files that no run of ours has made.
+            UserError: the folder contains the results of another run, or files that no run has written.
         """
         earlier = self._earlier()
         if earlier is not None and not overwrite:
             if earlier.get("finished"):
-                raise UserError(f"{self.path} holds a finished run; choose another --output, or give --overwrite")
+                raise UserError(f"{self.path} contains a finished run; choose another --output, or add --overwrite")
             changed = _difference(earlier.get("settings", {}), settings)
             if changed is not None:
                 raise UserError(
-                    f"{self.path} holds an unfinished run with another {changed}; go on with that one, choose another "
-                    "--output, or begin anew with --overwrite"
+                    f"{self.path} contains an unfinished run with a different {changed}; use the same one to continue, "
+                    "choose another --output, or start over with --overwrite"
                 )
             left = self._newest()
             if left is not None:
@@ -101,18 +101,18 @@ class RunFolder:
             )
             if foreign is not None:
                 raise UserError(
-                    f"{self.path} has a {foreign} that no run of this program made; choose another --output"
+                    f"{self.path} contains {foreign}, which no run of this program wrote; choose another --output"
                 )
         self._clear()
         self._write(_RUN, {"format": FORMAT, "finished": False, "settings": settings})
         return None
 
     def save(self, frames: int, fill: Callable[[Path], None]) -> None:
-        """Keep what is needed to go on from here, whole or not at all.
+        """Save the state to resume from, completely or not at all.
 
         Args:
-            frames: taken so far.
-            fill: writes it into an empty folder.
+            frames: number of frames processed so far.
+            fill: writes the state into an empty folder.
         """
         with self._sentences():
             unfinished = self.path / _UNFINISHED
@@ -128,7 +128,7 @@ class RunFolder:
                     shutil.rmtree(older)
 
     def finish(self) -> None:
-        """Say that all results are there, and drop what was kept to go on from."""
+        """Mark the run as finished, and delete the state to resume from."""
         run = self._earlier() or {}
         self._write(_RUN, {**run, "finished": True})
         shutil.rmtree(self.path / _UNFINISHED, ignore_errors=True)
@@ -138,7 +138,7 @@ class RunFolder:
         self._write(name, content)
 
     def _earlier(self) -> dict[str, Any] | None:
-        """Return what the folder says of an earlier run."""
+        """Return the description of an earlier run in this folder, if any."""
         try:
             content = json.loads((self.path / _RUN).read_text())
         except FileNotFoundError:
@@ -146,7 +146,7 @@ class RunFolder:
         except (OSError, ValueError):
             content = None
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise UserError(f"{self.path / _RUN} is not of this version of the program; choose another --output")
+            raise UserError(f"{self.path / _RUN} is from another version of this program; choose another --output")
         return content
 
     def _newest(self) -> Path | None:
@@ -154,12 +154,12 @@ class RunFolder:
         return saved[-1] if saved else None
 
     def _clear(self) -> None:
-        """Remove an earlier run's results."""
+        """Remove the results of an earlier run."""
         with self._sentences():
             for name in (*_IMAGE_FOLDERS, _UNFINISHED):
                 if (self.path / name).is_dir():
                     shutil.rmtree(self.path / name)
-            for name in (*_RESULTS, _RUN):  # the last one says whose the others are
+            for name in (*_RESULTS, _RUN):  # run.json last, since it marks the others as ours
                 (self.path / name).unlink(missing_ok=True)
 
     def _write(self, name: str, content: dict[str, Any]) -> None:
@@ -177,5 +177,5 @@ class RunFolder:
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any]) -> str | None:
-    """Return the name of a setting that has changed."""
+    """Return the name of a setting that has changed, if any."""
     return next((name for name in (*new, *old) if old.get(name) != new.get(name)), None)

@@ -1,4 +1,4 @@
-"""Which frames of a source are taken, and going on where an earlier run ended."""
+"""Selects frames of a source, and resumes where an earlier run ended."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from dataclasses import dataclass, replace
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources import Source, SourceFrame
 
-#: A resumed source without a clock of its own is entered this long before the frame to go on after [s].
+#: How long before the frame to resume after to start reading a source whose stamps start at zero [s].
 _RUN_UP_S = 1.0
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where in a source a frame stands.
+class Cursor:
+    """The position of a frame in a source.
 
     Attributes:
-        index: of the frame, counted from the first one of the selection, those left out included.
+        index: of the frame, counted from the first one of the selection, including skipped ones.
         stamp_ns: of the frame [ns].
         first_stamp_ns: of the selection's first frame [ns].
     """
@@ -29,13 +29,13 @@ class Place:
 
 @dataclass(frozen=True)
 class Selection:
-    """Frames of a source.
+    """Which frames of a source to process.
 
     Attributes:
-        start_s: skip this much of the source.
-        duration_s: take this much of it; None to its end.
-        every: take one frame of so many.
-        max_frames: take at most so many; None for no limit.
+        start_s: skip this much of the source [s].
+        duration_s: process this much of it [s]; None to process it to the end.
+        every: process every Nth frame.
+        max_frames: process at most this many frames; None for no limit.
     """
 
     start_s: float = 0.0
@@ -43,23 +43,23 @@ class Selection:
     every: int = 1
     max_frames: int | None = None
 
-    def frames(self, source: Source, after: Place | None = None) -> Iterator[tuple[Place, SourceFrame]]:
-        """Yield the chosen frames and their places.
+    def frames(self, source: Source, after: Cursor | None = None) -> Iterator[tuple[Cursor, SourceFrame]]:
+        """Yield the selected frames and their cursors.
 
         Args:
             source: to read.
-            after: go on behind this place, which an earlier reading of the same source and selection gave.
+            after: resume after this cursor, which must be from the same source and selection.
 
         Raises:
-            UserError: there is nothing to take, or the source no longer has the frame to go on after.
+            UserError: the selection is empty, or the source no longer has the frame to resume after.
         """
         start_s = self.start_s
-        if after is not None and not source.recorded_time:  # stamps are then what frames are looked up by
+        if after is not None and not source.recorded_time:  # frames are found by stamp
             start_s = max(start_s, after.stamp_ns * 1e-9 - _RUN_UP_S)
         index = 0
         first_stamp_ns: int | None = None
         found = after is None
-        jump: str | None = None  # of a frame that is not taken, for the next one
+        jump: str | None = None  # of a skipped frame, to be passed on to the next one
         if after is not None:
             index, first_stamp_ns = after.index + 1, after.first_stamp_ns
         for frame in source.frames(start_s):
@@ -78,20 +78,20 @@ class Selection:
                 return
             jump = frame.jump or jump
             if index % self.every == 0:
-                yield Place(index, frame.stamp_ns, first_stamp_ns), replace(frame, jump=jump)
+                yield Cursor(index, frame.stamp_ns, first_stamp_ns), replace(frame, jump=jump)
                 jump = None
             index += 1
         if not found:
             assert after is not None
             raise UserError(
-                f"{source.name} no longer has the frame at {after.stamp_ns * 1e-9:.3f} s, after which an earlier run "
-                "ended: it has changed; begin anew with --overwrite"
+                f"{source.name} has changed: the frame at {after.stamp_ns * 1e-9:.3f} s, after which an earlier run "
+                "ended, no longer exists; start over with --overwrite"
             )
         if first_stamp_ns is None:
-            raise UserError(f"{source.name} has no frame {self.start_s:g} s after its beginning; start earlier")
+            raise UserError(f"{source.name} has no frame {self.start_s:g} s after its start; reduce --start")
 
     def count(self, source: Source) -> int | None:
-        """Return how many frames will be taken, about; None where only reading to the end would tell."""
+        """Return the approximate number of frames to process; None if unknown before reading to the end."""
         counts = []
         if source.length is not None:
             counts.append(max(0, source.length - round(self.start_s * source.rate_hz)))
@@ -102,6 +102,6 @@ class Selection:
             taken.append(self.max_frames)
         return min(taken, default=None)
 
-    def taken(self, place: Place | None) -> int:
-        """Return how many frames have been taken up to a place, its own included."""
-        return 0 if place is None else place.index // self.every + 1
+    def taken(self, cursor: Cursor | None) -> int:
+        """Return the number of frames processed up to a cursor, including its own."""
+        return 0 if cursor is None else cursor.index // self.every + 1

@@ -1,11 +1,11 @@
-"""The camera's calibration as its camera_info topic tells it."""
+"""Receives the camera's calibration from its camera_info topic."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from rclpy.node import Node, SubscriptionEventCallbacks  # its own module has another name on each distribution
+from rclpy.node import Node, SubscriptionEventCallbacks  # whose module has a different name in each distribution
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
@@ -18,35 +18,35 @@ from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import first_sentence
 from ttt3r_ros.ros.receiver import ServedElsewhere
 
-#: Seconds that the first frame waits for a camera_info that somebody publishes.
+#: How long the first frame waits for a camera_info if the topic has a publisher [s].
 FIRST_WAIT = 1.0
 POLL_SECONDS = 0.01
-#: Seconds between two looks for a publisher of a latched camera_info, while none has been heard.
+#: Time between two checks for a publisher of a latched camera_info, until a camera_info has arrived [s].
 LATCHED_PERIOD = 1.0
 
-_STAMP_END = 12  #: of a serialized camera_info [bytes]: how it is serialized, 4, and when it was sent, 8
+_STAMP_END = 12  #: end of the stamp in a serialized camera_info [bytes]: 4 for the encapsulation, 8 for the stamp
 
 
 class CalibrationInput:
-    """Remembers the latest camera_info; reads it only where more than its stamp has changed.
+    """Keeps the latest camera_info, and parses it only if more than its stamp has changed.
 
-    Messages wait in the middleware until a frame asks for its camera: nobody is woken by one of them, which comes just
-    when the image does.
+    Messages wait in the middleware until a frame needs its camera, so that their arrival, at the same time as the
+    image, wakes no thread.
 
-    A camera_info may be latched (transient local): sent once, before the node was there. A volatile subscription never
-    hears that, and a transient local one never hears an ordinary camera. So there is a volatile one, and a transient
-    local one beside it as soon as a publisher turns up that offers that and has not been heard; without such a
-    publisher it would only make every camera driver warn of a QoS that does not fit.
+    A camera_info may be latched (transient local): sent once, before the node started. A volatile subscription never
+    receives it, and a transient local subscription never receives messages from a volatile publisher. So there is a
+    volatile subscription, and a transient local one in addition once a publisher offers that durability and nothing has
+    been received. It is not created before, because it would make every camera driver warn about incompatible QoS.
     """
 
     def __init__(self, node: Node, notices: Notices) -> None:
         self._node, self._notices = node, notices
         self._calibration: Calibration | None = None
-        self._serialized = b""  # but for its stamp
+        self._serialized = b""  # without the stamp
         self._has_waited = False
         self._key: tuple[object, ...] | None = None
         self._camera: Camera | None = None
-        self.refused = 0  #: frames that had to do without because the camera_info could not be used
+        self.refused = 0  #: number of frames processed without a camera_info because it could not be used
         self._subscription = self._subscribe(
             QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT), QoSOverridingOptions.with_default_policies()
         )
@@ -54,15 +54,15 @@ class CalibrationInput:
         self._looked_at = -LATCHED_PERIOD
 
     def camera(self, width: int, height: int, *, rectified: bool) -> Camera | None:
-        """Return the camera of images of this size [px], None while no usable camera_info has come.
+        """Return the camera for images of this size; None until a usable camera_info has arrived.
 
-        The first call waits a moment for a camera_info that somebody publishes, so that a stream is calibrated from its
-        first frame on.
+        The first call waits a moment if camera_info has a publisher, so that a stream is calibrated from its first
+        frame on.
 
         Args:
-            width: of the images.
-            height: of the images.
-            rectified: the images have no distortion, see `Calibration.camera`.
+            width: of the images [px].
+            height: of the images [px].
+            rectified: whether the images have no distortion; see `Calibration.camera`.
         """
         self._take()
         if self._calibration is None and time.monotonic() - self._looked_at >= LATCHED_PERIOD:
@@ -99,7 +99,7 @@ class CalibrationInput:
             self._take()
 
     def _take(self) -> None:
-        """Look whether a camera_info has come; of several, which a deeper history holds, the last one counts."""
+        """Read the last camera_info that has arrived, if any."""
         latest = self._latest_of(self._subscription)
         if self._latched is not None and latest is None:
             latest = self._latest_of(self._latched)
@@ -108,11 +108,11 @@ class CalibrationInput:
         self._serialized = latest[_STAMP_END:]
         try:
             self._calibration = Calibration.from_message(deserialize_message(latest, CameraInfo))
-        except Exception as error:  # of several classes
+        except Exception as error:  # has no common base class
             self._notices.warn(f"a camera_info cannot be read and is ignored ({first_sentence(error)})")
 
     def _listen_to_latched(self) -> None:
-        """Subscribe to latched messages, where somebody publishes such."""
+        """Subscribe to latched messages if there is a publisher of them."""
         self._looked_at = time.monotonic()
         if self._latched is not None:
             return

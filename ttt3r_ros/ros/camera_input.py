@@ -1,4 +1,4 @@
-"""The node's ear: the image subscription, jumps of time, and a word when nothing arrives."""
+"""The node's image subscription: detects jumps in time, and explains why no images arrive."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from rclpy.node import Node, SubscriptionEventCallbacks  # its own module has another name on each distribution
+from rclpy.node import Node, SubscriptionEventCallbacks  # whose module has a different name in each distribution
 from rclpy.qos import (
     HistoryPolicy,
     QoSCompatibility,
@@ -23,12 +23,12 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ttt3r_ros.errors import quoted
 from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds
-from ttt3r_ros.ros.frame_queue import LONGEST_QUEUE, FrameQueue, QueuedFrame
+from ttt3r_ros.ros.frame_queue import MAX_QUEUE, FrameQueue, QueuedFrame
 from ttt3r_ros.ros.receiver import Receiver, ServedElsewhere
 from ttt3r_ros.ros.statistics import Rate
 from ttt3r_ros.stream.continuity import why_broken
 
-MISSING_AFTER = 5.0  #: seconds without an image until that is said
+MISSING_AFTER = 5.0  #: time without an image before the node warns [s]
 
 
 class CameraInput:
@@ -50,10 +50,10 @@ class CameraInput:
             node: to subscribe with.
             queue: where images go.
             transport: 'raw' or 'compressed'.
-            latest_only: keep one message in the middleware's history and hear best-effort cameras; else keep as many
-                as the queue is long and ask for reliable delivery, unless a publisher cannot give it.
-            max_gap: gives the longest gap between two stamps that does not break the stream [s].
-            on_error: is told why a message could not be taken.
+            latest_only: use a history depth of one message and best-effort delivery; else a depth of the queue's
+                length and reliable delivery, unless a publisher does not offer it.
+            max_gap: returns the longest gap between two stamps that does not break the stream [s].
+            on_error: called with the error if a message cannot be received.
         """
         self._node, self._queue, self._max_gap = node, queue, max_gap
         self.enabled = True
@@ -67,12 +67,12 @@ class CameraInput:
         self._receiver = Receiver(node.context, self._on_image, on_error)
         self._qos = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
-            depth=1 if latest_only else LONGEST_QUEUE,
+            depth=1 if latest_only else MAX_QUEUE,
             reliability=ReliabilityPolicy.BEST_EFFORT if latest_only else ReliabilityPolicy.RELIABLE,
         )
-        # which puts the user's qos_overrides into it
+        # this applies the user's qos_overrides to it
         self._images = self._subscribe(QoSOverridingOptions.with_default_policies())
-        self._receiver.listen_to(self._images)  # whose events, which may have come already, speak of `_images`
+        self._receiver.listen_to(self._images)  # after `_images` is set, since its event callbacks use it
 
     @property
     def topic(self) -> str:
@@ -80,11 +80,11 @@ class CameraInput:
         return str(self._images.topic_name)
 
     def seconds_without_image(self) -> float:
-        """Return the wall time since the last image arrived, or since the start; 0 while not enabled."""
+        """Return the wall time since the last image or the start [s]; 0 while disabled."""
         return time.monotonic() - self._last_arrival if self.enabled else 0.0
 
     def why_nothing_arrives(self) -> str:
-        """Return a sentence that names the topic, who publishes it, and whether the QoS of the two sides fit."""
+        """Return a sentence that names the topic, its publishers, and any mismatch in type or QoS."""
         topic = self._images.topic_name
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
@@ -100,12 +100,12 @@ class CameraInput:
                 )
             verdict, reason = qos_check_compatible(publisher.qos_profile, self._images_qos())
             if verdict == QoSCompatibility.ERROR:
-                return f"no image has arrived on {topic}: the QoS of {name} does not fit ours ({reason})"
+                return f"no image has arrived on {topic}: the QoS of {name} is incompatible with ours ({reason})"
         names = ", ".join(sorted({_node_of(publisher) for publisher in publishers}))
         return f"no image has arrived on {topic}: {names} publishes it but sends nothing"
 
     def stop(self) -> bool:
-        """Take no more images; return whether the thread has ended."""
+        """Stop receiving images; return whether the thread has ended."""
         return self._receiver.stop()
 
     def set_enabled(self, enabled: bool) -> None:
@@ -128,15 +128,15 @@ class CameraInput:
         )
 
     def _on_incompatible_qos(self, event: Any) -> None:
-        """Settle for best effort where that is all a camera gives; a user's qos_overrides stand."""
+        """Fall back to best effort if a camera offers nothing better and the user's qos_overrides do not forbid it."""
         policy = qos_policy_name_from_kind(event.last_policy_kind)
-        self._node.get_logger().warning(f"{self.topic}: a publisher's {policy} does not fit ours")
+        self._node.get_logger().warning(f"{self.topic}: a publisher's {policy} is incompatible with ours")
         by_user = f"qos_overrides.{self.topic}.subscription.reliability" in self._node._parameter_overrides
         reliable = self._qos.reliability == ReliabilityPolicy.RELIABLE
         if event.last_policy_kind == QoSPolicyKind.RELIABILITY and reliable and not by_user:
-            self._node.get_logger().warning(f"{self.topic}: listening with best effort; frames may be lost on the way")
+            self._node.get_logger().warning(f"{self.topic}: listening with best effort; frames may be lost in transit")
             self._qos.reliability = ReliabilityPolicy.BEST_EFFORT
-            # the first subscription's QoS has been declared as parameters, which would win over ours
+            # the first subscription declared its QoS as parameters, which would override this one
             deaf, self._images = self._images, self._subscribe(overriding=None)
             self._receiver.listen_to(self._images)
             self._node.destroy_subscription(deaf)
@@ -159,7 +159,7 @@ class CameraInput:
         self.received += 1
         self.rate.count()
         reason = None
-        if is_valid_stamp(message.header.stamp):  # else the frame will be refused, and time goes on without it
+        if is_valid_stamp(message.header.stamp):  # other frames are refused later and do not affect time
             reason = self._break_reason(nanoseconds(message.header.stamp), message.header.frame_id)
         self._queue.put(QueuedFrame(message, time.perf_counter(), reason))
 

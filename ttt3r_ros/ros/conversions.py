@@ -1,4 +1,4 @@
-"""Arrays to and from ROS messages; knows no network. No bulk field is ever filled byte by byte."""
+"""Converts arrays to and from ROS messages. Large fields are never filled byte by byte."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ttt3r_ros.stream.odometry import Motion
 
 CLOUD_FIELDS = [
     PointField(name=name, offset=POINT_DTYPE.fields[name][1], datatype=PointField.FLOAT32, count=1)  # type: ignore[index]
-    for name in ("x", "y", "z", "rgb", "confidence")  # rgb is packed into a float, as PCL and RViz read it
+    for name in ("x", "y", "z", "rgb", "confidence")  # rgb is packed into a float, as PCL and RViz expect
 ]
 
 _bridge = CvBridge()
@@ -34,7 +34,7 @@ def nanoseconds(stamp: Time) -> int:
 
 
 def is_valid_stamp(stamp: Time) -> bool:
-    """Return whether a stamp is a time; rclcpp and tf2 throw at those that are not."""
+    """Return whether a stamp is a valid time; rclcpp and tf2 throw exceptions for other stamps."""
     return stamp.sec >= 0 and stamp.nanosec < 1_000_000_000
 
 
@@ -42,7 +42,7 @@ def rgb_from_message(message: Image | CompressedImage) -> npt.NDArray[np.uint8]:
     """Return the (H, W, 3) uint8 RGB image of a message.
 
     Raises:
-        UserError: the message does not hold an image we can read.
+        UserError: the message does not contain a readable image.
     """
     if isinstance(message, CompressedImage):
         return rgb_from_compressed(message)
@@ -50,14 +50,14 @@ def rgb_from_message(message: Image | CompressedImage) -> npt.NDArray[np.uint8]:
 
 
 def image_message(pixels: npt.NDArray[np.generic], encoding: str, header: Header) -> Image:
-    """Return an Image of a contiguous (H, W) or (H, W, C) array in one of the encodings of sensor_msgs."""
+    """Return an Image message for a contiguous (H, W) or (H, W, C) array in one of the encodings of sensor_msgs."""
     message = _bridge.cv2_to_imgmsg(pixels, encoding=encoding)
     message.header = header
     return message
 
 
 def camera_info_message(camera: Intrinsics | Calibration, header: Header) -> CameraInfo:
-    """Return the CameraInfo of a calibration, or of a pinhole camera without distortion."""
+    """Return the CameraInfo message for a calibration, or for a pinhole camera without distortion."""
     calibration = camera if isinstance(camera, Calibration) else Calibration.of(camera)
     message = CameraInfo(
         header=header, height=calibration.height, width=calibration.width, distortion_model=calibration.model
@@ -72,7 +72,7 @@ def camera_info_message(camera: Intrinsics | Calibration, header: Header) -> Cam
 
 
 def lasting_image(shape: tuple[int, ...], dtype: npt.DTypeLike, encoding: str) -> tuple[Image, npt.NDArray[np.generic]]:
-    """Return an Image to be sent over and over, and the (H, W) or (H, W, C) array in it, of the encoding's type."""
+    """Return a reusable Image message and the (H, W) or (H, W, C) array that shares its memory."""
     pixels = np.zeros(shape, dtype)
     message = Image(height=shape[0], width=shape[1], encoding=encoding, step=pixels.nbytes // max(shape[0], 1))
     message.is_bigendian = sys.byteorder == "big"
@@ -81,17 +81,17 @@ def lasting_image(shape: tuple[int, ...], dtype: npt.DTypeLike, encoding: str) -
 
 
 def cloud_message(points: npt.NDArray[np.void], header: Header) -> PointCloud2:
-    """Return an organised cloud of an (H, W) array of `POINT_DTYPE`."""
+    """Return an organized cloud message for an (H, W) array of `POINT_DTYPE`."""
     message = _cloud_without_points(*points.shape)
     message.header = header
-    if points.size:  # a view of nothing cannot be cast
-        # not assigned: the setter would copy once more
+    if points.size:  # an empty view cannot be cast
+        # not assigned, because the setter would copy once more
         message.data.frombytes(np.ascontiguousarray(points).data.cast("B"))
     return message
 
 
 def lasting_cloud(height: int, width: int) -> tuple[PointCloud2, npt.NDArray[np.void]]:
-    """Return an organised cloud to be sent over and over, and the (height, width) array of `POINT_DTYPE` in it."""
+    """Return a reusable organized cloud and the (height, width) array of `POINT_DTYPE` that shares its memory."""
     message = _cloud_without_points(height, width)
     message.data.frombytes(bytes(height * width * POINT_DTYPE.itemsize))
     return message, np.frombuffer(message.data, dtype=POINT_DTYPE).reshape(height, width)
@@ -105,7 +105,7 @@ def _cloud_without_points(height: int, width: int) -> PointCloud2:
 
 
 def odometry_message(motion: Motion, header: Header, child_frame_id: str) -> Odometry:
-    """Return an Odometry: pose in the header's frame, twist (linear, angular) in the child's."""
+    """Return an Odometry message with the pose in the header's frame and the twist in the child frame."""
     message = Odometry(header=header, child_frame_id=child_frame_id)
     fill_pose(message.pose.pose, motion.T_odom_base)
     message.pose.covariance = np.diag(motion.covariances.pose).ravel().tolist()
@@ -118,14 +118,14 @@ def odometry_message(motion: Motion, header: Header, child_frame_id: str) -> Odo
 
 
 def pose_message(T_odom_base: FloatArray, header: Header) -> PoseStamped:
-    """Return a PoseStamped."""
+    """Return a PoseStamped message."""
     message = PoseStamped(header=header)
     fill_pose(message.pose, T_odom_base)
     return message
 
 
 def transform_message(T_parent_child: FloatArray, header: Header, child_frame_id: str) -> TransformStamped:
-    """Return the transform from the header's frame (parent) to the child's."""
+    """Return a TransformStamped message from the header's frame (parent) to the child frame."""
     message = TransformStamped(header=header, child_frame_id=child_frame_id)
     translation, rotation = message.transform.translation, message.transform.rotation
     translation.x, translation.y, translation.z = T_parent_child[:3, 3].tolist()
@@ -134,7 +134,7 @@ def transform_message(T_parent_child: FloatArray, header: Header, child_frame_id
 
 
 def matrix_from_transform(transform: Transform) -> FloatArray:
-    """Return the (4, 4) matrix of a Transform."""
+    """Return the (4, 4) matrix of a Transform message."""
     t, q = transform.translation, transform.rotation
     return T_from_pose([t.x, t.y, t.z], [q.w, q.x, q.y, q.z])
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 #: Capacity when no frame may be dropped: about half a gigabyte of VGA images.
-LONGEST_QUEUE = 600
+MAX_QUEUE = 600
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class FrameQueue:
     def __init__(self, *, latest_only: bool) -> None:
         self._frames: deque[QueuedFrame] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
-        self._capacity = 1 if latest_only else LONGEST_QUEUE
+        self._capacity = 1 if latest_only else MAX_QUEUE
         self._changed = threading.Condition()
         self._closed = False
         self.dropped = 0

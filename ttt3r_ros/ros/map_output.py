@@ -1,4 +1,4 @@
-"""The accumulated map on ~/map_points: made and published by a thread of its own, so that no frame waits for it."""
+"""The accumulated map on ~/map_points, built and published in a separate thread, so that no frame waits for it."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.stream.estimate import IMAGE, POINTS, Estimate
 
 MAP_POINTS = "map_points"
-#: At most so often a frame is added [s, of stamps]: else the network computes points of nearly the same view.
+#: Minimum time between the stamps of two added frames [s], to avoid computing points of nearly the same view.
 INSERT_PERIOD = 0.2
-LISTEN_PERIOD = 0.2  #: seconds between two looks for somebody who listens to a map that nobody has heard yet
+LISTEN_PERIOD = 0.2  #: time between two checks for subscribers while the map has not been published [s]
 
 NO_POINTS = MapPoints(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True)
 class _Offer:
-    """A frame for the map; see `Estimate` for the first four."""
+    """A frame for the map; `Estimate` describes the first four fields."""
 
     depth: Float32Array
     confidence: Float32Array
@@ -45,27 +45,27 @@ class _Offer:
 
 
 class MapOutput:
-    """Keeps the map while `publish_map` is true, and publishes it where it has changed and somebody listens.
+    """Maintains the map while `publish_map` is true, and publishes it when it has changed and has subscribers.
 
-    A frame that comes while another one waits to be added is left out. Any thread may call any method.
+    A frame that arrives while another one waits to be added is skipped. All methods are thread-safe.
     """
 
     def __init__(self, node: Node, notices: Notices, parameters: Parameters) -> None:
         self._node, self._notices, self._parameters = node, notices, parameters
-        # latched: who comes late, or after the camera has stopped, gets the last map
+        # latched, so that late subscribers get the last map even after the camera has stopped
         self._publisher = node.create_publisher(
             PointCloud2,
             f"~/{MAP_POINTS}",
             QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL),
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
-        self._changed = threading.Condition()  # guards what follows, and is never held for long
+        self._changed = threading.Condition()  # guards the following fields; never held for long
         self._offer: _Offer | None = None
-        self._last_stamp: int | None = None  # of the last frame handed over [ns]
-        self._due_stamp: int | None = None  # of the frame that is wanted
+        self._last_stamp: int | None = None  # of the last frame passed to the thread [ns]
+        self._due_stamp: int | None = None  # of the requested frame [ns]
         self._generation = 0  # counts calls of clear
         self._closed = False
-        self._map_in_use = threading.Lock()  # guards what follows; held while a frame is added
+        self._map_in_use = threading.Lock()  # guards the following fields; held while a frame is added
         self._map: VoxelMap | None = None
         self._map_generation = 0
         self._settings: tuple[float, int] | None = None
@@ -76,7 +76,7 @@ class MapOutput:
         self._thread.start()
 
     def wanted(self, header: Header, parameters: Parameters) -> set[str]:
-        """Return what the network has to compute of the frame with this header for the map."""
+        """Return the outputs that the network must compute for the map from the frame with this header."""
         self._parameters = parameters
         if not parameters.publish_map:
             if self._last_stamp is not None:
@@ -85,18 +85,18 @@ class MapOutput:
         stamp = nanoseconds(header.stamp)
         with self._changed:
             since = np.inf if self._last_stamp is None else (stamp - self._last_stamp) * 1e-9
-            is_due = self._offer is None and not 0 <= since < INSERT_PERIOD  # also when time went back
+            is_due = self._offer is None and not 0 <= since < INSERT_PERIOD  # also if time went back
             self._due_stamp = stamp if is_due else None
         return {POINTS, IMAGE} if is_due else set()
 
     def offer(self, estimate: Estimate, T_odom_camera: FloatArray, header: Header, parameters: Parameters) -> None:
-        """Hand over a frame, which is left out if it was not wanted.
+        """Pass a frame to the map's thread; it is skipped if `wanted` did not request it.
 
         Args:
-            estimate: of the frame; its arrays must not be changed any more.
+            estimate: of the frame; its arrays must not be modified afterward.
             T_odom_camera: (4, 4) pose of the camera.
-            header: the frame's stamp and the odometry's frame.
-            parameters: in force for the frame.
+            header: the frame's stamp and the odometry frame.
+            parameters: that apply to the frame.
         """
         depth, confidence, image = estimate.depth, estimate.confidence, estimate.image
         if depth is None or confidence is None or image is None or estimate.intrinsics is None:
@@ -108,24 +108,24 @@ class MapOutput:
                 self._changed.notify()
 
     def clear(self) -> None:
-        """Forget the map, and frames handed over so far."""
+        """Discard the map and any waiting frame."""
         with self._changed:
             self._offer, self._last_stamp, self._due_stamp = None, None, None
             self._generation += 1
             self._changed.notify()
 
     def points(self) -> MapPoints | None:
-        """Return a copy of the map; None where there is none."""
+        """Return a copy of the map; None if there is none."""
         with self._map_in_use:
             return None if self._map is None or self._map_generation != self._generation else self._map.points()
 
     def facts(self) -> dict[str, str]:
-        """Return what diagnostics say about the map."""
+        """Return the map's entries for the diagnostics."""
         kept = self._map
         return {} if kept is None else {"map_points": str(len(kept)), "map_voxel_size": f"{kept.voxel_size:g}"}
 
     def stop(self, timeout: float = 1.0) -> bool:
-        """End the thread; wait for it as long as the timeout [s]; return whether it has ended."""
+        """Stop the thread; wait at most the timeout [s]; return whether it has ended."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -148,17 +148,17 @@ class MapOutput:
                     if offer is not None:
                         self._insert(offer)
                     message = self._message()
-                except Exception as error:  # of memory, above all
+                except Exception as error:  # mostly out of memory
                     self._map = None
                     self._say(error)
             if message is not None:
                 try:
                     self._publisher.publish(message)
-                except Exception as error:  # while the node ends, for example
+                except Exception as error:  # for example while the node shuts down
                     self._say(error)
 
     def _obey(self, generation: int) -> None:
-        """Let go of a map that has been cleared."""
+        """Discard the map if it has been cleared."""
         if generation != self._map_generation:
             self._map_generation = generation
             if self._map is not None:
@@ -179,19 +179,19 @@ class MapOutput:
         self._header, self._is_published = offer.header, False
         if self._map.voxel_size != before:
             self._notices.info(
-                f"the map is full with {parameters.map_max_points} points (map_max_points): its voxels are "
-                f"{self._map.voxel_size:g} m large now"
+                f"the map is full with {parameters.map_max_points} points (map_max_points): its voxel size is now "
+                f"{self._map.voxel_size:g} m"
             )
 
     def _message(self) -> PointCloud2 | None:
-        """Return the map as a message where one is due."""
+        """Return the map as a message if one is due, else None."""
         if self._is_published or self._until_due() > 0 or not self._publisher.get_subscription_count():
             return None
         self._is_published, self._published_at = True, time.monotonic()
         return map_message(NO_POINTS if self._map is None else self._map.points(), self._header)
 
     def _until_due(self) -> float:
-        """Return the seconds until the map may be published again."""
+        """Return the time until the map may be published again [s]."""
         return max(0.0, self._published_at + self._parameters.map_period - time.monotonic())
 
     def _say(self, error: Exception) -> None:
@@ -201,10 +201,10 @@ class MapOutput:
 
 
 def map_message(points: MapPoints, header: Header) -> PointCloud2:
-    """Return a map as a cloud without order, of the fields of ~/points."""
+    """Return a map as an unorganized cloud with the same fields as ~/points."""
     cloud = np.empty((1, len(points.positions)), dtype=POINT_DTYPE)
     cloud["x"], cloud["y"], cloud["z"] = points.positions.T[:, None]
-    red, green, blue = points.colours.T.astype(np.uint32)
+    red, green, blue = points.colors.T.astype(np.uint32)
     cloud["rgb"] = red << 16 | green << 8 | blue
     cloud["confidence"] = points.confidences
     message = cloud_message(cloud, header)

@@ -1,4 +1,4 @@
-"""The node's publishers. Nothing is made for a topic that nobody listens to, but odometry and TF."""
+"""The node's publishers. Except for odometry and TF, messages are only created for topics with subscribers."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ RGB, RGB_INFO = "rgb/image", "rgb/camera_info"
 DEPTH, DEPTH_INFO = "depth/image", "depth/camera_info"
 CONFIDENCE, POINT_CLOUD = "confidence/image", "points"
 
-STATE_DEPTH = 10  #: history of odometry and path, for consumers that synchronise by stamp
-DENSE_DEPTH = 5  #: history of images and clouds
+STATE_DEPTH = 10  #: history depth of odometry and path, for consumers that synchronize by stamp
+DENSE_DEPTH = 5  #: history depth of images and clouds
 TOPICS = {
     ODOM: (Odometry, STATE_DEPTH),
     PATH: (Path, STATE_DEPTH),
@@ -48,11 +48,11 @@ TOPICS = {
     POINT_CLOUD: (PointCloud2, DENSE_DEPTH),
 }
 
-PATH_PERIOD = 0.5  #: seconds between two paths: filling a message with a thousand poses takes milliseconds
+PATH_PERIOD = 0.5  #: time between two paths [s], since filling a message with a thousand poses takes milliseconds
 
 
 class Outputs:
-    """Every publisher of the node, each reliable so that best-effort and reliable consumers both hear it."""
+    """All publishers of the node; they are reliable, so that best-effort and reliable consumers can both subscribe."""
 
     def __init__(self, node: Node, parameters: Parameters) -> None:
         self._publishers: dict[str, Publisher] = {
@@ -67,22 +67,22 @@ class Outputs:
         self._tf = TransformBroadcaster(node)
         self._poses: deque[PoseStamped] = deque(maxlen=parameters.path_max_size)
         self._path_sent = -np.inf
-        # filled over and over: fresh memory costs more than filling it, and a message made of an array holds a copy
+        # messages are reused: allocating memory costs more than filling it, and a message made from an array copies it
         self._cloud, self._points = lasting_cloud(0, 0)
         self._images: dict[tuple[str, str], tuple[Image, npt.NDArray[Any]]] = {}
 
     def wanted(self) -> set[str]:
-        """Return what the network has to compute for those who listen now."""
+        """Return the outputs that the network must compute for the current subscribers."""
         listened = {name for name in TOPICS if self._has_listener(name)}
         wanted = set()
-        if listened - {ODOM, PATH, RGB}:  # a camera_info may need points for its focal length
+        if listened - {ODOM, PATH, RGB}:  # a camera_info may need points to estimate the focal length
             wanted.add(POINTS)
         if listened & {RGB, POINT_CLOUD}:
             wanted.add(IMAGE)
         return wanted
 
     def publish_motion(self, motion: Motion, header: Header, parameters: Parameters) -> None:
-        """Publish TF first, then odometry and path; the header's frame is the odometry's."""
+        """Publish TF first, then odometry and path; the header's frame is the odometry frame."""
         if parameters.publish_tf:
             self._tf.sendTransform(transform_message(motion.T_odom_base, header, parameters.base_frame))
         self._publishers[ODOM].publish(odometry_message(motion, header, parameters.base_frame))
@@ -90,13 +90,13 @@ class Outputs:
             self._poses = deque(self._poses, maxlen=parameters.path_max_size)
         self._poses.append(pose_message(motion.T_odom_base, header))
         seconds = header.stamp.sec + 1e-9 * header.stamp.nanosec
-        due = not self._path_sent <= seconds < self._path_sent + PATH_PERIOD  # also when time went back
+        due = not self._path_sent <= seconds < self._path_sent + PATH_PERIOD  # also if time went back
         if due and self._has_listener(PATH):
             self._publishers[PATH].publish(Path(header=header, poses=list(self._poses)))
             self._path_sent = seconds
 
     def publish_dense(self, estimate: Estimate, header: Header, parameters: Parameters) -> None:
-        """Publish images, their camera_info and the cloud, as far as anyone listens; the header's frame is optical."""
+        """Publish images, their camera_info and the cloud to subscribers; the header's frame is the optical frame."""
         heard = [name for name in (RGB_INFO, DEPTH_INFO) if self._has_listener(name)]
         if heard and estimate.intrinsics is not None:
             info = camera_info_message(estimate.intrinsics, header)
@@ -123,14 +123,14 @@ class Outputs:
             self._publishers[POINT_CLOUD].publish(self._cloud)
 
     def forget_path(self) -> None:
-        """Start the path anew."""
+        """Clear the path."""
         self._poses.clear()
         self._path_sent = -np.inf
 
     def _publish_depth(
         self, depth: Float32Array, confidence: Float32Array, header: Header, parameters: Parameters
     ) -> Float32Array:
-        """Publish the depth that can be trusted if anyone listens; return it, valid until the next frame."""
+        """Publish confident depth if it has subscribers, and return it; the array is valid until the next frame."""
         message, trusted = self._room(DEPTH, depth, "32FC1")
         masked_depth(
             depth,
@@ -154,7 +154,7 @@ class Outputs:
         self._publishers[name].publish(message)
 
     def _room(self, name: str, pixels: npt.NDArray[Any], encoding: str) -> tuple[Image, npt.NDArray[Any]]:
-        """Return the topic's message for such pixels, and the array in it."""
+        """Return a topic's reusable message for pixels of this shape, and the array that shares its memory."""
         key = name, encoding
         if key not in self._images or self._images[key][1].shape != pixels.shape:
             self._images[key] = lasting_image(pixels.shape, pixels.dtype, encoding)

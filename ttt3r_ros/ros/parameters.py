@@ -1,4 +1,4 @@
-"""The node's parameters: declared as settings (see `ttt3r_ros.settings`), given to ROS and taken from it here."""
+"""The node's parameters: declared as settings (see `ttt3r_ros.settings`), and passed to and from ROS here."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 
 @dataclass(frozen=True, kw_only=True)
 class FrameSettings(Settings):
-    """Names of coordinate frames, and TF."""
+    """Names of coordinate frames, and settings for TF."""
 
     title: ClassVar[str] = "frames (REP-103, REP-105)"
 
     odom_frame: str = parameter("odom", "Frame of the odometry: x forward, y left, z up.", read_only=True)
-    base_frame: str = parameter("base_link", "Frame of the robot, whose pose odometry and TF give.", read_only=True)
+    base_frame: str = parameter(
+        "base_link", "Frame of the robot; its pose is published as odometry and TF.", read_only=True
+    )
     camera_frame: str = parameter(
         "camera_optical_frame", "Optical frame of images whose frame_id is empty.", read_only=True
     )
@@ -39,7 +41,7 @@ class FrameSettings(Settings):
     )
     wait_for_transform: float = parameter(
         2.0,
-        "How long to wait for the mount base_frame -> image frame_id in TF before a forward-looking one is assumed.",
+        "How long to wait for the mount base_frame -> image frame_id in TF before assuming a forward-looking camera.",
         unit="s",
         range=(0.0, 3600.0),
     )
@@ -49,14 +51,14 @@ class FrameSettings(Settings):
         for name in ("odom_frame", "base_frame", "camera_frame"):
             frame = getattr(self, name)
             if not frame or frame.startswith("/") or any(character.isspace() for character in frame):
-                raise UserError(f"parameter {name} is {frame!r}: a frame has a name without spaces or a leading slash")
+                raise UserError(f"parameter {name} is {frame!r}: use a name without spaces or a leading slash")
         if self.odom_frame == self.base_frame:
             raise UserError(f"parameters odom_frame and base_frame are both {self.odom_frame!r}: they must differ")
 
 
 @dataclass(frozen=True, kw_only=True)
 class InputSettings(Settings):
-    """How images come in."""
+    """How images are received."""
 
     title: ClassVar[str] = "input"
 
@@ -68,20 +70,20 @@ class InputSettings(Settings):
     )
     rectified_images: bool = parameter(
         True,
-        "The images have no lens distortion (as from image_proc). Set to false for raw images: they are then "
+        "The images have no lens distortion (as from image_proc). Set to false for raw images, which are then "
         "undistorted with the camera_info (plumb_bob, rational_polynomial, equidistant).",
     )
     drop_frames: bool = parameter(
         True,
-        "The latest frame wins: while one is processed, new images replace each other. false keeps every frame in a "
-        "queue, for recordings.",
+        "Process only the latest frame: while a frame is processed, each new image replaces the one that waits. false "
+        "queues every frame, for recordings.",
         read_only=True,
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class OutputSettings(Settings):
-    """What is published, beside the depth settings."""
+    """What is published, in addition to the depth settings."""
 
     title: ClassVar[str] = "output"
 
@@ -91,9 +93,11 @@ class OutputSettings(Settings):
         choices=("32FC1", "16UC1"),
     )
     point_stride: int = parameter(
-        1, "~/points keeps every n-th pixel along both axes; the cloud stays organized.", range=(1, 64)
+        1, "Use every n-th pixel along both axes for ~/points; the cloud stays organized.", range=(1, 64)
     )
-    path_max_size: int = parameter(1000, "Poses kept in ~/path; the oldest are dropped first.", range=(1, 100_000))
+    path_max_size: int = parameter(
+        1000, "Maximum number of poses in ~/path; the oldest are removed first.", range=(1, 100_000)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,18 +107,18 @@ class MapSettings(Settings):
     title: ClassVar[str] = "accumulated map on ~/map_points"
 
     publish_map: bool = parameter(
-        False, "Accumulate confident points in odom_frame and publish them on ~/map_points. false discards the map."
+        False, "Accumulate confident points in odom_frame and publish them on ~/map_points; false discards the map."
     )
     map_voxel_size: float = parameter(
         0.05,
-        "Side of the map's voxels; each holds at most one point. A change clears the map.",
+        "Voxel size of the map; each voxel holds one point. Changing it restarts the map.",
         unit="m",
         range=(0.001, 100.0),
     )
     map_max_points: int = parameter(
         1_000_000,
-        "Maximum number of points in the map (a million take about 70 MB); when it is full its voxels double in size. "
-        "A change clears the map.",
+        "Maximum number of points in the map (a million take about 70 MB); when it is full, its voxels double in size. "
+        "Changing it restarts the map.",
         range=(1000, 20_000_000),
     )
     map_period: float = parameter(
@@ -129,23 +133,22 @@ class FileSettings(Settings):
     title: ClassVar[str] = "files of ~/save_state, ~/load_state and ~/save_map"
 
     save_folder: str = parameter(
-        "~/.ros/ttt3r", "Folder of saved files; nothing is written or read outside it.", read_only=True
+        "~/.ros/ttt3r", "Folder for saved files; the services neither read nor write outside it.", read_only=True
     )
     save_name: str = parameter(
-        "ttt3r",
-        "Name of saved files, to which .state.safetensors and .ply are added. Allowed: letters, digits, '-', '_', '.'.",
+        "ttt3r", "Name of saved files without .state.safetensors and .ply: letters, digits, '-', '_', '.'."
     )
-    overwrite: bool = parameter(False, "Saving may replace existing files.")
+    overwrite: bool = parameter(False, "Allow saving to replace existing files.")
     load_at_start: bool = parameter(
         False,
-        "Continue from the saved state if there is one; do not start if that file cannot be used.",
+        "Load the saved state at startup if it exists; the node does not start if that file cannot be used.",
         read_only=True,
     )
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.save_folder or "\0" in self.save_folder:
-            raise UserError(f"parameter save_folder is {self.save_folder!r}: name a folder")
+            raise UserError(f"parameter save_folder is {self.save_folder!r}: set it to the path of a folder")
         try:
             check_name(self.save_name + STATE_SUFFIX)
         except UserError as error:
@@ -166,12 +169,12 @@ class Parameters(
     """Every parameter of the node, validated."""
 
 
-#: What `Parameters` is made of, in the order in which users see it.
+#: The groups of `Parameters`, in the order in which users see them.
 GROUPS: tuple[type[Settings], ...] = Parameters.__bases__
 
 
 def declare(node: Node) -> Parameters:
-    """Declare every parameter on a node and return the values given at start.
+    """Declare every parameter on a node and return the values given at startup.
 
     Raises:
         UserError: a value is of the wrong type or out of range.
@@ -179,7 +182,7 @@ def declare(node: Node) -> Parameters:
     values: dict[str, Any] = {}
     for item in (item for group in GROUPS for item in declarations(group)):
         given = node._parameter_overrides.get(item.name)
-        # checked here, since rclpy would refuse a value with a traceback, and a whole number where it wants a double
+        # checked here, because rclpy refuses values with a traceback, and also refuses integers for doubles
         values[item.name] = item.default if given is None else item.checked(given.value)
         try:
             node.declare_parameter(item.name, values[item.name], _descriptor(item), ignore_override=True)
@@ -204,9 +207,9 @@ def _descriptor(item: Declaration) -> ParameterDescriptor:
 
 
 def unknown(node: Node) -> list[str]:
-    """Return a sentence for each parameter that the user gave and nobody declared, which ROS ignores silently.
+    """Return a sentence for each parameter that the user set but the node did not declare; ROS ignores those silently.
 
-    To be called once the node has all its publishers and subscriptions, whose QoS parameters come with them.
+    Call this once the node has created its publishers and subscriptions, because they declare their QoS parameters.
     """
     known = [name for name in node._parameters if not name.startswith("qos_overrides.")]
     sentences = []
@@ -214,17 +217,17 @@ def unknown(node: Node) -> list[str]:
         if node.has_parameter(name):
             continue
         if name.startswith("qos_overrides."):
-            advice = "no topic of this node has such a QoS setting (topics are named in full, after remapping)"
+            advice = "no topic of this node has this QoS setting (use the full topic name, after remapping)"
         else:
             close = difflib.get_close_matches(name, known, n=1)
-            advice = f"did you mean {close[0]}?" if close else "no parameter has a name like that"
+            advice = f"did you mean {close[0]}?" if close else "no parameter has a similar name"
         sentences.append(f"parameter {quoted(name, 100)} is unknown and has no effect: {advice}")
     return sentences
 
 
 @contextlib.contextmanager
 def qos_overrides(node: Node) -> Iterator[None]:
-    """Say in one sentence which of the user's QoS parameters a topic made in this block could not be made with.
+    """Report in one sentence which of the user's QoS parameters made it impossible to create a topic in this block.
 
     Raises:
         UserError: one of the user's QoS parameters cannot be used.
@@ -235,16 +238,16 @@ def qos_overrides(node: Node) -> Iterator[None]:
         given = [f"{name} {p.value!r}" for name, p in node._parameter_overrides.items() if name.startswith("qos_over")]
         if not given or not node.context.ok():
             raise
-        raise UserError(f"the QoS asked for cannot be used ({'; '.join(given)}): {first_sentence(error)}") from error
+        raise UserError(f"the QoS overrides cannot be used ({'; '.join(given)}): {first_sentence(error)}") from error
 
 
 def first_sentence(error: Exception) -> str:
-    """Return what an error of ROS's C libraries says, without the places in their source."""
+    """Return the message of an error from ROS's C libraries, without source locations."""
     return " ".join(re.split(r", at /|\n", str(error))[0].split())
 
 
 def with_changes(parameters: Parameters, changes: Iterable[Parameter]) -> Parameters:
-    """Return the parameters with some changed; those that are not the node's own are ignored.
+    """Return the parameters with some changed; changes to other parameters than the node's own are ignored.
 
     Raises:
         UserError: a value is of the wrong type or out of range, or cannot change while the node runs.
@@ -256,14 +259,14 @@ def with_changes(parameters: Parameters, changes: Iterable[Parameter]) -> Parame
             continue
         if own[change.name].read_only:
             raise UserError(
-                f"parameter {change.name} cannot change while the node runs; start it again with the new value"
+                f"parameter {change.name} cannot change while the node is running; restart the node with the new value"
             )
         values[change.name] = own[change.name].checked(change.value)
     return dataclasses.replace(parameters, **values)
 
 
 def with_whole_numbers_as_floats(changes: Iterable[Parameter]) -> list[Parameter]:
-    """Return changes in which a whole number is a double where the parameter is one, as in ``max_depth 8``."""
+    """Return the changes with integers converted to doubles for parameters that are doubles, as in ``max_depth 8``."""
     doubles = {item.name for item in declarations(Parameters) if isinstance(item.default, float)}
     return [
         Parameter(change.name, Parameter.Type.DOUBLE, float(change.value))

@@ -1,4 +1,4 @@
-"""What happens to a frame: from an image message to odometry, TF, depth and cloud, in a thread of its own."""
+"""Processes frames in a separate thread: from an image message to odometry, TF, depth and cloud."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from ttt3r_ros.stream.stream import Stream, StreamState
 
 T = TypeVar("T")
 
-LONGEST_REASON = 300  #: characters of an unforeseen error's text in the log and the diagnostics
+MAX_REASON = 300  #: maximum length of an unexpected error's message in the log and the diagnostics [characters]
 
 
 class Pipeline:
-    """Runs the network over the frames of a queue and publishes what comes out.
+    """Runs the network on the frames of a queue and publishes the results.
 
-    `health`, `statistics`, `failed`, `lost`, `segment`, `segment_reason` and `intrinsics_source` may be read, and
-    `reset`, `reset_odometry`, `between_frames`, `change_parameters`, `start` and `stop` be called, from any thread.
+    Any thread may read `health`, `statistics`, `failed`, `lost`, `segment`, `segment_reason` and `intrinsics_source`,
+    and call `reset`, `reset_odometry`, `between_frames`, `change_parameters`, `start` and `stop`.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Pipeline:
         parameters: Parameters,
         queue: FrameQueue,
     ) -> None:
-        """Prepare; `segment_frames` is the reset_interval that suits the weights.
+        """Prepare; `segment_frames` is the recommended reset_interval for the weights.
 
         Raises:
             UserError: the covariance_file cannot be used.
@@ -70,7 +70,7 @@ class Pipeline:
         self._reset_wanted = False
         self._origin = 0  # counts calls of reset_odometry, so that a frame in flight knows it has become stale
         self._origin_used = 0
-        self._break_reason: str | None = None  # of frames that could not be read, too
+        self._break_reason: str | None = None  # kept when a frame cannot be read, for the next one
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
         self.statistics = StreamStatistics()
         self.health: Health = diagnostics.STARTING
@@ -81,12 +81,12 @@ class Pipeline:
         self.intrinsics_source = "unknown"
 
     def start(self) -> None:
-        """Begin to take frames."""
+        """Start processing frames."""
         self._thread.start()
 
     @property
     def camera_infos_refused(self) -> int:
-        """Frames that had to do without because the camera_info could not be used."""
+        """Number of frames processed without a camera_info because it could not be used."""
         return self._calibration.refused
 
     @property
@@ -95,7 +95,7 @@ class Pipeline:
         return self._stream.state.segment_reason
 
     def stop(self, timeout: float = 1.0) -> bool:
-        """Take no more frames; wait for what is in work as long as the timeout [s]; return whether it has ended."""
+        """Stop processing; wait at most the timeout [s] for the current frame; return whether all threads ended."""
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join(timeout)
@@ -103,18 +103,18 @@ class Pipeline:
         return has_mapped and not self._thread.is_alive()
 
     def reset(self) -> None:
-        """Forget the recurrent state before the next frame; the pose goes on."""
+        """Reset the recurrent state before the next frame; the pose continues."""
         with self._requests:
             self._reset_wanted = True
 
     def reset_odometry(self) -> None:
-        """Forget the state and the pose; frames from before publish nothing any more."""
+        """Reset the recurrent state and the pose; frames already in progress publish nothing."""
         with self._requests:
             self._origin += 1
             self._reset_wanted = False
 
     def between_frames(self, job: Callable[[Stream], T]) -> Future[T]:
-        """Have the network's thread do something with the stream between two frames; from any thread."""
+        """Run a job on the stream in the network's thread, between two frames; may be called from any thread."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -128,10 +128,10 @@ class Pipeline:
         return future
 
     def resume(self, read: Callable[[Stream], StreamState]) -> Future[None]:
-        """Go on from a saved state with the next frame; what has been published so far is of another odometry.
+        """Resume from a saved state with the next frame, discarding path and map, which belong to another odometry.
 
         Args:
-            read: gives the state for this stream; where it raises, nothing changes.
+            read: returns the state for this stream; if it raises an exception, nothing changes.
         """
 
         def job(stream: Stream) -> None:
@@ -169,13 +169,13 @@ class Pipeline:
         stamp = nanoseconds(message.header.stamp)
         if not is_valid_stamp(message.header.stamp):
             raise UserError(
-                f"an image's stamp of {stamp * 1e-9:.3f} s is not a time; correct the camera driver's clock"
+                f"an image's stamp of {stamp * 1e-9:.3f} s is not a valid time; fix the camera driver's clock"
             )
         self._break_reason = frame.break_reason or self._break_reason
         camera_frame = message.header.frame_id or parameters.camera_frame
-        if camera_frame == parameters.odom_frame:  # TF would answer with our own pose
+        if camera_frame == parameters.odom_frame:  # TF would return our own pose
             raise UserError(
-                f"the images' frame_id is {quoted(camera_frame)}, the odom_frame; give the camera a frame of its own"
+                f"the images' frame_id is {quoted(camera_frame)}, the same as odom_frame; give the camera its own frame"
             )
         image = rgb_from_message(message)
         camera = self._calibration.camera(image.shape[1], image.shape[0], rectified=parameters.rectified_images)
@@ -200,7 +200,7 @@ class Pipeline:
             self.failed += 1
             self.lost += 1
             self.health = diagnostics.lost(done.lost or "no pose")
-            self._notices.error(f"lost: {done.lost}; nothing is published until the camera is found again")
+            self._notices.error(f"lost: {done.lost}; nothing is published until tracking recovers")
             return
         with self._requests:
             if origin != self._origin:
@@ -217,7 +217,7 @@ class Pipeline:
         self.statistics.add(time.perf_counter() - frame.received, estimate.learning_rate)
 
     def _obey_requests(self) -> int:
-        """Carry out what other threads asked for since the last frame; return the odometry's origin."""
+        """Carry out requests of other threads since the last frame; return the number of odometry resets."""
         parameters, stream = self._parameters, self._stream
         with self._requests:
             reset, self._reset_wanted = self._reset_wanted, False
@@ -233,18 +233,18 @@ class Pipeline:
         return origin
 
     def _recover(self, error: Exception) -> None:
-        """Live on after something unforeseen: say it, doubt the state, take the next frame."""
+        """Recover from an unexpected error: log it, count it as a failure of the state, and go on to the next frame."""
         self.failed += 1
         self.lost += 1
         self._failed_in_a_row += 1
         self._stream.fail("a frame failed")
         trace = traceback.format_exc()
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:LONGEST_REASON]}"
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:MAX_REASON]}"
         if isinstance(error, torch.cuda.OutOfMemoryError):
-            traceback.clear_frames(error.__traceback__)  # which hold the failed frame's tensors
-            with contextlib.suppress(RuntimeError):  # a device that is gone
+            traceback.clear_frames(error.__traceback__)  # they reference the failed frame's tensors
+            with contextlib.suppress(RuntimeError):  # raised if the device is gone
                 torch.cuda.empty_cache()
-            reason = f"the GPU is out of memory; if it stays so choose a smaller image_size. {reason}"
+            reason = f"the GPU is out of memory; if this persists, set a smaller image_size. {reason}"
         again = f", {self._failed_in_a_row} frames in a row" if self._failed_in_a_row > 1 else ""
         self.health = diagnostics.lost(f"a frame failed{again} ({reason})")
         self._notices.error(f"a frame failed and was dropped ({reason})", kind=type(error).__name__)
@@ -254,16 +254,16 @@ class Pipeline:
 def stream_settings(
     parameters: Parameters, segment_frames: int, covariance: CovarianceModel | None = None
 ) -> StreamSettings:
-    """Return what the parameters mean to the stream.
+    """Return the settings of the stream for the node's parameters.
 
     Args:
-        parameters: in force.
-        segment_frames: the reset_interval that suits the weights.
-        covariance: what the covariance_file holds; None for the constants of the package.
+        parameters: current parameters.
+        segment_frames: the recommended reset_interval for the weights.
+        covariance: constants from the covariance_file; None for the package's own.
     """
     return StreamSettings.of(
         parameters,
         weights_interval=segment_frames,
         covariance=covariance or CovarianceModel(),
-        judges_gaps=False,  # frames are dropped on the way here; `CameraInput` saw them all
+        judges_gaps=False,  # `CameraInput` checks gaps, since it sees the frames that are dropped before this point
     )

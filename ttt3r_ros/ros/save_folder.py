@@ -1,9 +1,9 @@
-"""The one folder that saved files go to and come from: whole or absent, and never anything outside it.
+"""The folder for saved files: files are written completely or not at all, and nothing outside it is accessed.
 
-A file is written under another name in the same folder, brought to the disk, and then given its name in one step, so
-that a full disk, a signal or a power cut leaves the old file or none, never half of one. Everything is done relative to
-the opened folder, by names without separators, and without following links, so that neither a name nor a link somebody
-has placed in the folder leads out of it.
+A file is written under a temporary name in the same folder, flushed to the disk, and then renamed atomically, so that a
+full disk, a signal or a power failure leaves the old file or none, never a partial one. All operations are relative to
+the open folder, use names without separators, and do not follow links, so that neither a name nor a link in the folder
+can lead out of it.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from typing import IO
 
 from ttt3r_ros.errors import UserError, quoted
 
-#: What the names of saved states and maps end in.
+#: Suffixes of saved states and maps.
 STATE_SUFFIX, MAP_SUFFIX = ".state.safetensors", ".ply"
 
-LONGEST_NAME = 100
-_NAME = re.compile(rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{LONGEST_NAME - 1}}}")
-#: Seconds after which an unfinished file of another process is taken for what a crash has left.
+MAX_NAME = 100
+_NAME = re.compile(rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")
+#: Age at which another process's unfinished file is considered the leftover of a crash [s].
 FORGOTTEN_AFTER = 3600.0
-#: What file systems without hard links (FAT) answer to one.
+#: Errors of file systems without hard links (such as FAT).
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK}
 
 
 def check_name(name: str) -> str:
-    """Return a name that is fit for a file in any folder.
+    """Check that a name is valid for a file in this folder, and return it.
 
     Raises:
-        UserError: it is not.
+        UserError: it is not valid.
     """
     if not _NAME.fullmatch(name):
         raise UserError(
-            f"{quoted(name)} is no name for a file here: use up to {LONGEST_NAME} letters, digits, '-', '_' and '.', "
+            f"{quoted(name)} is not a valid file name: use up to {MAX_NAME} letters, digits, '-', '_' and '.', "
             "and no '.' at the beginning"
         )
     return name
 
 
 class SaveFolder:
-    """A folder, made when the first file is written."""
+    """A folder that is created when the first file is written."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Name a folder; '~' stands for the user's home. Nothing is touched yet.
+        """Remember the path, in which '~' stands for the user's home; nothing is read or written yet.
 
         Raises:
-            UserError: nobody knows that home.
+            UserError: the home of '~' is unknown.
         """
         try:
             self.path = Path(path).expanduser()
@@ -60,7 +60,7 @@ class SaveFolder:
             raise UserError(f"the save_folder {os.fspath(path)} cannot be found: {error}") from error
 
     def write(self, name: str, fill: Callable[[IO[bytes]], object], *, overwrite: bool) -> Path:
-        """Write a file, whole or not at all.
+        """Write a file, completely or not at all.
 
         Args:
             name: of the file.
@@ -71,18 +71,18 @@ class SaveFolder:
             The file's path.
 
         Raises:
-            UserError: the name is impossible, the file exists and may not be replaced, or it cannot be written; what
-                was there before is untouched.
+            UserError: the name is invalid, the file exists and must not be replaced, or it cannot be written; an
+                existing file remains unchanged.
         """
         path = self.path / check_name(name)
         unfinished = f".{name}.{os.getpid()}.tmp"
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"the save_folder {self.path} cannot be made: {error.strerror or error}") from error
+            raise UserError(f"the save_folder {self.path} cannot be created: {error.strerror or error}") from error
         try:
             with self._opened() as folder:
-                if not overwrite and _exists(name, folder):  # said before the work, decided again after it
+                if not overwrite and _exists(name, folder):  # fail early; checked again after writing
                     raise FileExistsError
                 _sweep(name, unfinished, folder)
                 try:
@@ -100,7 +100,7 @@ class SaveFolder:
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(unfinished, dir_fd=folder)
         except FileExistsError as error:
-            raise UserError(f"{path} exists already: choose another save_name, or set overwrite to true") from error
+            raise UserError(f"{path} already exists: choose another save_name, or set overwrite to true") from error
         except OSError as error:
             raise UserError(f"{path} cannot be written: {error.strerror or error}") from error
         return path
@@ -110,34 +110,34 @@ class SaveFolder:
 
         Args:
             name: of the file.
-            most: bytes that it may have.
+            most: maximum size [bytes].
 
         Raises:
             FileNotFoundError: there is no such file.
-            UserError: the name is impossible, it is no regular file of this folder, larger, or unreadable.
+            UserError: the name is invalid, or the file is not a regular file, too large, or unreadable.
         """
         path = self.path / check_name(name)
         try:
             with self._opened() as folder:
-                # a pipe would keep us waiting, a link could lead anywhere
+                # a pipe could block forever, a link could lead anywhere
                 flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
                 with os.fdopen(os.open(name, flags, dir_fd=folder), "rb") as file:
                     status = os.fstat(file.fileno())
                     if not stat.S_ISREG(status.st_mode):
                         raise UserError(f"{path} is not a regular file")
                     if status.st_size > most:
-                        raise UserError(f"{path} has {status.st_size / 1e6:.0f} MB, which is too large to be ours")
+                        raise UserError(f"{path} has {status.st_size / 1e6:.0f} MB, too large for a saved file")
                     return file.read(most)
         except FileNotFoundError:
             raise
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise UserError(f"{path} is a link, and links are not followed here") from error
+                raise UserError(f"{path} is a link, which is not followed; replace it with the file itself") from error
             raise UserError(f"{path} cannot be read: {error.strerror or error}") from error
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[int]:
-        """Open the folder itself, so that what follows happens in it whatever its path comes to mean."""
+        """Open the folder, so that all operations use this folder even if its path is changed meanwhile."""
         folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             yield folder
@@ -154,8 +154,8 @@ def _exists(name: str, folder: int) -> bool:
 
 
 def _give_name(unfinished: str, name: str, folder: int) -> None:
-    """Give a finished file its name, which must be free."""
-    try:  # unlike a rename, a link never replaces
+    """Rename a finished file to its final name, which must not exist."""
+    try:  # unlike renaming, linking never replaces a file
         os.link(unfinished, name, src_dir_fd=folder, dst_dir_fd=folder, follow_symlinks=False)
     except OSError as error:
         if error.errno not in _NO_LINKS:
@@ -166,7 +166,7 @@ def _give_name(unfinished: str, name: str, folder: int) -> None:
 
 
 def _sweep(name: str, ours: str, folder: int) -> None:
-    """Remove what a crash has left of earlier attempts at this file."""
+    """Remove unfinished versions of this file that a crash has left."""
     left = re.compile(rf"\.{re.escape(name)}\.\d+\.tmp")
     for entry in os.listdir(folder):
         if not left.fullmatch(entry):

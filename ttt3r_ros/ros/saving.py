@@ -1,7 +1,7 @@
 """The services that save and load: ~/save_state, ~/load_state and ~/save_map.
 
-What they read and write is named by parameters, never by a request, and lies in one folder. A thread of their own waits
-for the disk, so that neither images nor other services do; one file is worked on at a time.
+Parameters name the files, never a request, and all files are in one folder. A separate thread waits for the disk, so
+that neither images nor other services have to; it handles one file at a time.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ from ttt3r_ros.ros.save_folder import MAP_SUFFIX, STATE_SUFFIX, SaveFolder
 from ttt3r_ros.stream.saved_state import MAX_BYTES, from_bytes, to_bytes
 from ttt3r_ros.stream.stream import Stream
 
-Work = Callable[[], str]  #: does it, and returns a sentence about what has been done
+Work = Callable[[], str]  #: does the work and returns a sentence that reports it
 
 
 class Saving:
-    """Offers the services."""
+    """Provides the services."""
 
     def __init__(self, node: Node, pipeline: Pipeline, parameters: Callable[[], Parameters]) -> None:
-        """Offer them.
+        """Create the services.
 
         Args:
-            node: to offer them on.
-            pipeline: whose stream and map they are about.
-            parameters: gives those in force.
+            node: the node to create them on.
+            pipeline: whose stream and map are saved and loaded.
+            parameters: returns the current parameters.
 
         Raises:
-            UserError: the save_folder cannot be.
+            UserError: the path of the save_folder is invalid.
         """
         self._node, self._pipeline, self._parameters = node, pipeline, parameters
         self._folder = SaveFolder(parameters().save_folder)
         self._work: queue.SimpleQueue[tuple[Work, Future] | None] = queue.SimpleQueue()
-        self._done = node.create_guard_condition(lambda: None)  # wakes the executor, which looks after its coroutines
+        self._done = node.create_guard_condition(lambda: None)  # wakes the executor so that it resumes its coroutines
         self._thread = threading.Thread(target=self._run, name="saving", daemon=True)
         self._thread.start()
-        one_by_one = MutuallyExclusiveCallbackGroup()  # not the node's own, which would have to wait as well
+        one_by_one = MutuallyExclusiveCallbackGroup()  # not the node's default group, which must not wait
         for name, work in (
             ("save_state", self._save_state),
             ("load_state", self._load_state),
@@ -59,20 +59,20 @@ class Saving:
             node.create_service(Trigger, f"~/{name}", self._service(work), callback_group=one_by_one)
 
     def load_at_start(self) -> None:
-        """Go on from the saved state, if there is one, before the first frame.
+        """Load the saved state, if it exists, before the first frame.
 
         Raises:
-            UserError: there is one, but it cannot be used.
+            UserError: the saved state exists but cannot be used.
         """
         try:
             self._node.get_logger().info(self._load_state())
         except FileNotFoundError:
             self._node.get_logger().warning(
-                f"load_at_start: there is no {self._path(STATE_SUFFIX)} yet; starting without it"
+                f"load_at_start: {self._path(STATE_SUFFIX)} does not exist yet; starting without it"
             )
 
     def stop(self, timeout: float = 1.0) -> bool:
-        """End the thread; wait for the file in work as long as the timeout [s]; return whether it has ended."""
+        """Stop the thread; wait at most the timeout [s] for the current file; return whether the thread has ended."""
         self._work.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -100,12 +100,12 @@ class Saving:
             except UserError as error:
                 answer = False, str(error)
             except FileNotFoundError:
-                answer = False, f"there is no {self._path(STATE_SUFFIX)}; save a state first, or set save_name"
-            except Exception as error:  # of memory, above all
+                answer = False, f"{self._path(STATE_SUFFIX)} does not exist; save a state first, or set save_name"
+            except Exception as error:  # mostly out of memory
                 answer = False, f"it failed ({type(error).__name__}: {' '.join(str(error).split())[:300]})"
                 self._node.get_logger().debug(traceback.format_exc())
             done.set_result(answer)
-            with contextlib.suppress(Exception):  # the node has ended meanwhile
+            with contextlib.suppress(Exception):  # raised if the node has shut down meanwhile
                 self._done.trigger()
 
     def _save_state(self) -> str:
@@ -124,7 +124,7 @@ class Saving:
         path = self._path(STATE_SUFFIX)
         data = self._folder.read(self._parameters().save_name + STATE_SUFFIX, most=MAX_BYTES)
         self._pipeline.resume(lambda stream: from_bytes(data, stream, str(path))).result()
-        return f"loaded the state from {path}: the next frame goes on in its map"
+        return f"loaded the state from {path}: the next frame continues in its map"
 
     def _save_map(self) -> str:
         parameters = self._parameters()
@@ -133,7 +133,7 @@ class Saving:
             why = "no confident point has been seen yet" if parameters.publish_map else "set publish_map to true"
             raise UserError(f"there is no map to save: {why}")
         comment = f"metres in the frame {parameters.odom_frame}"
-        write = partial(write_ply, points=points.positions, colours=points.colours, comment=comment)
+        write = partial(write_ply, points=points.positions, colors=points.colors, comment=comment)
         path = self._folder.write(parameters.save_name + MAP_SUFFIX, write, overwrite=parameters.overwrite)
         return f"saved the map to {path} ({len(points.positions)} points)"
 

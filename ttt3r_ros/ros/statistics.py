@@ -1,4 +1,4 @@
-"""Figures of a running stream: rates, and latencies and learning rate of the last frames."""
+"""Statistics of a running stream: rates, latencies, and the learning rate of the last frame."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-WINDOW = 10.0  #: seconds that a rate looks back
-LATENCIES = 1000  #: frames that percentiles look back
+WINDOW = 10.0  #: time over which rates are averaged [s]
+LATENCIES = 1000  #: number of frames over which percentiles are computed
 
 
 class Rate:
-    """Events per second over the last `WINDOW` seconds. Safe to count in one thread and read in another."""
+    """Events per second over the last `WINDOW` seconds. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -23,13 +23,13 @@ class Rate:
         self._times: deque[float] = deque()
 
     def count(self) -> None:
-        """Note that it happened now."""
+        """Count an event now."""
         with self._lock:
             self._times.append(time.monotonic())
             self._forget()
 
     def hz(self) -> float:
-        """Return the rate now."""
+        """Return the current rate."""
         with self._lock:
             self._forget()
             span = min(WINDOW, time.monotonic() - self._begun)
@@ -43,13 +43,13 @@ class Rate:
 
 @dataclass(frozen=True)
 class Summary:
-    """A stream's figures at one moment; NaN where nothing has happened yet.
+    """A stream's statistics at one time; NaN while there is no data.
 
     Attributes:
-        finished: frames finished since the start.
-        rate_hz: frames finished per second.
-        latency_ms: p50, p95 and p99 from a frame's arrival to its publication.
-        learning_rate: smallest, mean and largest β of the last frame.
+        finished: number of frames finished since the start.
+        rate_hz: number of frames finished per second.
+        latency_ms: p50, p95 and p99 of the time from a frame's arrival to its publication [ms].
+        learning_rate: minimum, mean and maximum of β in the last frame.
     """
 
     finished: int
@@ -59,7 +59,7 @@ class Summary:
 
 
 class StreamStatistics:
-    """Collects in one thread, is read in another."""
+    """Collects statistics. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -81,7 +81,7 @@ class StreamStatistics:
             )
 
     def summary(self) -> Summary:
-        """Return the figures now."""
+        """Return the current statistics."""
         with self._lock:
             p50, p95, p99 = np.percentile(self._latencies, [50, 95, 99]) * 1e3 if self._latencies else [np.nan] * 3
             latency_ms = float(p50), float(p95), float(p99)

@@ -36,14 +36,14 @@ from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.load import load_backbone
 from ttt3r_ros.stream.segments import warm_up
 
-WARM_UP_SIZE = (480, 640)  # of a blank image: the commonest camera's
+WARM_UP_SIZE = (480, 640)  # of a blank image: the most common camera resolution
 
 
 class Ttt3rNode(Node):
-    """Wires parameters, topics and services to the pipeline that does the work."""
+    """Connects parameters, topics and services to the pipeline that does the work."""
 
     def __init__(self) -> None:
-        """Load the weights, warm up, then listen.
+        """Load the weights, warm up the network, then subscribe.
 
         Raises:
             UserError: a parameter or the weights cannot be used.
@@ -53,7 +53,7 @@ class Ttt3rNode(Node):
         except ParameterException as error:
             raise UserError(first_sentence(error)) from error
         except RuntimeError as error:  # RCLError, which is private to rclpy
-            raise UserError(f"ROS could not make the node{under_security()}: {first_sentence(error)}") from error
+            raise UserError(f"ROS could not create the node{under_security()}: {first_sentence(error)}") from error
         self.callbacks_failed = 0
         self._settings = declare(self)
         self._notices = Notices(self.get_logger())
@@ -75,7 +75,7 @@ class Ttt3rNode(Node):
         self.create_service(Trigger, "~/reset_odometry", self._on_reset_odometry)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # a clock of its own: a paused simulation must not silence the diagnostics
+        # on a steady clock, so that diagnostics continue while a simulation is paused
         self.create_timer(1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
         self.add_on_set_parameters_callback(self._on_set_parameters)
         for sentence in unknown(self):
@@ -86,7 +86,7 @@ class Ttt3rNode(Node):
         self.get_logger().info(f"ready: listening to {self._input.topic}")
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
-        """Set parameters, as the services do; what cannot be used is refused in our words rather than in rclpy's."""
+        """Set parameters, as the services do; invalid values are refused with our messages instead of rclpy's."""
         try:
             with_changes(self._settings, parameter_list)
         except UserError as error:
@@ -94,18 +94,18 @@ class Ttt3rNode(Node):
         return super().set_parameters_atomically(with_whole_numbers_as_floats(parameter_list))
 
     def stop(self) -> bool:
-        """End all threads; return whether they have ended, which a frame or file in work may keep them from for now."""
+        """Stop all threads; return whether they have ended, since the current frame or file may take longer."""
         ended = [self._input.stop(), self._saving.stop(), self._pipeline.stop()]
         return all(ended)
 
     def survive(self, error: Exception) -> None:
-        """Live on after a callback has failed, at a message that a library chokes on for example."""
+        """Log the error of a failed callback and go on; a library may fail on a message, for example."""
         self.callbacks_failed += 1
         self._notices.error(f"a message could not be handled ({type(error).__name__}: {first_sentence(error)[:300]})")
         self.get_logger().debug("".join(traceback.format_exception(error)))
 
     def _load(self, parameters: Parameters) -> tuple[Backbone, int]:
-        """Load and warm up the network, saying what takes long; return the reset_interval that suits it as well."""
+        """Load and warm up the network, logging each slow step; return it and its recommended reset_interval."""
         log = self.get_logger()
         begun = time.monotonic()
         log.info(f"loading weights {parameters.weights or 'of the package'}")
@@ -124,14 +124,14 @@ class Ttt3rNode(Node):
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._pipeline.reset()
         response.success = True
-        response.message = "the recurrent state is forgotten; the pose goes on from the last one"
+        response.message = "the recurrent state is reset; the pose continues from the last one"
         self.get_logger().info(response.message)
         return response
 
     def _on_reset_odometry(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._pipeline.reset_odometry()
         response.success = True
-        response.message = "the recurrent state is forgotten; the pose starts again from the origin"
+        response.message = "the recurrent state is reset; the pose starts again from the origin"
         self.get_logger().info(response.message)
         return response
 

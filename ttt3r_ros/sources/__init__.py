@@ -1,4 +1,4 @@
-"""Where images come from: video files, folders of images, bags and the synthetic world. No ROS."""
+"""Image sources: video files, folders of images, bags and the synthetic world. No ROS."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["Source", "SourceFrame", "SourceReport", "open_source"]
 
 
 def open_source(specification: str, *, topic: str | None = None, fps: float | None = None) -> Source:
-    """Open whatever the user named.
+    """Open the source that the user named.
 
     Args:
         specification: path of a video file, a folder of images (also a sequence of TUM RGB-D, EuRoC, 7-Scenes or
             ScanNet), a rosbag2 (folder, .mcap, .db3) or ROS 1 bag, or ``synthetic[:key=value,...]``.
-        topic: which images of a bag.
-        fps: count the frames at this rate instead of believing the source's own times.
+        topic: image topic of a bag.
+        fps: number the frames at this rate instead of using the source's own times.
 
     Returns:
-        The source; its frames have not been read yet, but it is known to be readable.
+        The source, known to be readable; no frames have been read yet.
 
     Raises:
-        UserError: nothing there can be read as images, or an option does not go with it.
+        UserError: the source cannot be read as images, or an option does not apply to it.
     """
     if fps is not None and not fps > 0:
         raise UserError(f"a frame rate must be greater than 0, got {fps}")
@@ -38,20 +38,20 @@ def open_source(specification: str, *, topic: str | None = None, fps: float | No
     path = Path(specification).expanduser()
     if not path.exists():
         raise UserError(
-            f"there is no '{specification}'; give a video file, a folder of images, a rosbag2 or 'synthetic'"
+            f"'{specification}' does not exist; give a video file, a folder of images, a rosbag2 or 'synthetic'"
         )
     if is_rosbag(path):
         if fps is not None:
-            raise UserError("a bag brings its own times, a frame rate does not apply; play it slower or faster instead")
+            raise UserError("a bag has its own times, so --fps does not apply; leave it out")
         return RosbagSource(path, topic=topic)
     _refuse_topic(topic, str(path))
     if path.is_dir():
         return ImageFolderSource(path, fps=fps)
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        raise UserError(f"{path} is a single image; give the folder it lies in, or a video")
+        raise UserError(f"{path} is a single image; give the folder that contains it, or a video")
     return VideoSource(path, fps=fps)
 
 
 def _refuse_topic(topic: str | None, where: str) -> None:
     if topic is not None:
-        raise UserError(f"--topic chooses images of a bag, but {where} is none")
+        raise UserError(f"--topic selects the images of a bag, but {where} is not a bag; leave it out")

@@ -1,6 +1,6 @@
-"""What well-known data sets have beside their images: where the images are, the camera's matrix, true poses.
+"""Reads the files that well-known datasets store with their images: stamps, camera matrix and true poses.
 
-TUM RGB-D, EuRoC (TUM-VI), 7-Scenes, ScanNet, and folders laid out like them.
+Supports TUM RGB-D, EuRoC (TUM-VI), 7-Scenes, ScanNet, and folders with the same layout.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ttt3r_ros.sources.poses import (
     read_pose_matrix,
 )
 
-#: Where the images of the first (colour) camera are, below the folder that people name.
+#: Subfolders of a dataset that may contain the images of its first (color) camera.
 IMAGE_FOLDERS = ("rgb", "color", "images", "mav0/cam0/data", "cam0/data", "data", "image", "frames")
-#: The same below the images' own folder: how far up the files beside them may lie.
+#: How many folders above that of the images a dataset's other files may be, by the name of the image folder.
 _LEVELS_UP = {"data": 2, **dict.fromkeys(("rgb", "color", "images", "image", "frames"), 1)}
 
-#: A part of a file's name that says it is no colour image.
-_NO_COLOUR = re.compile(r"(?:^|[^a-z])(?:depth|disp|disparity|normals?|mask|labels?|confidence|seg)(?:[^a-z]|$)", re.I)
+#: Parts of file names that indicate something other than a color image.
+_NOT_COLOR = re.compile(r"(?:^|[^a-z])(?:depth|disp|disparity|normals?|mask|labels?|confidence|seg)(?:[^a-z]|$)", re.I)
 
 _MATRIX_FILES = (
     "intrinsic/intrinsic_color.txt",
@@ -55,14 +55,14 @@ _DISTORTIONS = {"radial-tangential": "plumb_bob", "radtan": "plumb_bob", "equidi
 
 @dataclass(frozen=True)
 class CameraBeside:
-    """A camera as a file beside its images has it.
+    """A camera described by a file of the dataset.
 
     Attributes:
-        file: that told.
-        fx, fy, cx, cy: of the matrix [px].
-        size: width and height [px]; None where the file does not say.
-        distortion: of the lens, None for none or unknown.
-        T_body_camera: (4, 4) mount on the body that true poses are of; None where these are the camera's.
+        file: the file it was read from.
+        fx, fy, cx, cy: of the camera matrix [px].
+        size: width and height of the images [px]; None if the file does not say.
+        distortion: of the lens; None if there is none or it is unknown.
+        T_body_camera: (4, 4) mount on the body whose true poses are given; None if the true poses are the camera's.
     """
 
     file: Path
@@ -75,19 +75,19 @@ class CameraBeside:
     T_body_camera: FloatArray | None = None
 
     def calibration(self, width: int, height: int) -> Calibration | None:
-        """Return the calibration of images of so many pixels; None where the file is of another size."""
+        """Return the calibration for images of this size [px]; None if the file is for another size."""
         if self.size not in (None, (width, height)) or not (0 < self.cx < width and 0 < self.cy < height):
             return None
         return Calibration.of(Intrinsics(self.fx, self.fy, self.cx, self.cy, width, height), self.distortion)
 
 
-def colour_alone(files: list[Path]) -> list[Path]:
-    """Return the colour images where others (depth, masks) are told from them by name; else all of them."""
-    return [file for file in files if not _NO_COLOUR.search(file.stem)] or files
+def color_images(files: list[Path]) -> list[Path]:
+    """Return the files without those whose names indicate depth, masks or the like; all files if none would remain."""
+    return [file for file in files if not _NOT_COLOR.search(file.stem)] or files
 
 
 def listed_stamps(folder: Path, files: list[Path]) -> dict[Path, int]:
-    """Return the times [ns] of images by the list that TUM has beside them (rgb.txt: time, file); else nothing."""
+    """Return the images' times [ns] from a list in the format of TUM (rgb.txt: time, file); empty if incomplete."""
     stamps: dict[Path, int] = {}
     known = {file.name: file for file in files}
     lists = (folder.parent / f"{folder.name}.txt", folder.parent / "images.txt")
@@ -101,20 +101,20 @@ def listed_stamps(folder: Path, files: list[Path]) -> dict[Path, int]:
 
 
 def camera_beside(images: Path, report: SourceReport) -> CameraBeside | None:
-    """Return what is said about the camera beside its images; files that cannot be understood are said and left out."""
+    """Return the camera described by a file near the images; warn about files that cannot be read, and skip them."""
     for folder in _folders_beside(images):
         for read, file in _camera_files(folder):
             try:
                 return read(file)
             except (UserError, OSError, ValueError, KeyError, TypeError) as error:
-                report.warn(f"{file} is not used: {_sentence(error)}")
+                report.warn(f"{file} is ignored: {_sentence(error)}")
     return None
 
 
 def poses_beside(
     images: Path, files: list[Path], camera: CameraBeside | None, report: SourceReport
 ) -> PoseLookup | None:
-    """Return the true poses that lie beside images; files that cannot be understood are said and left out."""
+    """Return the true poses from files near the images; warn about files that cannot be read, and skip them."""
     for folder in _folders_beside(images):
         for name in _BODY_POSES:
             if (folder / name).is_file() and camera is not None and camera.T_body_camera is not None:
@@ -131,7 +131,7 @@ def poses_beside(
 
 
 def _folders_beside(images: Path) -> Iterator[Path]:
-    """Yield the images' folder and, where it is a part of a data set, those above."""
+    """Yield the images' folder and, if it is part of a dataset, those above it."""
     folder = images.resolve()
     yield folder
     yield from list(folder.parents)[: _LEVELS_UP.get(folder.name, 0)]
@@ -153,7 +153,7 @@ def _from_matrix_file(file: Path) -> CameraBeside:
     if len(values) == 4:
         return _camera(file, *values)
     if len(values) not in (9, 16):
-        raise ValueError(f"fx fy cx cy, or a matrix of 9 or 16 numbers, are understood, these are {len(values)}")
+        raise ValueError(f"it must contain fx fy cx cy or a matrix of 9 or 16 numbers, but contains {len(values)}")
     return _from_matrix(file, values)
 
 
@@ -166,28 +166,28 @@ def _from_scannet_info(file: Path) -> CameraBeside:
 def _from_matrix(file: Path, values: list[float]) -> CameraBeside:
     K = np.array(values, dtype=np.float64).reshape(round(len(values) ** 0.5), -1)
     if K[2, 2] != 1 or K[1, 0] != 0 or K[2, 0] != 0 or K[2, 1] != 0:
-        raise ValueError("it is no camera matrix")
+        raise ValueError("it is not a camera matrix")
     return _camera(file, *(float(K[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))))
 
 
 def _camera(file: Path, fx: float, fy: float, cx: float, cy: float) -> CameraBeside:
     if not (np.isfinite([fx, fy, cx, cy]).all() and fx > 1 and fy > 1):
-        raise ValueError(f"fx={fx:g}, fy={fy:g} are no focal lengths in pixels")
+        raise ValueError(f"fx={fx:g}, fy={fy:g} are not focal lengths in pixels")
     return CameraBeside(file, fx, fy, cx, cy)
 
 
 def _from_sensor_yaml(file: Path) -> CameraBeside:
     """Read EuRoC's description of a camera."""
     try:
-        import yaml  # type: ignore[import-untyped]  # of which only such a folder has need
+        import yaml  # type: ignore[import-untyped]  # only needed for such a folder
     except ImportError:
         raise UserError("it needs the PyYAML library; install it with: pip install pyyaml") from None
 
     try:
-        # OpenCV's header, which some writers leave, is no YAML
+        # the header that OpenCV adds is not valid YAML
         content: Any = yaml.safe_load(re.sub(r"^%.*$", "", file.read_text(), flags=re.M))
     except yaml.YAMLError:
-        raise ValueError("it is no YAML") from None
+        raise ValueError("it is not valid YAML") from None
     camera = _camera(file, *(float(value) for value in content["intrinsics"]))
     width, height = (int(value) for value in content["resolution"])
     coefficients = tuple(float(value) for value in content.get("distortion_coefficients") or ())
@@ -195,7 +195,7 @@ def _from_sensor_yaml(file: Path) -> CameraBeside:
     distortion = None
     if any(coefficients):
         if model not in _DISTORTIONS:
-            raise ValueError(f"the distortion model {model!r} is none of {', '.join(_DISTORTIONS)}")
+            raise ValueError(f"the distortion model {model!r} is not one of {', '.join(_DISTORTIONS)}")
         distortion = Distortion(_DISTORTIONS[model], coefficients)
     mount = content.get("T_BS")
     T = np.array(mount["data"], dtype=np.float64).reshape(4, 4) if mount else None
@@ -203,7 +203,7 @@ def _from_sensor_yaml(file: Path) -> CameraBeside:
 
 
 def _pose_matrices(folder: Path, files: list[Path]) -> list[Path] | None:
-    """Return a file of one matrix for each image: frame-0.color.png and frame-0.pose.txt, or pose/0.txt."""
+    """Return one file with a pose matrix per image: frame-0.pose.txt for frame-0.color.png, or pose/0.txt."""
     stems = [file.stem.removesuffix(".color") for file in files]
     candidates = [[folder / f"{stem}.pose.txt" for stem in stems]]
     candidates += [[folder / name / f"{stem}.txt" for stem in stems] for name in _POSE_FOLDERS]
@@ -233,11 +233,11 @@ def _of_body(track: PoseTrack, T_body_camera: FloatArray) -> PoseLookup:
 
 @contextmanager
 def _said(report: SourceReport) -> Iterator[None]:
-    """Turn the error of a file that nobody has asked for into a warning."""
+    """Convert errors into warnings, since the user did not ask for this file."""
     try:
         yield
     except UserError as error:
-        report.warn(f"the ground truth is not used: {_sentence(error)}")
+        report.warn(f"the ground truth is ignored: {_sentence(error)}")
 
 
 def _text(file: Path | None) -> str:

@@ -1,4 +1,4 @@
-"""What every source of images yields."""
+"""The interface of every image source."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class SourceFrame:
 
     Attributes:
         image: (H, W, 3) uint8, RGB.
-        stamp_ns: nanoseconds; since the epoch where the source recorded its time, else since its first frame.
-        calibration: of the camera, None where unknown.
-        T_world_camera: (4, 4) true pose of the camera (OpenCV axes, metres), None where unknown.
-        depth: (H, W) float32 true depth [m] along the optical axis, None where unknown.
-        jump: why the frame does not follow on the one before, in one clause; None where it does.
-        shift_ns: added to the recorded stamp so that stamps increase where the recording's time jumps back.
+        stamp_ns: since the epoch if the source recorded its time, else since its first frame [ns].
+        calibration: of the camera; None if unknown.
+        T_world_camera: (4, 4) true pose of the camera (OpenCV axes, meters); None if unknown.
+        depth: (H, W) float32 true depth along the optical axis [m]; None if unknown.
+        jump: why the frame does not continue the previous one, in one clause; None if it does.
+        shift_ns: added to the recorded stamp so that stamps increase even if the recording's time jumps back [ns].
     """
 
     image: npt.NDArray[np.uint8]
@@ -41,10 +41,10 @@ class SourceFrame:
 
     @property
     def intrinsics(self) -> Intrinsics | None:
-        """The pinhole camera of the image, taken as free of distortion; None where unknown.
+        """The pinhole camera of the image, assuming no distortion; None if unknown.
 
         Raises:
-            UserError: the calibration describes no camera, or one of another image size.
+            UserError: the calibration does not describe a valid camera, or is for a different image size.
         """
         if self.calibration is None:
             return None
@@ -54,11 +54,11 @@ class SourceFrame:
 
 @dataclass
 class SourceReport:
-    """What a source could not give; each sentence goes to the log once.
+    """What a source could not provide; each sentence is logged once.
 
     Attributes:
-        left_out: frames that were there but not yielded, by reason.
-        damage: what is missing of the recording, in sentences.
+        left_out: number of existing frames that were not yielded, by reason.
+        damage: what is missing from the recording, in sentences.
     """
 
     left_out: Counter[str] = field(default_factory=Counter)
@@ -66,28 +66,28 @@ class SourceReport:
     _said: set[str] = field(default_factory=set)
 
     def warn(self, sentence: str) -> None:
-        """Say something to the user, unless it has been said."""
+        """Log a warning, unless the same one has been logged before."""
         if sentence not in self._said:
             self._said.add(sentence)
             _log.warning("%s", sentence)
 
     def damaged(self, sentence: str) -> None:
-        """Say that the recording is not whole."""
+        """Report that the recording is incomplete."""
         if sentence not in self.damage:
             self.damage.append(sentence)
         self.warn(sentence)
 
 
 class Source(Protocol):
-    """A recorded or computed camera: frames in order of time, as often as asked for."""
+    """A recorded or synthetic camera: frames in order of time, which can be read repeatedly."""
 
     @property
     def name(self) -> str:
-        """What it is, in a few words for people."""
+        """A short description for the user."""
 
     @property
     def length(self) -> int | None:
-        """The number of frames; None where only reading to the end would tell."""
+        """The number of frames; None if it is unknown before reading to the end."""
 
     @property
     def rate_hz(self) -> float:
@@ -95,15 +95,15 @@ class Source(Protocol):
 
     @property
     def report(self) -> SourceReport:
-        """What could not be given so far."""
+        """What the source could not provide so far."""
 
     @property
     def recorded_time(self) -> bool:
-        """True where stamps are the recording's own clock, False where they count from zero at the first frame."""
+        """Whether stamps are those of the recording's own clock; if not, they start at zero at the first frame."""
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
         """Yield the frames from ``start_s`` seconds after the first one, with strictly increasing stamps.
 
         Raises:
-            UserError: something cannot be read any further.
+            UserError: the source cannot be read any further.
         """

@@ -12,47 +12,47 @@ from ttt3r_ros.camera.encoded_image import FILE_FORMATS, decode_image
 from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.camera.stamps import NOT_NEWER
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.sources.dataset import IMAGE_FOLDERS, camera_beside, colour_alone, listed_stamps, poses_beside
+from ttt3r_ros.sources.dataset import IMAGE_FOLDERS, camera_beside, color_images, listed_stamps, poses_beside
 from ttt3r_ros.sources.frame import SourceFrame, SourceReport
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
-#: Images that OpenCV does not read everywhere: said by name.
+#: Images that OpenCV cannot read on every platform; the user is told how to convert them.
 UNREADABLE_SUFFIXES = frozenset({".heic", ".heif", ".avif"})
 
-#: Digits of the time since the epoch in s, ms, µs and ns, for the years 2001 to 2286, and how many ns each unit has.
+#: Nanoseconds per unit (s, ms, µs, ns), by the number of digits of the time since the epoch for the years 2001 to 2286.
 _NS_PER_UNIT = {10: 10**9, 13: 10**6, 16: 10**3, 19: 1}
 
 _DEFAULT_FPS = 30.0
 
-#: Images of a folder that are looked at to find the range of 16-bit samples, before the first one is given.
+#: Number of images that are checked for the range of 16-bit samples before the first one is yielded.
 _RANGE_SAMPLES = 8
 
 
 class ImageFolderSource:
-    """Images of a folder in natural order (2 before 10), stamped by their names where these are times.
+    """Images of a folder in natural order (2 before 10), stamped by their names if those are times.
 
-    What data sets have beside their images (`ttt3r_ros.sources.dataset`) is taken along.
+    Cameras and poses that datasets store with their images are read as well (`ttt3r_ros.sources.dataset`).
     """
 
     def __init__(self, path: Path, *, fps: float | None = None) -> None:
         """List the images.
 
         Args:
-            path: of the folder, or of a data set with such a folder.
-            fps: ignore recorded times and count images at this rate.
+            path: of the folder, or of a dataset that contains such a folder.
+            fps: ignore recorded times and number the images at this rate.
 
         Raises:
-            UserError: there is no image in it.
+            UserError: the folder contains no image.
         """
         folder = next((found for found in (path, *(path / sub for sub in IMAGE_FOLDERS)) if _images(found)), None)
         if folder is None:
             raise UserError(_why_no_images(path))
         self.report = SourceReport()
-        files = sorted(colour_alone(_images(folder)), key=_natural_key)
+        files = sorted(color_images(_images(folder)), key=_natural_key)
         if unreadable := _images(folder, UNREADABLE_SUFFIXES):
             self.report.left_out["HEIC or AVIF"] += len(unreadable)
             self.report.warn(
-                f"{len(unreadable)} HEIC or AVIF images in {folder} are left out; convert them to JPEG to have them"
+                f"{len(unreadable)} HEIC or AVIF images in {folder} are skipped; convert them to JPEG to include them"
             )
         times = _stamps_from_names(files) or listed_stamps(folder, files)
         if times:
@@ -69,7 +69,7 @@ class ImageFolderSource:
             self._stamps_ns = [round(i * 1e9 / self.rate_hz) for i in range(len(files))]
             if fps is None:
                 self.report.warn(
-                    f"the images in {folder} have no times: {self.rate_hz:g} Hz is assumed; --fps says another rate"
+                    f"the images in {folder} have no times: assuming {self.rate_hz:g} Hz; set another rate with --fps"
                 )
         self.name = f"images in {folder}"
         self.length: int | None = len(files)
@@ -78,7 +78,7 @@ class ImageFolderSource:
         self._range = self._find_range()
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
-        """Yield the images from ``start_s`` on; the ones before are not read."""
+        """Yield the images from ``start_s`` on, without reading those before."""
         start_ns = self._stamps_ns[0] + round(start_s * 1e9)
         held = self._range
         for index, (file, stamp_ns) in enumerate(zip(self._files, self._stamps_ns, strict=True)):
@@ -94,12 +94,12 @@ class ImageFolderSource:
             )
 
     def _in_order(self, files: list[Path], times: dict[Path, int]) -> list[Path]:
-        """Return files by time; of two of one time (the same picture in two formats) the first."""
+        """Return the files in order of time, keeping the first of several with the same time (such as two formats)."""
         by_time: dict[int, Path] = {}
         for file in sorted(files, key=times.__getitem__):
             if by_time.setdefault(times[file], file) is not file:
                 self.report.left_out[NOT_NEWER] += 1
-                self.report.warn(f"several images in {file.parent} have one time; the first of each is taken")
+                self.report.warn(f"several images in {file.parent} have the same time; only the first is used")
         return list(by_time.values())
 
     def _calibration(self, width: int, height: int) -> Calibration | None:
@@ -107,13 +107,11 @@ class ImageFolderSource:
             return None
         calibration = self._camera.calibration(width, height)
         if calibration is None:
-            self.report.warn(
-                f"{self._camera.file} is not used: it does not belong to images of {width}x{height} pixels"
-            )
+            self.report.warn(f"{self._camera.file} is ignored: it does not fit images of {width}x{height} pixels")
         return calibration
 
     def _find_range(self) -> SampleRange:
-        """Return the range of 16-bit samples of images spread over the folder."""
+        """Return the range of 16-bit samples in a few images spread over the folder."""
         held = SampleRange()
         step = max(1, len(self._files) // _RANGE_SAMPLES)
         for file in self._files[::step]:
@@ -124,7 +122,7 @@ class ImageFolderSource:
 
 
 def _has_16_bits(file: Path) -> bool:
-    """Return whether it is a PNG of 16 bits per sample; others of as many are rare, and find their range by and by."""
+    """Return whether a file is a PNG with 16 bits per sample; rarer 16-bit formats widen the range when read."""
     with file.open("rb") as stream:
         head = stream.read(25)
     return head.startswith(b"\x89PNG") and head[24:25] == b"\x10"
@@ -157,25 +155,25 @@ def _why_no_images(path: Path) -> str:
             "heif-convert or ImageMagick (magick mogrify -format jpg *.heic)"
         )
     kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
-    sentence = f"the folder {path} holds neither images ({kinds}) nor a rosbag2 (metadata.yaml, .mcap, .db3)"
+    sentence = f"the folder {path} contains neither images ({kinds}) nor a rosbag2 (metadata.yaml, .mcap, .db3)"
     inner = next((folder for folder in sorted(path.iterdir()) if _images(folder)), None)
-    return sentence if inner is None else f"{sentence}; {inner} holds images"
+    return sentence if inner is None else f"{sentence}; {inner} contains images"
 
 
 def _natural_key(file: Path) -> list[tuple[int, str]]:
-    """Return what sorts 2.png before 10.png: runs of digits count as numbers."""
+    """Return a sort key that puts 2.png before 10.png by comparing runs of digits as numbers."""
     parts = re.split(r"(\d+)", file.name)
     return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in parts]
 
 
 def _stamps_from_names(files: list[Path]) -> dict[Path, int]:
-    """Return the stamps [ns] that all names spell, nothing where they do not: then names only count."""
+    """Return the stamps [ns] in the file names; empty unless every name is a time, since names may be mere numbers."""
     stamps = {file: stamp for file in files if (stamp := _stamp_from_name(file.stem)) is not None}
     return stamps if len(set(stamps.values())) > 1 and len(stamps) == len(files) else {}
 
 
 def _stamp_from_name(stem: str) -> int | None:
-    """Return the time [ns] a file name is: seconds with a decimal point (TUM) or a whole epoch time (EuRoC)."""
+    """Return the time [ns] in a file name: decimal seconds (TUM) or an integer time since the epoch (EuRoC)."""
     if re.fullmatch(r"\d+\.\d+", stem):
         return int(Decimal(stem).scaleb(9))
     if re.fullmatch(r"[1-9]\d*", stem) and len(stem) in _NS_PER_UNIT:

@@ -1,4 +1,4 @@
-"""An MCAP file that is cut off, presented as one that ends after its last whole record."""
+"""Presents a truncated MCAP file as one that ends after its last complete record."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from pathlib import Path
 
 _MAGIC = b"\x89MCAP0\r\n"
 _FOOTER, _DATA_END = 0x02, 0x0F
-#: A footer that says there is no summary: opcode, length, and three fields of zeros.
+#: A footer without a summary: opcode, length, and three fields of zeros.
 _EMPTY_FOOTER = bytes([_FOOTER]) + (20).to_bytes(8, "little") + bytes(20)
 _HEADER_BYTES = 9  # of a record: opcode and length
 _CHUNK = 0x06
-_CHUNK_FIELDS_BYTES = 32  # first and last time, size, checksum, length of the compression's name
+_CHUNK_FIELDS_BYTES = 32  # first and last time, size, checksum, length of the name of the compression
 _ZEROS = 16
 
 
 class MendedMcap:
-    """What the rosbags library needs of a path, for a file whose end is missing.
+    """Implements the methods of a path that the rosbags library uses, for a file whose end is missing.
 
-    A whole MCAP file ends with an index, a footer and the magic bytes it began with
-    (https://mcap.dev/spec). A recorder that was killed leaves none of these, but records that can be read one by one.
+    A complete MCAP file ends with an index, a footer and the same magic bytes as at its beginning
+    (https://mcap.dev/spec). A killed recorder leaves none of these, but its records can still be read one by one.
     """
 
     def __init__(self, path: Path) -> None:
@@ -28,15 +28,15 @@ class MendedMcap:
         self.name, self.stem, self.suffix = path.name, path.stem, path.suffix
 
     def exists(self) -> bool:
-        """Return that the file is there."""
+        """Return whether the file exists."""
         return self._path.exists()
 
     def is_dir(self) -> bool:
-        """Return that it is no folder."""
+        """Return False: it is a file."""
         return False
 
     def open(self, mode: str = "rb") -> io.BufferedReader:
-        """Open it for reading, with an end."""
+        """Open the repaired file for reading."""
         return io.BufferedReader(_Mended(self._path))
 
     def __str__(self) -> str:
@@ -45,7 +45,7 @@ class MendedMcap:
 
 
 def is_cut_off(path: Path) -> bool:
-    """Return whether a file begins like MCAP but does not end like it.
+    """Return whether a file begins like an MCAP file but does not end like one.
 
     Raises:
         OSError: it cannot be read.
@@ -58,7 +58,7 @@ def is_cut_off(path: Path) -> bool:
 
 
 class _Mended(io.RawIOBase):
-    """The whole records of a file, then a footer."""
+    """The complete records of a file, followed by a footer."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class _Mended(io.RawIOBase):
 
 
 def _end_of_whole_records(path: Path) -> int:
-    """Return the offset behind the last whole record of the data section."""
+    """Return the offset after the last complete record of the data section."""
     size = path.stat().st_size
     last, end = 0, len(_MAGIC)
     with path.open("rb") as file:
@@ -104,7 +104,7 @@ def _end_of_whole_records(path: Path) -> int:
             file.seek(end)
             header = file.read(_HEADER_BYTES)
             after = end + _HEADER_BYTES + int.from_bytes(header[1:], "little")
-            # a file system that was switched off may leave zeros at the end
+            # a power loss may leave zeros at the end of a file
             if len(header) < _HEADER_BYTES or header[0] in (0, _FOOTER, _DATA_END) or after > size:
                 break
             last, end = end, after
@@ -112,7 +112,7 @@ def _end_of_whole_records(path: Path) -> int:
 
 
 def _is_torn_chunk(file: io.BufferedReader, start: int, end: int) -> bool:
-    """Return whether the file holds zeros where the end of a chunk should be."""
+    """Return whether the file contains zeros where the end of a chunk should be."""
     file.seek(start)
     head = file.read(_HEADER_BYTES + _CHUNK_FIELDS_BYTES)
     if head[0] != _CHUNK:
@@ -121,9 +121,9 @@ def _is_torn_chunk(file: io.BufferedReader, start: int, end: int) -> bool:
     if any(file.read(_ZEROS)):
         return False
     crc, name_length = (int.from_bytes(head[i : i + 4], "little") for i in (33, 37))
-    if name_length:  # compressed data does not end so
+    if name_length:  # compressed data does not end in zeros
         return True
-    file.seek(start + len(head) + 8)  # behind the length of the records
+    file.seek(start + len(head) + 8)  # after the length of the records
     records = file.read(end - file.tell())
     return crc32(records) != crc if crc else _has_no_record_at_its_end(records)
 

@@ -1,4 +1,4 @@
-"""True poses of a camera, out of the files that data sets have beside their images."""
+"""Reads the true poses of a camera from the files that datasets store with their images."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import numpy as np
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, T_from_pose, quaternion_from_rotation
 
-#: Gives the (4, 4) pose of the camera in the world at a frame, by its index and its time [ns] where it has one.
+#: Returns the (4, 4) pose of the camera in the world for a frame, given its index and its time if known [ns].
 PoseLookup = Callable[[int, "int | None"], "FloatArray | None"]
 
-#: Alone, a pose counts for a frame that is no further away [s].
+#: Largest time between a frame and a pose that is used without interpolation [s].
 _NEAR_S = 0.02
-#: Between two poses further apart nothing is interpolated [s].
-_LONGEST_STEP_S = 0.1
-#: Rotations are written with few digits.
+#: Largest time between two poses that are interpolated [s].
+_MAX_STEP_S = 0.1
+#: Tolerance for rotations, which are stored with few digits.
 _ROTATION_TOLERANCE = 0.02
 
 
@@ -29,11 +29,11 @@ class PoseTrack:
     """Poses over time, interpolated between neighbours."""
 
     def __init__(self, stamps_ns: Sequence[int], poses: Sequence[FloatArray]) -> None:
-        """Sort them.
+        """Sort the poses.
 
         Args:
-            stamps_ns: when.
-            poses: (4, 4) each; ones that are not finite count as unknown.
+            stamps_ns: time of each pose [ns].
+            poses: (4, 4) each; poses that are not finite count as unknown.
         """
         known = [pose for pose in zip(stamps_ns, poses, strict=True) if np.isfinite(pose[1]).all()]
         in_order = dict(sorted(known, key=lambda pose: pose[0]))
@@ -44,13 +44,13 @@ class PoseTrack:
         return len(self._stamps)
 
     def at(self, stamp_ns: int) -> FloatArray | None:
-        """Return the (4, 4) pose at a time [ns]; None where no pose is near."""
+        """Return the (4, 4) pose at a time [ns]; None if there is no pose near it."""
         after = bisect_left(self._stamps, stamp_ns)
         if after < len(self._stamps) and self._stamps[after] == stamp_ns:
             return self._poses[after]
         if 0 < after < len(self._stamps):
             before_ns, after_ns = self._stamps[after - 1], self._stamps[after]
-            if after_ns - before_ns <= _LONGEST_STEP_S * 1e9:
+            if after_ns - before_ns <= _MAX_STEP_S * 1e9:
                 share = (stamp_ns - before_ns) / (after_ns - before_ns)
                 return interpolate_pose(self._poses[after - 1], self._poses[after], share)
         near = [i for i in (after - 1, after) if 0 <= i < len(self._stamps)]
@@ -61,13 +61,13 @@ class PoseTrack:
 
 
 def interpolate_pose(T_a: FloatArray, T_b: FloatArray, share: float) -> FloatArray:
-    """Return the (4, 4) pose at a share of the way from one to another: straight, turning at one rate.
+    """Return the (4, 4) pose part of the way between two poses, at constant linear and angular velocity.
 
     Source: Shoemake, "Animating Rotation with Quaternion Curves", SIGGRAPH 1985.
     """
     q_a, q_b = quaternion_from_rotation(T_a[:3, :3]), quaternion_from_rotation(T_b[:3, :3])
     cosine = float(q_a @ q_b)
-    if cosine < 0:  # the short way round
+    if cosine < 0:  # take the shorter arc
         q_b, cosine = -q_b, -cosine
     angle = math.acos(min(cosine, 1.0))
     if angle < 1e-6:
@@ -78,10 +78,10 @@ def interpolate_pose(T_a: FloatArray, T_b: FloatArray, share: float) -> FloatArr
 
 
 def read_euroc_poses(path: Path) -> PoseTrack:
-    """Read a data.csv of EuRoC: time [ns], position [m] and quaternion (w, x, y, z) of the body, and more.
+    """Read EuRoC's data.csv: time [ns], position [m] and quaternion (w, x, y, z) of the body, and further columns.
 
     Raises:
-        UserError: the file cannot be read as such.
+        UserError: the file cannot be read in this format.
     """
     stamps, poses = [], []
     for number, line in enumerate(_lines(path), start=1):
@@ -92,30 +92,31 @@ def read_euroc_poses(path: Path) -> PoseTrack:
             if len(values) < 8:
                 raise ValueError("too few columns")
         except ValueError:
-            raise UserError(f"{path}, pose {number}: it has not the columns of EuRoC's ground truth") from None
+            raise UserError(f"{path}, pose {number}: it does not have the columns of EuRoC's ground truth") from None
     return PoseTrack(stamps, poses)
 
 
 def read_pose_list(path: Path, count: int) -> PoseTrack | list[FloatArray | None]:
-    """Read a file of poses: one a line with time and quaternion (TUM), or a matrix for each image.
+    """Read a file of poses: one per line with time and quaternion (TUM), or one matrix per image.
 
     Args:
-        path: of lines of 8 numbers (TUM), 12 or 16 (rows of a 3x4 or 4x4 matrix), or of blocks of four lines of 4.
-        count: of images.
+        path: of the file, with lines of 8 numbers (TUM), of 12 or 16 (a row-major 3x4 or 4x4 matrix), or with blocks of
+            four lines of 4.
+        count: number of images.
 
     Raises:
-        UserError: the file is none of these, or has not as many matrices as there are images.
+        UserError: the file has none of these formats, or its number of matrices differs from that of images.
     """
     rows = [re.split(r"[\s,]+", line) for line in _lines(path)]
     widths = {len(row) for row in rows}
     if widths == {8}:
         return _read_tum(path, rows)
     if widths not in ({4}, {12}, {16}):
-        raise UserError(f"{path} holds no poses: lines of 8 (TUM), 12 or 16 numbers, or 4x4 matrices, are understood")
+        raise UserError(f"{path} contains no poses: use lines of 8 (TUM), 12 or 16 numbers, or 4x4 matrices")
     numbers = _floats(path, " ".join(value for row in rows for value in row))
     size = 12 if widths == {12} else 16
     if len(numbers) != size * count:
-        raise UserError(f"{path} holds {len(numbers) / size:g} poses, but there are {count} images")
+        raise UserError(f"{path} contains {len(numbers) / size:g} poses, but there are {count} images")
     return [_checked(matrix.reshape(-1, 4)) for matrix in numbers.reshape(count, size)]
 
 
@@ -127,25 +128,25 @@ def _read_tum(path: Path, rows: list[list[str]]) -> PoseTrack:
             x, y, z, qx, qy, qz, qw = (float(value) for value in values)
             stamps.append(int(Decimal(stamp).scaleb(9)))
         except (ValueError, ArithmeticError):
-            raise UserError(f"{path} holds something else than numbers") from None
+            raise UserError(f"{path} contains something other than numbers") from None
         poses.append(T_from_pose((x, y, z), (qw, qx, qy, qz)))
     return PoseTrack(stamps, poses)
 
 
 def read_pose_matrix(path: Path) -> FloatArray | None:
-    """Read a file of one 3x4 or 4x4 matrix; None where it says that the pose is not known.
+    """Read a file with one 3x4 or 4x4 matrix; None if it marks the pose as unknown.
 
     Raises:
-        UserError: the file cannot be read as such.
+        UserError: the file cannot be read in this format.
     """
     numbers = _floats(path, " ".join(_lines(path)))
     if len(numbers) not in (12, 16):
-        raise UserError(f"{path} holds no pose: a 4x4 matrix is understood, these are {len(numbers)} numbers")
+        raise UserError(f"{path} is not a pose: it must contain a 4x4 matrix, but contains {len(numbers)} numbers")
     return _checked(numbers.reshape(-1, 4))
 
 
 def _checked(matrix: FloatArray) -> FloatArray | None:
-    """Return a (4, 4) pose; None for what is none: data sets write infinities or zeros where tracking was lost."""
+    """Return a (4, 4) pose; None if it is invalid: datasets write infinities or zeros where tracking was lost."""
     R = matrix[:3, :3]
     if (
         not np.isfinite(matrix).all()
@@ -153,7 +154,7 @@ def _checked(matrix: FloatArray) -> FloatArray | None:
         or np.abs(R @ R.T - np.eye(3)).max() > _ROTATION_TOLERANCE
     ):
         return None
-    # the nearest rotation, since digits are few
+    # the nearest rotation, since matrices are stored with few digits
     return T_from_pose(matrix[:3, 3], quaternion_from_rotation(R))
 
 
@@ -171,4 +172,4 @@ def _floats(path: Path, text: str) -> FloatArray:
     try:
         return np.array([float(value) for value in text.split()], dtype=np.float64)
     except ValueError:
-        raise UserError(f"{path} holds something else than numbers") from None
+        raise UserError(f"{path} contains something other than numbers") from None

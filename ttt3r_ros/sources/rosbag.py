@@ -1,4 +1,4 @@
-"""The images of a rosbag2 (sqlite3 or mcap) or a ROS 1 bag, read by the rosbags library; no ROS needed."""
+"""Reads the images of a rosbag2 (sqlite3 or mcap) or a ROS 1 bag with the rosbags library. No ROS."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _IMAGE = "sensor_msgs/msg/Image"
 _COMPRESSED = "sensor_msgs/msg/CompressedImage"
 _CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 
-#: Endings of files that are a bag by themselves, and of those of a rosbag2.
+#: Suffixes of files that are a bag by themselves, and of the storage files of a rosbag2.
 SUFFIXES = frozenset({".mcap", ".db3", ".bag"})
 _STORAGE = (".mcap", ".db3")
-#: What a compressed file or message begins with, where a message has the bytes 0 1 0 0.
+#: First bytes of a compressed file or message; an uncompressed message begins with the bytes 0 1 0 0.
 _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
-#: Images looked at to find out whether the camera stamps any.
+#: Number of images that are checked to find out whether the camera stamps its images.
 _STAMPS_TRIED = 10
 
 
 class RosbagSource:
-    """Images of one topic with the stamps of their headers and the calibration beside them."""
+    """Images of one topic, with the stamps in their headers and the calibration from the camera_info topic."""
 
     recorded_time = True
 
@@ -48,7 +48,7 @@ class RosbagSource:
             topic: of Image or CompressedImage messages; None takes the only one there is.
 
         Raises:
-            UserError: it is no readable bag, holds no images, or holds several and ``topic`` names none of them.
+            UserError: the bag cannot be read, has no image topic, or has several and ``topic`` names none of them.
         """
         self._path = path
         self.report = SourceReport()
@@ -64,10 +64,10 @@ class RosbagSource:
         self.length: int | None = count
         self.rate_hz: float = count / seconds if seconds > 0 else 1.0
         if self._by_arrival:
-            self.report.warn(f"{self._topic}: the images are not stamped: the time of recording is used")
+            self.report.warn(f"{self._topic}: the images are not stamped: their time of recording is used instead")
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
-        """Yield the images recorded from ``start_s`` seconds after the bag's first message on."""
+        """Yield the images recorded ``start_s`` seconds or more after the bag's first message."""
         clock = RecordingClock(self.report, self._topic, by_arrival=self._by_arrival)
         held = SampleRange()
         with _reader(self._path, self.report) as reader:
@@ -91,7 +91,7 @@ class RosbagSource:
         return [c for c in reader.connections if c.topic == self._topic and _full_type(c.msgtype) in kinds]
 
     def _fitting_calibration(self, width: int, height: int) -> Calibration | None:
-        """Return the calibration where it describes a camera of such images; else say why it does not, once."""
+        """Return the calibration if it fits images of this size; else warn once."""
         if self._calibration is not None:
             faults = [_fault(self._calibration, rectified, (width, height)) for rectified in (True, False)]
             if all(faults):
@@ -109,7 +109,7 @@ def _fault(calibration: Calibration, rectified: bool, image_size: tuple[int, int
 
 
 def is_rosbag(path: Path) -> bool:
-    """Return whether a path looks like a bag, whole or in part."""
+    """Return whether a path looks like a bag or a part of one."""
     if path.is_dir():
         return (path / "metadata.yaml").is_file() or bool(_storage_files(path) or _compressed_files(path))
     return path.suffix.lower() in SUFFIXES or _is_compressed_name(path)
@@ -117,13 +117,13 @@ def is_rosbag(path: Path) -> bool:
 
 @contextmanager
 def _reader(path: Path, report: SourceReport) -> Iterator[AnyReader]:
-    """Open a bag; whatever is wrong with it becomes one sentence."""
+    """Open a bag; any error in it is reported as one sentence."""
     try:
         from rosbags.highlevel import AnyReader
         from rosbags.typesys import Stores, get_typestore
     except ImportError:
         raise UserError(f"reading {path} needs the rosbags library; install it with: pip install rosbags") from None
-    # bags recorded before Iron carry no message definitions; these messages have not changed since
+    # bags recorded before Iron contain no message definitions; these messages have not changed since
     default_types = get_typestore(Stores.ROS2_HUMBLE)
 
     def opened(paths: list[Any]) -> AnyReader:
@@ -136,16 +136,16 @@ def _reader(path: Path, report: SourceReport) -> Iterator[AnyReader]:
             yield reader
     except UserError:
         raise
-    except Exception as error:  # what readers of damaged files raise has no common base
+    except Exception as error:  # exceptions about damaged files have no common base class
         if "Profile is not ros2" in str(error):
             raise UserError(
-                f"{path} is an MCAP file, but not of ROS 2; convert it to a rosbag2, or give the original recording"
+                f"{path} is an MCAP file but not from ROS 2; convert it to a rosbag2, or give the original recording"
             ) from error
         raise UserError(f"the bag {path} cannot be read: {_sentence(error)}{_what_recovers(path)}") from error
 
 
 def _open(path: Path, opened: Callable[[list[Any]], AnyReader], report: SourceReport) -> AnyReader:
-    """Open a bag as it should be, else what there is of it."""
+    """Open a bag normally if possible, else file by file."""
     has_metadata = (path / "metadata.yaml").is_file()
     files = _storage_files(path) if path.is_dir() else [path]
     if not path.is_dir() or not has_metadata:
@@ -159,7 +159,7 @@ def _open(path: Path, opened: Callable[[list[Any]], AnyReader], report: SourceRe
             raise
         with suppress(UserError):
             reader = _open_files(path, files, opened, report)
-            report.damaged(f"the bag {path} is read file by file, since it is not whole: {_sentence(error)}")
+            report.damaged(f"the bag {path} is incomplete and is read file by file: {_sentence(error)}")
             return reader
         raise
 
@@ -167,16 +167,16 @@ def _open(path: Path, opened: Callable[[list[Any]], AnyReader], report: SourceRe
 def _open_files(
     path: Path, files: list[Path], opened: Callable[[list[Any]], AnyReader], report: SourceReport
 ) -> AnyReader:
-    """Open storage files without their metadata, and of files that are cut off what is whole."""
+    """Open storage files without their metadata, reading truncated files up to their last complete record."""
     bags = sorted({re.sub(r"_\d+$", "", file.stem) for file in files})
     if len(bags) > 1:
-        raise UserError(f"the folder {path} holds several bags; give one of them: {', '.join(bags)}")
+        raise UserError(f"the folder {path} contains several bags; give one of them: {', '.join(bags)}")
     for file in files:
         journal = file.with_name(file.name + "-wal")
         if journal.is_file() and journal.stat().st_size:
             report.damaged(
-                f"{journal} holds messages that are not in the bag yet and were left out; "
-                f"sqlite3 {file} 'PRAGMA wal_checkpoint' puts them there"
+                f"{journal} contains messages that are not in the bag yet and were skipped; "
+                f"add them with sqlite3 {file} 'PRAGMA wal_checkpoint'"
             )
     cut_off = [file for file in files if file.suffix == ".mcap" and is_cut_off(file)]
     reader = opened([MendedMcap(file) if file in cut_off else file for file in files])
@@ -184,12 +184,12 @@ def _open_files(
         if not reader.message_count:
             reader.close()
             raise UserError(
-                f"the bag {path} cannot be read: it is cut off before its first whole message{_what_recovers(path)}"
+                f"the bag {path} cannot be read: it is cut off before its first complete message{_what_recovers(path)}"
             )
         names = ", ".join(str(file) for file in cut_off)
-        report.damaged(f"{names} is cut off: what is whole is read{_what_recovers(cut_off[0])}")
+        report.damaged(f"{names} is cut off: only complete records are read{_what_recovers(cut_off[0])}")
     elif path.is_dir() and not (path / "metadata.yaml").is_file():
-        report.warn(f"the bag {path} has no metadata.yaml: its files are read as they are")
+        report.warn(f"the bag {path} has no metadata.yaml: its files are read without it")
     return reader
 
 
@@ -197,12 +197,12 @@ def _what_recovers(path: Path) -> str:
     files = [path] if path.is_file() else _storage_files(path)
     for suffix, command in ((".mcap", "mcap recover {} -o whole.mcap"), (".db3", "sqlite3 {} .recover")):
         if found := [file for file in files if file.suffix == suffix]:
-            return f"; what more there is, '{command.format(found[0])}' may recover"
+            return f"; '{command.format(found[0])}' may recover more"
     return ""
 
 
 def _storage_files(folder: Path) -> list[Path]:
-    """Return the storage files of a bag's folder in the order of their numbers."""
+    """Return the storage files in a bag's folder, sorted by number."""
     files = [file for file in folder.iterdir() if file.suffix in _STORAGE and file.is_file()]
     return sorted(
         files, key=lambda file: [int(part) if part.isdigit() else -1 for part in re.split(r"(\d+)", file.stem)]
@@ -220,33 +220,33 @@ def _is_compressed_name(path: Path) -> bool:
 def _compressed_sentence(path: Path) -> str:
     file = path if path.is_file() else sorted(_compressed_files(path))[0]
     return (
-        f"{file} is a bag's file, compressed as a whole; give the bag's folder with its metadata.yaml, or unpack the"
-        f" file first: zstd -d {file} -o {file.with_suffix('')}"
+        f"{file} is a compressed file of a bag; give the bag's folder with its metadata.yaml, or decompress the file"
+        f" first: zstd -d {file} -o {file.with_suffix('')}"
     )
 
 
 def _messages(
     reader: AnyReader, connections: list[Connection], path: Path, start_ns: int | None = None
 ) -> Iterator[tuple[str, int, Any]]:
-    """Yield type, time of recording [ns] and content of messages."""
+    """Yield type, time of recording [ns] and content of each message."""
     for connection, received_ns, raw in reader.messages(connections, start=start_ns) if connections else ():
         if raw[:4] == _ZSTD_MAGIC:
             raise UserError(
-                f"the messages in {path} are compressed one by one, which only the bag's metadata.yaml says; give the "
-                "bag's folder with it, or make it anew: ros2 bag reindex"
+                f"the messages in {path} are compressed one by one and cannot be read without the bag's metadata.yaml; "
+                "give the bag's folder with that file, or recreate the file with: ros2 bag reindex"
             )
         kind = _full_type(connection.msgtype)
         yield kind, received_ns, reader.deserialize(raw, kind)
 
 
 def _full_type(name: str) -> str:
-    """Return a type's name as ROS 2 has it; some writers leave 'msg' out."""
+    """Return the name of a type in the form of ROS 2; some writers omit 'msg'."""
     package, _, kind = name.partition("/")
     return name if "/" in kind else f"{package}/msg/{kind}"
 
 
 def _stamp_ns(message: Any) -> int | None:
-    """Return the stamp of a message's header [ns]; None where its fields are no time."""
+    """Return the stamp in a message's header [ns]; None if it is not a valid time."""
     stamp = message.header.stamp
     return int(stamp.sec) * 10**9 + int(stamp.nanosec) if stamp.nanosec < 10**9 else None
 
@@ -271,7 +271,7 @@ def _choose_topic(path: Path, reader: AnyReader, topic: str | None) -> str:
         return image_topics[0]
     if not image_topics:
         others = sorted({str(info.msgtype) for info in reader.topics.values()})
-        raise UserError(f"the bag {path} has no topic with images; it holds {_listed(others)}")
+        raise UserError(f"the bag {path} has no topic with images; it contains {_listed(others)}")
     raise UserError(f"the bag {path} has several topics with images; choose one with --topic: {_listed(image_topics)}")
 
 
@@ -280,13 +280,13 @@ def _listed(names: list[str]) -> str:
 
 
 def _camera_info_topic(image_topic: str) -> str:
-    """Return where image_transport expects the calibration of an image topic: beside it."""
+    """Return the camera_info topic that image_transport expects for an image topic: in the same namespace."""
     base = image_topic.removesuffix("/compressed")
     return base.rpartition("/")[0] + "/camera_info"
 
 
 def _read_calibration(reader: AnyReader, topic: str) -> Calibration | None:
-    """Return the first calibration on a topic, None where nobody has calibrated the camera."""
+    """Return the first calibration on a topic; None if the camera is not calibrated."""
     connections = [c for c in reader.connections if c.topic == topic and _full_type(c.msgtype) == _CAMERA_INFO]
     for _, _, info in _messages(reader, connections, Path(topic)):
         calibration = Calibration.from_message(info)

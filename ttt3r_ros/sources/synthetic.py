@@ -1,4 +1,4 @@
-"""The procedural world as a camera."""
+"""Frames of the synthetic world as a source."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources.frame import SourceFrame, SourceReport
 
-#: Keys of a specification, how they are read and what they are without being named.
+#: Type and default of each key in a specification.
 _OPTIONS: dict[str, tuple[type, Any]] = {
     "seed": (int, 1),
     "length": (int, 300),
@@ -19,7 +19,7 @@ _OPTIONS: dict[str, tuple[type, Any]] = {
     "fps": (float, 15.0),
 }
 
-#: Frames rendered together: torch is then busy with pixels rather than with calls, and the first frame is soon there.
+#: Number of frames rendered together: enough to amortize torch's call overhead, few enough for a quick first frame.
 _BATCH = 4
 
 
@@ -34,15 +34,15 @@ class SyntheticSource:
         Args:
             specification: ``synthetic`` or ``synthetic:key=value,...`` with the keys seed, length, motion
                 (handheld or wheeled), width, height, fps.
-            fps: goes before the one in the specification.
+            fps: overrides the one in the specification.
 
         Raises:
-            UserError: a key or a value cannot be used.
+            UserError: a key is unknown or a value is invalid.
         """
         options = _parse(specification)
         if fps is not None:
             options["fps"] = fps
-        from ttt3r_ros.synthetic import Sequence  # torch is slow to import, and only needed here
+        from ttt3r_ros.synthetic import Sequence  # imports torch, which is slow and only needed here
 
         self._sequence = Sequence(
             options["seed"],
@@ -77,7 +77,7 @@ class SyntheticSource:
 
 
 def is_synthetic(specification: str) -> bool:
-    """Return whether a specification of a source means this one."""
+    """Return whether a specification names the synthetic world."""
     return specification == "synthetic" or specification.startswith("synthetic:")
 
 
@@ -88,8 +88,8 @@ def _parse(specification: str) -> dict[str, Any]:
         key, equals, value = (part.strip() for part in item.partition("="))
         if key not in _OPTIONS or not equals:
             raise UserError(
-                f"'{item}' in '{specification}' is not understood; the synthetic world takes key=value of"
-                f" {', '.join(_OPTIONS)}, for example synthetic:seed=3,motion=wheeled"
+                f"'{item}' in '{specification}' is not a valid option; the synthetic world accepts key=value with the"
+                f" keys {', '.join(_OPTIONS)}, for example synthetic:seed=3,motion=wheeled"
             )
         kind, _ = _OPTIONS[key]
         try:

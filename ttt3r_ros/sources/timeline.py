@@ -1,4 +1,4 @@
-"""The time of recordings: stamps that go on, and a source played from a point on, once or over and over."""
+"""Time in recordings: increasing stamps, and playing part of a source once or in a loop."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from ttt3r_ros.camera.stamps import StampState, judge_stamp
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources.frame import Source, SourceFrame, SourceReport
 
-#: After a jump back, where the recording does not tell how much later the next image is [ns].
-_SHORTEST_STEP_NS = 10**6
+#: Smallest step between stamps after a jump back, if the recording does not tell how much time passed [ns].
+_MIN_STEP_NS = 10**6
 
 
 @dataclass(frozen=True)
 class PlacedStamp:
-    """When a frame of a recording is.
+    """The time of a frame in a recording.
 
     Attributes:
-        stamp_ns: later than of every frame before [ns].
-        shift_ns: what has been added to the recorded stamp.
-        jump: why the frame does not follow on the one before, in one clause; None where it does.
+        stamp_ns: later than the stamps of all previous frames [ns].
+        shift_ns: added to the recorded stamp to get it [ns].
+        jump: why the frame does not continue the previous one, in one clause; None if it does.
     """
 
     stamp_ns: int
@@ -29,15 +29,15 @@ class PlacedStamp:
 
 
 class RecordingClock:
-    """Applies the rule for stamps (`ttt3r_ros.camera.stamps`); where recorded time jumps back, stamps go on."""
+    """Applies the rule for stamps (`ttt3r_ros.camera.stamps`); stamps keep increasing when recorded time jumps back."""
 
     def __init__(self, report: SourceReport, subject: str, *, by_arrival: bool = False) -> None:
-        """Begin.
+        """Start a clock.
 
         Args:
-            report: where dropped frames are counted and said.
-            subject: what they are of.
-            by_arrival: the camera is known not to stamp.
+            report: counts dropped frames and gets the warnings about them.
+            subject: name of the recording, with which warnings begin.
+            by_arrival: whether the camera is known not to stamp its images.
         """
         self._report, self._subject = report, subject
         self._state = StampState(by_arrival=by_arrival)
@@ -46,10 +46,10 @@ class RecordingClock:
         self._shift_ns = 0
 
     def place(self, stamp_ns: int | None, recorded_ns: int) -> PlacedStamp | None:
-        """Return when the next frame is; None where it is to be left out.
+        """Return the time of the next frame; None if the frame must be skipped.
 
         Args:
-            stamp_ns: of the frame [ns]; None for what is no time.
+            stamp_ns: of the frame [ns]; None if it is not a valid time.
             recorded_ns: when it was recorded [ns].
         """
         verdict, self._state = judge_stamp(stamp_ns, recorded_ns, self._state)
@@ -60,7 +60,7 @@ class RecordingClock:
             return None
         placed_ns = verdict.stamp_ns + self._shift_ns
         if self._last_ns is not None and placed_ns <= self._last_ns:  # a jump back
-            placed_ns = self._last_ns + max(recorded_ns - self._last_recorded_ns, _SHORTEST_STEP_NS)
+            placed_ns = self._last_ns + max(recorded_ns - self._last_recorded_ns, _MIN_STEP_NS)
             self._shift_ns = placed_ns - verdict.stamp_ns
         self._last_ns, self._last_recorded_ns = placed_ns, recorded_ns
         return PlacedStamp(placed_ns, self._shift_ns, verdict.jump)
@@ -71,9 +71,9 @@ class TimedFrame:
     """A frame and its two times.
 
     Attributes:
-        frame: as the source has it.
-        play_ns: since the first frame played; always increasing.
-        stamp_ns: in the source's clock; increasing as well, unless the recording's time jumps back or the timeline
+        frame: as read from the source.
+        play_ns: time since the first frame played [ns]; always increasing.
+        stamp_ns: in the source's clock [ns]; also increasing, unless the recording's time jumps back or the timeline
             restarts its stamps.
     """
 
@@ -84,14 +84,14 @@ class TimedFrame:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Which part of a source is played, and how often.
+    """Which part of a source to play, and how often.
 
     Attributes:
-        start_s: skip this much of the source.
-        duration_s: play this much of it, None to its end.
-        max_frames: stop after so many frames in all, None for no limit.
-        loop: begin again at the end.
-        restart_stamps: in a loop stamps jump back to the first one, like a bag's, rather than going on.
+        start_s: skip this much of the source [s].
+        duration_s: play this much of it [s]; None to play to the end.
+        max_frames: stop after this many frames in total; None for no limit.
+        loop: start again at the end.
+        restart_stamps: in a loop, let stamps jump back to the first one, as a looping bag does, instead of increasing.
     """
 
     start_s: float = 0.0
@@ -104,7 +104,7 @@ class Timeline:
         """Yield the frames of a source with their times.
 
         Raises:
-            UserError: nothing is left to play.
+            UserError: there is nothing to play.
         """
         count, play_ns, pass_begins_ns = 0, 0, 0
         first_stamp_ns: int | None = None
@@ -125,13 +125,13 @@ class Timeline:
                 yield TimedFrame(frame, play_ns, stamp_ns)
                 count += 1
             if pass_first_ns is None:
-                raise UserError(f"{source.name} has no frame {self.start_s:g} s after its beginning; start earlier")
+                raise UserError(f"{source.name} has no frame {self.start_s:g} s after its start; reduce --start")
             if not self.loop:
                 return
             pass_begins_ns = play_ns + round(1e9 / source.rate_hz)
 
     def length(self, source: Source) -> int | None:
-        """Return how many frames will be played, about; None where it is endless or unknown."""
+        """Return the approximate number of frames that will be played; None if unlimited or unknown."""
         if self.loop:
             return self.max_frames
         counts = [self.max_frames] if self.max_frames is not None else []

@@ -1,4 +1,4 @@
-"""A video file, read by OpenCV."""
+"""Reads video files with OpenCV."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources.frame import SourceFrame, SourceReport
 from ttt3r_ros.sources.timeline import RecordingClock
 
-#: What a container that does not say its rate is played at [Hz].
+#: Frame rate assumed for a container that does not specify one [Hz].
 _USUAL_FPS = 30.0
 
-#: Videos begin at 0, which is no time in a stamp.
+#: Added to the times of a video, which begins at 0, because 0 is not a valid stamp [ns].
 _NOT_ZERO_NS = 10**9
 
-#: Enough of a file to tell what it is.
+#: Bytes at the start of a file that identify its type.
 _HEAD_BYTES = 4096
-#: Control characters of text: tab, line and page ends, the escape of colours.
+#: Control characters that occur in text: tab, line and page breaks, end of file, escape (for colors).
 _TEXT_CONTROLS = frozenset(b"\t\n\v\f\r\x1a\x1b")
-#: A text header before frames.
+#: Header of a video format that begins with text.
 _Y4M = b"YUV4MPEG2"
-#: Endings of streams of images without a container, which begin like a single one.
+#: Suffixes of image streams without a container, which begin like a single image.
 _IMAGE_STREAMS = frozenset({".mjpg", ".mjpeg"})
 
-#: Counts and durations in containers are rounded: so much may be missing of a whole video, of all of it and in frames.
+#: Containers round counts and durations, so a complete video may seem to lack this share of its frames, or this many.
 _MISSING_SHARE, _MISSING_FRAMES = 0.02, 2.5
 
-#: Turns of OpenCV's CAP_PROP_ORIENTATION_META [deg], clockwise.
+#: Rotation for each value of OpenCV's CAP_PROP_ORIENTATION_META [deg, clockwise].
 _TURNS = {90: cv2.ROTATE_90_CLOCKWISE, 180: cv2.ROTATE_180, 270: cv2.ROTATE_90_COUNTERCLOCKWISE}
 
 
 class VideoSource:
-    """Upright frames of a video with the stamps of its container, so that variable rates (phones) stay true."""
+    """Upright frames of a video with the stamps of its container, so that variable frame rates (phones) are correct."""
 
     recorded_time = False
 
     def __init__(self, path: Path, *, fps: float | None = None) -> None:
-        """Open once to see that it can be read.
+        """Open the file once to check that it can be read.
 
         Args:
             path: of the file.
-            fps: ignore the container's stamps and count frames at this rate.
+            fps: ignore the container's stamps and number the frames at this rate.
 
         Raises:
-            UserError: OpenCV cannot decode it, or it is no video, whatever OpenCV would make of it.
+            UserError: OpenCV cannot decode the file, or it is not a video even though OpenCV can decode it.
         """
         _refuse_other_content(path)
         self._path = path
@@ -60,7 +60,9 @@ class VideoSource:
         capture = self._open()
         try:
             if not capture.grab():
-                raise UserError(f"{path} opens as a video but has no frame that can be decoded; is it cut off?")
+                raise UserError(
+                    f"{path} is a video but none of its frames can be decoded; it may be cut off: copy it again"
+                )
             frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
             container_fps = capture.get(cv2.CAP_PROP_FPS)
         finally:
@@ -71,7 +73,7 @@ class VideoSource:
         self.rate_hz: float = fps or self._container_hz
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
-        """Yield the frames from ``start_s`` on; the ones before are skipped without conversion."""
+        """Yield the frames from ``start_s`` on; earlier ones are skipped without conversion."""
         capture = self._open()
         turn = _turn_by_hand(capture)
         aspect = _pixel_aspect(capture)
@@ -89,7 +91,7 @@ class VideoSource:
                 if self._fps is not None:
                     stamp_ns = round(index * 1e9 / self._fps)
                 elif index > 0 and (container_ms == 0 or 0 <= told_ns - stamp_ns <= MAX_DISORDER_NS):
-                    # the container does not say: OpenCV repeats itself, or says 0
+                    # the container has no stamp for this frame: OpenCV repeats the last one or returns 0
                     stamp_ns = told_ns + period_ns
                 told_ns = stamp_ns
                 placed = clock.place(stamp_ns + _NOT_ZERO_NS, index * period_ns)
@@ -99,7 +101,7 @@ class VideoSource:
                 decoded, image = capture.retrieve()
                 if not decoded:
                     self.report.left_out["not decodable"] += 1
-                    self.report.warn(f"{self.name}: a frame cannot be decoded and was left out")
+                    self.report.warn(f"{self.name}: a frame cannot be decoded and was skipped")
                     continue
                 yield SourceFrame(
                     image=_rgb(image, turn, aspect),
@@ -112,10 +114,10 @@ class VideoSource:
             capture.release()
 
     def _check_end(self, frames: int, last_s: float) -> None:
-        """Say so where the file ends long before what its header promises.
+        """Report damage if the file ends well before the length in its header.
 
-        Containers without a count have OpenCV compute one from duration and rate, which is wrong for variable rates:
-        the time of the last frame must fall short as well.
+        For containers without a frame count, OpenCV computes one from duration and frame rate, which is wrong for
+        variable frame rates. So the last frame must also be too early.
         """
         if self.length is None:
             return
@@ -134,7 +136,7 @@ class VideoSource:
 
 
 def _refuse_other_content(path: Path) -> None:
-    """Refuse by content what FFmpeg plays as a video all the same: images, text (as a terminal), playlists.
+    """Refuse files that FFmpeg would play although they are not videos: images, text (as a terminal), playlists.
 
     Raises:
         UserError: the file is one of these, or cannot be opened.
@@ -147,12 +149,12 @@ def _refuse_other_content(path: Path) -> None:
     if still := still_image_kind(head):
         raise UserError(
             f"{path} is a {still} image, not a video; convert it to JPEG, for example with heif-convert or "
-            "ImageMagick, and give the folder that it lies in"
+            "ImageMagick, and give the folder that contains it"
         )
     if _is_text(head):
         raise UserError(f"{path} is text, not a video; give a video file, a folder of images or a bag")
     if path.suffix.lower() not in _IMAGE_STREAMS and (kind := image_format(path)):
-        raise UserError(f"{path} is a single {kind} image, not a video; give the folder that it lies in")
+        raise UserError(f"{path} is a single {kind} image, not a video; give the folder that contains it")
 
 
 def _is_text(head: bytes) -> bool:
@@ -162,10 +164,10 @@ def _is_text(head: bytes) -> bool:
 
 
 def _turn_by_hand(capture: cv2.VideoCapture) -> int | None:
-    """Return how frames must be turned to be upright; None where OpenCV does it, or there is nothing to turn.
+    """Return the rotation that makes frames upright; None if OpenCV applies it or none is needed.
 
-    OpenCV 4.6, which Ubuntu 24.04 has, takes clockwise for anticlockwise (its issue 22088): a quarter turn then leaves
-    the image upside down.
+    OpenCV 4.6, the version in Ubuntu 24.04, rotates counterclockwise instead of clockwise (its issue 22088), so images
+    rotated by 90 degrees would be upside down.
     """
     if tuple(cv2.__version__.split(".")[:2]) != ("4", "6"):
         return None
@@ -174,16 +176,16 @@ def _turn_by_hand(capture: cv2.VideoCapture) -> int | None:
 
 
 def _pixel_aspect(capture: cv2.VideoCapture) -> float:
-    """Return how many times wider than high the pixels of the upright image are."""
+    """Return the width of a pixel in the upright image divided by its height."""
     wide, high = capture.get(cv2.CAP_PROP_SAR_NUM), capture.get(cv2.CAP_PROP_SAR_DEN)
     aspect = wide / high if wide > 0 and high > 0 else 1.0
-    if not 0.2 < aspect < 5.0:  # no camera's
+    if not 0.2 < aspect < 5.0:  # implausible for a camera
         return 1.0
     return 1.0 / aspect if round(capture.get(cv2.CAP_PROP_ORIENTATION_META)) % 180 == 90 else aspect
 
 
 def _rgb(bgr: npt.ArrayLike, turn: int | None, aspect: float) -> npt.NDArray[np.uint8]:
-    """Return an upright image with square pixels; it is stretched, never shrunk."""
+    """Return an upright image with square pixels; it is only enlarged, never shrunk."""
     image = cv2.cvtColor(np.asarray(bgr), cv2.COLOR_BGR2RGB)
     if turn is not None:
         image = cv2.rotate(image, turn)

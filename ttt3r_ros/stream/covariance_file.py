@@ -1,7 +1,7 @@
-"""The file of a covariance model's constants: written by benchmark.covariance, named by `covariance_file`.
+"""The file with the constants of a covariance model: benchmark.covariance writes it, `covariance_file` names it.
 
 JSON with ``format`` "ttt3r_ros covariance", ``version``, ``model`` (each constant of `CovarianceModel`) and
-``fitted_to``, which tells people what the constants were fitted to.
+``fitted_to``, which documents what the constants were fitted to.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.stream.covariance import CovarianceModel
 
 FORMAT, VERSION = "ttt3r_ros covariance", 1
-MAX_BYTES = 100_000  #: of a file; a real one has less than 2000
+MAX_BYTES = 100_000  #: maximum size of a file; a real one has less than 2000 bytes
 
 
 def write_covariance(path: Path, model: CovarianceModel, fitted_to: dict[str, Any]) -> None:
     """Write a model's constants.
 
     Args:
-        path: of the file, which is replaced.
-        model: to be written.
-        fitted_to: what its constants were fitted to: weights, update rule and so on.
+        path: of the file; an existing one is replaced.
+        model: to write.
+        fitted_to: what its constants were fitted to, such as weights and update rule.
 
     Raises:
         UserError: the file cannot be written.
@@ -38,10 +38,10 @@ def write_covariance(path: Path, model: CovarianceModel, fitted_to: dict[str, An
 
 
 def read_covariance(path: str) -> CovarianceModel:
-    """Return the constants in a file, or those of the package where the path is empty.
+    """Return the constants in a file, or the package's own if the path is empty.
 
     Raises:
-        UserError: the file cannot be read, is something else, or of another version.
+        UserError: the file cannot be read, or is of another kind or version.
     """
     if not path:
         return CovarianceModel()
@@ -52,14 +52,16 @@ def read_covariance(path: str) -> CovarianceModel:
         content = json.loads(data) if len(data) <= MAX_BYTES else None
     except (ValueError, RecursionError):
         content = None
-    except (OSError, RuntimeError) as error:  # the latter where nobody knows the home that ~ stands for
+    except (OSError, RuntimeError) as error:  # RuntimeError if ~ has no known home
         reason = error.strerror if isinstance(error, OSError) else error
         raise UserError(f"the covariance file {path} cannot be read: {reason}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise UserError(f"{path} is no covariance file; {remedy}")
+        raise UserError(f"{path} is not a covariance file; {remedy}")
     if content.get("version") != VERSION:
         version = quoted(str(content.get("version")), 20)
-        raise UserError(f"the covariance file {path} is of version {version}, this program reads {VERSION}; {remedy}")
+        raise UserError(
+            f"the covariance file {path} has version {version} but this program reads version {VERSION}; {remedy}"
+        )
     return CovarianceModel(**_constants(content.get("model"), path, remedy))
 
 
@@ -73,7 +75,7 @@ def _constants(given: object, path: str, remedy: str) -> dict[str, float]:
         value = given[name]
         if type(value) not in (int, float) or not (math.isfinite(value) and value >= 0):
             raise UserError(
-                f"the constant {name} in the covariance file {path} is {quoted(str(value))}, not a number of 0 or "
-                f"more; {remedy}"
+                f"the constant {name} in the covariance file {path} is {quoted(str(value))} but must be a number of 0 "
+                f"or more; {remedy}"
             )
     return {name: float(given[name]) for name in names}

@@ -1,4 +1,4 @@
-"""A stream's state as a file, so that a robot that was switched off goes on in its old map."""
+"""Saves a stream's state to a file, so that a robot that was switched off can continue in its old map."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream, StreamState, prepare
 
 FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 2, "a saved state", "save the state again")
-#: Bytes that a file may have; the largest published network's has about 20 MB.
+#: Maximum size of a file [bytes]; that of the largest published network has about 20 MB.
 MAX_BYTES = 2**28
-#: Poses, scales and counts beyond it are none.
+#: Larger poses, scales and counts are invalid.
 MAX_MAGNITUDE = 2.0**40
 
 
 @dataclass(frozen=True)
 class _Owner:
-    """What a saved state makes sense with: it goes on only where all of it is the same.
+    """What a saved state belongs to: it can only be resumed if all of this is the same.
 
     Attributes:
         network: the network's configuration, as plain values.
@@ -50,7 +50,7 @@ class _Owner:
 
 
 def to_bytes(stream: Stream) -> bytes:
-    """Return the content of a file that `from_bytes` reads; the stream itself stays as it is.
+    """Return the content of a file that `from_bytes` reads; the stream does not change.
 
     Raises:
         UserError: a number in the stream's state is not finite.
@@ -71,11 +71,11 @@ def from_bytes(data: bytes, stream: Stream, name: str) -> StreamState:
 
     Args:
         data: the file's content.
-        stream: that is to go on from it; only read.
+        stream: the stream to resume; it is only read.
         name: of the file, for messages.
 
     Raises:
-        UserError: it is no saved state, damaged, of another version, or belongs to something else.
+        UserError: the file is not a saved state, is damaged, is of another version, or belongs to other settings.
     """
     backbone, settings = stream.backbone, stream.settings
     state, belongs_to = FORMAT.from_bytes(data, name)
@@ -90,7 +90,7 @@ def from_bytes(data: bytes, stream: Stream, name: str) -> StreamState:
 
 @torch.inference_mode()
 def _attached(state: StreamState, backbone: Backbone) -> StreamState:
-    """Return a state as copies on the backbone's device and in its precision."""
+    """Return a copy of a state on the backbone's device and in its precision."""
     running = state.segments
     last = mapped(running.last, lambda tensor: tensor.to(backbone.device, copy=True))
     network = None if running.state is None else backbone.attached(running.state)
@@ -98,7 +98,7 @@ def _attached(state: StreamState, backbone: Backbone) -> StreamState:
 
 
 def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSettings) -> str | None:
-    """Return which part a stream of this backbone cannot have carried, in a word; None where it can have all."""
+    """Return which part of a state is invalid for a stream with this backbone, in a word or two; None if none is."""
     running, odometry, motions, policy = state.segments, state.odometry, state.motions, state.policy
     poses = [running.T_world_camera, running.T_world_segment, odometry.T_odom_world, odometry.T_odom_base]
     poses += [motions.T_world_camera, policy.last_look, *(view.T_world_camera for view in policy.keyframes)]
@@ -154,9 +154,9 @@ def _check_owner(saved: _Owner, ours: _Owner, name: str) -> None:
         shown = ", ".join(
             f"{key} {quoted(str(saved.network.get(key)), 20)} instead of {ours.network[key]!r}" for key in differing[:3]
         )
-        raise UserError(f"{name} was saved with another network ({shown or 'other settings'}); use its weights")
+        raise UserError(f"{name} was saved with a different network ({shown or 'other settings'}); use its weights")
     if saved.weights != ours.weights:
-        raise UserError(f"{name} was saved with other weights of the same size; start the node with those")
+        raise UserError(f"{name} was saved with different weights of the same size; use those")
     if saved.image_size != ours.image_size:
         raise UserError(
             f"{name} was saved with image_size {saved.image_size}, not {ours.image_size}; set the parameter to that"

@@ -1,1 +1,1 @@
-"""Weights as files: reads published and native ones, says what they are, fetches them."""
+"""Weight files: reading published and native ones, describing them, downloading them."""

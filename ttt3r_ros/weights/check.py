@@ -1,4 +1,4 @@
-"""Says of any file what it is, whether it would load, and what it lacks."""
+"""Reports what any file is, whether it would load, and what it lacks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ttt3r_ros.weights.published_file import PublishedFile
 
 @dataclass(frozen=True)
 class Report:
-    """What a file was found to be.
+    """What a check found out about a file.
 
     Attributes:
-        facts: names and values, in the order of finding them, fit for a terminal.
-        refusal: why it would not load, in a sentence; None where it would.
+        facts: names and values in the order they were found, safe to print on a terminal.
+        refusal: one sentence about why the file would not load; None if it would.
     """
 
     facts: list[tuple[str, str]]
@@ -27,9 +27,10 @@ class Report:
 
 
 def check_file(path: Path) -> Report:
-    """Do all that loading a file does, every value included, but keep one tensor in memory at a time and no network.
+    """Run every check that loading runs, including all values, with one tensor in memory at a time and no network.
 
-    Our own files are compared with their checksum as well: a damaged one would load, and is refused here all the same.
+    Files in our own format are also compared with their checksum: one that is damaged but would still load is refused
+    here.
     """
     facts: list[tuple[str, str]] = []
     try:
@@ -41,7 +42,7 @@ def check_file(path: Path) -> Report:
             check_finite(path, key, tensor.float())
             contents.let_go()
         if isinstance(file, NativeFile) and file.checksum and not file.is_intact():
-            raise UserError(f"{path} is damaged: its data do not have the checksum that they were written with")
+            raise UserError(f"{path} is damaged: its data does not match its checksum; get or convert it again")
     except UserError as error:
         if isinstance(error, MismatchError):
             problems = {"lacks": error.missing, "unexplained": error.unexplained, "misshapen": error.misshapen}
@@ -62,7 +63,7 @@ def _of_published(file: PublishedFile) -> list[tuple[str, str]]:
     try:
         return [*facts, ("model", ascii(file.model_string())[1:-1])]
     except UserError:
-        return facts  # `contents` says so
+        return facts  # `contents` reports the problem
 
 
 def _of_native(file: NativeFile) -> list[tuple[str, str]]:
@@ -78,8 +79,8 @@ def _of_native(file: NativeFile) -> list[tuple[str, str]]:
 def _of_contents(contents: Contents) -> list[tuple[str, str]]:
     config = contents.network.config
     count = sum(parameter.numel() for parameter in contents.network.parameters())
-    said = (
+    summary = (
         f"{count / 1e6:.1f} million parameters in use, {config.head_type} heads, trained at {config.image_size} pixels"
     )
     unknown = [("unknown", f"{some(contents.unknown, 'keyword', 10)}, ignored")] if contents.unknown else []
-    return [("network", said), *unknown]
+    return [("network", summary), *unknown]

@@ -1,4 +1,4 @@
-"""Files to networks and back. No file's content is ever executed; whatever is wrong with one is said in a sentence."""
+"""Loads networks from files and saves them. File content is never executed; any problem is reported in a sentence."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ttt3r_ros.weights.contents import check_finite, some
 from ttt3r_ros.weights.native_file import DTYPE_NAMES, NativeFile, Progress, read_native, write_native
 from ttt3r_ros.weights.published_file import PublishedFile, read_published
 
-_SIGNATURES: dict[bytes, str] = {  # how files that are often given by mistake begin, and what they are
+_SIGNATURES: dict[bytes, str] = {  # first bytes of files that users often pass by mistake, and what those files are
     b"\x80": "a PyTorch file in the legacy format (before PyTorch 1.6); load and save it again with a newer PyTorch",
     b"version https://git-lfs": "a Git LFS pointer, not the file it points to; fetch it with `git lfs pull`",
-    b"<": "a web page, perhaps the answer of a failed download; get the weights with `fetch_weights`",
+    b"<": "a web page, perhaps from a failed download; get the weights with `fetch_weights`",
 }
 
 
@@ -31,10 +31,10 @@ class Checkpoint:
     """A weights file that has been loaded.
 
     Attributes:
-        network: ready to run: evaluation mode, no gradients.
-        provenance: what the file says about where its weights come from: for our files the `provenance` given to
-            `save_network`, for a published one its name as ``{"source": name}``.
-        fingerprint: of the file's values, whatever the network's precision; see `fingerprint`.
+        network: ready to run: in evaluation mode, without gradients.
+        provenance: where the file says its weights come from: in our format the `provenance` passed to `save_network`,
+            for a published file its name as ``{"source": name}``.
+        fingerprint: of the values in the file, independent of the network's precision; see `fingerprint`.
     """
 
     network: Network
@@ -51,19 +51,19 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load a weights file.
 
-    On a CPU, float32 weights stay memory-mapped: they cost page cache, not memory of the process. So replace a file
-    that may be in use (as `save_network` does); never write into it. Weights of another precision are converted one by
-    one, and nothing of the file stays in memory but what is float32 still.
+    On a CPU, float32 weights stay memory-mapped: they use page cache, not process memory. A file that may be in use
+    must therefore be replaced (as `save_network` does), never modified in place. For any other precision the weights
+    are converted one by one, and only those that remain float32 stay mapped.
 
     Args:
-        path: a safetensors file of ours or a published ``.pth``, told apart by content.
-        device: where the weights go.
+        path: a safetensors file in our format or a published ``.pth``; the content decides which.
+        device: the device to put the weights on.
         precision: of the encoder, the decoders and the pose memory (see `Network.set_precision`); heads are float32.
-        warn: is told in a sentence if the file's configuration sets something that this package does not know.
+        warn: called with one sentence if the file's configuration sets keywords that this package does not know.
 
     Raises:
-        UserError: the file is missing, unreadable, damaged, of an unknown kind, holds values that are not finite, or
-            does not hold exactly the tensors of the configuration it names.
+        UserError: the file is missing, unreadable, damaged or of an unknown kind, contains values that are not finite,
+            or its tensors are not exactly those of the configuration it names.
     """
     path = Path(path)
     try:
@@ -92,16 +92,16 @@ def load_checkpoint(
 def load_network(
     path: str | os.PathLike[str], *, device: str | torch.device = "cpu", precision: torch.dtype = torch.float32
 ) -> tuple[Network, dict[str, Any]]:
-    """Return the network in a weights file and where its weights come from; see `load_checkpoint`."""
+    """Return the network in a weights file and its provenance; see `load_checkpoint`."""
     loaded = load_checkpoint(path, device=device, precision=precision)
     return loaded.network, loaded.provenance
 
 
 def unknown_keywords(path: Path, names: Sequence[str]) -> str:
-    """Return the warning about a file whose configuration sets what this package does not know."""
+    """Return the warning about a file whose configuration sets keywords that this package does not know."""
     return (
-        f"{path} sets {some(names, 'keyword', 10)} that this package does not know and ignores; every tensor in it has "
-        "its place all the same, but if one of them changes how the network computes, the results are wrong"
+        f"{path} sets {some(names, 'keyword', 10)} that this package does not know and ignores; all of its tensors "
+        "fit, but if one of these keywords changes how the network computes, the results are wrong"
     )
 
 
@@ -113,19 +113,19 @@ def save_network(
     dtype: torch.dtype = torch.float32,
     progress: Progress | None = None,
 ) -> None:
-    """Write a network to a safetensors file, whole or not at all; an existing file is replaced.
+    """Write a network to a safetensors file, completely or not at all, replacing an existing file.
 
     Args:
         network: on any device.
         path: the file, conventionally ``.safetensors``.
         provenance: plain values that say where the weights come from; conventionally `source`, `sha256` (of the source
             file) and `license` (an SPDX identifier).
-        dtype: of the stored values: float32, float16 or bfloat16. They are float32 again once loaded.
-        progress: called with (bytes done, bytes in total).
+        dtype: of the stored values: float32, float16 or bfloat16. Loading converts them back to float32.
+        progress: called with (bytes written, total bytes).
 
     Raises:
         UserError: a weight is not finite in this dtype, or the file cannot be written.
-        ValueError: the dtype is not one of the three.
+        ValueError: the dtype is not one of these three.
     """
     if dtype not in DTYPE_NAMES:
         raise ValueError(f"weights are stored as float32, float16 or bfloat16, not {dtype}")
@@ -134,11 +134,11 @@ def save_network(
 
 
 def read_checkpoint(path: Path) -> PublishedFile | NativeFile:
-    """Read what a weights file says about itself; no tensor data yet.
+    """Read the description in a weights file, but no tensor data.
 
     Raises:
-        UserError: it is none, or damaged.
-        OSError: it cannot be read.
+        UserError: the file is damaged or not a weights file.
+        OSError: the file cannot be read.
     """
     return read_published(path) if _is_published(path) else read_native(path)
 
@@ -147,7 +147,7 @@ def _is_published(path: Path) -> bool:
     """Return whether a file is a zip archive, as published checkpoints are, rather than a safetensors file.
 
     Raises:
-        UserError: it is neither, or no file at all.
+        UserError: it is neither, or not a file.
     """
     try:
         mode = path.stat().st_mode
@@ -155,7 +155,7 @@ def _is_published(path: Path) -> bool:
         raise UserError(f"{path} does not exist; get the published weights with `fetch_weights`") from None
     except ValueError as error:  # a NUL in the name
         raise UserError(f"{os.fspath(path)!r} is not a file name") from error
-    if not stat.S_ISREG(mode):  # reading a pipe or a device could wait for ever
+    if not stat.S_ISREG(mode):  # reading from a pipe or a device could block forever
         kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
         raise UserError(f"{path} is {kind}; name a .safetensors or .pth file")
     with path.open("rb") as file:
@@ -164,7 +164,7 @@ def _is_published(path: Path) -> bool:
         raise UserError(f"{path} is empty; get or convert the weights again")
     if beginning.startswith(b"PK\x03\x04"):
         return True
-    if beginning[8:9] == b"{":  # after eight bytes of length, safetensors' header is JSON
+    if beginning[8:9] == b"{":  # safetensors: eight bytes of length, then a JSON header
         return False
     for signature, kind in _SIGNATURES.items():
         if beginning.lstrip().startswith(signature):

@@ -1,4 +1,4 @@
-"""What a weights file holds, and the checks that it is exactly what its configuration says."""
+"""The contents of a weights file, and the checks that they are exactly what its configuration describes."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class Contents:
-    """An open weights file that has passed every check but that of its values.
+    """An open weights file that has passed every check except that of its values.
 
     Attributes:
-        network: of the file's configuration, without memory (on the meta device).
-        tensors: (key, value) for every parameter of it, memory-mapped, of any floating dtype.
-        provenance: what the file says about where its weights come from.
-        let_go: gives back the memory of the tensors that have been read; see `MappedFile.let_go`.
-        unknown: what its configuration sets that this package does not know.
+        network: built from the file's configuration, without memory (on the meta device).
+        tensors: (key, value) for each of its parameters, memory-mapped, of any floating-point dtype.
+        provenance: where the file says its weights come from.
+        let_go: releases the memory of the tensors read so far; see `MappedFile.let_go`.
+        unknown: keywords in the configuration that this package does not know.
     """
 
     network: Network
@@ -42,10 +42,10 @@ def skeleton(config: NetworkConfig, tensor_count: int) -> Network:
 
     Args:
         config: its configuration.
-        tensor_count: tensors at hand to fill it; bounds the time a hostile configuration can take.
+        tensor_count: number of tensors in the file; bounds the time that a malicious configuration can take.
 
     Raises:
-        UserError: the configuration cannot be that of so many tensors, or is too large for any computer.
+        UserError: the configuration needs more tensors than that, or is too large for any computer.
     """
     if max(config.enc_depth, config.dec_depth, config.ray_enc_depth) > tensor_count:
         raise UserError(f"its configuration names more layers than its {tensor_count} tensors can fill")
@@ -57,10 +57,11 @@ def skeleton(config: NetworkConfig, tensor_count: int) -> Network:
 
 
 class MismatchError(UserError):
-    """A file's tensors are not those of its configuration.
+    """A file's tensors do not match its configuration.
 
     Attributes:
-        missing, unexplained, misshapen: the keys that the file lacks, should not have, and has in another shape.
+        missing, unexplained, misshapen: keys that the file lacks, keys that it should not have, and keys whose tensors
+            have the wrong shape.
     """
 
     def __init__(self, sentence: str, missing: list[str], unexplained: list[str], misshapen: list[str]) -> None:
@@ -71,14 +72,14 @@ class MismatchError(UserError):
 def check_tensors(
     path: Path, found: Shapes, expected: Shapes, optional: Shapes | None = None, unknown: Sequence[str] = ()
 ) -> None:
-    """Check that a file holds every expected tensor, perhaps the optional ones, and nothing else.
+    """Check that a file contains every expected tensor, possibly optional ones, and nothing else.
 
     Args:
         path: the file.
         found: its tensors.
         expected: those it must have.
-        optional: those it may have beside them.
-        unknown: what its configuration sets that this package does not know, for the error's sentence.
+        optional: those it may also have.
+        unknown: keywords in its configuration that this package does not know, for the error message.
 
     Raises:
         MismatchError: naming the first few that are missing, unexplained or of the wrong shape.
@@ -103,10 +104,10 @@ def check_tensors(
 
 
 def check_finite(path: Path, key: str, tensor: Tensor) -> None:
-    """Check that a tensor holds no NaN or infinity, in one pass and without a temporary.
+    """Check that a tensor contains no NaN or infinity, in one pass and without a temporary copy.
 
     Raises:
-        UserError: it does.
+        UserError: it contains one.
     """
     if tensor.numel() and not all(torch.isfinite(bound) for bound in tensor.aminmax()):
         dtype = str(tensor.dtype).removeprefix("torch.")
@@ -114,7 +115,7 @@ def check_finite(path: Path, key: str, tensor: Tensor) -> None:
 
 
 def some(keys: Iterable[str], kind: str = "tensor", most: int = 3) -> str:
-    """Return the number of keys and the first few, fit for a terminal whatever a file calls them."""
+    """Return the number of keys and the first few of them, safe to print on a terminal whatever they contain."""
     names = sorted(keys)
     shown = ", ".join(name if re.fullmatch(r"[\w.]{1,120}", name) else ascii(name)[:120] for name in names[:most])
     return f"{len(names)} {kind}{'s' if len(names) > 1 else ''} ({shown}{', …' if len(names) > most else ''})"

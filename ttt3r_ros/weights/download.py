@@ -1,4 +1,4 @@
-"""Downloads one large file whose size and sha256 are known beforehand: resumed after a cut, retried, checked."""
+"""Downloads one large file of known size and sha256: resumes after an interruption, retries, and checks the result."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from typing import IO, Any
 from ttt3r_ros.errors import UserError
 
 TIMEOUT_S = 30.0
-#: Attempts in a row that bring nothing new before giving up: once something has arrived (about two minutes with their
-#: pauses), and before (some 15 s, since the network may just not be there).
+#: Consecutive attempts without new data before giving up: after some data has arrived (about two minutes including
+#: pauses), and before any has (about 15 s, since there may simply be no network).
 PATIENCE, FIRST_PATIENCE = 6, 3
 MAX_PAUSE_S = 30.0
 _CHUNK = 2**18  # bytes
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-_PASSING = {408, 425, 429, 500, 502, 503, 504}  # HTTP errors that go away by themselves
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # temporary HTTP errors
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """A place that has the file.
+    """A server that has the file.
 
     Attributes:
-        name: for people.
+        name: shown to the user.
         url: https, or http on the loopback interface.
     """
 
@@ -42,11 +42,11 @@ class Mirror:
 
 
 class MirrorError(UserError):
-    """This mirror cannot give the file; another may."""
+    """This mirror cannot provide the file; another one may."""
 
 
 class _CutError(Exception):
-    """The transfer stopped for a reason that may pass; the message says which."""
+    """The transfer stopped for a reason that may be temporary; the message names it."""
 
 
 def download(
@@ -58,18 +58,18 @@ def download(
     note: Callable[[str], None],
     pause: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Bring a file to its full size, going on from what an earlier call left of it.
+    """Download a file to its full size, continuing where an earlier call stopped.
 
     Args:
-        mirror: where to get it.
-        part: the unfinished file, appended to. Whatever happens, it keeps what has arrived.
-        size: bytes of the whole file.
-        progress: called with the bytes at hand.
-        note: called with a line on each interruption.
+        mirror: the server to download from.
+        part: the partial file, which is appended to. It keeps everything received, whatever happens.
+        size: size of the complete file [bytes].
+        progress: called with the number of bytes received so far.
+        note: called with one line about each interruption.
         pause: waits for a number of seconds.
 
     Raises:
-        MirrorError: the mirror does not have the file, or nothing new arrives any more.
+        MirrorError: the mirror does not have the file, or no more data arrives.
         UserError: the file cannot be written.
     """
     check_url(mirror.url)
@@ -94,11 +94,13 @@ def download(
             have = file.seek(0, 2)
             if have == size:
                 break
-            fruitless = 0 if have > furthest else fruitless + 1  # a server that starts over must end somewhere, too
+            fruitless = (
+                0 if have > furthest else fruitless + 1
+            )  # a server that keeps starting over must not loop forever
             furthest = max(furthest, have)
             if fruitless > (PATIENCE if furthest > beginning else FIRST_PATIENCE):
                 raise MirrorError(
-                    f"the download from {mirror.name} does not go on ({reason}); run the command again to continue it"
+                    f"the download from {mirror.name} has stalled ({reason}); run the command again to continue it"
                 )
             seconds = min(2.0**fruitless, MAX_PAUSE_S)
             note(f"{mirror.name}: {reason}; trying again in {seconds:.0f} s")
@@ -117,24 +119,24 @@ def sha256(path: Path, progress: Callable[[int], None] = lambda done: None) -> s
 
 
 def check_url(url: str, *, loopback: bool = True) -> None:
-    """Check that an address is one to download from: https, or http to this computer itself.
+    """Check that an address may be downloaded from: https, or http to this computer.
 
     Raises:
-        MirrorError: it is not.
+        MirrorError: it may not.
     """
     try:
         parts = urllib.parse.urlsplit(url)
-        host, _ = parts.hostname, parts.port  # either may say that it is malformed
+        host, _ = parts.hostname, parts.port  # either raises ValueError if malformed
     except ValueError:
         host = None
     if not (host and url.isascii() and url.isprintable() and " " not in url) or not (
         parts.scheme == "https" or (loopback and parts.scheme == "http" and host in _LOOPBACK)
     ):
-        raise MirrorError(f"{ascii(url)[:200]} is not an https address, and nothing else is downloaded from")
+        raise MirrorError(f"{ascii(url)[:200]} is not an https address; use one that is")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirections to https addresses only."""
+    """Follows redirects to https addresses only."""
 
     def __init__(self, *, loopback: bool) -> None:
         self.loopback = loopback
@@ -147,7 +149,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _opener(url: str) -> urllib.request.OpenerDirector:
-    """Return an opener that knows http, https and the environment's proxies, but not files or FTP."""
+    """Return an opener for http, https and the environment's proxies, but not for files or FTP."""
     opener = urllib.request.OpenerDirector()
     for handler in (
         urllib.request.ProxyHandler(),
@@ -165,7 +167,7 @@ def _opener(url: str) -> urllib.request.OpenerDirector:
 def _receive(
     opener: urllib.request.OpenerDirector, mirror: Mirror, file: IO[bytes], size: int, progress: Callable[[int], None]
 ) -> None:
-    """Make one request and append what arrives."""
+    """Send one request and append the data received."""
     have = file.seek(0, 2)
     headers = {"User-Agent": "ttt3r_ros", "Accept-Encoding": "identity"}
     if have:
@@ -173,7 +175,7 @@ def _receive(
     with _network_errors(mirror, file):
         response = opener.open(urllib.request.Request(mirror.url, headers=headers), timeout=TIMEOUT_S)
     with response:
-        if _start(response, mirror, have, size) < have:  # the server does not resume
+        if _start(response, mirror, have, size) < have:  # the server cannot resume
             have = 0
             file.truncate(0)
         while have < size:
@@ -187,22 +189,22 @@ def _receive(
 
 
 def _start(response: Any, mirror: Mirror, have: int, size: int) -> int:
-    """Return the position in the file at which an answer starts, having checked that it is the file."""
+    """Check that a response is the file, and return the offset in the file at which it starts."""
     if response.headers.get_content_type() == "text/html":
         raise MirrorError(
-            f"{mirror.name} answered with a web page instead of the file (often a spent quota or a login page of the "
+            f"{mirror.name} sent a web page instead of the file (often an exceeded quota or a login page of the "
             "network); try again later or choose another --source"
         )
     if response.status == 206:
         found = re.fullmatch(r"bytes (\d{1,18})-\d{1,18}/(\d{1,18}|\*)", response.headers.get("Content-Range", ""))
         if found is None or int(found[1]) != have:
-            raise MirrorError(f"{mirror.name} answered with another part of the file than it was asked for")
+            raise MirrorError(f"{mirror.name} sent a different part of the file than requested")
         start, total = have, found[2]
     else:
         start, total = 0, response.headers.get("Content-Length", "*")
     if total not in ("*", str(size)):
         offered = _printable(total)[:20]
-        raise MirrorError(f"{mirror.name} offers a file of {offered} bytes instead of {size}, so it is another file")
+        raise MirrorError(f"{mirror.name} offers a different file: it has {offered} bytes instead of {size}")
     return start
 
 
@@ -217,31 +219,33 @@ def _write(file: IO[bytes], chunk: bytes) -> None:
 
 @contextlib.contextmanager
 def _network_errors(mirror: Mirror, file: IO[bytes]) -> Iterator[None]:
-    """Turn what the network does into `_CutError`, where it may pass, or `MirrorError`."""
+    """Convert network errors to `_CutError` if they may be temporary, else to `MirrorError`."""
     try:
         yield
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416:  # what is here does not fit what is there
+        if error.code == 416:  # our partial file does not match the server's file
             file.truncate(0)
-            raise _CutError("the server has no more of the file, starting over") from error
-        answer = f"it answered {error.code} {http.client.responses.get(error.code, '')}".strip()
+            raise _CutError("the server's file is shorter than ours, starting over") from error
+        answer = f"it responded with {error.code} {http.client.responses.get(error.code, '')}".strip()
         if error.code in _PASSING:
             raise _CutError(answer) from error
         if 300 <= error.code < 400:
-            answer = "it redirects to where nothing is downloaded from"
-        raise MirrorError(f"{mirror.name} does not give the file: {answer}") from error
+            answer = "it redirects to an address that is not https"
+        raise MirrorError(f"{mirror.name} does not provide the file: {answer}") from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise MirrorError(f"{mirror.name} does not prove its identity: {error.reason.verify_message}") from error
+            raise MirrorError(f"the certificate of {mirror.name} is invalid: {error.reason.verify_message}") from error
         raise _CutError(_printable(error.reason)) from error
     except (OSError, http.client.HTTPException) as error:
         raise _CutError(_printable(error)) from error
-    except ValueError as error:  # of an address that no request can be made from: a label too long, a broken IPv6
-        raise MirrorError(f"{mirror.name} does not give the file: its address is malformed or leads to one") from error
+    except ValueError as error:  # malformed address: a label too long, a broken IPv6 address
+        raise MirrorError(
+            f"{mirror.name} does not provide the file: its address is malformed or redirects to a malformed one"
+        ) from error
 
 
 def _printable(reason: object) -> str:
-    """Return a reason in words that a server cannot put control characters into."""
+    """Return an error's text without the control characters that a server may have put into it."""
     words = reason.strerror if isinstance(reason, OSError) and reason.strerror else str(reason)
     return re.sub(r"[^ -~]", "?", words)[:200] or type(reason).__name__

@@ -1,7 +1,7 @@
-"""Gets the published weights and converts them: ``fetch_weights``.
+"""``fetch_weights``: downloads the published weights and converts them.
 
-The weights are not part of this package and carry their own, non-commercial licence, which is shown and has to be
-accepted. The download is resumed where an earlier one stopped, and checked before anything opens it.
+The weights are not part of this package and have their own non-commercial license, which is shown and must be accepted.
+The download continues where an earlier one stopped, and is verified before anything opens it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ttt3r_ros.weights.download import Mirror, MirrorError, download, sha256
 from ttt3r_ros.weights.published_weights import CUT3R_512_DPT, LICENSE_ID, LICENSE_TEXT, Weights
 
 DTYPES = ("float32", "float16", "bfloat16")
-_SLACK = 2**26  # bytes to leave free on the disk
+_SLACK = 2**26  # disk space to leave free [bytes]
 
 
 def fetch(
@@ -38,19 +38,19 @@ def fetch(
     keep_pth: bool,
     log: Console,
 ) -> None:
-    """Put converted weights at `output`, unless they are there already.
+    """Download and convert weights to `output`, unless that file exists already.
 
     Args:
-        weights: which.
+        weights: which weights to get.
         output: the safetensors file to write.
-        mirrors: where to get them, in the order of trying.
+        mirrors: servers to download from, in the order to try them.
         dtype: of the stored values, one of `DTYPES`.
-        accepted: the licence was accepted beforehand; it is asked for otherwise.
-        keep_pth: keep the published file beside the converted one.
-        log: where to tell what is going on.
+        accepted: whether the license has already been accepted; if not, the user is asked.
+        keep_pth: keep the published file next to the converted one.
+        log: console for progress messages.
 
     Raises:
-        UserError: they cannot be had, stored or verified, or the licence was not accepted.
+        UserError: the weights cannot be downloaded, stored or verified, or the license was not accepted.
     """
     if output.exists():
         _check_present(weights, output, dtype, log)
@@ -63,7 +63,7 @@ def fetch(
         if published.exists():
             log.print(f"using {published}", soft_wrap=True)
             if _checksum(published, log) != weights.sha256:
-                raise UserError(f"{published} is not the published file or is damaged; move it away and run this again")
+                raise UserError(f"{published} is damaged or not the published file; move it away and run this again")
         else:
             _download(weights, part, mirrors, log)
             part.replace(published)
@@ -81,19 +81,19 @@ def convert(
         source: the published file.
         output: the file to write; must not exist.
         dtype: of the stored values, one of `DTYPES`.
-        log: where to tell what is going on.
-        sha256: of the source, kept in the result.
-        license_id: SPDX identifier of the weights' licence, kept in the result; None where it is not known.
+        log: console for progress messages.
+        sha256: of the source, stored in the result.
+        license_id: SPDX identifier of the weights' license, stored in the result; None if unknown.
 
     Raises:
-        UserError: the source cannot be used or the output not written.
+        UserError: the source cannot be used or the output cannot be written.
     """
-    import torch  # seconds to import, and no download needs it
+    import torch  # takes seconds to import, and the download does not need it
 
     from ttt3r_ros.weights.checkpoint import load_checkpoint, save_network
 
     if output.exists():
-        raise UserError(f"{output} exists already; remove it or choose another --output")
+        raise UserError(f"{output} already exists; remove it or choose another --output")
     network = load_checkpoint(source, warn=lambda sentence: log.print(f"warning: {sentence}", soft_wrap=True)).network
     provenance = {
         "source": source.name,
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None, weights: Weights = CUT3R_512_DPT) ->
     """Run the command; returns its exit code."""
     options = _parser(weights).parse_args(argv)
     log = Console(stderr=True, markup=False, highlight=False, emoji=False)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that unfinished files are cleaned up
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that partial files are cleaned up
     output = Path()
     try:
         if options.check:
@@ -147,7 +147,7 @@ def _parser(weights: Weights) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fetch_weights",
         description=f"Download the published weights {weights.name} ({weights.size / 1e9:.1f} GB), check them, and "
-        "convert them to safetensors. They are licensed CC BY-NC-SA 4.0: no commercial use.",
+        "convert them to safetensors. Their license is CC BY-NC-SA 4.0: no commercial use.",
     )
     parser.add_argument(
         "--output",
@@ -161,32 +161,32 @@ def _parser(weights: Weights) -> argparse.ArgumentParser:
         "--source",
         choices=["auto", *weights.mirrors],
         default="auto",
-        help="where to download from (default: each in turn until one works)",
+        help="where to download from (default: try each until one works)",
     )
-    parser.add_argument("--url", help="get the same file, checked in the same way, from this https address")
+    parser.add_argument("--url", help="download the same file from this https address; it is verified in the same way")
     parser.add_argument(
         "--dtype",
         choices=DTYPES,
         default="float32",
         help="how to store the weights (default: float32; the others halve the file)",
     )
-    parser.add_argument("--keep-pth", action="store_true", help="keep the downloaded .pth beside the converted file")
+    parser.add_argument("--keep-pth", action="store_true", help="keep the downloaded .pth next to the converted file")
     parser.add_argument(
-        "--convert", type=Path, metavar="FILE.pth", help="download nothing, convert this published-format file instead"
+        "--convert", type=Path, metavar="FILE.pth", help="convert this file in the published format; download nothing"
     )
     parser.add_argument(
         "--check",
         type=Path,
         metavar="FILE",
-        help="download and write nothing; report what this file is, whether it would load and what it lacks; "
-        "exit status 0 if it would load, 1 if not",
+        help="report what this file is, whether it would load, and what it lacks; download and write nothing; "
+        "exit code 0 if it would load, 1 if not",
     )
     return parser
 
 
 def _check(file: Path, weights: Weights, log: Console) -> int:
     """Print what a file is; return the exit code."""
-    from ttt3r_ros.weights.check import check_file  # takes seconds to import torch, and no download needs it
+    from ttt3r_ros.weights.check import check_file  # imports torch, which takes seconds; the download does not need it
 
     facts = [("file", ascii(str(file)))]
     if file.is_file():
@@ -220,32 +220,32 @@ def _accept_license(log: Console, *, accepted: bool) -> None:
         log.print("Accepted by --accept-license.")
         return
     if not sys.stdin.isatty():
-        raise UserError("the weights' licence has to be accepted; run this in a terminal or add --accept-license")
+        raise UserError("the weights' license must be accepted; run this in a terminal or add --accept-license")
     try:
         answer = input("Type yes to accept: ")
     except EOFError:
         answer = ""
     if answer.strip().lower() != "yes":
-        raise UserError("the weights' licence was not accepted, so nothing was downloaded")
+        raise UserError("the weights' license was not accepted, so nothing was downloaded")
 
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Iterator[None]:
-    """Make the folder and hold it against other downloads into it; nothing is left behind but the folder."""
+    """Create the folder and lock it against other downloads; leaves nothing behind except the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another process is putting weights into {folder}; wait for it to end") from None
+            raise UserError(f"another process is writing weights to {folder}; wait for it to finish") from None
         yield
     finally:
         os.close(descriptor)
 
 
 def _prepare_folder(weights: Weights, output: Path, dtype: str, present: Path) -> None:
-    """Clear what a killed conversion left in the output's folder, and check that the disk has room."""
+    """Remove the leftovers of a killed conversion from the output's folder, and check the free disk space."""
     for leftover in output.parent.glob(f".{output.name}.*.tmp"):
         leftover.unlink()
     free = shutil.disk_usage(output.parent).free
@@ -254,7 +254,7 @@ def _prepare_folder(weights: Weights, output: Path, dtype: str, present: Path) -
     if free < needed:
         raise UserError(
             f"{output.parent} has {free / 1e9:.1f} GB free but the download and its conversion need {needed / 1e9:.1f} "
-            "GB; make room or choose another --output"
+            "GB; free some space or choose another --output"
         )
 
 
@@ -272,7 +272,7 @@ def _download(weights: Weights, part: Path, mirrors: Sequence[Mirror], log: Cons
     if _checksum(part, log) != weights.sha256:
         part.unlink()
         raise UserError(
-            "the downloaded file is not the published one (its sha256 differs) and was removed; run this again, "
+            "the downloaded file was not the published one (its sha256 differs) and has been removed; run this again, "
             "perhaps with another --source"
         )
 
@@ -283,12 +283,12 @@ def _checksum(path: Path, log: Console) -> str:
 
 
 def _check_present(weights: Weights, output: Path, dtype: str, log: Console) -> None:
-    """Check that the output holds these weights already, every byte of them."""
-    import torch  # seconds to import, and no download needs it
+    """Check that the output already contains exactly these weights."""
+    import torch  # takes seconds to import, and the download does not need it
 
     from ttt3r_ros.weights.native_file import read_native
 
-    other = UserError(f"{output} exists and is not {weights.name} as {dtype}; choose another --output or move it away")
+    other = UserError(f"{output} exists but is not {weights.name} as {dtype}; choose another --output or move it away")
     try:
         present = read_native(output)
     except UserError as error:
@@ -303,11 +303,11 @@ def _check_present(weights: Weights, output: Path, dtype: str, log: Console) -> 
 
 
 def _convert_own(source: Path, output: Path, dtype: str, weights: Weights, log: Console) -> None:
-    """Convert a file of the user's; its licence is known only where it is the published file."""
+    """Convert a file that the user has; its license is known only if it is the published file."""
     if output.exists():
-        raise UserError(f"{output} exists already; remove it or choose another --output")
+        raise UserError(f"{output} already exists; remove it or choose another --output")
     if not source.is_file():
-        raise UserError(f"{source} does not exist or is no file")
+        raise UserError(f"{source} does not exist or is not a file; name a .pth file")
     output.parent.mkdir(parents=True, exist_ok=True)
     digest = _checksum(source, log)
     license_id = LICENSE_ID if digest == weights.sha256 else None

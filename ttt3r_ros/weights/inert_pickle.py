@@ -1,8 +1,8 @@
-"""Reads the data in a pickle without importing, constructing or calling anything the pickle names.
+"""Reads the data in a pickle without importing, constructing or calling anything that the pickle names.
 
-`pickle.Unpickler` looks classes up and calls them, which is how a weights file runs code. This reader only moves plain
-data about: a class or function is a `Name`, the result of calling one is an `Inert` record of the call. There is no
-import, no attribute access and no call of a named thing in this file, so there is nothing to get around.
+`pickle.Unpickler` looks up classes and calls them, which is how a weights file can run code. This reader only handles
+plain data: a class or function becomes a `Name`, and a call becomes an `Inert` record of that call. This file never
+imports, accesses or calls anything by a name from a pickle, so there is no safeguard to bypass.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from ttt3r_ros.errors import UserError
 
-#: Bounds on what a hostile file can make us allocate; published checkpoints stay far below (0.5 MB, 0.3 M operations).
+#: Limits on what a malicious file can make us allocate; published checkpoints need far less (0.5 MB, 0.3 M operations).
 MAX_BYTES = 32 * 2**20
 MAX_OPERATIONS = 2_000_000
 
@@ -45,14 +45,14 @@ class Name:
 
 @dataclass(eq=False)
 class Inert:
-    """What a pickle wanted to make by a call, as data.
+    """An object that a pickle would have created with a call, as data.
 
     Attributes:
         maker: the class or function that would have been called.
-        arguments: what it would have been called with.
-        state: what its ``__setstate__`` or ``__dict__`` would have been given.
-        entries: what would have been assigned to it as to a dict.
-        items: what would have been appended to it as to a list.
+        arguments: the arguments of that call.
+        state: what ``__setstate__`` or ``__dict__`` would have received.
+        entries: items that would have been assigned to it as to a dict.
+        items: items that would have been appended to it as to a list.
     """
 
     maker: object
@@ -62,12 +62,12 @@ class Inert:
     items: list[Any] = field(default_factory=list)
 
 
-Call = Callable[[object, object], object]  #: (maker, arguments) -> what stands for the result
+Call = Callable[[object, object], object]  #: (maker, arguments) -> a substitute for the result
 PersistentLoad = Callable[[object], object]
 
 
 class PickleError(Exception):
-    """The bytes are not a pickle that this reader can follow; the message is part of a sentence."""
+    """The bytes are not a pickle that this reader understands; the message completes a sentence."""
 
 
 def read_pickle(data: bytes, *, call: Call = Inert, persistent_load: PersistentLoad | None = None) -> Any:
@@ -75,20 +75,20 @@ def read_pickle(data: bytes, *, call: Call = Inert, persistent_load: PersistentL
 
     Args:
         data: the pickle.
-        call: what to put in place of a call; gets the maker and the arguments as data. Records an `Inert` by default.
-        persistent_load: what to put in place of a persistent id (torch's storages).
+        call: returns a substitute for a call, given the maker and the arguments as data. By default, an `Inert`.
+        persistent_load: returns a substitute for a persistent id (torch's storages).
 
     Raises:
-        PickleError: the bytes are damaged, too large, or use what no published checkpoint uses.
+        PickleError: the bytes are damaged, too large, or use an opcode that no published checkpoint uses.
         UserError: raised by `call` or `persistent_load`.
     """
     if len(data) > MAX_BYTES:
-        raise PickleError(f"its table of contents is {len(data)} bytes long, more than any known checkpoint's")
+        raise PickleError(f"its table of contents is {len(data)} bytes long, longer than any known checkpoint's")
     machine = _Machine(call, persistent_load)
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(data)):
             if count > MAX_OPERATIONS:
-                raise PickleError("its table of contents holds more entries than any known checkpoint's")
+                raise PickleError("its table of contents has more entries than any known checkpoint's")
             if opcode.name == "STOP":
                 return machine.pop()
             machine.run(opcode.name, argument)
@@ -104,7 +104,7 @@ class _Machine:
 
     def __init__(self, call: Call, persistent_load: PersistentLoad | None) -> None:
         self.stack: list[Any] = []
-        self.memo: dict[int, Any] = {}  # not a list: a hostile index must not size it
+        self.memo: dict[int, Any] = {}  # not a list: a malicious index must not determine its size
         self.call = call
         self.persistent_load = persistent_load
 
@@ -132,7 +132,7 @@ class _Machine:
             stack.append(stack[-1])
         elif opcode == "BINPERSID":
             if self.persistent_load is None:
-                raise PickleError("its table of contents refers to data that is not there")
+                raise PickleError("its table of contents refers to missing data")
             stack.append(self.persistent_load(self.pop()))
         elif not (self.collect(opcode) or self.make(opcode, argument)):
             raise PickleError(f"its table of contents uses {opcode}, which torch.save does not write")
@@ -144,7 +144,7 @@ class _Machine:
         elif opcode in _TUPLES:
             items = [self.pop() for _ in range(_TUPLES[opcode])]
             self.stack.append(tuple(reversed(items)))
-        elif opcode in ("EMPTY_LIST", "EMPTY_SET"):  # a set is kept as a list: nothing here needs one
+        elif opcode in ("EMPTY_LIST", "EMPTY_SET"):  # nothing here needs sets, so they become lists
             self.stack.append([])
         elif opcode in ("LIST", "FROZENSET"):
             self.stack.append(self.pop_to_mark())
@@ -187,7 +187,7 @@ class _Machine:
         elif opcode == "BUILD":
             state = self.pop()
             if isinstance(self.stack[-1], Inert):
-                self.stack[-1].state = state  # the state of anything else (a state_dict's metadata) is of no use
+                self.stack[-1].state = state  # any other object's state (a state_dict's metadata) is not needed
         else:
             return False
         return True
@@ -215,7 +215,7 @@ class _Machine:
         if len(values) % 2:
             raise PickleError("its table of contents is damaged")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            # hashing a deeply nested tuple would overrun the interpreter's stack
+            # hashing a deeply nested tuple would overflow the interpreter's stack
             flat = isinstance(key, tuple) and all(isinstance(part, _PLAIN) for part in key)
             entries[key if flat or isinstance(key, (*_PLAIN, Name, Inert)) else Inert(None, key)] = value
 

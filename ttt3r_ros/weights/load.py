@@ -1,4 +1,4 @@
-"""Which weights a user means, and the network they make."""
+"""Finds and loads the weights that a user names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ttt3r_ros.weights.checkpoint import load_checkpoint
 
 PACKAGED = Path(__file__).parents[1] / "data" / "small.safetensors"
 
-#: After so many frames a reset does the published weights good (TTT3R, arXiv 2509.26645).
+#: Recommended reset interval for the published weights [frames] (TTT3R, arXiv 2509.26645).
 PUBLISHED_SEGMENT = 100
-#: The entry of a file's provenance that says so of other weights.
+#: The provenance entry with the recommended reset interval of other weights.
 SEGMENT_FRAMES = "segment_frames"
 
 
@@ -27,8 +27,8 @@ class Weights:
     Attributes:
         network: on the CPU.
         source: file name.
-        fingerprint: of the file's values, whatever the network's precision.
-        segment_frames: after so many frames a reset does these weights good.
+        fingerprint: of the values in the file, independent of the network's precision.
+        segment_frames: recommended reset interval for these weights [frames].
     """
 
     network: Network
@@ -44,13 +44,13 @@ def load_weights(
     precision: torch.dtype = torch.float32,
     warn: Callable[[str], object] = warnings.warn,
 ) -> Weights:
-    """Load a weights file, or those of the package where the path is empty.
+    """Load a weights file, or the packaged weights if the path is empty.
 
     Args:
         path: the file.
-        device: that the network will be moved to.
-        precision: that it will have there. For a CPU it is converted as it is read, so that the file's own values take
-            no memory; for another device it stays float32 and memory-mapped until it is moved.
+        device: the device that the network will be moved to.
+        precision: the precision that it will have there. For a CPU, weights are converted while they are read, so that
+            the file's own values use no memory; for another device they stay float32 and memory-mapped until moved.
         warn: see `load_checkpoint`.
 
     Raises:

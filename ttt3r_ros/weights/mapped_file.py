@@ -1,4 +1,4 @@
-"""A file as memory: tensors are windows of it and take memory only once somebody reads them."""
+"""A memory-mapped file: tensors are views of it and use memory only after they have been read."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ class MappedFile:
     """
 
     def __init__(self, file: IO[bytes]) -> None:
-        """Map an open file, which may be closed afterwards.
+        """Map an open file, which may be closed afterward.
 
         Raises:
             ValueError: the file is empty.
         """
-        # private: a write to a tensor would stay in memory
+        # private mapping: writes to a tensor stay in memory and never reach the file
         self._mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         self.size = len(self._mapping)
 
     def read(self, start: int, length: int) -> bytes:
-        """Return a copy of some bytes, fewer where the file ends."""
+        """Return a copy of some bytes, fewer at the end of the file."""
         return self._mapping[start : start + length]
 
     def values(self, dtype: torch.dtype, start: int, count: int) -> Tensor:
-        """Return consecutive numbers, (count,), as a window of the file; as a copy where they are not aligned.
+        """Return consecutive numbers, (count,), as a view of the file, or as a copy if they are not aligned.
 
         Args:
-            dtype: what they are.
-            start: offset of the first [bytes].
-            count: how many; all of them within the file.
+            dtype: of the numbers.
+            start: offset of the first one [bytes].
+            count: how many there are; all must lie within the file.
         """
         if not count:
             return torch.empty(0, dtype=dtype)
@@ -44,8 +44,8 @@ class MappedFile:
         return flat.clone() if start % dtype.itemsize else flat
 
     def let_go(self) -> None:
-        """Give back the memory of all that has been read; who reads on reads it from the file again.
+        """Release the memory of everything read so far; later reads fetch it from the file again.
 
-        Only while nobody has written to a tensor: that would be forgotten.
+        Must not be called after a write to a tensor, because the write would be lost.
         """
         self._mapping.madvise(mmap.MADV_DONTNEED)

@@ -1,7 +1,7 @@
-"""Our own weights files: safetensors with the configuration, the provenance and a checksum in the metadata.
+"""Our own weights format: safetensors with the configuration, the provenance and a checksum in the metadata.
 
-The writer is our own because the library's keeps no checksum, reports no progress and converts no dtype on the way; the
-reader is the library.
+Reading uses the safetensors library. Writing does not, because the library stores no checksum, reports no progress and
+cannot convert the dtype while writing.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ Progress = Callable[[int, int], None]  #: (bytes done, bytes in total)
 
 @dataclass(frozen=True)
 class NativeFile:
-    """What one of our files says about itself.
+    """The description in a file of our own format.
 
     Attributes:
-        config: the network it holds.
-        provenance: where the weights come from and under which licence, as plain values.
-        shapes: of its tensors, under our parameter names.
-        dtypes: that occur in it, of `DTYPE_NAMES`.
-        checksum: sha256 of the tensors' bytes, hexadecimal; empty where the file has none.
-        places: number format and offset [bytes] of each tensor.
+        config: of the network in it.
+        provenance: where the weights come from and their license, as plain values.
+        shapes: of its tensors, by our parameter names.
+        dtypes: those of `DTYPE_NAMES` that occur in it.
+        checksum: sha256 of the tensors' bytes, hexadecimal; empty if the file has none.
+        places: dtype and offset [bytes] of each tensor.
     """
 
     path: Path
@@ -59,7 +59,7 @@ class NativeFile:
         """Open the tensors, memory-mapped.
 
         Raises:
-            UserError: they are not exactly those of the configuration.
+            UserError: the tensors are not exactly those of the configuration.
         """
         try:
             network = skeleton(self.config, len(self.shapes))
@@ -76,7 +76,7 @@ class NativeFile:
         return Contents(network, tensors(), self.provenance, mapped.let_go)
 
     def is_intact(self, progress: Progress | None = None) -> bool:
-        """Read the whole file and return whether its data still have the checksum they were written with."""
+        """Read the whole file and return whether its data matches its checksum."""
         digest, size = hashlib.sha256(), self.path.stat().st_size
         with self.path.open("rb") as file:
             file.seek(8 + int.from_bytes(file.read(8), "little"))
@@ -88,10 +88,10 @@ class NativeFile:
 
 
 def read_native(path: Path) -> NativeFile:
-    """Read one of our files' description; no tensor data yet.
+    """Read the description in a file of our own format, but no tensor data.
 
     Raises:
-        UserError: the file is damaged, was not written by this package, or by a newer one.
+        UserError: the file is damaged, or was not written by this package, or by a newer version of it.
     """
     try:
         with safe_open(str(path), framework="pt", device="cpu") as file:
@@ -99,7 +99,7 @@ def read_native(path: Path) -> NativeFile:
             slices = {key: file.get_slice(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
             shapes = {key: tuple(part.get_shape()) for key, part in slices.items()}
             names = {key: part.get_dtype() for key, part in slices.items()}
-        with path.open("rb") as opened:  # the library has checked all of it, but does not tell where the tensors are
+        with path.open("rb") as opened:  # the library has validated the header but does not expose tensor offsets
             beginning = 8 + int.from_bytes(opened.read(8), "little")
             header = json.loads(opened.read(beginning - 8))
             starts = {key: beginning + header[key]["data_offsets"][0] for key in shapes}
@@ -144,13 +144,13 @@ def write_native(
     dtype: torch.dtype,
     progress: Progress | None = None,
 ) -> None:
-    """Write one of our files, whole or not at all, with no more than one tensor in memory at a time.
+    """Write a file in our own format, completely or not at all, with at most one tensor in memory at a time.
 
     Raises:
         UserError: a value is not finite (in this dtype), or the file cannot be written.
     """
     metadata = {
-        _CHECKSUM: _NO_CHECKSUM,  # holds the place, first of all, until the data are written
+        _CHECKSUM: _NO_CHECKSUM,  # placeholder until the data is written; must come first
         "format": "pt",
         _VERSION: str(FORMAT_VERSION),
         _CONFIG: json.dumps(config.to_dict()),
@@ -174,7 +174,7 @@ def write_native(
 
 
 def _header(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], dtype: torch.dtype) -> tuple[bytes, int]:
-    """Return safetensors' JSON header, and the number of bytes of data it announces."""
+    """Return the safetensors JSON header and the number of data bytes that follow it."""
     entries: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for key, tensor in tensors.items():
@@ -186,7 +186,7 @@ def _header(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], dtype: t
 
 @contextlib.contextmanager
 def _replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that appears under its name only once it is complete and on the disk."""
+    """Open a file that gets its final name only once it is complete and on the disk."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         try:

@@ -1,4 +1,4 @@
-"""The published checkpoints' names for our parameters; the only place where keys are renamed."""
+"""Maps our parameter names to those of published checkpoints; the only place that renames keys."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ttt3r_ros.model.heads import dpt_widths
 from ttt3r_ros.model.network import Network
 from ttt3r_ros.model.reference import ReferenceNetwork
 
-_RULES: list[tuple[str, str]] = [  # (pattern of our key, published key); the first that fits is taken
+_RULES: list[tuple[str, str]] = [  # (pattern of our key, published key); the first match applies
     (r"^patch_embed\.", "patch_embed.proj."),
     (r"^encoder_norm\.", "enc_norm."),
     (r"^encoder\.", "enc_blocks."),
@@ -39,7 +39,7 @@ _DPT_NAMES = {"skip_unit": "resConfUnit1", "out_unit": "resConfUnit2"}
 
 
 def published_key(key: str) -> str:
-    """Return the published checkpoint's name of one of our parameters."""
+    """Return the name of one of our parameters in a published checkpoint."""
     for pattern, replacement in _RULES:
         renamed, found = re.subn(pattern, replacement, key)
         if found:
@@ -52,13 +52,13 @@ def published_key(key: str) -> str:
 
 
 def reference_of(network: Network) -> ReferenceNetwork:
-    """Return the slow reference with a float32 network's weights, which the two share."""
+    """Return the slow reference network, sharing the weights of a float32 network."""
     weights = {published_key(key): value for key, value in network.state_dict().items()}
     return ReferenceNetwork(network.config, weights)
 
 
 def aliases(config: NetworkConfig) -> dict[str, str]:
-    """Return the published keys that only repeat another key: ``{alias: original}``."""
+    """Return the published keys that duplicate another key: ``{alias: original}``."""
     if config.head_type != "dpt":
         return {}
     levels = range(len(dpt_widths(config)))
@@ -71,9 +71,9 @@ def aliases(config: NetworkConfig) -> dict[str, str]:
 
 
 def unused_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """Return published keys, and shapes, of parameters that no image-fed frame reads.
+    """Return the published keys and shapes of parameters that are never used for frames with an image.
 
-    They serve ray-map input (a camera without an image), or are part of a unit whose result nobody uses.
+    They serve ray-map input (a camera without an image), or belong to a unit whose result is discarded.
     """
     wide, hidden = config.enc_embed_dim, int(config.mlp_ratio * config.enc_embed_dim)
     shapes: dict[str, tuple[int, ...]] = {
@@ -106,7 +106,7 @@ def unused_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
 
 
 def published_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """Return every key of a published checkpoint of this configuration, with its shape."""
+    """Return every key of a published checkpoint with this configuration, and its shape."""
     with torch.device("meta"):
         parameters = Network(config).state_dict()
     shapes = {published_key(key): tuple(value.shape) for key, value in parameters.items()}

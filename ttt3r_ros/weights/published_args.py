@@ -1,4 +1,4 @@
-"""Finds a published checkpoint's configuration in its `args`, a string of Python that is parsed and never run."""
+"""Reads a published checkpoint's configuration from its `args`, a string of Python that is parsed but never run."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.config import NetworkConfig
 from ttt3r_ros.weights.inert_pickle import Inert
 
-#: Keywords that change no number of the network; their values are not even looked at.
+#: Keywords that do not affect what the network computes; their values are ignored.
 IRRELEVANT = frozenset(
     {
         *("output_mode", "depth_mode", "conf_mode", "pose_mode", "patch_embed_cls"),
         *("freeze", "landscape_only", "depth_head", "pose_conf_head", "model_update_type"),
     }
 )
-#: Keywords without a published default. Numbers of heads do not show in any shape, so nothing may be guessed.
+#: Keywords without a published default. The number of heads affects no tensor shape, so it must not be guessed.
 REQUIRED = (
     "enc_embed_dim",
     "enc_depth",
@@ -41,13 +41,13 @@ DEFAULTS: dict[str, Any] = {
     "pose_head": True,
     "img_size": (512, 512),
 }
-SQUARE_INPUT = 224  #: the published network of this image size was trained on squares, every other on wider images
-MAX_LENGTH = 4000  # characters; published strings have some 450
+SQUARE_INPUT = 224  #: the published network of this image size was trained on square images, all others on wider ones
+MAX_LENGTH = 4000  # characters; published strings have about 450
 _NAMED_NUMBERS = {"inf": math.inf, "nan": math.nan}
 
 
 def model_string(args: object) -> str:
-    """Return the `model` of a checkpoint's `args`: a dict, a Namespace or an OmegaConf DictConfig, as inert data.
+    """Return `model` from a checkpoint's `args`, a dict, Namespace or OmegaConf DictConfig as inert data.
 
     Raises:
         UserError: there is no such string.
@@ -61,21 +61,21 @@ def model_string(args: object) -> str:
 
 
 def parse_model_string(text: str) -> tuple[NetworkConfig, list[str]]:
-    """Return what a string ``Network(Config(keyword=literal, ...))`` spells out.
+    """Parse a string of the form ``Network(Config(keyword=literal, ...))``.
 
     Args:
-        text: the string. Literals are numbers, strings, True, False, None, `inf`, `nan`, tuples and lists of them.
+        text: the string. Literals are numbers, strings, True, False, None, `inf`, `nan`, and tuples and lists of them.
 
     Returns:
-        The configuration, and the keywords that this package does not know, whatever they are set to.
+        The configuration, and the keywords that this package does not know, regardless of their values.
 
     Raises:
-        UserError: the string has another form, or spells out what this package cannot build.
+        UserError: the string has a different form, or describes a network that this package cannot build.
     """
     given: dict[str, ast.expr] = {}
     for keyword in _config_call(text).keywords:
         if keyword.arg is None or keyword.arg in given:
-            raise UserError("its args.model string gives a keyword twice or without a name")
+            raise UserError("its args.model string has a repeated or unnamed keyword")
         given[keyword.arg] = keyword.value
     missing = [name for name in REQUIRED if name not in given]
     if missing:
@@ -83,14 +83,14 @@ def parse_model_string(text: str) -> tuple[NetworkConfig, list[str]]:
     known = DEFAULTS.keys() | set(REQUIRED)
     values = DEFAULTS | {name: _literal(value, name) for name, value in given.items() if name in known}
     if values.pop("pose_head") is not True:
-        raise UserError("its args.model string describes a network without a pose head, which has no odometry to give")
+        raise UserError("its args.model string describes a network without a pose head, which cannot estimate odometry")
     values["rope_base"] = _rope_base(values.pop("pos_embed"))
     values["image_size"] = _long_side(values.pop("img_size"))
     values["square_input"] = values["image_size"] == SQUARE_INPUT
     try:
         return NetworkConfig.from_dict(values), sorted(given.keys() - known - IRRELEVANT)
     except (TypeError, ValueError, OverflowError) as error:
-        raise UserError("its args.model string holds a value that no network can have") from error
+        raise UserError("its args.model string contains a value that no network can have") from error
 
 
 def _lookup(value: object, name: str) -> object:
@@ -117,7 +117,7 @@ def _config_call(text: str) -> ast.Call:
         raise refusal
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the parser's remarks on odd literals
+            warnings.simplefilter("ignore")  # the parser's warnings about unusual literals
             tree = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         raise refusal from None
@@ -145,7 +145,7 @@ def _literal(node: ast.expr, keyword: str) -> Any:
 def _rope_base(code: object) -> float:
     found = re.fullmatch(r"RoPE(\d{1,6}(?:\.\d{1,6})?)", code) if isinstance(code, str) else None
     if found is None:
-        raise UserError("its args.model string sets pos_embed to something other than 'RoPE' and a number")
+        raise UserError("its args.model string sets pos_embed to something other than 'RoPE' followed by a number")
     return float(found[1])
 
 

@@ -1,4 +1,4 @@
-"""Published checkpoints (`torch.save` archives of ``{"args": ..., "model": state_dict}``) as our parameters."""
+"""Reads published checkpoints (`torch.save` archives of ``{"args": ..., "model": state_dict}``) as our parameters."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from ttt3r_ros.weights.published import aliases, published_key, unused_shapes
 from ttt3r_ros.weights.published_args import model_string, parse_model_string
 from ttt3r_ros.weights.torch_archive import TensorRecord, TorchArchive
 
-#: What torch's wrappers put before the keys: DistributedDataParallel and torch.compile, in either order.
+#: Prefixes that torch's wrappers DistributedDataParallel and torch.compile add to keys, in either order.
 _WRAPPERS = re.compile(r"^(?:(?:module|_orig_mod)\.)+")
 
 
 @dataclass(frozen=True)
 class PublishedFile:
-    """What a published checkpoint says about itself.
+    """The description in a published checkpoint.
 
     Attributes:
-        archive: it.
-        records: its tensors under their published keys.
+        archive: the open file.
+        records: its tensors by their published keys.
     """
 
     archive: TorchArchive
@@ -35,11 +35,11 @@ class PublishedFile:
 
     @property
     def other_entries(self) -> list[str]:
-        """What it holds beside 'args' and 'model'; nobody reads it."""
+        """Its entries other than 'args' and 'model', which are ignored."""
         return [name for name in self.archive.root if isinstance(name, str) and name not in ("args", "model")]
 
     def model_string(self) -> str:
-        """Return the string that spells out its configuration.
+        """Return the string that describes its configuration.
 
         Raises:
             UserError: there is none.
@@ -50,7 +50,7 @@ class PublishedFile:
         """Open the tensors, memory-mapped, under our names.
 
         Raises:
-            UserError: they are not those of the configuration, or the configuration is none of ours.
+            UserError: the tensors do not match the configuration, or the configuration is not supported.
         """
         archive, path, records = self.archive, self.archive.path, dict(self.records)
         try:
@@ -60,7 +60,7 @@ class PublishedFile:
             raise UserError(f"{path} cannot be used: {error}") from error
         _drop_aliases(archive, records, aliases(config))
 
-        # our key -> published key; a file without a state decoder starts it from a copy of the image decoder
+        # our key -> published key; a file without a state decoder uses a copy of the image decoder
         complete = any(key.startswith("dec_blocks_state.") for key in records)
         copied = {} if complete else {"state_decoder.": "image_decoder."}
         shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
@@ -69,7 +69,7 @@ class PublishedFile:
         expected = {sources[key]: shape for key, shape in shapes.items()}
         check_tensors(path, found, expected, unused_shapes(config), unknown)
         if sum(records[source].nbytes for source in set(sources.values())) > 2 * archive.mapped.size:
-            raise UserError(f"{path} describes more weights than it holds, so it is damaged")
+            raise UserError(f"{path} describes more weights than it contains, so it is damaged; get it again")
 
         def tensors() -> Iterator[tuple[str, Tensor]]:
             for key, source in sources.items():
@@ -80,30 +80,30 @@ class PublishedFile:
 
 
 def read_published(path: Path) -> PublishedFile:
-    """Read a published checkpoint's description without executing anything it says; no tensor data yet.
+    """Read a published checkpoint's description, but no tensor data; nothing in it is executed.
 
     Raises:
-        UserError: the file is damaged or no published checkpoint.
+        UserError: the file is damaged or not a published checkpoint.
     """
     archive = TorchArchive(path)
     if not (isinstance(archive.root, dict) and {"args", "model"} <= archive.root.keys()):
-        raise UserError(f"{path} is no published checkpoint: it does not hold the entries 'args' and 'model'")
+        raise UserError(f"{path} is not a published checkpoint: it lacks the entries 'args' and 'model'")
     return PublishedFile(archive, _records(path, archive.root["model"]))
 
 
 def _records(path: Path, state_dict: Any) -> dict[str, TensorRecord]:
-    """Return the tensors under their published keys, without what torch's wrappers put before them."""
+    """Return the tensors by their published keys, without the prefixes of torch's wrappers."""
     if not isinstance(state_dict, dict) or not state_dict:
-        raise UserError(f"{path} is no published checkpoint: its entry 'model' holds no tensors")
+        raise UserError(f"{path} is not a published checkpoint: its entry 'model' contains no tensors")
     for key, value in state_dict.items():
         if not isinstance(key, str) or not isinstance(value, TensorRecord):
-            raise UserError(f"{path} cannot be used: its entry 'model' holds something that is not a named tensor")
+            raise UserError(f"{path} cannot be used: its entry 'model' contains something other than named tensors")
     bare = {_WRAPPERS.sub("", key): value for key, value in state_dict.items()}
     return bare if len(bare) == len(state_dict) else dict(state_dict)
 
 
 def _drop_aliases(archive: TorchArchive, records: dict[str, TensorRecord], names: dict[str, str]) -> None:
-    """Take out the keys that only repeat another; where the other is missing, the repetition takes its place."""
+    """Remove keys that duplicate another key; if the original is missing, the duplicate replaces it."""
     for alias, original in names.items():
         repeated = records.pop(alias, None)
         if repeated is None:
@@ -113,7 +113,7 @@ def _drop_aliases(archive: TorchArchive, records: dict[str, TensorRecord], names
             kept.shape == repeated.shape
             and torch.equal(archive.tensor(kept, original), archive.tensor(repeated, alias))
         ):
-            raise UserError(f"{archive.path} cannot be used: {alias} should repeat {original} but differs from it")
+            raise UserError(f"{archive.path} cannot be used: {alias} should be identical to {original} but differs")
 
 
 def _replace_prefix(key: str, prefixes: dict[str, str]) -> str:

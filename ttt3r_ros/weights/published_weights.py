@@ -1,4 +1,4 @@
-"""Which published weights there are, where, and under which licence."""
+"""The published weights: file, mirrors and license."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ttt3r_ros.weights.download import Mirror
 
 LICENSE_ID = "CC-BY-NC-SA-4.0"
 LICENSE_TEXT = """\
-These weights are not part of ttt3r_ros and not under its Apache-2.0 licence. They were trained and published by the
+These weights are not part of ttt3r_ros and not under its Apache-2.0 license. They were trained and published by the
 authors of CUT3R (https://cut3r.github.io) under CC BY-NC-SA 4.0:
   - no commercial use: nothing primarily intended for commercial advantage or monetary compensation;
-  - give credit to the authors of CUT3R (arXiv 2501.12387) where you share the weights or what you make from them;
-  - what you make from them (a converted or fine-tuned file, too) may be shared under the same licence only.
-The text that counts: https://creativecommons.org/licenses/by-nc-sa/4.0/legalcode"""
+  - give credit to the authors of CUT3R (arXiv 2501.12387) when you share the weights or anything you make from them;
+  - share anything you make from them (including a converted or fine-tuned file) under the same license only.
+The binding text: https://creativecommons.org/licenses/by-nc-sa/4.0/legalcode"""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Weights:
         name: of the file.
         size: in bytes.
         sha256: hexadecimal.
-        mirrors: by the name they are chosen by.
+        mirrors: by the names that --source takes.
     """
 
     name: str

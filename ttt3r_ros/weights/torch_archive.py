@@ -1,7 +1,7 @@
-"""Reads `torch.save` archives as data: their objects are inert, their tensors memory-mapped.
+"""Reads `torch.save` archives as data: objects become inert records, tensors are memory-mapped.
 
-Such an archive is a zip file whose ``data.pkl`` describes the objects and whose uncompressed ``data/N`` are the
-tensors' storages, so a tensor is a window of the file.
+Such an archive is a zip file in which ``data.pkl`` describes the objects and the uncompressed ``data/N`` entries are
+the tensors' storages, so a tensor is a view of the file.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ _DAMAGED = (
     KeyError,
     struct.error,
 )
-_MAX_DIMENSIONS, _MAX_NUMBER = 64, 2**48  # of a tensor; what torch computes from them stays within 64 bits
+_MAX_DIMENSIONS, _MAX_NUMBER = 64, 2**48  # of a tensor; keeps torch's size arithmetic within 64 bits
 _LOCAL_HEADER = struct.Struct("<4s22xHH")  # signature, lengths of the name and of the extra field
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A storage as the archive describes it; `dtype` is None for kinds that hold no weights."""
+    """A storage as the archive describes it; `dtype` is None for dtypes that weights do not use."""
 
     key: str
     dtype: torch.dtype | None
@@ -50,7 +50,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class TensorRecord:
-    """A tensor as the archive describes it; nothing of it has been checked against its storage yet."""
+    """A tensor as the archive describes it, not yet checked against its storage."""
 
     storage: Storage
     offset: int
@@ -72,7 +72,7 @@ class TorchArchive:
     """
 
     def __init__(self, path: Path) -> None:
-        """Read the archive's description; no tensor data yet.
+        """Read the archive's description, but no tensor data.
 
         Raises:
             UserError: the file is not a complete `torch.save` archive.
@@ -91,22 +91,22 @@ class TorchArchive:
             raise UserError(f"{path} cannot be read: {error}") from error
 
     def tensor(self, record: TensorRecord, key: str) -> Tensor:
-        """Return a tensor as a window of the memory-mapped file.
+        """Return a tensor as a view of the memory-mapped file.
 
         Args:
-            record: which one.
-            key: its name, for the error's sentence.
+            record: the tensor.
+            key: its name, for error messages.
 
         Raises:
-            UserError: the tensor does not lie within its storage, or its storage not within the file.
+            UserError: the tensor does not lie within its storage, or its storage does not lie within the file.
         """
         dtype = record.storage.dtype
         if dtype is None:
-            raise UserError(f"{self.path}: {key} is stored in a kind of number that weights do not use")
+            raise UserError(f"{self.path}: {key} has a data type that weights do not use")
         start, length = self._extent(f"data/{record.storage.key}")
         last = record.offset + sum((side - 1) * step for side, step in zip(record.shape, record.stride, strict=True))
         if (last + 1) * dtype.itemsize > length and record.nbytes:
-            raise UserError(f"{self.path}: {key} reaches beyond its data, so the file is damaged")
+            raise UserError(f"{self.path}: {key} extends beyond its data, so the file is damaged; get it again")
         if not record.nbytes:
             return torch.empty(record.shape, dtype=dtype)
         flat = self.mapped.values(dtype, start, length // dtype.itemsize)
@@ -120,7 +120,7 @@ class TorchArchive:
         self._folder = pickles[0].removesuffix("/data.pkl")
         for small in ("byteorder", "data.pkl"):
             if f"{self._folder}/{small}" in self._records and self._extent(small)[1] > MAX_BYTES:
-                raise UserError(f"{self.path} describes its contents at a length that no known checkpoint needs")
+                raise UserError(f"{self.path} has a table of contents longer than any known checkpoint's")
         if f"{self._folder}/byteorder" in self._records and archive.read(f"{self._folder}/byteorder") != b"little":
             raise UserError(f"{self.path} was written on a big-endian computer; save it again on a little-endian one")
         return archive.read(f"{self._folder}/data.pkl")
@@ -129,7 +129,7 @@ class TorchArchive:
         """Return where a record's bytes lie in the file: (start, length)."""
         info = self._records.get(f"{self._folder}/{record}")
         if info is None:
-            raise UserError(f"{self.path} lacks a part of its data, so it is damaged; get or save it again")
+            raise UserError(f"{self.path} lacks some of its data, so it is damaged; get or save it again")
         if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
             raise UserError(f"{self.path} is a compressed or encrypted archive, which torch.save does not write")
         header = self.mapped.read(max(info.header_offset, 0), _LOCAL_HEADER.size)
@@ -146,7 +146,7 @@ class TorchArchive:
 
 
 def _storage(identity: object) -> Storage:
-    """Return what stands for a persistent id ``('storage', <type>, key, location, length)``."""
+    """Return the substitute for a persistent id ``('storage', <type>, key, location, length)``."""
     match identity:
         case ("storage", Name(name=kind), str(key), *_):
             return Storage(key, _STORAGE_DTYPES.get(kind))
@@ -154,7 +154,7 @@ def _storage(identity: object) -> Storage:
 
 
 def _rebuild(maker: object, arguments: object) -> object:
-    """Return what stands for a call: tensors, parameters and ordered dicts as such, all else inert."""
+    """Return the substitute for a call: tensors, parameters and ordered dicts as such, everything else inert."""
     match maker, arguments:
         case Name(module="collections", name="OrderedDict"), ():
             return {}

@@ -116,7 +116,7 @@ def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--input", "missing.mp4"], "there is no 'missing.mp4'"),
+        (["--input", "missing.mp4"], "'missing.mp4' does not exist"),
         (["--weights", "missing.safetensors"], "no weights file"),
         (["--frames", "-1"], "--frames"),
         (["--input", SOURCE, "--param", "update_rule:=best"], "the node ended with exit code 2.*update_rule"),

@@ -251,12 +251,12 @@ def test_signals_end_it_cleanly(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["missing.mp4"], "there is no 'missing.mp4'"),
+        (["missing.mp4"], "'missing.mp4' does not exist"),
         (["synthetic:sed=1"], "'sed=1'"),
         (["synthetic:length=1", "--clock", "--stamps", "now"], "--clock"),
         (["synthetic:length=1", "--ros-args", "-r", "nonsense"], "--ros-args"),
         (["synthetic", "--loop", "--preload"], "--max-frames"),
-        (["synthetic:length=2,width=32,height=32", "--start", "9", "--no-wait-for-subscriber"], "start earlier"),
+        (["synthetic:length=2,width=32,height=32", "--start", "9", "--no-wait-for-subscriber"], "reduce --start"),
     ],
 )
 def test_mistakes_end_in_one_sentence(play: Callable[..., Any], arguments: list[str], words: str) -> None:

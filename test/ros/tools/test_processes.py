@@ -101,7 +101,7 @@ def test_a_child_that_runs_is_not_dead(start):
 
 def test_a_child_that_has_ended_well_is_dead_but_has_not_failed(start):
     child = start("")
-    assert last_words(child) == f"the helper ended with exit code 0: it said nothing ({child.log} is empty)"
+    assert last_words(child) == f"the helper ended with exit code 0: it printed nothing ({child.log} is empty)"
     child.raise_if_failed()
 
 

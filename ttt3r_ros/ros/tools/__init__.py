@@ -1,1 +1,1 @@
-"""Programs around the node: play, demo, and what they share."""
+"""Command-line tools around the node: play, demo, and the modules they share."""

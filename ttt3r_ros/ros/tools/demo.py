@@ -1,4 +1,4 @@
-"""``demo``: a camera, the node and a consumer as three processes on one DDS domain, and what came of it."""
+"""``demo``: runs a camera, the node and a consumer as three processes on one DDS domain, and writes the results."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from ttt3r_ros.sources.timeline import Timeline
 _SYNTHETIC = "synthetic:seed=1,length={frames},fps=10,width=512,height=384"
 _SYNTHETIC_FRAMES = 200
 
-#: Large weights on a slow disk take their time.
+#: Long enough to load large weights from a slow disk.
 _START_TIMEOUT_S = 600.0
 
-#: After the last image, silence this long means that nothing more will come; a slow node gets some of its own periods.
+#: After the last image, the node is done when it has been silent this long, or for several of its frame periods.
 _SILENCE_S = 2.5
 _SILENCE_PERIODS = 4.0
-_FIRST_PERIOD_S = 5.0  # taken for it while fewer than two poses have come
+_FIRST_PERIOD_S = 5.0  # assumed frame period before the second pose
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done or stopped, 2 for what the user can mend."""
+    """Run the command line and return its exit code: 0 done or stopped, 2 for a user error."""
     options = _parser().parse_args(argv)
     console = Console()
     stop = threading.Event()
@@ -61,11 +61,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="demo",
-        description="Play a source to the node and write its results: trajectory, pictures, cloud, metrics.",
+        description="Play a source to the node and write the results: trajectory, pictures, cloud, metrics.",
     )
     add = parser.add_argument
     add("--input", default="", help="a video, a folder of images, a rosbag2 or synthetic[:...] (default: synthetic)")
-    add("--topic", default="", help="which images of a bag that has several")
+    add("--topic", default="", help="image topic of a bag that has several")
     add_options(parser, Parameters, only=("weights",))
     add("--frames", type=int, default=0, metavar="N", help=f"play N frames (default: all, or {_SYNTHETIC_FRAMES})")
     add("--output", type=Path, default=Path("demo_output"), help="folder for the results (default %(default)s)")
@@ -78,18 +78,18 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     if options.frames < 0:
         raise UserError(f"--frames must be at least 1, got {options.frames}")
     if options.weights and not Path(options.weights).expanduser().is_file():
-        raise UserError(f"there is no weights file {options.weights}")
+        raise UserError(f"the weights file {options.weights} does not exist; check --weights")
     specification = options.input or _SYNTHETIC.format(frames=options.frames or _SYNTHETIC_FRAMES)
     source = open_source(specification, topic=options.topic or None)
     total = Timeline(max_frames=options.frames or None).length(source)
     try:
         options.output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"the folder {options.output} cannot be made: {error.strerror}") from None
+        raise UserError(f"the folder {options.output} cannot be created: {error.strerror}") from None
 
     with TemporaryDirectory() as scratch:
         summary = Path(scratch) / "summary.json"
-        # a domain of our own, on this machine alone: robots nearby neither hear the demo nor disturb it
+        # a separate domain, limited to this machine, so that the demo and nearby robots do not affect each other
         environment = {
             "ROS_DOMAIN_ID": str(free_domain()),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
@@ -121,7 +121,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     if failure is not None and not recording.poses:
         raise failure
     if stop.is_set():
-        console.print("stopped; writing what there is")
+        console.print("stopped; writing the results so far")
     metrics = write_report(options.output, recording, frames_in=frames_in)
     show_metrics(metrics, console)
     console.print(f"written to {options.output}/ after {time.monotonic() - begun:.0f} s", highlight=False)
@@ -141,10 +141,10 @@ def _node_command(options: argparse.Namespace) -> list[str]:
 
 def _player_command(specification: str, options: argparse.Namespace, summary: Path) -> list[str]:
     command = [sys.executable, "-m", "ttt3r_ros.ros.tools.play", specification, "--stamps", "now", "--mount-tf"]
-    # each listener is discovered on its own: the truth's may be found well after the node
+    # each subscription is discovered separately: that for the ground truth may be found well after the node's
     command += ["--wait-for-truth-listener", "--summary", str(summary)]
     if not options.input:
-        command += ["--preload"]  # so that the renderer takes no time from the node, whose latency is measured
+        command += ["--preload"]  # so that rendering does not slow down the node, whose latency is measured
     if options.topic:
         command += ["--topic", options.topic]
     if options.frames:
@@ -153,7 +153,7 @@ def _player_command(specification: str, options: argparse.Namespace, summary: Pa
 
 
 def _wait_for_node(recorder: Recorder, node: ChildProcess, console: Console, stop: threading.Event) -> None:
-    """Wait until every output of the node has been discovered, so that the first frame is not missed."""
+    """Wait until every output of the node has been discovered, so that the recorder does not miss the first frame."""
     deadline = time.monotonic() + _START_TIMEOUT_S
     with console.status("waiting for the node"):
         while not stop.is_set() and not recorder.hears_the_node():
@@ -184,7 +184,7 @@ def _record(
             player.raise_if_failed()
             now = time.monotonic()
             if not recording.poses and now > deadline:
-                raise UserError(f"the node gave no odometry within {_START_TIMEOUT_S:.0f} s; see {node.log}")
+                raise UserError(f"the node published no odometry within {_START_TIMEOUT_S:.0f} s; see {node.log}")
             progress.update(_frames_received(recorder), _status(recorder))
             if player.exit_code() is not None:
                 ended_at = ended_at or now
@@ -193,7 +193,7 @@ def _record(
     executor.remove_node(recorder)
     recorder.finish()
     if not recording.poses and not stop.is_set():
-        raise UserError(f"the node gave no odometry for any image; see {node.log}")
+        raise UserError(f"the node published no odometry for any image; see {node.log}")
 
 
 def _frames_received(recorder: Recorder) -> int:
@@ -210,7 +210,7 @@ def _status(recorder: Recorder) -> str:
 
 
 def _silence_s(recorder: Recorder) -> float:
-    """Return how long a pause is no longer just the node's usual one."""
+    """Return how long the node must be silent to be considered done [s]."""
     stamps = sorted(recorder.recording.poses)[-20:]
     period_s = float(np.median(np.diff(stamps))) * 1e-9 if len(stamps) > 1 else _FIRST_PERIOD_S
     return max(_SILENCE_S, _SILENCE_PERIODS * period_s)

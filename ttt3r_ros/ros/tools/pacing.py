@@ -1,4 +1,4 @@
-"""When each frame is due, and fetching it before it is."""
+"""Schedules frames, and fetches them ahead of time."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-#: Later than this, and the rest of the schedule is moved back: a slow source stalls like a slow camera would,
-#: rather than hurrying after its own stamps.
+#: If a frame is later than this, the rest of the schedule is delayed as well: a slow source stalls like a slow camera
+#: instead of catching up in a burst [ns].
 _TOLERANCE_NS = 10_000_000
 
-#: Between two ticks while waiting.
+#: Time between two ticks while waiting [ns].
 _TICK_NS = 10_000_000
 
 
 class Pacer:
-    """Turns times of a recording into moments of the wall clock."""
+    """Converts times in a recording to wall-clock times."""
 
     def __init__(
         self,
@@ -29,13 +29,13 @@ class Pacer:
         wall_ns: Callable[[], int] = time.time_ns,
         wait: Callable[[float], bool],
     ) -> None:
-        """Start nothing yet: the first frame is due when it is first waited for.
+        """Set up the clocks; the schedule starts at the first call of `wait_until_due`.
 
         Args:
-            rate: how many times faster than recorded.
-            monotonic_ns: the clock waited by, never set back.
-            wall_ns: the clock that stamps are of.
-            wait: sleeps for so many seconds; True means that the play was stopped meanwhile.
+            rate: playback speed relative to the recording.
+            monotonic_ns: clock for waiting, never set back.
+            wall_ns: clock for stamps.
+            wait: sleeps for a number of seconds; returns True if playback was stopped meanwhile.
         """
         self._rate = rate
         self._monotonic_ns = monotonic_ns
@@ -45,14 +45,14 @@ class Pacer:
         self._wall_offset_ns = 0
 
     def wait_until_due(self, play_ns: int, tick: Callable[[int], None] | None = None) -> int | None:
-        """Wait for the moment of a frame.
+        """Wait until a frame is due.
 
         Args:
-            play_ns: time of the frame since the first one, in the recording.
-            tick: called every 10 ms of waiting with the time in the recording still to go [ns].
+            play_ns: time of the frame in the recording since the first one [ns].
+            tick: called every 10 ms while waiting, with the remaining time in the recording [ns].
 
         Returns:
-            The wall-clock time the frame was due [ns], spaced as in the recording; None when stopped.
+            The wall-clock time at which the frame was due [ns], spaced as in the recording; None if stopped.
         """
         if self._origin_ns is None:
             self._origin_ns = self._monotonic_ns() - round(play_ns / self._rate)
@@ -70,15 +70,15 @@ class Pacer:
 
 
 class Prefetch(Generic[T]):
-    """Runs an iterator in a thread, a few items ahead of whoever iterates over this."""
+    """Runs an iterator in a thread, a few items ahead of its consumer."""
 
     def __init__(self, items: Iterator[T], *, ahead: int, stop: threading.Event) -> None:
         """Start the thread.
 
         Args:
-            items: what to fetch; used from the thread alone.
-            ahead: how many items wait at most.
-            stop: when set, nothing more is fetched or yielded.
+            items: the iterator; only the thread uses it.
+            ahead: maximum number of items to hold.
+            stop: once set, no more items are fetched or yielded.
         """
         self._stop = stop
         self._queue: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(maxsize=ahead)
@@ -90,7 +90,7 @@ class Prefetch(Generic[T]):
         """Yield the items; an error in the thread is raised here."""
         while self._is_open():
             try:
-                # a timeout, so that a stop is noticed while the source is slow
+                # with a timeout, so that a stop is noticed even if the source is slow
                 item, error = self._queue.get(timeout=0.1)
             except queue.Empty:
                 continue
@@ -101,7 +101,7 @@ class Prefetch(Generic[T]):
             yield item
 
     def close(self) -> None:
-        """Stop fetching and wait until the thread has let go of the source."""
+        """Stop fetching and wait until the thread no longer uses the source."""
         self._closed.set()
         self._thread.join()
 

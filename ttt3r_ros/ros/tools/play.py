@@ -28,16 +28,16 @@ from ttt3r_ros.ros.tools.player import CameraOptions, Player
 from ttt3r_ros.sources import Source, open_source
 from ttt3r_ros.sources.timeline import TimedFrame, Timeline
 
-#: Frames made ready before they are due; more than the synthetic world renders at once.
+#: Number of frames prepared ahead; more than the synthetic world renders at once.
 _AHEAD = 8
 
-#: Zero is "no stamp" in ROS and "the latest" in TF, so sources that count from zero are published from here on.
+#: Sources whose stamps start at zero start here instead, since zero means "no stamp" in ROS and "latest" in TF [ns].
 _FIRST_STAMP_NS = 1_000_000_000
 
-#: How long the last images may take to arrive [s].
+#: Longest wait for the last images to arrive [s].
 _FLUSH_S = 5.0
 
-#: A subscriber that we have discovered may not have discovered us yet, and drops what it gets until then [s].
+#: Wait after discovering a subscriber, which may not have discovered us yet and drops messages until then [s].
 _SETTLE_S = 0.5
 
 #: A frame and its message.
@@ -49,9 +49,9 @@ class Summary:
     """What was played.
 
     Attributes:
-        frames: published.
-        seconds: from the first to the last.
-        rate_hz: achieved, 0 for fewer than two frames.
+        frames: number of frames published.
+        seconds: time from the first to the last frame [s].
+        rate_hz: achieved rate; 0 for fewer than two frames.
     """
 
     frames: int
@@ -60,7 +60,7 @@ class Summary:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 played or stopped, 2 for what the user can mend."""
+    """Run the command line and return its exit code: 0 played or stopped, 2 for a user error."""
     arguments = list(sys.argv if argv is None else argv)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -88,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _without_ros_arguments(arguments: list[str]) -> list[str]:
     try:
         return list(remove_ros_args(arguments))
-    except Exception as error:  # rclpy keeps its class in a private module
+    except Exception as error:  # its class is in a private module of rclpy
         raise UserError(f"the arguments after --ros-args cannot be used: {' '.join(str(error).split())}") from error
 
 
@@ -105,23 +105,23 @@ def _parser() -> argparse.ArgumentParser:
         help="a video file, a folder of images, a rosbag2 (or ROS 1 bag), or synthetic[:seed=1,length=300,"
         "motion=handheld|wheeled,width=640,height=480,fps=15]",
     )
-    add("--topic", help="which images of a bag that has several")
-    add("--rate", type=positive, default=1.0, metavar="FACTOR", help="playback speed factor (default 1)")
-    add("--fps", type=positive, help="count frames at this rate instead of using the source's own times")
+    add("--topic", help="image topic of a bag that has several")
+    add("--rate", type=positive, default=1.0, metavar="FACTOR", help="playback speed (default 1)")
+    add("--fps", type=positive, help="number frames at this rate instead of using the source's own times")
     add("--start", type=not_negative, default=0.0, metavar="S", help="skip the first S seconds")
     add("--duration", type=positive, metavar="S", help="play S seconds of the source")
     add("--max-frames", type=at_least_one, metavar="N", help="stop after N frames")
-    add("--loop", action="store_true", help="begin again at the end; the camera jumps there, stamps go on")
-    add("--loop-restart", action="store_true", help="like --loop, but stamps jump back as a looping bag's do")
+    add("--loop", action="store_true", help="start again at the end; stamps keep increasing")
+    add("--loop-restart", action="store_true", help="like --loop, but stamps jump back, as in a looping bag")
     add(
         "--stamps",
         choices=("auto", "source", "now"),
         default="auto",
-        help="source: as recorded; now: the moment of publishing, spaced as recorded; auto (default): source for bags"
-        " and images named by their time, now for everything that has no time of its own",
+        help="source: as recorded; now: time of publishing, spaced as recorded; auto (default): source for bags and"
+        " images named by their time, now for sources without recorded times",
     )
     add("--clock", action="store_true", help="publish /clock for use_sim_time (implies --stamps source)")
-    add("--frame-id", default=CameraOptions.frame_id, help="of the camera (default %(default)s)")
+    add("--frame-id", default=CameraOptions.frame_id, help="frame_id of the camera (default %(default)s)")
     add(
         "--base-frame",
         default=CameraOptions.base_frame,
@@ -129,30 +129,32 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--mount-tf", action="store_true", help="publish the static transform from --base-frame to --frame-id")
     add("--compressed", action="store_true", help="publish jpeg on camera/image_raw/compressed instead")
-    add("--best-effort", action="store_true", help="publish images best effort rather than reliable")
+    add("--best-effort", action="store_true", help="publish images with best-effort instead of reliable QoS")
     add(
         "--wait-for-subscriber",
         action=argparse.BooleanOptionalAction,
         default=True,
         help="wait for a subscriber, so that no image is lost (default)",
     )
-    add("--wait-for-truth-listener", action="store_true", help="also wait for a subscriber to ground_truth/*")
+    add("--wait-for-truth-listener", action="store_true", help="also wait for subscribers of ground_truth/*")
     add("--preload", action="store_true", help="read or render everything before the first image is published")
     add("--summary", type=Path, metavar="FILE", help="write what was played as JSON")
     return parser
 
 
 def _check(options: argparse.Namespace, source: Source) -> None:
-    """Settle the stamps and refuse what does not go together."""
+    """Choose the stamps and refuse options that contradict each other."""
     if options.clock and options.stamps == "now":
-        raise UserError("--clock replays the source's own time, which --stamps now does not use; leave one of them out")
+        raise UserError("--clock replays the source's own time, which --stamps now ignores; leave out one of them")
     if options.stamps == "auto":
         own_time = source.recorded_time or options.clock or options.loop_restart
         options.stamps = "source" if own_time else "now"
     if options.preload and (options.loop or options.loop_restart) and options.max_frames is None:
-        raise UserError("--preload cannot hold an endless loop; give --max-frames as well")
+        raise UserError("--preload cannot store an endless loop; add --max-frames")
     if options.loop_restart and options.stamps == "now":
-        raise UserError("--loop-restart lets the source's own stamps jump back, which --stamps now does not use")
+        raise UserError(
+            "--loop-restart makes the source's own stamps jump back, which --stamps now ignores; leave out one of them"
+        )
 
 
 def _play(source: Source, options: argparse.Namespace, stop: threading.Event) -> Summary:
@@ -172,7 +174,7 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
         restart_stamps=options.loop_restart,
     )
     player = Player(camera)
-    # made in the thread as well: the copy of the pixels and the jpeg
+    # messages are created in the thread as well, because copying pixels and encoding JPEG take time
     frames = ((timed, player.image_message(timed.frame.image)) for timed in timeline.frames(source))
     prefetch = Prefetch(frames, ahead=_AHEAD, stop=stop)
     ready: Iterable[_Ready] = prefetch
@@ -235,7 +237,7 @@ def _preload(ready: Iterable[_Ready], total: int | None) -> list[_Ready]:
 def _wait_for_subscribers(player: Player, with_truth: bool, stop: threading.Event) -> None:
     if not player.is_heard(with_truth=with_truth):
         topics = player.image_topic + (" and of ground_truth" if with_truth else "")
-        _say(f"waiting for a subscriber of {topics} (--no-wait-for-subscriber starts at once)")
+        _say(f"waiting for a subscriber of {topics} (start at once with --no-wait-for-subscriber)")
     while not player.is_heard(with_truth=with_truth) and not stop.wait(0.05):
         pass
     stop.wait(_SETTLE_S)

@@ -1,4 +1,4 @@
-"""The node that stands in for a camera driver."""
+"""The node that replaces a camera driver."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from ttt3r_ros.ros.conversions import camera_info_message, fill_pose, image_mess
 from ttt3r_ros.ros.parameters import FrameSettings
 from ttt3r_ros.sources import SourceFrame
 
-#: High enough that compression costs no accuracy worth naming.
+#: High enough for compression to have no noticeable effect on accuracy.
 _JPEG_QUALITY = 95
 
-#: A best-effort subscriber loses what it has not taken when the publisher leaves.
+#: Wait before the publisher is destroyed, since best-effort subscribers then lose the messages they have not taken [s].
 _LINGER_S = 0.5
 
 TRUTH_TOPIC = "ground_truth/odom"
-#: Kept for whoever is found late: how long discovery takes must not decide how much of the truth is heard.
+#: Transient local, so that a subscriber that is discovered late still gets all of the ground truth.
 TRUTH_QOS = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -45,9 +45,9 @@ class CameraOptions:
         frame_id: of images and camera_info, an optical frame.
         base_frame: child frame of the ground truth: the camera's body axes (x forward, y left, z up).
         compressed: publish CompressedImage (jpeg) rather than Image.
-        best_effort: publish images as most camera drivers do, without repeating what got lost.
-        publish_mount: send the static transform from base_frame to frame_id.
-        publish_clock: send /clock.
+        best_effort: publish images without resending lost ones, as most camera drivers do.
+        publish_mount: publish the static transform from base_frame to frame_id.
+        publish_clock: publish /clock.
     """
 
     frame_id: str = FrameSettings.camera_frame
@@ -59,17 +59,17 @@ class CameraOptions:
 
 
 class Player(Node):
-    """Publishes frames as ``camera/image_raw`` and ``camera/camera_info``, and the truth where it is known.
+    """Publishes frames as ``camera/image_raw`` and ``camera/camera_info``, and ground truth if it is known.
 
-    Names are relative, so that a namespace moves the whole camera. Truth is published on ``ground_truth/odom`` and,
-    to whoever listens, ``ground_truth/depth/image``, in the frame ``world`` (z up).
+    Names are relative, so that a namespace applies to the whole camera. Ground truth is published on
+    ``ground_truth/odom``, in the frame ``world`` (z up), and on ``ground_truth/depth/image`` if that has subscribers.
     """
 
     def __init__(self, options: CameraOptions) -> None:
-        """Create the publishers; ``rclpy`` is initialised."""
+        """Create the publishers; ``rclpy`` must be initialized."""
         super().__init__("play", start_parameter_services=False)
         self._options = options
-        # one frame may wait while another is on its way; reliable, so that no fragment of a large image is lost
+        # a few frames may be queued; reliable by default, so that no fragment of a large image is lost
         reliability = ReliabilityPolicy.BEST_EFFORT if options.best_effort else ReliabilityPolicy.RELIABLE
         qos = QoSProfile(depth=5, reliability=reliability)
         overridable = QoSOverridingOptions.with_default_policies()
@@ -87,16 +87,16 @@ class Player(Node):
 
     @property
     def image_topic(self) -> str:
-        """The topic of the images, remapped and in its namespace."""
+        """The full name of the image topic, after remapping."""
         return str(self._images.topic_name)
 
     def is_heard(self, *, with_truth: bool = False) -> bool:
-        """Return whether anybody subscribes to the images, and to the truth as well if asked for."""
+        """Return whether the images have a subscriber, and with ``with_truth`` also the ground truth."""
         publishers = [self._images, self._truth, self._true_depth] if with_truth else [self._images]
         return all(publisher.get_subscription_count() > 0 for publisher in publishers)
 
     def image_message(self, image: npt.NDArray[np.uint8]) -> Image | CompressedImage:
-        """Return the message of an image, without its stamp; may be called from another thread.
+        """Return the message for an image, without its stamp; may be called from another thread.
 
         Args:
             image: (H, W, 3) uint8, RGB.
@@ -107,13 +107,13 @@ class Player(Node):
             encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
             if not encoded:
                 raise UserError(f"an image of {image.shape[1]}x{image.shape[0]} pixels cannot be compressed as jpeg")
-            # rclpy copies an array.array at once and anything else byte by byte
+            # rclpy copies an array.array in one go and anything else byte by byte
             jpeg = array.array("B", data.tobytes())
             return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=jpeg)
         return image_message(image, "rgb8", header)
 
     def publish(self, message: Image | CompressedImage, frame: SourceFrame, stamp_ns: int) -> None:
-        """Publish a frame, all of its messages with one stamp; the image last, when all about it is known."""
+        """Publish a frame, all of its messages with the same stamp and the image last."""
         stamp = _time(stamp_ns)
         header = Header(stamp=stamp, frame_id=self._options.frame_id)
         if frame.T_world_camera is not None:
@@ -126,12 +126,15 @@ class Player(Node):
         self._images.publish(message)
 
     def publish_clock(self, now_ns: int) -> None:
-        """Set the time of everyone with ``use_sim_time``; nothing without ``publish_clock``."""
+        """Publish the time for nodes with ``use_sim_time``; does nothing unless ``publish_clock`` is set."""
         if self._clock_publisher is not None:
             self._clock_publisher.publish(Clock(clock=_time(now_ns)))
 
     def flush(self, seconds: float) -> None:
-        """Wait until reliable subscribers have the last images, or for so long; then for the others, who never say."""
+        """Wait until reliable subscribers have acknowledged the last images, at most ``seconds``, then a moment more.
+
+        The extra wait is for best-effort subscribers, which do not acknowledge anything.
+        """
         if not self._options.best_effort:
             self._images.wait_for_all_acked(Duration(seconds=seconds))
         time.sleep(_LINGER_S)

@@ -1,4 +1,4 @@
-"""Child processes that log to a file and are ended the way ROS nodes like it."""
+"""Child processes that log to a file and are stopped like ROS nodes, by an interrupt."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ _TAIL_LINES = 12
 
 
 class ChildProcess:
-    """One running child; a context manager that ends it."""
+    """A running child process; as a context manager, it stops the process at the end."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
-        """Start it, in our environment.
+        """Start the process in our environment.
 
         Args:
-            name: what people call it.
+            name: name for messages.
             command: program and arguments.
-            log: file that gets all it prints.
+            log: file for its output.
         """
         self.name = name
         self.log = log
         with log.open("wb") as out:
-            # in a session of its own, so that Ctrl-C reaches us alone and children end in the right order
+            # in a separate session, so that only we get Ctrl-C and can stop the children in the right order
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True
             )
 
     @property
     def pid(self) -> int:
-        """Its number in /proc."""
+        """Its process ID."""
         return self._process.pid
 
     def exit_code(self) -> int | None:
@@ -41,17 +41,17 @@ class ChildProcess:
         return self._process.poll()
 
     def raise_if_dead(self) -> None:
-        """Check that it runs.
+        """Check that the process is running.
 
         Raises:
-            UserError: it does not; the message ends with its own error or with the end of its log.
+            UserError: it is not; the message ends with its own error or with the end of its log.
         """
         code = self.exit_code()
         if code is not None:
             raise UserError(f"the {self.name} ended with exit code {code}: {self._last_words()}")
 
     def raise_if_failed(self) -> None:
-        """Check that it runs or has ended well.
+        """Check that the process is running or has ended without an error.
 
         Raises:
             UserError: see `raise_if_dead`.
@@ -60,7 +60,7 @@ class ChildProcess:
             self.raise_if_dead()
 
     def stop(self, patience_s: float = 10.0) -> None:
-        """Interrupt it, wait, and kill it only if it does not listen."""
+        """Interrupt the process, wait, and kill it if it does not end."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGINT)
         try:
@@ -74,7 +74,7 @@ class ChildProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop it."""
+        """Stop the process."""
         self.stop()
 
     def _last_words(self) -> str:
@@ -83,4 +83,4 @@ class ChildProcess:
             if line.startswith("error: "):
                 return f"{line.removeprefix('error: ')} (log: {self.log})"
         tail = "\n".join(f"  | {line}" for line in lines[-_TAIL_LINES:])
-        return f"see the end of {self.log}:\n{tail}" if tail else f"it said nothing ({self.log} is empty)"
+        return f"see the end of {self.log}:\n{tail}" if tail else f"it printed nothing ({self.log} is empty)"

@@ -1,4 +1,4 @@
-"""A consumer of everything the node publishes."""
+"""Subscribes to everything that the node publishes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose
 from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds
 from ttt3r_ros.ros.tools.player import TRUTH_QOS, TRUTH_TOPIC
 
-#: Frames whose outputs may still be on their way.
+#: Maximum number of frames whose outputs may be incomplete.
 _PENDING_FRAMES = 20
 
-#: The outputs of a frame that make a whole moment.
+#: The outputs of a frame that a moment consists of.
 _PARTS = {
     "odom": (Odometry, "ttt3r/odom"),
     "rgb": (Image, "ttt3r/rgb/image"),
@@ -38,15 +38,15 @@ _PARTS = {
 
 
 class Recorder(Node):
-    """Subscribes like any other node, and puts what belongs to one frame together by its stamp.
+    """Subscribes like any other node, and groups the messages of each frame by stamp.
 
     Attributes:
-        recording: what was heard so far.
+        recording: what has been received so far.
         heard_at: monotonic time of the last odometry [s]; 0 before the first.
     """
 
     def __init__(self) -> None:
-        """Subscribe; ``rclpy`` is initialised."""
+        """Subscribe; ``rclpy`` must be initialized."""
         super().__init__("recorder", start_parameter_services=False)
         self.recording = Recording()
         self.heard_at = 0.0
@@ -65,7 +65,7 @@ class Recorder(Node):
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos)
 
     def hears_the_node(self) -> bool:
-        """Return whether somebody publishes every output."""
+        """Return whether every output has a publisher."""
         return all(self.count_publishers(topic) > 0 for _, topic in _PARTS.values())
 
     def _on_part(self, part: str, message: Any) -> None:
@@ -86,7 +86,7 @@ class Recorder(Node):
             self._pending.pop(oldest, None)
 
     def finish(self) -> None:
-        """Take the frames that still waited for something; nothing more will come."""
+        """Process the frames that are still waiting for messages; no more are expected."""
         for stamp in sorted(self._pending):
             self._take_if_whole(stamp)
 
@@ -95,7 +95,7 @@ class Recorder(Node):
             del self._pending[stamp_ns]
 
     def _take(self, stamp_ns: int, parts: dict[str, Any]) -> bool:
-        """Keep a frame whose outputs are all here; False while TF does not know the mount of its camera."""
+        """Record a frame whose outputs are complete; return False while TF does not know its camera's mount."""
         moments = self.recording.moments
         true_depth = self._true_depth_for(stamp_ns, parts["depth_info"])
         depth = self._bridge.imgmsg_to_cv2(parts["depth"])
@@ -108,7 +108,7 @@ class Recorder(Node):
             except TransformException:
                 return False
             T_odom_camera = self.recording.poses[stamp_ns] @ matrix_from_transform(mount.transform)
-            points, colours, confidence = _coloured_points(cloud)
+            points, colors, confidence = _cloud_points(cloud)
             moments.add(
                 Moment(
                     stamp_ns=stamp_ns,
@@ -117,7 +117,7 @@ class Recorder(Node):
                     confidence=self._bridge.imgmsg_to_cv2(parts["confidence"]),
                     true_depth=true_depth,
                     points_odom=(points @ T_odom_camera[:3, :3].T + T_odom_camera[:3, 3]).astype(np.float32),
-                    colours=colours,
+                    colors=colors,
                     point_confidence=confidence,
                 )
             )
@@ -139,7 +139,7 @@ class Recorder(Node):
 
     def _on_true_depth(self, message: Image) -> None:
         self._true_depths[nanoseconds(message.header.stamp)] = message
-        while len(self._true_depths) > 2 * _PENDING_FRAMES:  # the node drops frames, these come for every one
+        while len(self._true_depths) > 2 * _PENDING_FRAMES:  # the node may drop frames, but true depth arrives for each
             del self._true_depths[min(self._true_depths)]
 
     def _on_camera_info(self, message: CameraInfo) -> None:
@@ -157,11 +157,11 @@ def _pose(message: Odometry) -> FloatArray:
     return T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
 
 
-def _coloured_points(cloud: PointCloud2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _cloud_points(cloud: PointCloud2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return (N, 3) float32 points [m], (N, 3) uint8 RGB and (N,) float32 confidence of a cloud's finite points."""
     points = read_points(cloud, field_names=["x", "y", "z", "rgb", "confidence"])
     xyz = np.stack([points["x"], points["y"], points["z"]], axis=1)
-    packed = np.ascontiguousarray(points["rgb"]).view(np.uint32)  # 0x00RRGGBB in the bits of a float
-    colours = np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8)
+    packed = np.ascontiguousarray(points["rgb"]).view(np.uint32)  # 0x00RRGGBB, stored in the bits of a float
+    colors = np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8)
     finite = np.isfinite(xyz).all(axis=1)
-    return xyz[finite], colours[finite], np.asarray(points["confidence"])[finite]
+    return xyz[finite], colors[finite], np.asarray(points["confidence"])[finite]
