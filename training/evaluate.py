@@ -58,7 +58,10 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         weights = load_weights(args.weights)
-        evaluation = evaluate(weights, choose_device(args.device), rule=args.rule, seeds=args.seeds, frames=args.frames)
+        motions = args.motions.split(",") if args.motions else get_args(Motion)
+        evaluation = evaluate(
+            weights, choose_device(args.device), rule=args.rule, seeds=args.seeds, frames=args.frames, motions=motions
+        )
         if args.json:
             args.json.write_text(json.dumps(evaluation.record(), indent=2) + "\n")
         if args.picture:
