@@ -38,7 +38,7 @@ def test_the_launch_file_has_arguments_for_parameters_that_exist():
     declared = {item.name: item for item in declarations(Parameters)}
     assert set(launch["PARAMETERS"]) <= set(launch["ARGUMENTS"])
     for name in launch["PARAMETERS"]:
-        advice = "; empty: as the parameters file says."
+        advice = "; empty: as in the parameters file."
         assert launch["ARGUMENTS"][name] == ("", declared[name].help.split(";")[0].rstrip(".") + advice)
 
 
