@@ -186,8 +186,8 @@ def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights, capsys
     [
         ([], "/nowhere/video.mp4", "'/nowhere/video.mp4' does not exist"),
         (["--device", "tpu9"], WORLD, "device must be auto, cpu, cuda or cuda:N, not 'tpu9'"),
-        (["--topic", "/image"], WORLD, "--topic chooses images of a bag"),
-        (["--start", "99"], WORLD, "has no frame 99 s after its beginning"),
+        (["--topic", "/image"], WORLD, "--topic selects the images of a bag"),
+        (["--start", "99"], WORLD, "has no frame 99 s after its start"),
         (["--weights", "/nowhere/w.safetensors"], WORLD, "/nowhere/w.safetensors"),
     ],
 )

@@ -199,7 +199,7 @@ def test_a_fault_that_goes_on_is_said_once(fed: Fed):
             fed.send(Case(message, False))
     fed.good()
     said = [line for line in fed.running.text().splitlines() if "[WARN]" in line]
-    for words in ("it is damaged" if fed.publisher.msg_type is Image else "'jpeg'", "'squid'"):
+    for words in ("an image is damaged" if fed.publisher.msg_type is Image else "'jpeg'", "'squid'"):
         assert sum(words in line for line in said) == 1, words
     wait_until(
         lambda: int(fed.bench.diagnostics("fed/ttt3r: stream")["frames_failed"]) == failed + 2 * len(sizes),

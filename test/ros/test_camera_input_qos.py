@@ -101,7 +101,7 @@ def test_it_settles_for_best_effort_where_that_is_all_there_is(make_ear, bench, 
     wait_until(lambda: bench.send() and len(ear.queue), "an image")
     assert ear.said == [
         "/image: a publisher's RELIABILITY is incompatible with ours",
-        "/image: listening with best effort; frames may be lost on the way",
+        "/image: listening with best effort; frames may be lost in transit",
     ]
     assert ear.errors == []
     assert ear.reliability() == ReliabilityPolicy.BEST_EFFORT

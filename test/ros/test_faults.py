@@ -90,7 +90,7 @@ def test_an_exhausted_gpu_is_emptied_and_said(inside, camera, monkeypatch):
         camera.send()
         message = state(camera, "lost")["message"]
     assert alive_when_emptied == [False]  # what the failed frame had allocated can be given back
-    assert "the GPU is out of memory; if it stays so choose a smaller image_size" in message
+    assert "the GPU is out of memory; if this persists, set a smaller image_size" in message
     assert camera.exchange(2)
     state(camera, "tracking")
 

@@ -194,7 +194,7 @@ def test_reset_under_load_answers_and_the_stream_goes_on(bench):
         for _ in range(15):
             response = bench.call(Trigger, "/ttt3r/reset")
             assert response.success
-            assert "the pose goes on" in response.message
+            assert "the pose continues" in response.message
     finally:
         stop.set()
         thread.join(60)
@@ -254,7 +254,7 @@ def test_pausing_and_resuming(bench):
 
 def test_an_assumed_mount_is_said_once_and_published(running, bench):
     bench.exchange()
-    assert running.text().count("assuming a camera at the origin of base_link") >= 1
+    assert running.text().count("assuming a forward-looking camera at the origin of base_link") >= 1
     assert running.text().count("no transform base_link -> camera after") == 1
 
 
@@ -292,7 +292,7 @@ def test_parameters_change_while_running(bench):
         ({"point_stride": 0}, "point_stride"),
         ({"max_depth": "far"}, "max_depth must be a number, not 'far'"),
         ({"update_rule": "sgd"}, f"must be one of {', '.join(RULES)}"),
-        ({"odom_frame": "map"}, "odom_frame cannot change while the node runs"),
+        ({"odom_frame": "map"}, "odom_frame cannot change while the node is running"),
     ],
 )
 def test_bad_parameters_are_refused_in_words(bench, values, words):

@@ -33,7 +33,7 @@ def test_a_restarted_robot_goes_on_in_its_old_map(weights, tmp_path, bench):
     bench.listen("/ttt3r/odom", Odometry, key="odom")
     options = {"weights": weights, "save_folder": tmp_path / "saved", "wait_for_transform": 0.1, "load_at_start": True}
     with node(tmp_path / "first.log", **options) as first:
-        assert "there is no" in first.text()  # the very first start, with nothing to load
+        assert "does not exist yet" in first.text()  # the very first start, with nothing to load
         bench.wait_for_node()
         bench.send_until_answered()
         (stamp,) = bench.exchange(3)[-1:]

@@ -54,5 +54,5 @@ def test_lengths() -> None:
 
 
 def test_a_start_behind_the_end_is_said() -> None:
-    with pytest.raises(UserError, match="five frames has no frame 9 s after its beginning"):
+    with pytest.raises(UserError, match="five frames has no frame 9 s after its start"):
         times(Timeline(start_s=9.0))

@@ -283,7 +283,7 @@ def test_another_version_is_said(saved, reader):
 def test_another_network_is_said(saved):
     deeper = dataclasses.replace(TINY, enc_depth=2, state_size=11)
     said = refused(saved, Stream(Backbone(rule_network(deeper))))
-    assert "another network (enc_depth '1' instead of 2, state_size '10' instead of 11)" in said
+    assert "a different network (enc_depth '1' instead of 2, state_size '10' instead of 11)" in said
 
 
 def test_other_weights_are_said(saved):
@@ -291,7 +291,7 @@ def test_other_weights_are_said(saved):
     with torch.no_grad():
         for parameter in network.parameters():
             parameter += 1e-3
-    assert "other weights of the same size" in refused(saved, Stream(Backbone(network)))
+    assert "different weights of the same size" in refused(saved, Stream(Backbone(network)))
 
 
 def test_another_image_size_and_rule_are_said(saved):

@@ -17,7 +17,7 @@ from ttt3r_ros.weights import torch_archive
 from ttt3r_ros.weights.torch_archive import TensorRecord, TorchArchive
 
 IMPOSSIBLE = "describes a tensor of an impossible size"
-BEYOND = "reaches beyond its data"
+BEYOND = "extends beyond its data"
 
 
 @pytest.fixture
@@ -44,14 +44,14 @@ def refusal(path: Path) -> str:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda name, data: None if name.endswith("data/0") else data, "lacks a part of its data"),
+        (lambda name, data: None if name.endswith("data/0") else data, "lacks some of its data"),
         (lambda name, data: data[:-4] if name.endswith("data/0") else data, BEYOND),
         (lambda name, data: b"" if name.endswith("data/0") else data, BEYOND),
         (lambda name, data: b"big" if name.endswith("byteorder") else data, "big-endian"),
         (lambda name, data: None if name.endswith("data.pkl") else data, "not one that torch.save wrote"),
         (lambda name, data: data[:-1] if name.endswith("data.pkl") else data, "its table of contents"),
-        (lambda name, data: bytes(1001) if name.endswith("byteorder") else data, "at a length"),
-        (lambda name, data: data + bytes(1001) if name.endswith("data.pkl") else data, "at a length"),
+        (lambda name, data: bytes(1001) if name.endswith("byteorder") else data, "longer than any known"),
+        (lambda name, data: data + bytes(1001) if name.endswith("data.pkl") else data, "longer than any known"),
     ],
 )
 def test_records_that_are_missing_or_other_ones(file: Path, monkeypatch: Any, change: Any, said: str) -> None:
@@ -107,7 +107,7 @@ def test_tensors_that_lie(tmp_path: Path, shape: Any, stride: Any, offset: Any, 
 
 def test_a_kind_of_number_that_no_weights_are(tmp_path: Path) -> None:
     torch.save({"steps": torch.ones(2, dtype=torch.int64)}, tmp_path / "a.pth")
-    assert "steps is stored in a kind of number" in refusal(tmp_path / "a.pth")
+    assert "steps has a data type that weights" in refusal(tmp_path / "a.pth")
 
 
 def test_data_that_does_not_begin_where_it_is_said_to(file: Path) -> None:

@@ -26,7 +26,7 @@ _ROTATION_TOLERANCE = 0.02
 
 
 class PoseTrack:
-    """Poses over time, interpolated between neighbours."""
+    """Poses over time, interpolated between neighbors."""
 
     def __init__(self, stamps_ns: Sequence[int], poses: Sequence[FloatArray]) -> None:
         """Sort the poses.

@@ -117,7 +117,7 @@ def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.Mo
     ("arguments", "words"),
     [
         (["--input", "missing.mp4"], "'missing.mp4' does not exist"),
-        (["--weights", "missing.safetensors"], "no weights file"),
+        (["--weights", "missing.safetensors"], "the weights file"),
         (["--frames", "-1"], "--frames"),
         (["--input", SOURCE, "--param", "update_rule:=best"], "the node ended with exit code 2.*update_rule"),
     ],
