@@ -10,6 +10,7 @@ from harness import wait_until
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from ttt3r_ros.ros.camera_input import CameraInput
 from ttt3r_ros.ros.frame_queue import FrameQueue
@@ -57,8 +58,11 @@ class Ear:
         return [self.queue.take() for _ in range(count)]
 
     def reliability(self) -> ReliabilityPolicy:
-        (info,) = self.node.get_subscriptions_info_by_topic(self.input.topic)
-        return info.qos_profile.reliability
+        def ours() -> list[TopicEndpointInfo]:
+            return self.node.get_subscriptions_info_by_topic(self.input.topic)
+
+        wait_until(lambda: len(ours()) == 1, "the nodes of earlier tests to be gone")
+        return ours()[0].qos_profile.reliability
 
     def close(self) -> None:
         self.input.stop()

@@ -21,6 +21,7 @@ from scripted_network import ScriptedNetwork, along, view
 from tf2_msgs.msg import TFMessage
 
 from ttt3r_ros.ros import ttt3r_node
+from ttt3r_ros.stream import load
 from ttt3r_ros.weights.load import Weights
 
 pytestmark = pytest.mark.dds
@@ -42,7 +43,7 @@ def network() -> ScriptedNetwork:
 def inside(network) -> Iterator[InProcess]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setattr(ttt3r_node, "WARM_UP_SIZE", (60, 80))
-        monkeypatch.setattr(ttt3r_node, "load_weights", lambda *_, **__: Weights(network, "scripted", "0" * 32))
+        monkeypatch.setattr(load, "load_weights", lambda *_, **__: Weights(network, "scripted", "0" * 32))
         inside = InProcess(monkeypatch, max_speed=5.0, max_turn_rate=6.0, check_images="true")
         yield inside
         inside.close()
