@@ -52,6 +52,8 @@ def main(argv: list[str] | None = None) -> int:
     try:
         if sum(value is not None for value in (args.minutes, args.training_minutes, args.steps)) > 1:
             raise UserError("give one of --minutes, --training-minutes and --steps")
+        if any(value is not None and not value > 0 for value in (args.minutes, args.training_minutes, args.steps)):
+            raise UserError("--minutes, --training-minutes and --steps must be greater than 0")
         folder = RunFolder.named(args.run or datetime.now().strftime("%Y%m%d-%H%M%S"))
         deadline, budget = _time(args, begun)
         with gathered(choose_device(args.device)) as (team, device):
