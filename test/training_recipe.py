@@ -28,6 +28,7 @@ TINY_RECIPE = Recipe(
     confidence_flats=1,
     confidence_steps=10,
     evaluation_flats=1,
+    evaluation_frames=4,
 )
 
 

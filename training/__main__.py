@@ -167,7 +167,7 @@ def _train_and_finish(trainer: Trainer, folder: RunFolder, budget: Budget, deadl
     left = deadline - time.monotonic()
     parts: dict[str, Callable[[], str]] = {
         "Confidence": lambda: _fit(folder, trainer.device, time.monotonic() + _CONFIDENCE * left),
-        "Evaluation": lambda: _evaluate(folder, trainer.device, recipe.evaluation_flats, deadline),
+        "Evaluation": lambda: _evaluate(folder, trainer.device, recipe, deadline),
     }
     for heading, part in parts.items():
         try:
@@ -183,12 +183,18 @@ def _fit(folder: RunFolder, device: torch.device, until: float) -> str:
     return f"Of the pixels 5 % are below {low:.2f}, half below {middle:.2f}, 95 % below {high:.2f}."
 
 
-def _evaluate(folder: RunFolder, device: torch.device, flats: int, deadline: float) -> str:
+def _evaluate(folder: RunFolder, device: torch.device, recipe: Recipe, deadline: float) -> str:
     """Evaluate the exported file, as a user would get it, and write the figures into it."""
     from training.evaluate import draw_depths, evaluate  # needs an image library, which training does not
 
     last = deadline - _LAST_S
-    evaluation = evaluate(load_weights(str(folder.weights)), device, seeds=flats, until=last)
+    evaluation = evaluate(
+        load_weights(str(folder.weights)),
+        device,
+        seeds=recipe.evaluation_flats,
+        frames=recipe.evaluation_frames,
+        until=last,
+    )
     record = evaluation.record()
     folder.evaluation.write_text(json.dumps(record, indent=2) + "\n")
     export(folder.load(), folder.weights, record["summary"])

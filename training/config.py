@@ -88,7 +88,7 @@ class Recipe:
         first_seed: of the flats; every later flat has the next.
         validation_flats: to be looked at during a run.
         confidence_flats, confidence_steps: to fit the confidence on, at the end, in so many steps.
-        evaluation_flats: to be measured on, after that.
+        evaluation_flats, evaluation_frames: to be measured on, after that: every motion in each, so many frames.
         segment_frames: after so many frames a reset does the weights good, as measured; exported with them.
     """
 
@@ -114,6 +114,7 @@ class Recipe:
     confidence_flats: int = 64
     confidence_steps: int = 1500
     evaluation_flats: int = 10
+    evaluation_frames: int = 16
     segment_frames: int = 6
 
     def only(self, names: Collection[str]) -> Recipe:
@@ -275,6 +276,7 @@ def tiny(recipe: Recipe) -> Recipe:
         confidence_flats=2,
         confidence_steps=10,
         evaluation_flats=1,
+        evaluation_frames=4,
     )
 
 

@@ -290,7 +290,6 @@ def test_parameters_change_while_running(bench):
     [
         ({"depth_encoding": "8UC1"}, "must be one of 32FC1, 16UC1, not '8UC1'"),
         ({"point_stride": 0}, "point_stride"),
-        ({"max_depth": "far"}, "max_depth must be a number, not 'far'"),
         ({"update_rule": "sgd"}, f"must be one of {', '.join(RULES)}"),
         ({"odom_frame": "map"}, "odom_frame cannot change while the node is running"),
     ],
@@ -553,7 +552,6 @@ def test_the_covariance_follows_the_constants_in_a_file(weights, tmp_path):
         ({"max_depth": "far"}, "max_depth must be a number, not 'far'"),
         ({"update_rule": "sgd"}, f"must be one of {', '.join(RULES)}"),
         ({"covariance_file": "/nowhere/covariance.json"}, "/nowhere/covariance.json cannot be read"),
-        ({"base_frame": "odom"}, "they must differ"),
         ({"weights": "/nowhere/weights.safetensors"}, "/nowhere/weights.safetensors"),
         ({"device": "cuda:77"}, "cuda:77"),
     ],

@@ -44,9 +44,14 @@ def assert_same(found: object, expected: object) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", RULES.values(), ids=lambda rule: rule.name)
-def test_a_replayed_step_is_the_plain_one(network, rule):
+@pytest.mark.parametrize(
+    ("config", "rule"),
+    [*((TINY, rule) for rule in RULES.values()), (DPT, RULES["filt3r"])],
+    ids=[*RULES, "filt3r-dpt"],
+)
+def test_a_replayed_step_is_the_plain_one(config, rule):
     """Over segments, with changing outputs and images of two sizes in turn."""
+    network = rule_network(config)
     ours, rerun = captured(network, max_graphs=32)
     with torch.inference_mode():
         for height, width in ((48, 64), (64, 32), (48, 64)):

@@ -57,8 +57,11 @@ def moved(network: Network, precision: torch.dtype, gpu: torch.device) -> Networ
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("config", [TINY, DPT], ids=["linear", "dpt"])
+@pytest.mark.parametrize(
+    ("config", "precision"),
+    [(TINY, torch.float32), (TINY, torch.float16), (DPT, torch.bfloat16)],
+    ids=["linear-float32", "linear-float16", "dpt-bfloat16"],
+)
 def test_nothing_in_a_step_lies_on_the_host(config, precision, gpu):
     network = rule_network(config)
     with FakeTensorMode(), torch.inference_mode():
