@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -65,3 +72,49 @@ def test_a_cluster_that_is_not_there_is_told():
     pytest.importorskip("ray", reason="the optional extra ray is not installed")
     with pytest.raises(UserError, match="there is no Ray cluster at auto"):
         list(on_ray([1], abs, address="auto"))
+
+
+@pytest.mark.slow
+def test_a_cluster_that_runs_already_is_used_and_left_running(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    ray = pytest.importorskip("ray", reason="the optional extra ray is not installed")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = [
+        "--head",
+        "--block",
+        "--num-cpus=2",
+        f"--port={port}",
+        "--include-dashboard=false",
+        "--disable-usage-stats",
+    ]
+    folder = tempfile.mkdtemp(prefix="ray")  # short, since the paths of its sockets may not be long
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", *options, f"--temp-dir={folder}"]
+    with (tmp_path / "log").open("w") as log:
+        head = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    def work(job: int) -> int:
+        return job**2
+
+    try:
+        for _ in range(2):  # the second time finds it as the first one did
+            wait_for_port(port, head)
+            found = list(on_ray(range(6), work, address=f"127.0.0.1:{port}"))
+            assert sorted(found) == [(number, number**2) for number in range(6)]
+            assert not ray.is_initialized()
+            assert head.poll() is None
+    finally:
+        if head.poll() is None:
+            os.killpg(head.pid, signal.SIGTERM)
+        head.wait(timeout=60)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.2)
+    raise AssertionError("the cluster's head did not start")

@@ -1,0 +1,190 @@
+"""Whether time per frame and memory grow with the number of frames: ``python -m benchmark.growth [--weights FILE]``.
+
+Offline reconstruction networks attend to all earlier views, so each view costs more than the one before. A recurrent
+one must not. One walk goes through a stream in three ways, each in a process of its own: `stream` (what the node does
+without a map), `map` (with the accumulated cloud, as with `publish_map`), and `offline` (all that `reconstruct` writes:
+depth images, colors, cloud, and what it needs to resume).
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from benchmark import command
+from benchmark.runner import resident_bytes
+from benchmark.walk import Walk, WalkSpec
+from ttt3r_ros.camera.calibration import Calibration
+from ttt3r_ros.cli.frame_progress import FrameProgress
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.mapping.voxel_map import VoxelMap
+from ttt3r_ros.offline.run import OutputOptions, Run
+from ttt3r_ros.offline.run_folder import RunFolder
+from ttt3r_ros.offline.selection import Selection
+from ttt3r_ros.sources import SourceFrame, SourceReport
+from ttt3r_ros.stream.load import load_backbone
+from ttt3r_ros.stream.segments import warm_up
+from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
+from ttt3r_ros.stream.stream import Stream
+
+WAYS = ("stream", "map", "offline")
+#: A flat that no weights were trained on or fitted to.
+SEED = 498
+#: Largest permitted ratio of a frame's processor time in the last quarter of a run to that in the second.
+MAX_SLOWDOWN = 1.2
+_SAMPLES = 40
+
+
+@dataclass(frozen=True)
+class Task:
+    """One way along a walk; `walk` holds the fields of its `WalkSpec`."""
+
+    walk: dict[str, Any]
+    work: str
+    weights: str
+    device: str
+    way: str
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Figures at one moment of a run.
+
+    Attributes:
+        frame: frames so far.
+        cpu_ms: processor time per frame since the sample before, over all threads [ms].
+        rss_mib: resident memory of the process [MiB].
+        points: in the map.
+    """
+
+    frame: int
+    cpu_ms: float
+    rss_mib: float
+    points: int
+
+
+class _WalkSource:
+    """A rendered walk as the source of a reconstruction, which measures what happens between its frames."""
+
+    def __init__(self, walk: Walk, voxel_map: VoxelMap | None) -> None:
+        self._walk, self._map = walk, voxel_map
+        self.name, self.length, self.rate_hz = walk.spec.name, walk.spec.frames, walk.spec.fps
+        self.report, self.recorded_time = SourceReport(), False
+        self.samples: list[Sample] = []
+
+    def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
+        every = max(self.length // _SAMPLES, 1)
+        calibration = Calibration.of(self._walk.intrinsics)
+        begun = time.process_time()
+        for index, frame in enumerate(self._walk.frames(), start=1):
+            yield SourceFrame(frame.image, frame.stamp_ns, calibration=calibration)
+            if index % every == 0:  # the frame is done: the next one is asked for
+                cpu_ms = 1e3 * (time.process_time() - begun) / every
+                points = 0 if self._map is None else len(self._map)
+                self.samples.append(Sample(index, cpu_ms, resident_bytes() / 2**20, points))
+                begun = time.process_time()
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Go every way, print a table, write what was asked for."""
+    shared = ("weights", "device", "frames", "fps", "size", "work", "picture")
+    parser = command.parser(__doc__, *shared, frames=2000, size=(320, 240), work=Path(".cache/growth"))
+    return command.start(parser, measure, report, argv)
+
+
+def measure(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
+    """Return the samples of every way.
+
+    Raises:
+        UserError: there are too few frames to tell.
+    """
+    if args.frames < 2 * _SAMPLES:
+        raise UserError(f"--frames must be at least {2 * _SAMPLES}, not {args.frames}")
+    args.work.mkdir(parents=True, exist_ok=True)
+    spec = WalkSpec(SEED, "wheeled", args.frames, args.size[0], args.size[1], args.fps)
+    with FrameProgress("rendering", args.frames, console) as progress:
+        Walk(spec, args.work).render(progress.update)
+    results = []
+    for way in WAYS:
+        task = Task(asdict(spec), str(args.work), args.weights, args.device, way)
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            samples = pool.apply(go, (task,))
+        results.append({"way": way, "frames": args.frames, "samples": [asdict(sample) for sample in samples]})
+    return results
+
+
+def go(task: Task) -> list[Sample]:
+    """Go one way along the walk."""
+    walk = Walk(WalkSpec(**task.walk), Path(task.work))
+    loaded = load_backbone(NetworkSettings(weights=task.weights, device=task.device))
+    settings = StreamSettings(reset_interval=loaded.segment_frames)
+    warm_up(loaded.backbone, walk.spec.height, walk.spec.width, settings)
+    everything = task.way == "offline"
+    options = OutputOptions(
+        depth=everything,
+        rgb=everything,
+        cloud=task.way != "stream",
+        min_confidence=1.5,
+        max_depth=30.0,
+        undistort=False,
+    )
+    voxel_map = VoxelMap(0.05, 1_000_000) if options.cloud else None
+    source = _WalkSource(walk, voxel_map)
+    with tempfile.TemporaryDirectory() as folder:
+        run_folder = RunFolder(Path(folder) / "run")
+        with run_folder.locked():
+            run_folder.begin({}, overwrite=False)
+            run = Run(Stream(loaded.backbone, settings), run_folder, options, voxel_map)
+            with FrameProgress(task.way, walk.spec.frames, Console(stderr=True)) as progress:
+                run.take_all(source, Selection(), progress, threading.Event())
+    return source.samples
+
+
+def report(results: list[dict[str, Any]], args: argparse.Namespace, console: Console) -> bool:
+    """Print the table and draw the picture; return whether no way became slower."""
+    table = Table("way", "frames", "ms, second quarter", "ms, last quarter", "ratio", "MiB", "MiB at the end", "points")
+    is_flat = True
+    for result in results:
+        cpu_ms, rss = (np.array([sample[name] for sample in result["samples"]]) for name in ("cpu_ms", "rss_mib"))
+        quarter = len(cpu_ms) // 4
+        early, late = float(np.median(cpu_ms[quarter : 2 * quarter])), float(np.median(cpu_ms[-quarter:]))
+        is_flat &= late <= MAX_SLOWDOWN * early
+        cells = (f"{early:.1f}", f"{late:.1f}", f"{late / early:.2f}", f"{rss[quarter]:.0f}", f"{rss[-1]:.0f}")
+        table.add_row(result["way"], str(result["frames"]), *cells, f"{result['samples'][-1]['points']:,}")
+    console.print(table)
+    if args.picture:
+        draw(args.picture, results)
+    return is_flat
+
+
+def draw(path: Path, results: list[dict[str, Any]]) -> None:
+    """Draw time per frame and memory against the number of frames."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    titles = {"cpu_ms": "processor time per frame [ms]", "rss_mib": "resident memory [MiB]"}
+    for axes, (name, title) in zip(figure.subplots(1, 2).flat, titles.items()):
+        for result in results:
+            frames = [sample["frame"] for sample in result["samples"]]
+            axes.plot(frames, [sample[name] for sample in result["samples"]], label=result["way"])
+        axes.set(title=title, xlabel="frames", ylim=(0, None))
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=100)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
