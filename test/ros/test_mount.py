@@ -58,8 +58,10 @@ def mounted(inside, camera):
             stamp = camera.next_stamp
             publishers[topic].publish(TFMessage(transforms=[transform(stamp, parent, child, height)]))
             found = mount._look_up(child)
-            return found is not None and found[2, 3] == (height if seen is None else seen)
+            return found is not None and found.T_base_camera[2, 3] == (height if seen is None else seen)
 
+        if topic == "/tf":
+            mount._note(is_fixed=False)  # as an image from an unknown frame does, so that the node listens
         wait_until(is_known, f"{child} on {topic}")
 
     return publish
