@@ -146,7 +146,9 @@ def test_stamps_that_jump(inside, camera, jump):
     """The first image of the new time cannot be told from one with a wrong stamp, and is dropped; the second can."""
     (last,) = camera.exchange(stamp=camera.next_stamp + 5_000_000_000)
     segment = inside.node._pipeline.segment[0]
+    received = inside.node._input.received
     first = camera.send(stamp=max(last + int(jump * 1e9), 1))
+    wait_until(lambda: inside.node._input.received > received, "the first image")
     stamp, *_ = camera.exchange(3)
     assert first not in camera.stamps("odom")
     assert camera.get("odom", stamp).twist.covariance[0] > 1000  # no velocity is known across it

@@ -221,17 +221,16 @@ def test_a_standing_base_stands_while_its_camera_pans_and_its_images_come_late(r
     began = bench.next_stamp
     mounts = [panned(began + i * TENTH, began) for i in range(25)]
     robot.network.poses = [inverse(mounts[0]) @ T for T in mounts]
+    robot.mount_is_heard(mounts[0], "/tf", began)
     for i in range(25 + 3):
         for stamp in range(began + i * TENTH, began + (i + 1) * TENTH, TENTH // 5):
             robot.mount(panned(stamp, began), "/tf", stamp)
-        if i == 3:
-            robot.mount_is_heard(panned(began, began), "/tf", began)
         if i >= 3:
             robot.mount_is_heard(panned(began + i * TENTH, began), "/tf", began + i * TENTH)
             (odometry,) = robot.drive()
             T = pose_of(odometry)
-            assert angle(T) < 0.2, i  # of the interpolation between two transforms
-            np.testing.assert_allclose(T[:3, 3], np.zeros(3), atol=2e-3)
+            assert angle(T) < 0.02, i
+            np.testing.assert_allclose(T[:3, 3], np.zeros(3), atol=1e-4)
 
 
 def test_a_moving_mount_is_waited_for_a_little(robot, bench, capfd):
