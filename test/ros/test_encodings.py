@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import array
+import time
 from collections.abc import Iterator
-from typing import Any
 
 import cv2
 import numpy as np
 import pytest
-from harness import OUTPUTS, Bench, header
+from harness import OUTPUTS, Bench, header, wait_until
 from in_process import InProcess
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -52,89 +52,90 @@ RAW = {
 }
 
 
-class Camera:
-    """Sends images to a node that judges them, from a frame for each camera."""
+def raw(encoding: str, data: np.ndarray, step: int) -> Image:
+    message = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=step)
+    message.data = array.array("B", data.tobytes())
+    return message
 
+
+def rgb8() -> Image:
+    return raw("rgb8", RGB, 3 * WIDTH)
+
+
+def png(bgr: np.ndarray) -> CompressedImage:
+    return CompressedImage(format="png", data=array.array("B", cv2.imencode(".png", bgr)[1].tobytes()))
+
+
+class Camera:
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
 
-    def shown(self, message: Any, frame_id: str) -> np.ndarray:
-        """Send an image; return what the node shows once it has answered, at the image's size."""
-        topic = "/image" if isinstance(message, Image) else "/image/compressed"
+    def send(self, message: Image | CompressedImage, frame_id: str) -> int:
         stamp = self.bench.next_stamp
         self.bench.next_stamp += 100_000_000
         message.header = header(stamp, frame_id)
+        topic = "/image" if isinstance(message, Image) else "/image/compressed"
         self.bench.publisher(type(message), topic).publish(message)
+        return stamp
+
+    def shown(self, message: Image | CompressedImage, frame_id: str) -> np.ndarray:
+        """Send an image; return what the node shows once it has answered, at the image's size."""
+        stamp = self.send(message, frame_id)
         self.bench.get("odom", stamp)
         shown = self.bench.get("rgb/image", stamp)
         pixels = np.frombuffer(shown.data, np.uint8).reshape(shown.height, shown.width, 3)
         return cv2.resize(pixels, (WIDTH, HEIGHT))
 
-    def raw(self, encoding: str, data: np.ndarray, step: int, frame_id: str) -> np.ndarray:
-        message = Image(height=HEIGHT, width=WIDTH, encoding=encoding, step=step)
-        message.data = array.array("B", data.tobytes())
-        return self.shown(message, frame_id)
 
-    def png(self, pixels: np.ndarray, frame_id: str) -> np.ndarray:
-        message = CompressedImage(format="16UC1; png compressed")
-        message.data = array.array("B", cv2.imencode(".png", pixels)[1].tobytes())
-        return self.shown(message, frame_id)
-
-
-def camera_of(transport: str, weights) -> Iterator[Camera]:
+@pytest.fixture(scope="module")
+def camera(request, weights) -> Iterator[Camera]:
+    """A camera that sends raw images, or compressed ones where a test is parametrized so."""
+    transport = getattr(request, "param", "raw")
     with pytest.MonkeyPatch.context() as monkeypatch:
         options = {"image_transport": transport, "check_images": "true", "frozen_timeout": 0.0}
         inside = InProcess(monkeypatch, weights, wait_for_transform=0.0, **options)
         bench = Bench("encodings")
+        camera = Camera(bench)
         try:
             for name in ("odom", "rgb/image"):
                 bench.listen(f"/ttt3r/{name}", OUTPUTS[name], key=name)
-            if transport == "raw":
-                bench.wait_for_node()
-                while not bench.received["rgb/image"]:
-                    bench.send_until_answered(image=RGB)
-            yield Camera(bench)
+
+            def is_shown() -> bool:
+                camera.send(rgb8() if transport == "raw" else png(RGB[..., ::-1]), "first")
+                time.sleep(0.1)
+                return bool(bench.received["rgb/image"])
+
+            wait_until(is_shown, "the first image")
+            camera.shown(rgb8() if transport == "raw" else png(RGB[..., ::-1]), "first")
+            yield camera
         finally:
             bench.close()
             inside.close()
 
 
-@pytest.fixture(scope="module")
-def camera(weights) -> Iterator[Camera]:
-    yield from camera_of("raw", weights)
-
-
 @pytest.mark.parametrize("name", RAW)
 def test_raw_images_are_tracked_and_shown_in_their_colors(camera, name):
     encoding, data, step, expected = RAW[name]
-    shown = camera.raw(encoding, data, step, frame_id=encoding)
+    shown = camera.shown(raw(encoding, data, step), frame_id=encoding)
     assert np.abs(shown.astype(int) - expected).mean() < 3
 
 
 def test_a_dark_image_stays_dark(camera):
     """The range of the samples is held: it is the camera's, not the image's."""
-    camera.raw("mono16", widened(GRAY[..., 0], 10), 2 * WIDTH, "ten bits")
-    for quarter in (GRAY // 4, GRAY // 2):
-        shown = camera.raw("mono16", quarter[..., 0].astype("<u2") << 2, 2 * WIDTH, "ten bits")
-        assert np.abs(shown.astype(int) - quarter).mean() < 2
-    shown = camera.raw("mono16", GRAY[..., 0].astype("<u2"), 2 * WIDTH, "eight bits")  # another camera
+    camera.shown(raw("mono16", widened(GRAY[..., 0], 10), 2 * WIDTH), "ten bits")
+    for darker in (GRAY // 4, GRAY // 2):
+        shown = camera.shown(raw("mono16", darker[..., 0].astype("<u2") << 2, 2 * WIDTH), "ten bits")
+        assert np.abs(shown.astype(int) - darker).mean() < 2
+    shown = camera.shown(raw("mono16", GRAY[..., 0].astype("<u2"), 2 * WIDTH), "eight bits")  # another camera
     assert np.abs(shown.astype(int) - GRAY).mean() < 2
 
 
-def test_png_of_ten_and_twelve_bits(weights):
-    for camera in camera_of("compressed", weights):
-        bench = camera.bench
-        publisher = bench.publisher(CompressedImage, "/image/compressed")
-        while not bench.received["rgb/image"]:
-            message = CompressedImage(format="png", data=array.array("B", cv2.imencode(".png", RGB)[1].tobytes()))
-            message.header = header(bench.next_stamp, "first")
-            bench.next_stamp += 100_000_000
-            publisher.publish(message)
-            bench._closing.wait(0.1)
-        for bits in (10, 12):
-            shown = camera.png(widened(GRAY[..., 0], bits), f"gray {bits}")
-            assert np.abs(shown.astype(int) - GRAY).mean() < 3
-            shown = camera.png(widened(RGB[..., ::-1], bits), f"color {bits}")
-            assert np.abs(shown.astype(int) - RGB).mean() < 3
-            shown = camera.png(RGB[..., ::-1].astype(np.uint16) << (bits - 9), f"color {bits}")  # half as bright
-            assert np.abs(shown.astype(int) - RGB // 2).mean() < 3
+@pytest.mark.parametrize("camera", ["compressed"], indirect=True)
+def test_png_of_ten_and_twelve_bits(camera):
+    for bits in (10, 12):
+        shown = camera.shown(png(widened(GRAY[..., 0], bits)), f"gray {bits}")
+        assert np.abs(shown.astype(int) - GRAY).mean() < 3
+        shown = camera.shown(png(widened(RGB[..., ::-1], bits)), f"color {bits}")
+        assert np.abs(shown.astype(int) - RGB).mean() < 3
+        shown = camera.shown(png(RGB[..., ::-1].astype(np.uint16) << (bits - 9)), f"color {bits}")  # half as bright
+        assert np.abs(shown.astype(int) - RGB // 2).mean() < 3

@@ -338,6 +338,7 @@ def test_parameters_explain_themselves(bench):
 def test_an_unreadable_image_is_said_and_survived(running, bench):
     message = Image(height=60, width=80, encoding="squid", step=240)
     message.header = header(bench.next_stamp, "camera")
+    bench.next_stamp += 100_000_000
     bench.publisher(Image, "/image").publish(message)
     wait_until(lambda: "'squid' cannot be read as RGB" in running.text(), "a word in the log")
     wait_until(lambda: bench.diagnostics()["message"].find("squid") > 0, "a word in the diagnostics")
