@@ -15,7 +15,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from sensor_msgs_py.point_cloud2 import read_points
 
 from ttt3r_ros.camera.calibration import Calibration, Distortion
-from ttt3r_ros.camera.image_messages import rgb_from_image
+from ttt3r_ros.camera.image_messages import read_image
+from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics, T_from_pose
 from ttt3r_ros.ros.conversions import (
@@ -26,7 +27,8 @@ from ttt3r_ros.ros.conversions import (
     lasting_image,
     matrix_from_transform,
     nanoseconds,
-    rgb_from_message,
+    read_message,
+    time_message,
     transform_message,
 )
 
@@ -37,6 +39,7 @@ CAMERA = Intrinsics(500.5, 501.5, 320.25, 239.75, 640, 480)
 def test_stamps_are_exact(sec, nanosec):
     total = nanoseconds(Time(sec=sec, nanosec=nanosec))
     assert divmod(total, 10**9) == (sec, nanosec)
+    assert time_message(total) == Time(sec=sec, nanosec=nanosec)
 
 
 @pytest.mark.parametrize(
@@ -55,7 +58,7 @@ def test_images_of_each_encoding_and_padding(encoding, convert, padding):
     pixels = image if convert is None else cv2.cvtColor(image, convert)
     rows = np.pad(pixels.reshape(60, -1), [(0, 0), (0, padding)])
     message = Image(height=60, width=80, encoding=encoding, step=rows.shape[1], data=array.array("B", rows.tobytes()))
-    found = rgb_from_message(message)
+    found, _ = read_message(message, SampleRange())
     expected = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB) if encoding == "mono8" else image
     assert np.array_equal(found, expected)
 
@@ -65,7 +68,8 @@ def test_an_image_that_needs_no_conversion_is_not_copied():
     rows = picture(1).reshape(60, -1)
 
     def found(data: np.ndarray, step: int) -> np.ndarray:
-        return rgb_from_image(SimpleNamespace(height=60, width=80, encoding="rgb8", step=step, data=data))
+        message = SimpleNamespace(height=60, width=80, encoding="rgb8", step=step, data=data)
+        return read_image(message, SampleRange())[0]
 
     assert np.shares_memory(found(rows, 240), rows)
     padded = np.pad(rows, [(0, 0), (0, 5)])
@@ -80,7 +84,7 @@ def test_compressed_images():
         bgr = image if image.ndim == 2 else image[..., ::-1]
         message = CompressedImage(format="png", data=array.array("B", cv2.imencode(codec, bgr)[1].tobytes()))
         expected = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-        assert np.array_equal(rgb_from_message(message), expected)
+        assert np.array_equal(read_message(message, SampleRange())[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_compressed_images():
 )
 def test_what_cannot_be_read_is_said_in_one_sentence(message):
     with pytest.raises(UserError, match=r"^an? |^images ") as error:
-        rgb_from_message(message)
+        read_message(message, SampleRange())
     assert "\n" not in str(error.value)
 
 

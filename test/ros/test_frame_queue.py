@@ -10,7 +10,7 @@ from ttt3r_ros.ros.frame_queue import FrameQueue, QueuedFrame
 
 
 def frames(*breaks: str | None) -> list[QueuedFrame]:
-    return [QueuedFrame(index, 0.0, reason) for index, reason in enumerate(breaks)]
+    return [QueuedFrame(index, index, 0.0, reason) for index, reason in enumerate(breaks)]
 
 
 def test_the_latest_frame_wins_and_the_rest_is_counted():
@@ -33,8 +33,24 @@ def test_every_frame_is_kept_in_order_up_to_a_bound(monkeypatch):
     queue = FrameQueue(latest_only=False)
     for frame in frames("gap", None, None, None, None):
         queue.put(frame)
-    assert [queue.take() for _ in range(3)] == [QueuedFrame(2, 0.0, "gap"), *frames(None, None, None, None, None)[3:]]
+    assert [queue.take() for _ in range(3)] == [
+        QueuedFrame(2, 2, 0.0, "gap"),
+        *frames(None, None, None, None, None)[3:],
+    ]
     assert queue.dropped == 2
+
+
+def test_a_frame_gives_way_to_a_newer_one_only_if_frames_may_be_dropped():
+    for latest_only in (True, False):
+        queue = FrameQueue(latest_only=latest_only)
+        first, second = frames(None, None)
+        queue.put(first)
+        assert queue.take() == first
+        assert not queue.is_overtaken()
+        queue.put(second)
+        assert queue.is_overtaken() == latest_only
+        assert queue.dropped == latest_only
+        assert queue.take() == second
 
 
 def test_closing_wakes_whoever_waits():

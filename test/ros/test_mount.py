@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
+import rclpy
 from geometry_msgs.msg import TransformStamped
 from harness import Bench, header, wait_until
 from in_process import InProcess
 from nav_msgs.msg import Odometry
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from tf2_msgs.msg import TFMessage
 
-from ttt3r_ros.ros.mount import FIXED_FOR_SURE
+from ttt3r_ros.ros.mount import FIXED_FOR_SURE, Mount
+from ttt3r_ros.ros.notices import Notices
 
 pytestmark = pytest.mark.dds
 
@@ -58,8 +62,10 @@ def mounted(inside, camera):
             stamp = camera.next_stamp
             publishers[topic].publish(TFMessage(transforms=[transform(stamp, parent, child, height)]))
             found = mount._look_up(child)
-            return found is not None and found[2, 3] == (height if seen is None else seen)
+            return found is not None and found.T_base_camera[2, 3] == (height if seen is None else seen)
 
+        if topic == "/tf":
+            mount._note(is_fixed=False)  # as an image from an unknown frame does, so that the node listens
         wait_until(is_known, f"{child} on {topic}")
 
     return publish
@@ -121,3 +127,30 @@ def test_tf_is_kept_for_a_mount_that_moves_or_is_assumed(inside, camera, mounted
     mounted("/tf", "base_link", "turret", 2.0)
     camera.exchange(frame_id="turret_camera")
     assert inside.node._pipeline._mount._known["turret_camera"][2, 3] == 2.5
+
+
+@pytest.mark.parametrize(
+    ("base_frame", "camera_frame", "is_said"),
+    [
+        ("camera_optical_frame", "camera_optical_frame", True),
+        ("left_camera_optical", "camera", True),
+        ("head", "head", True),
+        ("base_link", "camera_optical_frame", False),
+    ],
+)
+def test_a_base_with_optical_axes_is_said_once(base_frame, camera_frame, is_said):
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Node("alone", context=context)
+    said: list[str] = []
+    node.get_logger = lambda: SimpleNamespace(warning=said.append)
+    try:
+        mount = Mount(node, base_frame, Notices(node.get_logger()))
+        for stamp in (1, 2):
+            mount.at(camera_frame, stamp, 0.0)
+        sentences = [sentence for sentence in said if "is an optical frame (z forward, y down)" in sentence]
+        assert len(sentences) == is_said
+        assert all(f"'{base_frame}'" in sentence and "set base_frame to" in sentence for sentence in sentences)
+    finally:
+        node.destroy_node()
+        context.try_shutdown()

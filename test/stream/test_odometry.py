@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, T_from_pose, inverse, rotation_from_quaternion
 from ttt3r_ros.stream.covariance import CovarianceModel
-from ttt3r_ros.stream.odometry import Motion, OdometryState, interrupted, update
+from ttt3r_ros.stream.odometry import Motion, OdometryState, interrupted, remounted, update
 
 #: A camera that looks forward, 0.3 m ahead of the base's origin and 0.8 m above it.
 T_BASE_CAMERA = np.eye(4)
@@ -100,3 +103,40 @@ def test_a_pose_is_less_sure_the_longer_the_way_and_after_an_interruption():
     jump = odometry.update(T, T_BASE_CAMERA, 12 * SECOND, 3.0).covariances.pose - spreads[-1]
     assert (jump > np.diff(spreads, axis=0)[-1]).all()
     assert odometry.state.seconds_lost(15 * SECOND) == 0.0
+
+
+unit = st.floats(-1, 1)
+poses = st.builds(
+    lambda t, q: T_from_pose(t, np.add(q, [1.5, 0, 0, 0])),
+    st.tuples(unit, unit, unit),
+    st.tuples(unit, unit, unit, unit),
+)
+places_and_turns = st.lists(st.tuples(unit, unit, st.floats(-0.7, 0.7)), min_size=3, max_size=6)
+
+
+@settings(deadline=None)
+@given(poses, poses, places_and_turns)
+def test_a_corrected_mount_is_as_if_it_had_been_known_but_for_position_and_heading(T_base_camera, T_wrong, path):
+    """The twin: an odometry that knew the mount from the start, moved to where the corrected one stands."""
+    bases = [T_from_pose([x, y, 0.0], [np.cos(turn), 0, 0, np.sin(turn)]) for x, y, turn in path]
+    cameras = [inverse(bases[0] @ T_base_camera) @ T @ T_base_camera for T in bases]
+    corrected, twin = Odometry(), Odometry()
+    for index, camera in enumerate(cameras[:-1]):
+        before = corrected.update(camera, T_wrong, index * SECOND, 3.0).T_odom_base
+        twin_before = twin.update(camera, T_base_camera, index * SECOND, 3.0).T_odom_base
+    corrected.state = remounted(corrected.state, T_wrong, T_base_camera)
+    T = corrected.state.T_odom_base @ inverse(twin_before)
+    np.testing.assert_allclose(T[2, :3], [0, 0, 1], atol=1e-9)  # a turn about the vertical: axes as in the twin
+    np.testing.assert_allclose(corrected.state.T_odom_base[:3, 3], before[:3, 3], atol=1e-9)
+    if np.hypot(*before[:2, 0]) > 0.01:  # else its x axis points up and has no heading
+        heading, then = (np.arctan2(P[1, 0], P[0, 0]) for P in (before, corrected.state.T_odom_base))
+        assert np.cos(heading - then) == pytest.approx(1.0, abs=1e-9)
+    after = corrected.update(cameras[-1], T_base_camera, len(path) * SECOND, 3.0)
+    expected = twin.update(cameras[-1], T_base_camera, len(path) * SECOND, 3.0)
+    np.testing.assert_allclose(after.T_odom_base, T @ expected.T_odom_base, atol=1e-9)
+    assert after.covariances.twist[0] > 1000  # not known, once
+    assert corrected.update(cameras[-1], T_base_camera, (len(path) + 1) * SECOND, 3.0).covariances.twist[0] < 1000
+
+
+def test_before_the_first_frame_there_is_nothing_to_correct():
+    assert remounted(OdometryState(), np.eye(4), T_BASE_CAMERA) == OdometryState()

@@ -104,16 +104,6 @@ def read_compressed(message: Any, held: SampleRange) -> tuple[RGBImage, SampleRa
     )
 
 
-def rgb_from_image(message: Any) -> RGBImage:
-    """Return the pixels of a single message, as `read_image` does."""
-    return read_image(message, SampleRange())[0]
-
-
-def rgb_from_compressed(message: Any) -> RGBImage:
-    """Return the pixels of a single message, as `read_compressed` does."""
-    return read_compressed(message, SampleRange())[0]
-
-
 def _decode(message: Any, encoding: str, height: int, width: int, held: SampleRange) -> tuple[RGBImage, SampleRange]:
     if encoding in _PLANAR:
         return _from_planes(message, encoding, height, width), held

@@ -42,7 +42,7 @@ class StampState:
         by_arrival: whether the camera does not stamp its images, so that they get their time of arrival.
         last_ns: stamp of the last accepted image [ns]; None before the first.
         last_arrival_ns: time of arrival of that image [ns].
-        misfit_ns: stamp of the last dropped image [ns]; None if an image has been accepted since.
+        misfit_ns: stamp of the last dropped image [ns]; None if it had none or an image has been accepted since.
         misfit_since_ns: time of arrival of the first image dropped since the last accepted one [ns].
         dropped: number of dropped images, by reason.
     """
@@ -87,7 +87,7 @@ def judge_stamp(stamp_ns: int | None, arrival_ns: int, state: StampState) -> tup
     lasts = state.misfit_since_ns is not None and arrival_ns - state.misfit_since_ns >= LASTING_NS
     if is_time == state.by_arrival:
         if not lasts:
-            return _drop(NO_TIME if not is_time else OTHER_CLOCK, stamp_ns or 0, arrival_ns, state)
+            return _drop(NO_TIME if not is_time else OTHER_CLOCK, stamp_ns, arrival_ns, state)
         return _switch_clock(stamp_ns, arrival_ns, state)
     stamp = arrival_ns if state.by_arrival or stamp_ns is None else stamp_ns
     if state.last_ns is None:
@@ -110,16 +110,17 @@ def _take(
     return StampVerdict(stamp_ns, jump=jump, notice=notice), after
 
 
-def _drop(reason: str, stamp_ns: int, arrival_ns: int, state: StampState) -> tuple[StampVerdict, StampState]:
-    count = state.dropped.get(reason, 0)
+def _drop(reason: str, stamp_ns: int | None, arrival_ns: int, state: StampState) -> tuple[StampVerdict, StampState]:
+    count, seconds = state.dropped.get(reason, 0), (stamp_ns or 0) / _SECOND
+    misfit_ns = None if reason == NO_TIME else stamp_ns  # which no jump can go to
     sentences = {
         NOT_NEWER: f"an image is not newer than the one before it {_ONCE}",
-        NO_TIME: f"an image has an invalid stamp of {stamp_ns / _SECOND:g} s {_ONCE}",
-        FAR_AHEAD: f"an image has a stamp of {stamp_ns / _SECOND:.3f} s, far in the future, {_ONCE}",
+        NO_TIME: f"an image has an invalid stamp of {seconds:g} s {_ONCE}",
+        FAR_AHEAD: f"an image has a stamp of {seconds:.3f} s, far in the future, {_ONCE}",
         OTHER_CLOCK: f"an image is stamped, unlike the ones before it, {_ONCE}",
     }
     since_ns = arrival_ns if state.misfit_since_ns is None else state.misfit_since_ns
-    after = replace(state, misfit_ns=stamp_ns, misfit_since_ns=since_ns, dropped={**state.dropped, reason: count + 1})
+    after = replace(state, misfit_ns=misfit_ns, misfit_since_ns=since_ns, dropped={**state.dropped, reason: count + 1})
     return StampVerdict(None, dropped=reason, notice=None if count else sentences[reason]), after
 
 

@@ -1,9 +1,9 @@
-"""The node's image subscription: detects jumps in time, and explains why no images arrive."""
+"""The node's image subscription: judges stamps, detects gaps, and explains why no images arrive."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rclpy.node import Node, SubscriptionEventCallbacks  # whose module has a different name in each distribution
@@ -21,6 +21,7 @@ from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
+from ttt3r_ros.camera.stamps import StampState, judge_stamp
 from ttt3r_ros.errors import quoted
 from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds
 from ttt3r_ros.ros.frame_queue import MAX_QUEUE, FrameQueue, QueuedFrame
@@ -32,7 +33,7 @@ MISSING_AFTER = 5.0  #: time without an image before the node warns [s]
 
 
 class CameraInput:
-    """Puts images into a queue, in the receiver's thread."""
+    """Puts images with a usable stamp into a queue, in the receiver's thread; see `ttt3r_ros.camera.stamps`."""
 
     def __init__(
         self,
@@ -59,9 +60,10 @@ class CameraInput:
         self.enabled = True
         self.received = 0
         self.rate = Rate()
-        self._last_stamp: int | None = None
+        self._stamps = StampState()
         self._last_frame_id: str | None = None
-        self._last_arrival = time.monotonic()
+        self._last_arrival = time.monotonic()  # of an image that was not dropped
+        self._last_drop: tuple[float, str] | None = None  # time and reason, if no image was accepted since
         self._topic = node.resolve_topic_name("image") + ("/compressed" if transport == "compressed" else "")
         self._kind = CompressedImage if transport == "compressed" else Image
         self._receiver = Receiver(node.context, self._on_image, on_error)
@@ -79,13 +81,22 @@ class CameraInput:
         """The full name of the image topic."""
         return str(self._images.topic_name)
 
+    @property
+    def dropped_by_stamp(self) -> Mapping[str, int]:
+        """Number of images dropped because of their stamp, by reason."""
+        return self._stamps.dropped
+
     def seconds_without_image(self) -> float:
-        """Return the wall time since the last image or the start [s]; 0 while disabled."""
+        """Return the wall time since the last image that was not dropped, or the start [s]; 0 while disabled."""
         return time.monotonic() - self._last_arrival if self.enabled else 0.0
 
     def why_nothing_arrives(self) -> str:
         """Return a sentence that names the topic, its publishers, and any mismatch in type or QoS."""
         topic = self._images.topic_name
+        if self._last_drop is not None and time.monotonic() - self._last_drop[0] < MISSING_AFTER:
+            return (
+                f"no image on {topic} can be used: the last one is {self._last_drop[1]}; fix the camera driver's clock"
+            )
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
             return (
@@ -153,25 +164,33 @@ class CameraInput:
         return own[0] if own else self._qos
 
     def _on_image(self, message: Image | CompressedImage) -> None:
-        self._last_arrival = time.monotonic()
         if not self.enabled:
             return
         self.received += 1
         self.rate.count()
-        reason = None
-        if is_valid_stamp(message.header.stamp):  # other frames are refused later and do not affect time
-            reason = self._break_reason(nanoseconds(message.header.stamp), message.header.frame_id)
-        self._queue.put(QueuedFrame(message, time.perf_counter(), reason))
+        stamp, last_ns = message.header.stamp, self._stamps.last_ns
+        verdict, self._stamps = judge_stamp(
+            nanoseconds(stamp) if is_valid_stamp(stamp) else None,
+            self._node.get_clock().now().nanoseconds,
+            self._stamps,
+        )
+        if verdict.notice is not None:
+            self._node.get_logger().warning(f"{self.topic}: {verdict.notice}")
+        if verdict.stamp_ns is None:
+            self._last_drop = time.monotonic(), verdict.dropped or ""
+            return
+        self._last_arrival, self._last_drop = time.monotonic(), None
+        reason = verdict.jump or self._break_reason(last_ns, verdict.stamp_ns, message.header.frame_id)
+        self._last_frame_id = message.header.frame_id
+        self._queue.put(QueuedFrame(message, verdict.stamp_ns, time.perf_counter(), reason))
 
-    def _break_reason(self, stamp: int, frame_id: str) -> str | None:
-        last_stamp, last_frame_id = self._last_stamp, self._last_frame_id
-        self._last_stamp, self._last_frame_id = stamp, frame_id
-        if last_stamp is None:
+    def _break_reason(self, last_stamp_ns: int | None, stamp_ns: int, frame_id: str) -> str | None:
+        if last_stamp_ns is None:
             return None
-        if reason := why_broken(last_stamp, stamp, self._max_gap()):
+        if reason := why_broken(last_stamp_ns, stamp_ns, self._max_gap()):
             return reason
-        if frame_id != last_frame_id:
-            return f"the images' frame_id changed from {quoted(last_frame_id or '')} to {quoted(frame_id)}"
+        if frame_id != self._last_frame_id:
+            return f"the images' frame_id changed from {quoted(self._last_frame_id or '')} to {quoted(frame_id)}"
         return None
 
 

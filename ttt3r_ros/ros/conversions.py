@@ -15,7 +15,8 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, Poi
 from std_msgs.msg import Header
 
 from ttt3r_ros.camera.calibration import Calibration
-from ttt3r_ros.camera.image_messages import rgb_from_compressed, rgb_from_image
+from ttt3r_ros.camera.image_messages import read_compressed, read_image
+from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, quaternion_from_rotation
 from ttt3r_ros.mapping.cloud import POINT_DTYPE
 from ttt3r_ros.stream.odometry import Motion
@@ -38,15 +39,22 @@ def is_valid_stamp(stamp: Time) -> bool:
     return stamp.sec >= 0 and stamp.nanosec < 1_000_000_000
 
 
-def rgb_from_message(message: Image | CompressedImage) -> npt.NDArray[np.uint8]:
-    """Return the (H, W, 3) uint8 RGB image of a message.
+def time_message(stamp_ns: int) -> Time:
+    """Return a stamp [ns] as a message."""
+    return Time(sec=stamp_ns // 1_000_000_000, nanosec=stamp_ns % 1_000_000_000)
+
+
+def read_message(message: Image | CompressedImage, held: SampleRange) -> tuple[npt.NDArray[np.uint8], SampleRange]:
+    """Return the (H, W, 3) uint8 RGB image of a message, and the range of the camera's 16-bit samples after it.
+
+    Args:
+        message: from a camera.
+        held: the range of the samples of its earlier images.
 
     Raises:
         UserError: the message does not contain a readable image.
     """
-    if isinstance(message, CompressedImage):
-        return rgb_from_compressed(message)
-    return rgb_from_image(message)
+    return (read_compressed if isinstance(message, CompressedImage) else read_image)(message, held)
 
 
 def image_message(pixels: npt.NDArray[np.generic], encoding: str, header: Header) -> Image:

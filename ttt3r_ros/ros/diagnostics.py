@@ -49,6 +49,7 @@ class Counters:
     input_rate_hz: float
     frames_received: int
     frames_dropped: int
+    frames_dropped_by_stamp: int
     frames_failed: int
     frames_lost: int
     camera_infos_refused: int
@@ -73,6 +74,7 @@ def diagnostic_array(
         "frames_received": str(counters.frames_received),
         "frames_processed": str(summary.finished),
         "frames_dropped": str(counters.frames_dropped),
+        "frames_dropped_by_stamp": str(counters.frames_dropped_by_stamp),
         "frames_failed": str(counters.frames_failed),
         "frames_lost": str(counters.frames_lost),
         "camera_infos_refused": str(counters.camera_infos_refused),

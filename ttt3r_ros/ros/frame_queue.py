@@ -18,11 +18,13 @@ class QueuedFrame:
 
     Attributes:
         message: sensor_msgs/Image or CompressedImage.
+        stamp_ns: when it was taken [ns]; the message's stamp, unless the camera does not stamp its images.
         received: `time.perf_counter` at its arrival [s].
         break_reason: why the stream breaks between the frame before and this one; None if it does not.
     """
 
     message: Any
+    stamp_ns: int
     received: float
     break_reason: str | None = None
 
@@ -64,6 +66,16 @@ class FrameQueue:
             if self._closed:
                 return None
             return self._jobs.popleft() if self._jobs else self._frames.popleft()
+
+    def is_overtaken(self) -> bool:
+        """Return whether a newer frame is to be processed instead of the one just taken, which counts as dropped then.
+
+        Never the case if all frames are kept.
+        """
+        with self._changed:
+            overtaken = self._capacity == 1 and bool(self._frames)
+            self.dropped += overtaken
+        return overtaken
 
     def clear(self) -> None:
         """Discard the waiting frames without counting them as dropped."""

@@ -3,32 +3,67 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 from geometry_msgs.msg import TransformStamped
 from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
-from tf2_ros import Buffer, StaticTransformBroadcaster, TransformException, TransformListener
+from tf2_ros import Buffer, TransformException, TransformListener
 
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray
 from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds, transform_message
+from ttt3r_ros.ros.notices import Notices
 
-POLL_SECONDS = 0.02
+POLL_SECONDS = 0.005
 FIXED_FOR_SURE = 10  #: number of consecutive lookups of a static mount after which the node unsubscribes from /tf
 MAX_ASSUMED = 16  #: maximum number of camera frames without a transform; more indicate invalid frame_ids
+#: Longest wait for the pose of a moving mount at an image's stamp; and, after waiting in vain, time until the next
+#: wait, so that a mount that is published rarely slows the node down only a little [s].
+LAG_WAIT, LAG_WAIT_AGAIN = 0.15, 1.0
+
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@dataclass(frozen=True)
+class MountReading:
+    """The mount of a camera at one moment.
+
+    Attributes:
+        T_base_camera: (4, 4) the mount.
+        corrects: (4, 4) mount that was returned for earlier frames and was wrong; None if there is none. A mount that
+            moves does not correct anything.
+    """
+
+    T_base_camera: FloatArray
+    corrects: FloatArray | None = None
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A transform in TF; its stamp is that of its oldest moving part [ns], 0 if no part of it moves."""
+
+    T_base_camera: FloatArray
+    stamp_ns: int
 
 
 class _Listener(TransformListener):
-    """Counts the messages on /tf_static whose transforms are in the buffer."""
+    """Counts the messages on /tf_static whose transforms are in the buffer, and leaves out the node's own."""
 
-    static_messages = 0
+    def __init__(self, buffer: Buffer, node: Node, own: dict[str, TransformStamped]) -> None:
+        self.static_messages = 0
+        self._own = own
+        super().__init__(buffer, node)
 
     def static_callback(self, data: TFMessage) -> None:
         """Process a message."""
-        super().static_callback(data)
+        others = [transform for transform in data.transforms if transform != self._own.get(transform.child_frame_id)]
+        super().static_callback(TFMessage(transforms=others))
         self.static_messages += 1
 
 
@@ -39,62 +74,121 @@ class Mount:
     So if the mount consists of static transforms, the node soon listens to /tf_static only (docs/adr/0016).
     """
 
-    def __init__(self, node: Node, base_frame: str) -> None:
-        self._node = node
+    def __init__(self, node: Node, base_frame: str, notices: Notices) -> None:
+        self._node, self._notices = node, notices
         self._base_frame = base_frame
+        self._assumed: dict[str, TransformStamped] = {}
+        self._own: dict[str, TransformStamped] = {}  # all that were ever assumed; the listener's thread reads it
         self._buffer = Buffer(node=node)  # clears dynamic transforms when time jumps back
-        self._listener = _Listener(self._buffer, node)
+        self._listener = _Listener(self._buffer, node, self._own)
         self._hears_moving = True
         self._known_since = ("", 0)  # the last camera frame found, and the number of static messages before
         self._fixed_in_a_row = 0
-        self._static_broadcaster: StaticTransformBroadcaster | None = None
+        self._publisher: Publisher | None = None
         self._known: dict[str, FloatArray] = {}
-        self._assumed: dict[str, TransformStamped] = {}
+        self._fixed: set[str] = set()  # camera frames whose mount was static when last found
+        self._no_wait_before = -np.inf
+        self._has_checked_base = False
 
-    def T_base_camera(self, camera_frame: str, wait_seconds: float) -> FloatArray:
-        """Return the (4, 4) mount of a camera frame.
+    def at(self, camera_frame: str, stamp_ns: int, wait_seconds: float) -> MountReading:
+        """Return the mount of a camera frame at the time of an image.
 
         The first call for a frame waits for TF up to ``wait_seconds`` (wall time). If TF then has no transform, a
-        forward-looking camera at the base's origin is assumed, which is logged and published on /tf_static. Later calls
-        follow changes in TF (a pan-tilt head) and keep the last known mount if TF has lost it. Once a mount is known to
-        be static, only /tf_static can change it.
+        forward-looking camera at the base's origin is assumed, which is logged and published on /tf_static until TF has
+        one. Later calls follow changes in TF and keep the last known mount if TF has lost it. A moving mount (a
+        pan-tilt head) is looked up at the image's stamp, or the latest one used if TF does not have that within
+        `LAG_WAIT`. Once a mount is known to be static, only /tf_static can change it.
+
+        Args:
+            camera_frame: frame_id of the image, without a leading slash.
+            stamp_ns: of the image [ns].
+            wait_seconds: see above.
 
         Raises:
             UserError: the mount had to be assumed for too many camera frames.
         """
+        self._check_base(camera_frame)
         if camera_frame == self._base_frame:
             self._note(is_fixed=True)
-            return np.eye(4)
-        static_messages = self._listener.static_messages
-        if not self._hears_moving and self._known_since == (camera_frame, static_messages):
-            return self._known[camera_frame]
-        T_base_camera = self._look_up(camera_frame)
-        if T_base_camera is None and camera_frame not in self._known:
-            if len(self._assumed) >= MAX_ASSUMED:
-                raise UserError(
-                    f"images from more than {MAX_ASSUMED} frames unknown to TF have arrived, most recently from "
-                    f"{quoted(camera_frame)}: no further mount is assumed; publish base_frame -> camera in TF"
-                )
-            deadline = time.monotonic() + wait_seconds
-            while T_base_camera is None and time.monotonic() < deadline and self._node.context.ok():
-                time.sleep(POLL_SECONDS)
-                T_base_camera = self._look_up(camera_frame)
-            if T_base_camera is None:
-                T_base_camera = self._assume(camera_frame, wait_seconds)
-        if T_base_camera is not None:
-            self._known[camera_frame] = T_base_camera
-            self._known_since = camera_frame, static_messages
-        return self._known[camera_frame]
+            return MountReading(np.eye(4))
+        known, static_messages = self._known.get(camera_frame), self._listener.static_messages
+        if known is not None and not self._hears_moving and self._known_since == (camera_frame, static_messages):
+            return MountReading(known)
+        found = self._look_up(camera_frame)
+        if found is None and known is None:
+            found = self._wait_for(camera_frame, wait_seconds)
+        self._note(is_fixed=found is not None and found.stamp_ns == 0)
+        if found is None:
+            return MountReading(self._assume(camera_frame, wait_seconds) if known is None else known)
+        self._known_since = camera_frame, static_messages
+        is_fixed = found.stamp_ns == 0
+        T_base_camera = found.T_base_camera if is_fixed else self._at_stamp(camera_frame, stamp_ns, found)
+        corrects = self._corrected(camera_frame, T_base_camera, is_fixed=is_fixed)
+        self._known[camera_frame] = T_base_camera
+        (self._fixed.add if is_fixed else self._fixed.discard)(camera_frame)
+        return MountReading(T_base_camera, corrects)
 
-    def _look_up(self, camera_frame: str) -> FloatArray | None:
+    def _look_up(self, camera_frame: str, stamp_ns: int = 0) -> _Found | None:
+        """Return the transform at a stamp [ns], by default the latest; None if TF does not have it."""
         try:
-            found = self._buffer.lookup_transform_core(self._base_frame, camera_frame, Time())
+            found = self._buffer.lookup_transform_core(self._base_frame, camera_frame, Time(nanoseconds=stamp_ns))
         except TransformException:
-            self._note(is_fixed=False)
             return None
-        # tf2 returns the time of the dynamic transforms in the chain, 0 if all are static
-        self._note(is_fixed=nanoseconds(found.header.stamp) == 0 and camera_frame not in self._assumed)
-        return matrix_from_transform(found.transform)
+        # for the latest, tf2 returns the time of the dynamic transforms in the chain, 0 if all are static
+        return _Found(matrix_from_transform(found.transform), nanoseconds(found.header.stamp))
+
+    def _wait_for(self, camera_frame: str, wait_seconds: float) -> _Found | None:
+        if len(self._assumed) >= MAX_ASSUMED:
+            raise UserError(
+                f"images from more than {MAX_ASSUMED} frames unknown to TF have arrived, most recently from "
+                f"{quoted(camera_frame)}: no further mount is assumed; publish base_frame -> camera in TF"
+            )
+        self._note(is_fixed=False)  # listen to /tf
+        found, deadline = None, time.monotonic() + wait_seconds
+        while found is None and time.monotonic() < deadline and self._node.context.ok():
+            time.sleep(POLL_SECONDS)
+            found = self._look_up(camera_frame)
+        return found
+
+    def _at_stamp(self, camera_frame: str, stamp_ns: int, latest: _Found) -> FloatArray:
+        """Return a moving mount at the stamp of an image [ns]; the latest one if TF does not have that."""
+        found = self._look_up(camera_frame, stamp_ns)
+        now = time.monotonic()
+        if found is None and latest.stamp_ns < stamp_ns and now >= self._no_wait_before:
+            while found is None and time.monotonic() < now + LAG_WAIT and self._node.context.ok():
+                time.sleep(POLL_SECONDS)
+                found = self._look_up(camera_frame, stamp_ns)
+            if found is None:
+                self._no_wait_before = time.monotonic() + LAG_WAIT_AGAIN
+        if found is not None:
+            return found.T_base_camera
+        latest = self._look_up(camera_frame) or latest
+        if camera_frame not in self._known:  # TF may have begun after the image
+            return latest.T_base_camera
+        seconds = (stamp_ns - latest.stamp_ns) * 1e-9
+        self._notices.warn(
+            f"{self._name(camera_frame)} moves, and TF does not have it at the image's stamp: using the latest one, "
+            f"which is {abs(seconds):.3f} s {'older' if seconds > 0 else 'newer'}; publish it more often or with less "
+            "delay, and compare the clocks of camera and robot",
+            kind=f"lag of {camera_frame}",
+        )
+        return latest.T_base_camera
+
+    def _corrected(self, camera_frame: str, T_base_camera: FloatArray, *, is_fixed: bool) -> FloatArray | None:
+        """Return the mount used so far if this one shows that it was wrong, and log and publish the correction."""
+        known = self._known.get(camera_frame)
+        was_assumed = camera_frame in self._assumed
+        if known is None or not (was_assumed or (is_fixed and camera_frame in self._fixed)):
+            return None
+        differs = not np.allclose(known, T_base_camera, atol=1e-6)
+        if was_assumed:
+            self._publish({frame: other for frame, other in self._assumed.items() if frame != camera_frame})
+        if was_assumed or differs:
+            self._node.get_logger().warning(
+                f"TF now has {'the real' if was_assumed else 'another'} {self._name(camera_frame)}, which replaces the "
+                f"{'assumed' if was_assumed else 'previous'} one; position and heading continue"
+            )
+        return known if differs else None
 
     def _note(self, *, is_fixed: bool) -> None:
         """Subscribe to /tf or unsubscribe from it, depending on whether recent lookups found a static mount."""
@@ -105,7 +199,7 @@ class Mount:
         elif not (self._hears_moving or is_fixed):
             self._hears_moving = True
             self._listener.unregister()
-            self._listener = _Listener(self._buffer, self._node)
+            self._listener = _Listener(self._buffer, self._node, self._own)
 
     def _assume(self, camera_frame: str, waited: float) -> FloatArray:
         self._node.get_logger().warning(
@@ -114,9 +208,28 @@ class Mount:
             "Publish the real mount (a URDF with robot_state_publisher, or static_transform_publisher), or set "
             "base_frame."
         )
-        if self._static_broadcaster is None:
-            self._static_broadcaster = StaticTransformBroadcaster(self._node)
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._base_frame)
-        self._assumed[camera_frame] = transform_message(T_BASE_CAMERA, header, camera_frame)
-        self._static_broadcaster.sendTransform(list(self._assumed.values()))  # each message replaces the previous one
+        self._publish({**self._assumed, camera_frame: transform_message(T_BASE_CAMERA, header, camera_frame)})
+        self._known[camera_frame] = T_BASE_CAMERA
         return T_BASE_CAMERA
+
+    def _publish(self, assumed: dict[str, TransformStamped]) -> None:
+        """Assume these mounts; each message replaces the previous one for late subscribers."""
+        self._assumed = assumed
+        self._own.update(assumed)
+        if self._publisher is None:
+            self._publisher = self._node.create_publisher(TFMessage, "/tf_static", LATCHED)
+        self._publisher.publish(TFMessage(transforms=list(assumed.values())))
+
+    def _check_base(self, camera_frame: str) -> None:
+        if self._has_checked_base:
+            return
+        self._has_checked_base = True
+        if camera_frame == self._base_frame or self._base_frame.endswith(("_optical", "_optical_frame")):
+            self._node.get_logger().warning(
+                f"base_frame {quoted(self._base_frame)} is an optical frame (z forward, y down), so the z axis of the "
+                "odometry points forward too; set base_frame to a frame with x forward and z up, such as base_link"
+            )
+
+    def _name(self, camera_frame: str) -> str:
+        return f"mount {self._base_frame} -> {quoted(camera_frame)[1:-1]}"

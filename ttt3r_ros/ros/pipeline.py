@@ -14,10 +14,12 @@ import torch
 from rclpy.node import Node
 from std_msgs.msg import Header
 
+from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.errors import UserError, quoted
+from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.calibration import CalibrationInput
-from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds, rgb_from_message
+from ttt3r_ros.ros.conversions import read_message, time_message
 from ttt3r_ros.ros.diagnostics import Health
 from ttt3r_ros.ros.frame_queue import FrameQueue, QueuedFrame
 from ttt3r_ros.ros.map_output import MapOutput
@@ -34,6 +36,7 @@ from ttt3r_ros.stream.stream import Stream, StreamState
 
 T = TypeVar("T")
 
+MAX_SETUP_S = 0.25  #: a frame that waits longer for its calibration and mount gives way to a newer one [s]
 MAX_REASON = 300  #: maximum length of an unexpected error's message in the log and the diagnostics [characters]
 
 
@@ -64,12 +67,14 @@ class Pipeline:
         self._notices = Notices(node.get_logger())
         self._calibration = CalibrationInput(node, self._notices)
         self._outputs = Outputs(node, parameters)
-        self._mount = Mount(node, parameters.base_frame)
+        self._mount = Mount(node, parameters.base_frame, self._notices)
         self.map = MapOutput(node, self._notices, parameters)
         self._requests = threading.Lock()
         self._reset_wanted = False
         self._origin = 0  # counts calls of reset_odometry, so that a frame in flight knows it has become stale
         self._origin_used = 0
+        self._samples = ("", SampleRange())  # a camera frame, and the range of its samples so far
+        self._axes_frame: str | None = None  # the camera frame whose mount has set the odometry's axes, if known
         self._break_reason: str | None = None  # kept when a frame cannot be read, for the next one
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
         self.statistics = StreamStatistics()
@@ -136,7 +141,7 @@ class Pipeline:
 
         def job(stream: Stream) -> None:
             stream.resume(read(stream), later=True)
-            self._break_reason = None
+            self._break_reason = self._axes_frame = None
             self._outputs.forget_path()
             self.map.clear()
 
@@ -166,29 +171,32 @@ class Pipeline:
     def _process(self, frame: QueuedFrame) -> None:
         parameters, origin = self._parameters, self._obey_requests()
         message = frame.message
-        stamp = nanoseconds(message.header.stamp)
-        if not is_valid_stamp(message.header.stamp):
-            raise UserError(
-                f"an image's stamp of {stamp * 1e-9:.3f} s is not a valid time; fix the camera driver's clock"
-            )
         self._break_reason = frame.break_reason or self._break_reason
-        camera_frame = message.header.frame_id or parameters.camera_frame
+        camera_frame = message.header.frame_id.removeprefix("/") or parameters.camera_frame  # as tf2 does
         if camera_frame == parameters.odom_frame:  # TF would return our own pose
             raise UserError(
                 f"the images' frame_id is {quoted(camera_frame)}, the same as odom_frame; give the camera its own frame"
             )
-        image = rgb_from_message(message)
+        held = self._samples[1] if self._samples[0] == camera_frame else SampleRange()
+        image, held = read_message(message, held)
+        self._samples = camera_frame, held
+        begun = time.monotonic()
         camera = self._calibration.camera(image.shape[1], image.shape[0], rectified=parameters.rectified_images)
         if camera is not None and camera.rectifier is not None:
             image = camera.rectifier.rectify(image)
-        T_base_camera = self._mount.T_base_camera(camera_frame, parameters.wait_for_transform)
+        T_base_camera = self._mount_at(camera_frame, frame.stamp_ns, parameters.wait_for_transform)
+        if time.monotonic() - begun > MAX_SETUP_S and self._queue.is_overtaken():
+            return  # the camera may have moved far in the meantime
+        if self._stream.state.odometry.T_odom_world is None:
+            self._axes_frame = camera_frame
         break_reason, self._break_reason = self._break_reason, None
+        header = Header(stamp=time_message(frame.stamp_ns), frame_id=camera_frame)
         done = self._stream.process(
             image,
-            stamp,
+            frame.stamp_ns,
             T_base_camera,
             camera.intrinsics if camera else None,
-            outputs=self._outputs.wanted() | self.map.wanted(message.header, parameters),
+            outputs=self._outputs.wanted() | self.map.wanted(header, parameters),
             break_reason=break_reason,
         )
         for event in done.events:
@@ -207,14 +215,23 @@ class Pipeline:
                 return
         if estimate.intrinsics is not None:
             self.intrinsics_source = estimate.intrinsics_source
-        stamp_message = message.header.stamp
-        odom_header = Header(stamp=stamp_message, frame_id=parameters.odom_frame)
+        odom_header = Header(stamp=header.stamp, frame_id=parameters.odom_frame)
         self._outputs.publish_motion(motion, odom_header, parameters)
-        self._outputs.publish_dense(estimate, Header(stamp=stamp_message, frame_id=camera_frame), parameters)
+        self._outputs.publish_dense(estimate, header, parameters)
         self.map.offer(estimate, motion.T_odom_base @ T_base_camera, odom_header, parameters)
         self._failed_in_a_row = 0
         self.health = diagnostics.TRACKING
         self.statistics.add(time.perf_counter() - frame.received, estimate.learning_rate)
+
+    def _mount_at(self, camera_frame: str, stamp_ns: int, wait_seconds: float) -> FloatArray:
+        """Return T_base_camera of a frame; if it corrects that of earlier frames, correct the odometry as well."""
+        reading = self._mount.at(camera_frame, stamp_ns, wait_seconds)
+        if reading.corrects is not None and self._axes_frame == camera_frame:
+            self._stream.remount(reading.corrects, reading.T_base_camera)
+            self.map.clear()
+        elif reading.corrects is not None:
+            self._stream.interrupt()
+        return reading.T_base_camera
 
     def _obey_requests(self) -> int:
         """Carry out requests of other threads since the last frame; return the number of odometry resets."""

@@ -72,6 +72,34 @@ def resumed(state: OdometryState, stamp_ns: int) -> OdometryState:
     return replace(state, stamp_ns=stamp_ns, is_interrupted=True)
 
 
+def remounted(state: OdometryState, T_base_wrong: FloatArray, T_base_camera: FloatArray) -> OdometryState:
+    """Return the state as if the camera had had the second mount from the first frame on, instead of the first one.
+
+    Position and heading continue from the last pose. Roll and pitch follow from the second mount: if they continued as
+    well, the odometry frame would stay tilted (docs/adr/0034).
+
+    Args:
+        state: after the last frame.
+        T_base_wrong: (4, 4) mount of the camera in all frames so far.
+        T_base_camera: (4, 4) the mount that it really had.
+    """
+    if state.T_odom_world is None or state.T_odom_base is None:
+        return state
+    T_world_camera = inverse(state.T_odom_world) @ state.T_odom_base @ T_base_wrong
+    T_odom_world = state.T_odom_world @ inverse(T_base_wrong) @ T_base_camera
+    T_odom_base = T_odom_world @ T_world_camera @ inverse(T_base_camera)
+    turn = _heading(state.T_odom_base) - _heading(T_odom_base)
+    T = np.eye(4)  # from the odometry frame with the right axes to one in which the pose continues
+    T[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
+    T[:3, 3] = state.T_odom_base[:3, 3] - T[:3, :3] @ T_odom_base[:3, 3]
+    return interrupted(replace(state, T_odom_world=T @ T_odom_world, T_odom_base=T @ T_odom_base))
+
+
+def _heading(T_odom_base: FloatArray) -> float:
+    """Return the direction of the base's x axis in the horizontal plane [rad]."""
+    return float(np.arctan2(T_odom_base[1, 0], T_odom_base[0, 0]))
+
+
 def update(
     state: OdometryState,
     T_world_camera: FloatArray,

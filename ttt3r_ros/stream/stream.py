@@ -277,6 +277,14 @@ class Stream:
         """Forget the recurrent state and the last frame, as after a gap; the pose goes on from the last one."""
         self.state = start_segment(self.state, reason)
 
+    def remount(self, T_base_wrong: FloatArray, T_base_camera: FloatArray) -> None:
+        """Correct the mount of all frames so far; see `odometry.remounted`."""
+        self.state = replace(self.state, odometry=odometry.remounted(self.state.odometry, T_base_wrong, T_base_camera))
+
+    def interrupt(self) -> None:
+        """Publish no velocity for the next frame, since its pose may not continue smoothly from the last one."""
+        self.state = replace(self.state, odometry=odometry.interrupted(self.state.odometry))
+
     def fail(self, reason: str) -> None:
         """Say that the network has failed at a frame, of which nothing is used."""
         self.state = fail(self.state, reason)

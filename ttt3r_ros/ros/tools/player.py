@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
-from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 from rclpy.duration import Duration
 from rclpy.node import Node
@@ -22,7 +21,7 @@ from tf2_ros import StaticTransformBroadcaster
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, twist_between
-from ttt3r_ros.ros.conversions import camera_info_message, fill_pose, image_message, transform_message
+from ttt3r_ros.ros.conversions import camera_info_message, fill_pose, image_message, time_message, transform_message
 from ttt3r_ros.ros.parameters import FrameSettings
 from ttt3r_ros.sources import SourceFrame
 
@@ -114,7 +113,7 @@ class Player(Node):
 
     def publish(self, message: Image | CompressedImage, frame: SourceFrame, stamp_ns: int) -> None:
         """Publish a frame, all of its messages with the same stamp and the image last."""
-        stamp = _time(stamp_ns)
+        stamp = time_message(stamp_ns)
         header = Header(stamp=stamp, frame_id=self._options.frame_id)
         if frame.T_world_camera is not None:
             self._publish_truth(stamp_ns, frame.T_world_camera @ inverse(T_BASE_CAMERA))
@@ -128,7 +127,7 @@ class Player(Node):
     def publish_clock(self, now_ns: int) -> None:
         """Publish the time for nodes with ``use_sim_time``; does nothing unless ``publish_clock`` is set."""
         if self._clock_publisher is not None:
-            self._clock_publisher.publish(Clock(clock=_time(now_ns)))
+            self._clock_publisher.publish(Clock(clock=time_message(now_ns)))
 
     def flush(self, seconds: float) -> None:
         """Wait until reliable subscribers have acknowledged the last images, at most ``seconds``, then a moment more.
@@ -141,7 +140,7 @@ class Player(Node):
 
     def _publish_truth(self, stamp_ns: int, T_world_base: FloatArray) -> None:
         message = Odometry(child_frame_id=self._options.base_frame)
-        message.header = Header(stamp=_time(stamp_ns), frame_id="world")
+        message.header = Header(stamp=time_message(stamp_ns), frame_id="world")
         fill_pose(message.pose.pose, T_world_base)
         last = self._last_truth
         if last is not None and stamp_ns > last[0]:
@@ -156,7 +155,3 @@ class Player(Node):
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._options.base_frame)
         self._mount_broadcaster = StaticTransformBroadcaster(self)
         self._mount_broadcaster.sendTransform(transform_message(T_BASE_CAMERA, header, self._options.frame_id))
-
-
-def _time(ns: int) -> Time:
-    return Time(sec=ns // 10**9, nanosec=ns % 10**9)
