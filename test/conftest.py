@@ -7,12 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ttt3r_ros.ros.domain import free_domain
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 MAX_WORKERS = 8
+
+settings.register_profile("any machine", deadline=None)  # however busy it is
+settings.load_profile("any machine")
 
 # As the node does it, see docs/adr/0007: nodes under test and this process share the cores.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
