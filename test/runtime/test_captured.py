@@ -19,7 +19,7 @@ ALL = frozenset({POINTS_CAMERA, POINTS_WORLD, COLOR})
 DPT = NetworkConfig(**{**TINY.to_dict(), "head_type": "dpt"})
 
 
-@pytest.fixture(scope="module", params=[TINY, DPT], ids=["linear", "dpt"])
+@pytest.fixture(scope="module", params=[TINY, pytest.param(DPT, marks=pytest.mark.slow)], ids=["linear", "dpt"])
 def network(request: pytest.FixtureRequest) -> Network:
     return rule_network(request.param)
 

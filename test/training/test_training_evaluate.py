@@ -123,6 +123,7 @@ def test_what_cannot_be_measured_is_said(options: list[str], capsys: pytest.Capt
     assert capsys.readouterr().err.startswith("error: ")
 
 
+@pytest.mark.slow
 def test_some_motions_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     export.export(Trainer(TINY_RECIPE, torch.device("cpu")).state(), tmp_path / "w.safetensors")
     options = ["--weights", str(tmp_path / "w.safetensors"), "--seeds", "1", "--frames", "3", "--device", "cpu"]

@@ -425,6 +425,7 @@ def test_the_buffer_is_no_larger_than_memory_allows(monkeypatch: pytest.MonkeyPa
         assert stream.rendered > 16
 
 
+@pytest.mark.slow
 def test_flats_go_on_when_their_builders_have_died(capsys: pytest.CaptureFixture[str]):
     with FlatSupply(replace(TINY_RECIPE, workers=1), CPU, 1000) as supply:
         assert supply._pool is not None

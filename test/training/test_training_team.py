@@ -43,6 +43,7 @@ def learner(rank: int, size: int, folder: str, clips: Clips) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_all_have_the_mean_of_all_gradients_and_keep_the_same_weights(tmp_path: Path):
     clips = render_clips(build_shard(range(3, 4)), STAGE, 4, training_camera(TINY_RECIPE), torch.Generator())
     torch.multiprocessing.spawn(learner, (2, str(tmp_path), clips), nprocs=2)
@@ -56,6 +57,7 @@ def test_all_have_the_mean_of_all_gradients_and_keep_the_same_weights(tmp_path: 
     assert not torch.equal(one["network"]["patch_embed.weight"], before["patch_embed.weight"])
 
 
+@pytest.mark.slow
 def test_torchrun_trains_with_two(tmp_path: Path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     options = [
