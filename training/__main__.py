@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -42,6 +43,8 @@ _LAST_S = 5.0  # for what comes after the last sequence of the evaluation
 _NO_CURVE = "\n\nThere is no curve: matplotlib is not installed. `python -m training.curve` draws it where it is."
 _SHOWN = ("loss", "camera", "shift", "rotation", "abs_rel", "delta_125", "rotation_deg", "rotation_ratio",
           "translation_ratio")  # fmt: skip
+_POINT_HEADS = ("camera_head.", "world_head.")
+_ENCODER = ("patch_embed.", "encoder.", "encoder_norm.")
 _ENCODER_SHAPE = ("enc_embed_dim", "enc_depth", "enc_num_heads", "mlp_ratio")
 
 
@@ -121,20 +124,27 @@ def _new(folder: RunFolder, device: torch.device, args: argparse.Namespace, team
 
 
 def _weights(recipe: Recipe, path: str, *, encoder_only: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return a file's weights, or those of its encoder, and what it says about where they come from."""
+    """Return a file's weights, or those of its encoder, and what it says about where they come from.
+
+    Where only the heads of points are of another kind than the recipe's, these are left out, and start anew.
+    """
     network, provenance = load_network(path)
-    wanted = network.config == recipe.network
+    other_heads = replace(network.config, head_type=recipe.network.head_type, dpt_width=recipe.network.dpt_width)
+    wanted = other_heads == recipe.network
     if encoder_only:
         wanted = all(getattr(network.config, name) == getattr(recipe.network, name) for name in _ENCODER_SHAPE)
     if not wanted:
         raise UserError(f"{path} holds a network of another shape than the recipe's")
-    parts = ("patch_embed.", "encoder.", "encoder_norm.") if encoder_only else ("",)
-    weights = {key: value for key, value in network.state_dict().items() if key.startswith(parts)}
+    weights, part = network.state_dict(), "all"
+    if encoder_only:
+        weights, part = {k: v for k, v in weights.items() if k.startswith(_ENCODER)}, "encoder"
+    elif network.config != recipe.network:
+        weights, part = {k: v for k, v in weights.items() if not k.startswith(_POINT_HEADS)}, "all but heads"
     stages = [stage["name"] for stage in provenance.get("recipe", {}).get("stages", [])]
     kept: dict[str, Any] = {
         name: provenance[name] for name in ("steps", "frames", "minutes", "started_from") if name in provenance
     }
-    return weights, {"part": "encoder" if encoder_only else "all", "stages": stages, **kept}
+    return weights, {"part": part, "stages": stages, **kept}
 
 
 def _train_and_finish(trainer: Trainer, folder: RunFolder, budget: Budget, deadline: float, *, finish: bool) -> bool:

@@ -21,7 +21,8 @@ from ttt3r_ros.synthetic.render import render
 TILT_DEG = 4.0
 #: The renderer refuses a view of too many things in one place, which comes up once in thousands.
 _ATTEMPTS = 10
-_TURNING: dict[Motion, float] = {"turn": 1.0, "walk": 0.0, "both": 0.3, "roam": 0.0}  # share of clips
+_TURNING: dict[Motion, float] = {"turn": 1.0, "both": 0.3}  # share of clips; the others walk or roam
+_ROAMING: dict[Motion, float] = {"roam": 1.0, "mixed": 0.5}
 
 
 BYTES_PER_PIXEL = 3 + 2  #: of an image and its depth, as they are kept
@@ -82,10 +83,14 @@ def _render_once(shard: Shard, stage: Stage, count: int, camera: Intrinsics, gen
     scene = torch.randint(len(shard.paths), (count,), generator=generator, device=device)
     kind = torch.randint(2, (count,), generator=generator, device=device)
     paths = shard.paths[scene, kind]
-    walking = (roams if stage.motion == "roam" else walks)(paths, stage.frames, stage.stride, generator)
+    roaming = round(_ROAMING.get(stage.motion, 0.0) * count)
+    walking = torch.cat(
+        [roams(paths[:roaming], stage.frames, stage.stride, generator),
+         walks(paths[roaming:], stage.frames, stage.stride, generator)]
+    )  # fmt: skip
     turns = random_turns(count, stage.frames, stage.rotation_deg, stage.translation_m, generator)
     turning = compose(walks(paths, 1, 1, generator), turns)
-    turn = torch.rand((count, 1, 1, 1), generator=generator, device=device) < _TURNING[stage.motion]
+    turn = torch.rand((count, 1, 1, 1), generator=generator, device=device) < _TURNING.get(stage.motion, 0.0)
     T_world_camera = compose(torch.where(turn, turning, walking), tilts(count, TILT_DEG, generator))
     poses = T_world_camera.flatten(0, 1)
     views = Views(poses[:, :3, :3].contiguous(), poses[:, :3, 3].contiguous(), scene.repeat_interleave(stage.frames))

@@ -12,7 +12,7 @@ from ttt3r_ros.model import NetworkConfig
 #: Seeds of flats: below this number they are kept for evaluation and never trained on.
 FIRST_TRAINING_SEED = 1000
 
-Motion = Literal["turn", "walk", "both", "roam"]
+Motion = Literal["turn", "walk", "both", "roam", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,8 @@ class Stage:
         frames: of a clip.
         batch: clips in a step.
         motion: "turn": the camera turns and shifts at random about a place on a path; "walk": it follows the path;
-            "both": the one or the other, see `render_clips`; "roam": all that a robot's camera does, see `roams`.
+            "both": the one or the other, see `render_clips`; "roam": all that a robot's camera does, see `roams`;
+            "mixed": half of the clips roam, half walk, so that what was learned of walks is not forgotten.
         star: every later frame is seen right after the first one, and any frame of the clip can be the first.
         rotation_deg: largest turn away from the clip's base, where the camera turns.
         translation_m: largest shift away from it; 0.4 m keeps clear of everything.
@@ -33,6 +34,10 @@ class Stage:
         learning_rate: at its highest.
         final: share of that at the stage's end.
         encoder: share of the learning rate that the encoder gets.
+        trunk: share of the learning rate that all but the heads of points get, the encoder too; 0 trains these heads
+            alone, with no gradients through the rest, and leaves the poses exactly as they are.
+        point_frames: number of frames of a clip, drawn at random, whose points are predicted and compared; 0 for all.
+            A DPT head costs more than the rest of the network, and the frames of a clip show much the same.
         camera: weight of the loss on points in the camera frame.
         edges: weight of the loss on depth differences between neighbours, which makes edges crisp and seams vanish.
         world: weight of the loss on points in the world frame.
@@ -55,6 +60,8 @@ class Stage:
     learning_rate: float = 1e-3
     final: float = 0.3
     encoder: float = 1.0
+    trunk: float = 1.0
+    point_frames: int = 0
     camera: float = 1.0
     edges: float = 1.0
     world: float = 0.0
@@ -196,6 +203,12 @@ def _roams(name: str, share: float, frames: int, batch: int, **changes: Any) -> 
     return replace(stage, **changes)
 
 
+def _heads(name: str, share: float, frames: int, batch: int, **changes: Any) -> Stage:
+    """Return a stage in which only the heads of points learn."""
+    stage = Stage(name, share, frames, batch, motion="mixed", stride=3, trunk=0.0, camera=2, hardship=0.1)
+    return replace(stage, **changes)
+
+
 #: For eight minutes or more of a large GPU. It has run at tiny sizes alone: what it says was found with the other one.
 GPU = Recipe(
     network=_network(192, 12, encoder_depth=6, decoder_depth=5, head_type="dpt", dpt_width=64),
@@ -251,7 +264,22 @@ NIGHT = replace(
     buffer_frames=8192,
 )
 
-RECIPES = {"gpu": GPU, "cpu": CPU, "night": NIGHT}
+#: To give weights of the CPU recipe (`--init`) DPT heads, which draw sharper depth: first with everything else frozen,
+#: which leaves the poses as they are, then all together, on walks as much as on everything else.
+SHARP = replace(
+    CPU,
+    network=_network(128, 8, encoder_depth=6, decoder_depth=4, head_type="dpt", dpt_width=64),
+    stages=(
+        _heads("world", 0.08, 6, 4, world=1.0, point_frames=3),
+        _heads("heads", 0.42, 4, 5, final=0.02),
+        _turns("mixed", 0.50, 4, motion="mixed", frames=8, stride=3, star=False, learning_rate=1.5e-4, final=0.02,
+               world=0.3, hints=0.3, point_frames=2, hardship=0.1),
+    ),
+    warm_up_steps=50,
+    ema=0.995,
+)  # fmt: skip
+
+RECIPES = {"gpu": GPU, "cpu": CPU, "night": NIGHT, "sharp": SHARP}
 
 
 def tiny(recipe: Recipe) -> Recipe:

@@ -70,11 +70,12 @@ def targets(clips: Clips, camera: Intrinsics) -> Targets:
 
 def losses(raw: RawClip, truth: Targets, stage: Stage) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the weighted sum, and its parts without their weights, detached."""
-    parts = {"camera": _points(raw.camera, truth.camera)}
-    parts["edges"] = _neighbours(raw.camera[:, :, 2] - truth.camera[:, :, 2])
+    camera = of_frames(truth.camera, raw.frames)
+    parts = {"camera": _points(raw.camera, camera)}
+    parts["edges"] = _neighbours(raw.camera[:, :, 2] - camera[:, :, 2])
     total = stage.camera * parts["camera"] + stage.edges * parts["edges"]
     if raw.world is not None:
-        parts["world"] = _points(raw.world, truth.world)
+        parts["world"] = _points(raw.world, of_frames(truth.world, raw.frames))
         total = total + stage.world * parts["world"]
     if stage.pose:
         rotation, translation = _pose(raw, truth)
@@ -90,7 +91,7 @@ def figures(raw: RawClip, truth: Targets) -> dict[str, Tensor]:
     A network that knows nothing of motion and says there is none has ``rotation_ratio`` and ``translation_ratio`` 1.
     """
     depth = expand(raw.camera[:, :, :3].movedim(2, -1))[..., 2]
-    ratio = depth / truth.depth
+    ratio = depth / of_frames(truth.depth, raw.frames)
     result = {
         "abs_rel": (ratio - 1).abs().mean(),
         "delta_125": ((ratio < 1.25) & (ratio > 0.8)).float().mean(),
@@ -107,6 +108,13 @@ def figures(raw: RawClip, truth: Targets) -> dict[str, Tensor]:
         if way.mean() > 0.01:  # there is no share of nothing
             result["translation_ratio"] = miss.mean() / way.mean()
     return result
+
+
+def of_frames(values: Tensor, frames: Tensor | None) -> Tensor:
+    """Return what (B, T, ...) values say of (B, P) frames; of all if these are None."""
+    if frames is None:
+        return values
+    return values[torch.arange(len(values), device=values.device)[:, None], frames]
 
 
 def _points(raw: Tensor, truth: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from training.unroll import unroll
 from ttt3r_ros.model import Network
 from ttt3r_ros.model.layers import DecoderBlock, EncoderBlock
 
+_POINT_HEADS = ("camera_head.", "world_head.", "world_transform.")  #: where the names of their parameters begin
 _HINTS_RATE = 3.0  # probes are linear, and should not be what one waits for
 PRECISIONS = {"float32": None, "bfloat16": torch.bfloat16}
 
@@ -102,7 +103,8 @@ class Trainer:
             images = suffer(images, stage.hardship, appearance)
         raw, inside = unroll(
             self.network, images, world=stage.world > 0, star=stage.star, precision=self.precision,
-            truncate=stage.truncate,
+            truncate=stage.truncate, frozen_trunk=stage.trunk == 0,
+            point_frames=_random_frames(images, stage.point_frames, appearance),
         )  # fmt: skip
         loss, parts = losses(raw, targets(clips, camera), stage)
         if stage.hints:
@@ -114,7 +116,7 @@ class Trainer:
         self.team.average([*self.network.parameters(), *self.hints.parameters()])
         norm = torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.recipe.gradient_norm)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * (stage.encoder if group["part"] == "encoder" else group["factor"])
+            group["lr"] = rate * _share(stage, group["part"]) * group["factor"]
         if torch.isfinite(norm):
             self.optimizer.step()
             self.average.update(self.network)
@@ -145,13 +147,28 @@ def _fuse(network: Network) -> None:
             block.compile(dynamic=False)
 
 
+def _random_frames(images: Tensor, wanted: int, generator: torch.Generator) -> Tensor | None:
+    """Return (B, wanted) indices of different frames of clips (B, T, ...); None for all."""
+    count, frames = images.shape[:2]
+    if not 0 < wanted < frames:
+        return None
+    return torch.rand((count, frames), generator=generator, device=images.device).argsort(dim=1)[:, :wanted]
+
+
+def _share(stage: Stage, part: str) -> float:
+    """Return which share of a stage's learning rate a part of the network gets."""
+    return {"encoder": stage.encoder * stage.trunk, "trunk": stage.trunk}.get(part, 1.0)
+
+
 def _optimizer(network: Network, hints: Hints, recipe: Recipe) -> torch.optim.AdamW:
     """Return the optimizer; every group says which part it is of and what its learning rate is multiplied with."""
     encoder = [*network.patch_embed.parameters(), *network.encoder.parameters(), *network.encoder_norm.parameters()]
-    theirs = {id(p) for p in encoder}
+    heads = [p for name, p in network.named_parameters() if name.startswith(_POINT_HEADS)]
+    theirs = {id(p) for p in (*encoder, *heads)}
     parts = {
         "encoder": (encoder, 1.0),
-        "rest": ([p for p in network.parameters() if id(p) not in theirs], 1.0),
+        "trunk": ([p for p in network.parameters() if id(p) not in theirs], 1.0),
+        "heads": (heads, 1.0),
         "hints": (list(hints.parameters()), _HINTS_RATE),
     }
     groups = [

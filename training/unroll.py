@@ -41,16 +41,18 @@ class RawClip:
     """What the heads say before `expand` and `exp`; B clips of T frames.
 
     Attributes:
-        camera: (B, T, 4, H, W), points in the camera frame and their confidence.
-        world: (B, T, 4, H, W), points in the first camera's frame; None if not asked for.
+        camera: (B, P, 4, H, W), points in the camera frame and their confidence, of `frames` or, if None, of all.
+        world: (B, P, 4, H, W), points in the first camera's frame; None if not asked for.
         translation: (B, T, 3) of the camera in the first camera's frame.
         quaternion: (B, T, 4), (w, x, y, z), of any length and sign.
+        frames: (B, P) indices of the frames whose points these are; None if all are.
     """
 
     camera: Tensor
     world: Tensor | None
     translation: Tensor
     quaternion: Tensor
+    frames: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,8 @@ def unroll(
     star: bool = False,
     precision: torch.dtype | None = None,
     truncate: int = 0,
+    frozen_trunk: bool = False,
+    point_frames: Tensor | None = None,
 ) -> tuple[RawClip, Inside]:
     """Run the network over clips.
 
@@ -101,6 +105,8 @@ def unroll(
         star: every later frame comes right after the first one: T - 1 clips of two frames that share their first.
         precision: compute encoder and decoders in this dtype (autocast); heads are float32 always.
         truncate: cut gradients through state and pose memory after every so many frames; 0 for never.
+        frozen_trunk: let no gradients into anything but the heads.
+        point_frames: (B, P) indices of the frames whose points are wanted; None for all.
 
     Returns:
         What the heads say about all frames, and how that came about in all but the first; the latter is empty for
@@ -108,21 +114,28 @@ def unroll(
     """
     count, frames = images.shape[:2]
     grid = images.shape[3] // PATCH, images.shape[4] // PATCH
-    with torch.autocast(images.device.type, dtype=precision or torch.bfloat16, enabled=precision is not None):
+    with (
+        torch.autocast(images.device.type, dtype=precision or torch.bfloat16, enabled=precision is not None),
+        torch.set_grad_enabled(torch.is_grad_enabled() and not frozen_trunk),
+    ):
         features = network.encode(images.flatten(0, 1))
         features = features.view(count, frames, *features.shape[1:])
         steps = _spread(network, features, grid) if star else _recur(network, features, grid, truncate)
 
     def by_clip(x: Tensor) -> Tensor:
-        return x.view(count, frames, *x.shape[1:])
+        return x.view(count, -1, *x.shape[1:])
 
-    decoded = _all_frames(features, steps, grid)
-    pose = by_clip(network.pose_head.mlp(decoded.pose_token))
+    chosen = slice(None)
+    if point_frames is not None:
+        chosen = (point_frames + frames * torch.arange(count, device=images.device)[:, None]).flatten()
+    shown = _frames(features, steps, grid, chosen)
+    pose = network.pose_head.mlp(steps.tokens[:, :, 0])
     raw = RawClip(
-        camera=by_clip(network.camera_head(decoded.levels)),
-        world=by_clip(network.world_head(network.to_world(decoded))) if world else None,
+        camera=by_clip(network.camera_head(shown.levels)),
+        world=by_clip(network.world_head(network.to_world(shown))) if world else None,
         translation=pose[..., :3],
         quaternion=pose[..., 3:],
+        frames=point_frames,
     )
     inside = Inside(
         features=features[:, 1:].float(),
@@ -166,15 +179,19 @@ def _spread(network: Network, features: Tensor, grid: tuple[int, int]) -> _Steps
     return _Steps.join([first, _Steps.of(decoded, pose_query, state, count)])
 
 
-def _all_frames(features: Tensor, steps: _Steps, grid: tuple[int, int]) -> Decoded:
-    """Return B clips of T frames as B · T frames, for the heads."""
-    tokens = steps.tokens.flatten(0, 1)
+def _frames(features: Tensor, steps: _Steps, grid: tuple[int, int], chosen: slice | Tensor) -> Decoded:
+    """Return the chosen of B · T frames of B clips of T, for the heads."""
+
+    def pick(x: Tensor) -> Tensor:
+        return x.flatten(0, 1)[chosen]
+
+    tokens = pick(steps.tokens)
     levels = TokenLevels(
-        encoder=features.float().flatten(0, 1),
-        half=steps.half.flatten(0, 1),
-        three_quarters=steps.three_quarters.flatten(0, 1),
+        encoder=pick(features).float(),
+        half=pick(steps.half),
+        three_quarters=pick(steps.three_quarters),
         last=tokens[:, 1:],
         grid=grid,
     )
     no_alignment = tokens.new_zeros(tokens.shape[:2])  # heads do not read the state side
-    return Decoded(tokens=tokens, levels=levels, state_proposal=steps.proposal.flatten(0, 1), alignment=no_alignment)
+    return Decoded(tokens=tokens, levels=levels, state_proposal=pick(steps.proposal), alignment=no_alignment)
