@@ -268,10 +268,10 @@ NIGHT = replace(
 #: which leaves the poses as they are, then all together, on walks as much as on everything else.
 SHARP = replace(
     CPU,
-    network=_network(128, 8, encoder_depth=6, decoder_depth=4, head_type="dpt", dpt_width=64),
+    network=_network(128, 8, encoder_depth=6, decoder_depth=4, head_type="dpt", dpt_width=48),
     stages=(
-        _heads("world", 0.08, 6, 4, world=1.0, point_frames=3),
-        _heads("heads", 0.42, 4, 5, final=0.02),
+        _heads("world", 0.04, 4, 3, world=1.0, point_frames=2),
+        _heads("heads", 0.46, 4, 3, final=0.02),
         _turns("mixed", 0.50, 4, motion="mixed", frames=8, stride=3, star=False, learning_rate=1.5e-4, final=0.02,
                world=0.3, hints=0.3, point_frames=2, hardship=0.1),
     ),

@@ -7,6 +7,7 @@ import pytest
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources import open_source
+from ttt3r_ros.sources.frame import SourceFrame
 
 
 def test_frames_come_with_everything_known() -> None:
@@ -39,6 +40,25 @@ def test_it_can_start_anywhere_and_at_any_rate() -> None:
     assert list(open_source(specification).frames(start_s=9.0)) == []
 
 
+def test_its_options_lead_to_other_places_lenses_and_company() -> None:
+    size = "synthetic:seed=4,length=4,width=48,height=36,fps=1,motion=standing"
+
+    def frames(options: str = "") -> list[SourceFrame]:
+        return list(open_source(size + options).frames())
+
+    usual = frames()
+    for options in (",people=3", ",fov=100"):
+        assert not np.array_equal(frames(options)[3].depth, usual[3].depth)
+    wide = frames(",textures=wide")
+    np.testing.assert_array_equal(wide[3].depth, usual[3].depth)
+    assert not np.array_equal(wide[3].image, usual[3].image)
+    outdoors = open_source(f"{size},place=yard")
+    assert outdoors.name == "synthetic yard 4, standing"
+    assert any(np.isinf(frame.depth).any() for frame in outdoors.frames())
+    for frame, before in zip(frames(",doors=still,people=0,place=apartment,textures=usual,fov=70"), usual):
+        np.testing.assert_array_equal(frame.image, before.image)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -51,6 +71,11 @@ def test_it_can_start_anywhere_and_at_any_rate() -> None:
         ("fps=0", "frame rate"),
         ("motion=flying", "handheld, wheeled"),
         ("width=0", "pixels"),
+        ("place=moon", "apartment, corridor, hall, yard"),
+        ("textures=none", "usual or wide"),
+        ("doors=open", "still or moving"),
+        ("people=100", "0 to 12"),
+        ("fov=170", "20 to 120"),
     ],
 )
 def test_mistakes_are_explained(options: str, words: str) -> None:

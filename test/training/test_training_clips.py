@@ -18,6 +18,7 @@ WALK = Stage("walk", 1.0, frames=3, batch=4, stride=4)
 TURN = replace(WALK, motion="turn", rotation_deg=10, translation_m=0.3)
 BOTH = replace(TURN, motion="both")
 ROAM = replace(WALK, motion="roam", stride=2)
+MIXED = replace(WALK, motion="mixed", stride=2)
 CAMERA = training_camera(replace(TINY_RECIPE, width=96, height=64))
 
 
@@ -41,7 +42,7 @@ def depth_seen_twice(clips: Clips) -> torch.Tensor:
     return z[inside] / first
 
 
-@pytest.mark.parametrize("stage", [WALK, TURN, BOTH, ROAM], ids=["walk", "turn", "both", "roam"])
+@pytest.mark.parametrize("stage", [WALK, TURN, BOTH, ROAM, MIXED], ids=["walk", "turn", "both", "roam", "mixed"])
 def test_the_poses_explain_the_depth(shard: Shard, stage: Stage):
     """Points of one frame lie on the surfaces of another: depth, pose and lens fit together."""
     clips = render_clips(shard, stage, 6, CAMERA, generator())
@@ -51,6 +52,19 @@ def test_the_poses_explain_the_depth(shard: Shard, stage: Stage):
     still = replace_poses(clips, torch.eye(4).expand_as(clips.T_first_camera))
     assert agree > 0.85
     assert ((depth_seen_twice(still) - 1).abs() < 0.03).float().mean() < agree - 0.1
+
+
+def test_mixed_clips_are_half_of_roaming_cameras_and_half_of_walking_ones(
+    shard: Shard, monkeypatch: pytest.MonkeyPatch
+):
+    counts = []
+    for name in ("roams", "walks"):
+        move = getattr(module, name)
+        monkeypatch.setattr(
+            module, name, lambda paths, *rest, move=move: counts.append(len(paths)) or move(paths, *rest)
+        )
+    assert len(render_clips(shard, MIXED, 6, CAMERA, generator())) == 6
+    assert counts[:2] == [3, 3]
 
 
 def test_mirrored_poses_explain_mirrored_depth(shard: Shard):

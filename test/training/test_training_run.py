@@ -101,6 +101,29 @@ def test_a_run_can_start_from_weights_and_at_a_later_stage(tmp_path: Path, capsy
 
 
 @pytest.mark.slow
+def test_new_heads_learn_alone_and_the_poses_stay(tmp_path: Path):
+    """Weights with linear heads get DPT heads; with nothing else trained, poses stay what they were, bit for bit."""
+    export.export(Trainer(TINY_RECIPE, CPU).state(), tmp_path / "w.safetensors")
+    before = load_network(tmp_path / "w.safetensors")[0].state_dict()
+    network = replace(TINY_RECIPE.network, head_type="dpt", dpt_width=16)
+    heads = replace(TINY_RECIPE.stages[1], name="heads", share=1.0, star=False, trunk=0.0, point_frames=1)
+    recipe = replace(TINY_RECIPE, network=network, stages=(heads,))
+    config.RECIPES["cpu"] = recipe
+    options = ["--no-evaluation", "--device", "cpu", "--steps", "3", "--init", str(tmp_path / "w.safetensors")]
+    assert main(["--run", str(tmp_path / "a"), *options]) == 0
+    folder = RunFolder(tmp_path / "a")
+    after, provenance = load_network(folder.weights)
+    assert provenance["started_from"]["part"] == "all but heads"
+    fresh = initial_network(network, recipe.seed).state_dict()
+    moved = set()
+    for name, value in folder.load()["network"].items():
+        start = before[name] if not name.startswith(("camera_head.", "world_head.")) else fresh[name]
+        moved |= set() if torch.equal(value, start) else {name.partition(".")[0]}
+    assert moved == {"camera_head", "world_head", "world_transform"}
+    assert after.config.head_type == "dpt"
+
+
+@pytest.mark.slow
 def test_a_run_can_start_from_the_encoder_of_another_network(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     """Depth is learned by the encoder, and does not have to be learned again for another decoder."""
     network = replace(TINY_RECIPE.network, state_size=20, dec_depth=3)

@@ -66,6 +66,33 @@ def test_a_star_is_pairs_that_share_their_first_frame():
             torch.testing.assert_close(one[:, t - 1], two[:, 0], atol=1e-5, rtol=1e-4)
 
 
+def test_heads_learn_while_the_trunk_is_frozen():
+    network = rule_network(TINY_RECIPE.network).requires_grad_(True)
+    clip = torch.stack([rule_image(t, 48, 64) for t in range(3)])[None]
+    free, _ = unroll(network, clip, world=True)
+    raw, _ = unroll(network, clip, world=True, frozen_trunk=True)
+    assert raw.world is not None
+    assert torch.equal(raw.camera, free.camera)
+    (raw.camera.sum() + raw.world.sum()).backward()
+    learning = {name.partition(".")[0] for name, p in network.named_parameters() if p.grad is not None}
+    assert learning == {"camera_head", "world_head", "world_transform"}
+
+
+@pytest.mark.parametrize("star", [False, True])
+def test_the_points_of_some_frames_are_those_among_all(star: bool):
+    network = rule_network(TINY_RECIPE.network)
+    clip = torch.stack([torch.stack([rule_image(4 * b + t, 48, 64) for t in range(4)]) for b in range(2)])
+    chosen = torch.tensor([[2, 0], [1, 3]])
+    every, _ = unroll(network, clip, world=True, star=star)
+    some, _ = unroll(network, clip, world=True, star=star, point_frames=chosen)
+    assert every.world is not None
+    assert some.world is not None
+    for b in range(2):
+        torch.testing.assert_close(some.camera[b], every.camera[b, chosen[b]], atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(some.world[b], every.world[b, chosen[b]], atol=1e-5, rtol=1e-4)
+    assert torch.equal(some.translation, every.translation)
+
+
 def test_gradients_are_cut_where_they_are_to_be():
     network = rule_network(TINY_RECIPE.network).requires_grad_(False)
     for truncate, reach in ((0, [0, 1, 2, 3]), (2, [2, 3]), (3, [3])):

@@ -17,7 +17,13 @@ _OPTIONS: dict[str, tuple[type, Any]] = {
     "width": (int, 640),
     "height": (int, 480),
     "fps": (float, 15.0),
+    "fov": (float, 70.0),
+    "place": (str, "apartment"),
+    "textures": (str, "usual"),
+    "people": (int, 0),
+    "doors": (str, "still"),
 }
+_TEXTURES, _DOORS = ("usual", "wide"), ("still", "moving")
 
 #: Number of frames rendered together: enough to amortize torch's call overhead, few enough for a quick first frame.
 _BATCH = 4
@@ -33,7 +39,8 @@ class SyntheticSource:
 
         Args:
             specification: ``synthetic`` or ``synthetic:key=value,...`` with the keys seed, length, motion
-                (handheld or wheeled), width, height, fps.
+                (handheld, wheeled, ...), width, height, fps, fov (horizontal, degrees), place (apartment, corridor,
+                hall or yard), textures (usual or wide), people (how many walk about), doors (still or moving).
             fps: overrides the one in the specification.
 
         Raises:
@@ -42,8 +49,11 @@ class SyntheticSource:
         options = _parse(specification)
         if fps is not None:
             options["fps"] = fps
-        from ttt3r_ros.synthetic import Sequence  # imports torch, which is slow and only needed here
+        from ttt3r_ros.synthetic import Sequence, Variety  # imports torch, which is slow and only needed here
 
+        for key, known in (("textures", _TEXTURES), ("doors", _DOORS)):
+            if options[key] not in known:
+                raise UserError(f"{key}={options[key]} in '{specification}': {key} must be {' or '.join(known)}")
         self._sequence = Sequence(
             options["seed"],
             options["length"],
@@ -51,9 +61,14 @@ class SyntheticSource:
             height=options["height"],
             fps=options["fps"],
             motion=options["motion"],
+            horizontal_fov_deg=options["fov"],
+            variety=Variety(
+                options["place"], options["textures"] == "wide", options["people"], options["doors"] == "moving"
+            ),
         )
         self.report = SourceReport()
-        self.name = f"synthetic world {options['seed']}, {options['motion']}"
+        place = "world" if options["place"] == "apartment" else options["place"]
+        self.name = f"synthetic {place} {options['seed']}, {options['motion']}"
         self.length: int | None = options["length"]
         self.rate_hz: float = options["fps"]
 

@@ -13,6 +13,8 @@ import numpy.typing as npt
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.synthetic.path import Motion
+from ttt3r_ros.synthetic.places import Kind
+from ttt3r_ros.synthetic.scene import Variety
 from ttt3r_ros.synthetic.sequence import Sequence
 
 Image = npt.NDArray[np.uint8]
@@ -25,6 +27,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, nargs="+", default=[1], help="one or more apartments")
     parser.add_argument("--output", type=Path, required=True, help="image file to write (.png or .jpg)")
     parser.add_argument("--motion", choices=get_args(Motion), default="handheld")
+    parser.add_argument("--place", choices=get_args(Kind), default="apartment")
+    parser.add_argument("--wide-textures", action="store_true", help="random textures on most surfaces")
+    parser.add_argument("--people", type=int, default=0, help="how many walk about")
+    parser.add_argument("--moving-doors", action="store_true")
+    parser.add_argument("--fov", type=float, help="horizontal field of view, degrees")
     parser.add_argument("--columns", type=int, default=4, help="moments per seed")
     parser.add_argument("--seconds", type=float, default=10.0, help="seconds between two moments")
     parser.add_argument("--width", type=int, default=320, help="width of one image, pixels; the aspect ratio is 4:3")
@@ -50,7 +57,8 @@ def _rows(seed: int, args: argparse.Namespace) -> list[Image]:
         raise UserError("a contact sheet needs --columns of at least 1 and --seconds greater than 0")
     sequence = Sequence(
         seed, args.columns, width=args.width, height=args.width * 3 // 4, fps=1.0 / args.seconds, motion=args.motion,
-        samples_per_axis=2,
+        samples_per_axis=2, horizontal_fov_deg=args.fov,
+        variety=Variety(args.place, args.wide_textures, args.people, args.moving_doors),
     )  # fmt: skip
     frames = sequence.render(0, args.columns)
     depths = [_color(depth) for depth in frames.depth.numpy()]

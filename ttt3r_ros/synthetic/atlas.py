@@ -9,13 +9,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ttt3r_ros.synthetic.families import FAMILIES
 from ttt3r_ros.synthetic.patterns import PATTERNS, SIZE
 from ttt3r_ros.synthetic.pictures import PICTURES
 
 LEVELS = SIZE.bit_length()  # 512, 256, ..., 1
 TEXELS_PER_LAYER = sum((SIZE >> level) ** 2 for level in range(LEVELS))
-#: Row of each pattern or picture in the atlas.
-LAYER = {name: i for i, name in enumerate([*PATTERNS, *PICTURES])}
+#: Row of each texture in the atlas; the families come last, since an atlas may lack them.
+LAYER = {name: i for i, name in enumerate([*PATTERNS, *PICTURES, *FAMILIES])}
+#: First texel of the families.
+FAMILY_TEXEL = (len(PATTERNS) + len(PICTURES)) * TEXELS_PER_LAYER
 
 
 @dataclass(frozen=True)
@@ -80,22 +83,27 @@ class Atlas:
 
 
 @lru_cache(maxsize=4)
-def build_atlas(device: str) -> Atlas:
-    """Return the atlas on a device. It is the same for every seed, so a process draws it only once."""
+def build_atlas(device: str, families: bool = False) -> Atlas:
+    """Return the atlas on a device. It is the same for every seed, so a process draws it only once.
+
+    Args:
+        device: where.
+        families: include the textures of ``families``.
+    """
     widths = [SIZE >> level for level in range(LEVELS)]
     offsets = np.cumsum([0, *(w * w for w in widths[:-1])])
     return Atlas(
-        texels=_texels().to(device),
+        texels=_texels(families).to(device),
         level_offset=torch.tensor(offsets, dtype=torch.int32, device=device),
         level_width=torch.tensor(widths, dtype=torch.int32, device=device),
         level_scale=torch.tensor([w / SIZE for w in widths], dtype=torch.float32, device=device),
     )
 
 
-@lru_cache(maxsize=1)
-def _texels() -> Tensor:
+@lru_cache(maxsize=2)
+def _texels(families: bool) -> Tensor:
     layers = []
-    for i, draw in enumerate([*PATTERNS.values(), *PICTURES.values()]):
+    for i, draw in enumerate([*PATTERNS.values(), *PICTURES.values(), *(FAMILIES.values() if families else ())]):
         image = draw(np.random.Generator(np.random.PCG64(1000 + i)))
         while True:
             r, g, b = np.moveaxis(np.round(np.clip(image, 0, 1) * 255).astype(np.int32), 2, 0)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.synthetic.atlas import LAYER, TEXELS_PER_LAYER
+from ttt3r_ros.synthetic.families import STRETCHED
 from ttt3r_ros.synthetic.patterns import PERIOD_M, SIZE
 from ttt3r_ros.synthetic.pictures import PICTURES, SHEETS
 
@@ -93,6 +94,10 @@ class Builder:
         flatness = (radius / half_height) ** 2
         self._add(middle, (radius, radius, half_height), flatness, 1.0, (self._paint(paint),) * 3)
 
+    def __len__(self) -> int:
+        """Return the number of primitives so far."""
+        return len(self._rows)
+
     def _add(
         self,
         middle: Place,
@@ -123,7 +128,7 @@ class Builder:
             [
                 (
                     LAYER[p.name], p.scale, -1.0 if p.turned is None else float(p.turned), p.cell, p.glow,
-                    float(p.anchored), float(p.name in PICTURES), SHEETS.get(p.name, 1), *p.tint,
+                    float(p.anchored), float(p.name in PICTURES or p.name in STRETCHED), SHEETS.get(p.name, 1), *p.tint,
                 )
                 for p in self._paints
             ]

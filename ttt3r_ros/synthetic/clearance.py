@@ -18,6 +18,7 @@ def distance_map(
     yaw: npt.NDArray[np.float64],
     roundness: npt.NDArray[np.float64],
     reach_m: float,
+    cells: tuple[int, int] = MAP_CELLS,
 ) -> Map:
     """Return the map (rows, columns) of horizontal distances [m] to the nearest of N primitives, negative inside.
 
@@ -26,10 +27,11 @@ def distance_map(
         yaw: (N,) yaw of their x axis.
         roundness: (N,), 1 for round primitives, whose radius is half x.
         reach_m: distances are clamped to this value.
+        cells: rows and columns of the map.
     """
-    rows, columns = MAP_CELLS
+    rows, columns = cells
     # positive distances stay squared until the end, so that one root suffices; negative ones are not squared
-    out = np.full(MAP_CELLS, reach_m**2, np.float32)
+    out = np.full(cells, reach_m**2, np.float32)
     reach = np.hypot(half[:, 0], half[:, 1]) + reach_m
     first = np.floor((center[:, :2] - reach[:, None] - MAP_ORIGIN_M) / MAP_CELL_M).astype(int).clip(0)
     last = np.ceil((center[:, :2] + reach[:, None] - MAP_ORIGIN_M) / MAP_CELL_M).astype(int).clip(0) + 1
@@ -55,6 +57,13 @@ def distance_map(
             value += np.minimum(np.maximum(beyond_x, beyond_y), 0.0)
         np.minimum(out[part], value, out=out[part])
     return np.where(out > 0, np.sqrt(np.maximum(out, 0.0)), out)
+
+
+def cells_for(size_m: tuple[float, float]) -> tuple[int, int]:
+    """Return rows and columns of the map of a place of this width and depth; apartments all have the same."""
+    width, depth = size_m
+    rows, columns = (int(np.ceil((m - 2 * MAP_ORIGIN_M) / MAP_CELL_M)) + 1 for m in (depth, width))
+    return max(rows, MAP_CELLS[0]), max(columns, MAP_CELLS[1])
 
 
 def lookup(field: Map, x: npt.ArrayLike, y: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -22,7 +22,7 @@ def furnish(builder: Builder, plan: Plan, index: int, kind: str, palette: Palett
     for piece in ROOMS[kind]:
         _stand_at_wall(builder, room, piece, palette, taken)
     _middle(builder, room, kind, palette, taken)
-    _hang_paintings(builder, room, palette, taken)
+    _hang_paintings(builder, room, kind, palette, taken)
 
 
 def _passage(room: Room, side: str, along: tuple[float, float]) -> Rectangle:
@@ -100,11 +100,11 @@ def _middle(builder: Builder, room: Room, kind: str, palette: Palette, taken: li
         builder.box(at, (-half_x, half_x), (-half_y, half_y), (-0.05, 0.012), rug)
 
 
-def _hang_paintings(builder: Builder, room: Room, palette: Palette, taken: list[Rectangle]) -> None:
+def _hang_paintings(builder: Builder, room: Room, kind: str, palette: Palette, taken: list[Rectangle]) -> None:
     rng = builder.rng
     for side in SIDES:
         low, high = room.extent(side)
-        for start in np.arange(low + 0.4, high - 1.2, 1.1):
+        for start in np.arange(low + 0.4, high - 1.2, 1.1 if kind != "corridor" else 5.0):
             half = rng.uniform(0.2, 0.42)
             middle = start + rng.uniform(0.4, 0.7)
             along, z = (middle - half - 0.1, middle + half + 0.1), rng.uniform(1.35, 1.6)

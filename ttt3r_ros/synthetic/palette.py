@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import colorsys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from ttt3r_ros.synthetic.builder import Color, Paint
+from ttt3r_ros.synthetic.families import WIDE
 
 _WOODS: tuple[Color, ...] = (
     (0.66, 0.46, 0.27), (0.5, 0.31, 0.16), (0.3, 0.17, 0.09), (0.72, 0.56, 0.38), (0.42, 0.36, 0.3), (0.85, 0.83, 0.78),
@@ -88,6 +90,21 @@ def draw_palette(rng: np.random.Generator) -> Palette:
         ),
         accent=tuple(color(rng, (0.3, 0.8), (0.3, 0.9)) for _ in range(4)),
     )
+
+
+def widened(palette: Palette, rng: np.random.Generator) -> Palette:
+    """Return a palette most of whose patterns are replaced by random textures, which bring their own colors."""
+
+    def other(paint: Paint) -> Paint:
+        if rng.random() < 0.3:
+            return paint
+        tint = color(rng, (0.0, 0.4), (0.7, 1.0))
+        return replace(paint, name=f"wide_{int(rng.integers(WIDE))}", tint=tint, scale=float(rng.uniform(0.15, 1.5)))
+
+    names = ("floor", "ceiling", "wall", "trim", "sill", "wood")
+    changes: dict[str, Any] = {name: other(getattr(palette, name)) for name in names}
+    dado, curtain = (paint and other(paint) for paint in (palette.dado, palette.curtain))
+    return replace(palette, **changes, dado=dado, curtain=curtain, cloth=tuple(other(paint) for paint in palette.cloth))
 
 
 def _draw_floor(rng: np.random.Generator) -> Paint:

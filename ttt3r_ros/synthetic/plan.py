@@ -77,30 +77,30 @@ def draw_plan(rng: np.random.Generator) -> Plan:
         )
         rooms += [lower, upper]
         junctions.append(middle)
-        along = _spot(rng, x, DOORWAY_M[0])
+        along = spot(rng, x, DOORWAY_M[0])
         for room, side in ((lower, "north"), (upper, "south")):
             room.openings.append(Opening("doorway", side, along, (0.0, DOORWAY_M[1])))
     # doorways in the wall between the columns, near both ends of the apartment and clear of wall junctions
     stops = sorted([0.0, *junctions, depth])
     spans = [(a, b) for a, b in pairwise(stops) if b - a > DOORWAY_M[0] + 1.2]
     for span in spans if len(spans) < 3 else (spans[0], spans[-1]):
-        along = _spot(rng, span, DOORWAY_M[0])
+        along = spot(rng, span, DOORWAY_M[0])
         for room in rooms:
             side = "east" if "west" in room.outer else "west"
             if room.y[0] <= along[0] and along[1] <= room.y[1]:
                 room.openings.append(Opening("doorway", side, along, (0.0, DOORWAY_M[1])))
     for room in rooms:
-        _add_windows(rng, room)
-        _add_doors(rng, room)
+        add_windows(rng, room)
+        add_doors(rng, room)
     return Plan(rooms, height, (width, depth))
 
 
-def _spot(rng: np.random.Generator, span: tuple[float, float], width: float) -> tuple[float, float]:
+def spot(rng: np.random.Generator, span: tuple[float, float], width: float) -> tuple[float, float]:
     start = rng.uniform(span[0] + 0.55, span[1] - 0.55 - width)
     return (start, start + width)
 
 
-def _add_windows(rng: np.random.Generator, room: Room) -> None:
+def add_windows(rng: np.random.Generator, room: Room) -> None:
     for side in sorted(room.outer):
         low, high = room.extent(side)
         for start in np.arange(low + 0.7, high - 1.9, 2.4):
@@ -111,7 +111,7 @@ def _add_windows(rng: np.random.Generator, room: Room) -> None:
                 room.openings.append(Opening("window", side, along, (sill, sill + rng.uniform(1.15, 1.35))))
 
 
-def _add_doors(rng: np.random.Generator, room: Room) -> None:
+def add_doors(rng: np.random.Generator, room: Room) -> None:
     """Add closed doors where there is space: a door is the most reliable cue to a room's size."""
     for side in rng.permutation(SIDES):
         low, high = room.extent(side)

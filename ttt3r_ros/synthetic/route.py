@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.synthetic.clearance import MAP_CELL_M, lookup
-from ttt3r_ros.synthetic.scene import Scene
+
+if TYPE_CHECKING:  # a scene's movers walk on its floor
+    from ttt3r_ros.synthetic.scene import Scene
 
 CLEARANCE_M = 0.56  # minimum distance to every object
 _STEP_M = 2 * MAP_CELL_M  # spacing of the nodes of the path-planning grid

@@ -1,25 +1,57 @@
-"""One apartment with everything in it, built from a seed."""
+"""One place with everything in it, built from a seed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.synthetic.builder import Builder, Paint, Place
-from ttt3r_ros.synthetic.clearance import distance_map
+from ttt3r_ros.synthetic.clearance import cells_for, distance_map
 from ttt3r_ros.synthetic.furnish import furnish
-from ttt3r_ros.synthetic.palette import draw_palette
+from ttt3r_ros.synthetic.movers import Mover, add_people, hang_doors, moved, walk_about
+from ttt3r_ros.synthetic.palette import Palette, draw_palette, widened
+from ttt3r_ros.synthetic.places import (
+    Kind,
+    build_yard,
+    daylight,
+    draw_corridor,
+    draw_hall,
+    draw_yard,
+    furnish_hall,
+)
 from ttt3r_ros.synthetic.plan import OUTER_WALL_M, Plan, draw_plan
+from ttt3r_ros.synthetic.route import Floor
 from ttt3r_ros.synthetic.shell import build_shell, lay_sunlight
 
 Array = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Variety:
+    """What a world is made of, beside its seed; the default is an apartment as it has always been.
+
+    Attributes:
+        place: "apartment", "corridor" (an office floor), "hall", or "yard" (outdoors, under a sky).
+        wide_textures: give most surfaces a random texture, see ``families``.
+        people: how many walk about.
+        doors: hang swinging leaves in doorways.
+    """
+
+    place: Kind = "apartment"
+    wide_textures: bool = False
+    people: int = 0
+    doors: bool = False
+
+
+USUAL = Variety()
+
+
+@dataclass(frozen=True)
 class Scene:
-    """An apartment as arrays. World frame: z up, the floor at 0, meters.
+    """A place as arrays. World frame: z up, the floor at 0, meters.
 
     Attributes:
         plan: its floor plan.
@@ -30,7 +62,9 @@ class Scene:
         openness: (rows, columns) int32, ambient light in [0, 255] low above the floor, plus 65536 times that high above
             it.
         distance: (rows, columns), distance to the nearest obstacle for a person or robot [m], on the same grid;
-            negative inside obstacles.
+            negative inside obstacles. It knows nothing of movers.
+        movers: what moves; ``at`` says where they are.
+        has_sky: what is further away than ``HORIZON_M`` is the sky.
     """
 
     plan: Plan
@@ -45,33 +79,59 @@ class Scene:
     rooms: dict[str, Array]
     openness: npt.NDArray[np.int32]
     distance: npt.NDArray[np.float32]
+    movers: tuple[Mover, ...] = ()
+    has_sky: bool = False
+
+    def at(self, time_s: float) -> Scene:
+        """Return the scene at a time since the beginning."""
+        center, cosine, sine = moved(self.center, self.cosine, self.sine, self.roundness, self.movers, time_s)
+        return replace(self, center=center, cosine=cosine, sine=sine)
 
 
-def build_scene(seed: int) -> Scene:
-    """Build the apartment of a seed."""
-    rng = np.random.Generator(np.random.PCG64([seed, 0]))
-    plan = draw_plan(rng)
+def build_scene(seed: int, variety: Variety = USUAL) -> Scene:
+    """Build the place of a seed."""
+    number = get_args(Kind).index(variety.place)
+    rng = np.random.Generator(np.random.PCG64([seed, 0, number] if number else [seed, 0]))
+    plan = {"apartment": draw_plan, "corridor": draw_corridor, "hall": draw_hall, "yard": draw_yard}[variety.place](rng)
     builder = Builder(rng)
+    of_textures = np.random.Generator(np.random.PCG64([seed, 4]))  # whose numbers leave everything in its place
+
+    def palette_of_a_room() -> Palette:
+        palette = draw_palette(rng)
+        return widened(palette, of_textures) if variety.wide_textures else palette
+
     low, high = -OUTER_WALL_M, (plan.size[0] + OUTER_WALL_M, plan.size[1] + OUTER_WALL_M)
     occluders: list[tuple[float, ...]] = [(low, low, z, *high, z + 0.2) for z in (-0.2, plan.height)]
     lights = []
-    for index, kind in enumerate(_kinds(rng, plan)):
-        palette = draw_palette(rng)
-        occluders += build_shell(builder, plan, index, palette)
-        if rng.random() < 0.5 and any(o.kind == "window" for o in plan.rooms[index].openings):
-            lay_sunlight(builder, plan, index, palette)
-        furnish(builder, plan, index, kind, palette)
-        lights.append(_light(builder, plan, index))
+    if variety.place == "yard":
+        palette = palette_of_a_room()
+        occluders = build_yard(builder, plan, palette) or [(-1e3,) * 6]
+        lights.append(daylight(builder, plan))
+    else:
+        for index, kind in enumerate(_kinds(rng, plan, variety.place)):
+            palette = palette_of_a_room()
+            occluders += build_shell(builder, plan, index, palette)
+            if rng.random() < 0.5 and any(o.kind == "window" for o in plan.rooms[index].openings):
+                lay_sunlight(builder, plan, index, palette)
+            furnish(builder, plan, index, kind, palette)
+            if variety.place == "hall":
+                furnish_hall(builder, plan, palette)
+            lights.append(_light(builder, plan, index, bright=variety.place == "hall"))
+    standing = len(builder)
+    doors = hang_doors(builder, plan, palette) if variety.doors else []
+    people = add_people(builder, variety.people)
     things = builder.primitives()
+    cells = cells_for(plan.size)
     top, bottom = things["center"][:, 2] + things["half"][:, 2], things["center"][:, 2] - things["half"][:, 2]
 
     def near(part: npt.NDArray[np.bool_], reach_m: float) -> npt.NDArray[np.float32]:
+        part = part & (np.arange(len(part)) < standing)
         center, half, yaw, roundness = (things[name][part] for name in ("center", "half", "yaw", "roundness"))
-        return distance_map(center, half, yaw, roundness, reach_m)
+        return distance_map(center, half, yaw, roundness, reach_m, cells)
 
     low_things, high_things = (bottom < 0.8) & (top > 0.03), (top > 1.7) & (bottom < plan.height - 0.01)
     solid = (bottom < 2.15) & (top > 0.03)
-    return Scene(
+    scene = Scene(
         plan=plan,
         center=things["center"], half=things["half"], flatness=things["flatness"], roundness=things["roundness"],
         cosine=np.cos(things["yaw"]), sine=np.sin(things["yaw"]),
@@ -79,19 +139,26 @@ def build_scene(seed: int) -> Scene:
         surfaces=builder.surfaces(),
         rooms={name: np.array([light[name] for light in lights]) for name in lights[0]},
         openness=_open(near(low_things, 0.6), 0.5) + 65536 * _open(near(high_things, 0.6), 0.35),
-        distance=near(solid, 1.2),
+        distance=near(solid, 1.2), movers=tuple(doors), has_sky=variety.place == "yard",
     )  # fmt: skip
+    if not people:
+        return scene
+    return replace(scene, movers=(*scene.movers, *walk_about(people, Floor(scene), rng)))
 
 
-def _kinds(rng: np.random.Generator, plan: Plan) -> list[str]:
-    """Return the use of each room: the largest is the living room."""
+def _kinds(rng: np.random.Generator, plan: Plan, place: Kind) -> list[str]:
+    """Return the use of each room: the largest of an apartment is the living room."""
+    if place == "hall":
+        return ["hall"]
+    if place == "corridor":
+        return ["corridor", *(str(rng.choice(["study", "kitchen", "living"])) for _ in plan.rooms[1:])]
     others = list(rng.permutation(["bedroom", "kitchen", "study", "bedroom"]))
     largest = max(plan.rooms, key=lambda room: room.area)
     return ["living" if room is largest else str(others.pop()) for room in plan.rooms]
 
 
-def _light(builder: Builder, plan: Plan, index: int) -> dict[str, float]:
-    """Hang a lamp and return the light sources of a room: the lamp, one window, and ambient light."""
+def _light(builder: Builder, plan: Plan, index: int, *, bright: bool = False) -> dict[str, float]:
+    """Hang a lamp and return the light sources of a room: the lamp, one window, and (if bright, more) ambient light."""
     rng, room = builder.rng, plan.rooms[index]
     x, y = sum(room.x) / 2, sum(room.y) / 2
     shade = Paint("fabric", (0.95, 0.9, 0.78), glow=0.8)
@@ -106,7 +173,7 @@ def _light(builder: Builder, plan: Plan, index: int) -> dict[str, float]:
             "south": (along, room.y[0] - inset, z), "north": (along, room.y[1] + inset, z),
         }[w.side]  # fmt: skip
     lamp_power, sky_power = rng.uniform(0.5, 1.0), rng.uniform(0.6, 1.3) * (len(windows) > 0)
-    ambient = rng.uniform(0.3, 0.4) + 0.12 * (len(windows) == 0)
+    ambient = rng.uniform(0.3, 0.4) + 0.12 * (len(windows) == 0) + 0.25 * bright
     warm, cool = rng.uniform(0.0, 1.0), rng.uniform(0.0, 1.0)
     return {
         "lamp_x": x, "lamp_y": y, "lamp_z": plan.height - 0.35,

@@ -1,4 +1,4 @@
-"""A camera moving through an apartment: the public interface of the synthetic world."""
+"""A camera moving through an apartment, or another place: the public interface of the synthetic world."""
 
 from __future__ import annotations
 
@@ -15,12 +15,14 @@ from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.synthetic.atlas import build_atlas
 from ttt3r_ros.synthetic.cull import Views
 from ttt3r_ros.synthetic.path import Motion, camera_path
+from ttt3r_ros.synthetic.places import HORIZON_M, Kind
 from ttt3r_ros.synthetic.render import render
 from ttt3r_ros.synthetic.route import Floor
-from ttt3r_ros.synthetic.scene import build_scene
+from ttt3r_ros.synthetic.scene import USUAL, Variety, build_scene
 from ttt3r_ros.synthetic.world import World
 
 HORIZONTAL_FOV_DEG = 70.0  # default
+MAX_PEOPLE = 12
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Frames:
 
     Attributes:
         image: (..., H, W, 3) uint8, sRGB.
-        depth: (..., H, W) float32, meters along the optical axis, at pixel centers.
+        depth: (..., H, W) float32, meters along the optical axis, at pixel centers; infinite where the sky is.
         T_world_camera: (..., 4, 4) float64, OpenCV camera axes; the world's z is up and its floor at 0.
         index: (...) int64, index of each frame in its sequence.
     """
@@ -41,7 +43,7 @@ class Frames:
 
 
 class Sequence:
-    """One apartment and one path through it; the same seed gives the same on every machine and at any length.
+    """One place and one path through it; the same seed gives the same on every machine and at any length.
 
     Attributes:
         intrinsics: intrinsics of every frame.
@@ -62,11 +64,12 @@ class Sequence:
         device: str | torch.device = "cpu",
         samples_per_axis: int = 1,
         path_seed: int | None = None,
+        variety: Variety = USUAL,
     ) -> None:
-        """Build the apartment and the path; nothing is rendered yet.
+        """Build the place and the path; nothing is rendered yet.
 
         Args:
-            seed: seed of the apartment, >= 0.
+            seed: seed of the place, >= 0.
             length: number of frames, >= 1.
             width, height: size of the images [px].
             fps: frames per second of the camera; it does not affect the speed of the motion.
@@ -74,20 +77,21 @@ class Sequence:
             horizontal_fov_deg: angle between the outer edges of the image [deg]; 70° if None.
             device: where frames are rendered and stay.
             samples_per_axis: n > 1 averages n x n rays per pixel: smooth edges at n² + 1 times the work.
-            path_seed: seed of the path; the apartment's if None.
+            path_seed: seed of the path; the place's if None.
+            variety: what kind of place it is, of what it is made, and what moves in it; an apartment by default.
 
         Raises:
             UserError: a value is out of range.
         """
         fov = HORIZONTAL_FOV_DEG if horizontal_fov_deg is None else horizontal_fov_deg
         path_seed = seed if path_seed is None else path_seed
-        _check(seed, path_seed, length, width, height, fps, motion, fov, samples_per_axis)
+        _check(seed, path_seed, length, width, height, fps, motion, fov, samples_per_axis, variety)
         self.seed, self.motion, self.fps = seed, motion, float(fps)
         self.device = torch.device(device)
         focal = width / 2 / np.tan(np.deg2rad(fov) / 2)
         self.intrinsics = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
         self._samples_per_axis = samples_per_axis
-        self._scene = build_scene(seed)
+        self._scene = build_scene(seed, variety)
         poses = camera_path(Floor(self._scene), motion, path_seed, np.arange(length) / fps)
         self._world = World.stack([self._scene], self.device)
         self.T_world_camera = torch.from_numpy(poses).to(self.device)
@@ -110,7 +114,7 @@ class Sequence:
             IndexError: not all of these frames are in the sequence.
         """
         stop = start + 1 if stop is None else stop
-        frames = _render([self], self._world, start, stop)
+        frames = _render([self], start, stop)
         return Frames(frames.image[0], frames.depth[0], frames.T_world_camera[0], frames.index[0])
 
 
@@ -132,19 +136,27 @@ def render_clips(sequences: Seq[Sequence], start: int, stop: int) -> Frames:
     for s in sequences:
         if (s.intrinsics, s.device, s._samples_per_axis) != (first.intrinsics, first.device, first._samples_per_axis):
             raise ValueError("sequences rendered together need the same intrinsics, device and samples per axis")
-    return _render(sequences, World.stack([s._scene for s in sequences], first.device), start, stop)
+    return _render(sequences, start, stop)
 
 
-def _render(sequences: Seq[Sequence], world: World, start: int, stop: int) -> Frames:
+def _render(sequences: Seq[Sequence], start: int, stop: int) -> Frames:
     shortest = min(len(s) for s in sequences)
     if not 0 <= start < stop <= shortest:
         raise IndexError(f"frames {start} to {stop - 1} do not exist; the sequence has frames 0 to {shortest - 1}")
     first, count = sequences[0], stop - start
     T = torch.stack([s.T_world_camera[start:stop] for s in sequences])
     poses = T.flatten(0, 1).float()
-    scene = torch.arange(len(sequences), device=first.device).repeat_interleave(count)
+    if any(s._scene.movers for s in sequences):  # every frame has a world of its own
+        world = World.stack([s._scene.at(i / s.fps) for s in sequences for i in range(start, stop)], first.device)
+        scene = torch.arange(len(poses), device=first.device)
+    else:
+        world = first._world if len(sequences) == 1 else World.stack([s._scene for s in sequences], first.device)
+        scene = torch.arange(len(sequences), device=first.device).repeat_interleave(count)
     views = Views(poses[:, :3, :3].contiguous(), poses[:, :3, 3].contiguous(), scene)
-    image, depth = render(world, build_atlas(str(first.device)), views, first.intrinsics, first._samples_per_axis)
+    atlas = build_atlas(str(first.device), world.has_families)
+    image, depth = render(world, atlas, views, first.intrinsics, first._samples_per_axis)
+    if any(s._scene.has_sky for s in sequences):
+        depth = depth.masked_fill(depth > HORIZON_M, torch.inf)
     index = torch.arange(start, stop, device=first.device).expand(len(sequences), count)
     shape = (len(sequences), count)
     return Frames(image.view(*shape, *image.shape[1:]), depth.view(*shape, *depth.shape[1:]), T, index)
@@ -160,6 +172,7 @@ def _check(
     motion: str,
     fov: float,
     samples_per_axis: int,
+    variety: Variety,
 ) -> None:
     if seed < 0 or path_seed < 0:
         raise UserError(f"the seed of a synthetic world must be 0 or more, not {min(seed, path_seed)}")
@@ -175,3 +188,9 @@ def _check(
         raise UserError(f"the horizontal field of view of a synthetic camera must be 20 to 120 degrees, not {fov}")
     if not 1 <= samples_per_axis <= 8:
         raise UserError(f"samples per axis must be 1 to 8, not {samples_per_axis}")
+    if variety.place not in get_args(Kind):
+        raise UserError(
+            f"the place of a synthetic sequence is one of {', '.join(get_args(Kind))}, not {variety.place!r}"
+        )
+    if not 0 <= variety.people <= MAX_PEOPLE:
+        raise UserError(f"a synthetic sequence has 0 to {MAX_PEOPLE} people, not {variety.people}")

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ttt3r_ros.synthetic.atlas import FAMILY_TEXEL
 from ttt3r_ros.synthetic.scene import Scene
 
 
@@ -28,6 +29,7 @@ class World:
             of its scene's part of ``openness``.
         openness: (S · rows · columns,) int32, see ``Scene``.
         map_rows, map_columns: size of ``openness``; cells are MAP_CELL_M wide, the first is centered at MAP_ORIGIN_M.
+        has_families: it needs an atlas with the textures of ``families``.
     """
 
     center: Tensor
@@ -43,6 +45,7 @@ class World:
     openness: Tensor
     map_rows: int
     map_columns: int
+    has_families: bool = False
 
     @property
     def device(self) -> torch.device:
@@ -82,7 +85,10 @@ class World:
             for i, scene in enumerate(scenes):
                 values[i, : len(scene.rooms[name])] = scene.rooms[name]
             rooms[name] = torch.from_numpy(values.ravel()).to(device)
-        cells = scenes[0].openness.size
+        map_rows, map_columns = (max(scene.openness.shape[axis] for scene in scenes) for axis in range(2))
+        maps = [np.pad(s.openness, tuple((0, to - of) for to, of in zip((map_rows, map_columns), s.openness.shape)),
+                       mode="edge") for s in scenes]  # fmt: skip
+        cells = map_rows * map_columns
         rooms["first_cell"] = (
             torch.arange(len(scenes), dtype=torch.int32, device=device).mul_(cells).repeat_interleave(room_count)
         )
@@ -97,8 +103,8 @@ class World:
             center=put(center), half=put(half), cosine=put(spread("cosine", 1.0)), sine=put(spread("sine", 0.0)),
             flatness=put(spread("flatness", 0.0)), roundness=put(spread("roundness", 0.0)),
             kinds=(kinds[0], kinds[1], kinds[2]), occluders=put(occluders), surfaces=surfaces, rooms=rooms,
-            openness=torch.from_numpy(np.stack([s.openness for s in scenes]).ravel()).to(device),
-            map_rows=scenes[0].openness.shape[0], map_columns=scenes[0].openness.shape[1],
+            openness=torch.from_numpy(np.stack(maps).ravel()).to(device), map_rows=map_rows, map_columns=map_columns,
+            has_families=any(int(scene.surfaces["first_texel"].max()) >= FAMILY_TEXEL for scene in scenes),
         )  # fmt: skip
 
 
