@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -15,8 +15,11 @@ from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.synthetic import HORIZONTAL_FOV_DEG
 from ttt3r_ros.synthetic.atlas import build_atlas
 from ttt3r_ros.synthetic.cull import Views
+from ttt3r_ros.synthetic.places import HORIZON_M
 from ttt3r_ros.synthetic.render import render
 
+#: Horizontal fields of view of random lenses.
+LENSES_DEG = (40.0, 110.0)
 #: Largest random tilt of a whole clip [deg].
 TILT_DEG = 4.0
 #: The renderer refuses a view of too many things in one place, which comes up once in thousands.
@@ -34,13 +37,15 @@ class Clips:
 
     Attributes:
         image: (B, T, H, W, 3) uint8 RGB.
-        depth: (B, T, H, W) float16, metres along the optical axis.
+        depth: (B, T, H, W) float16, metres along the optical axis; the sky is where the horizon is.
         T_first_camera: (B, T, 4, 4) float32, from each camera to the clip's first one.
+        zoom: (B,) float32, focal length over that of the training camera.
     """
 
     image: Tensor
     depth: Tensor
     T_first_camera: Tensor
+    zoom: Tensor
 
     def __len__(self) -> int:
         """Return the number of clips."""
@@ -48,7 +53,13 @@ class Clips:
 
     def pick(self, index: Tensor) -> Clips:
         """Return these clips."""
-        return Clips(self.image[index], self.depth[index], self.T_first_camera[index])
+        return Clips(self.image[index], self.depth[index], self.T_first_camera[index], self.zoom[index])
+
+    def rays(self, camera: Intrinsics) -> tuple[Tensor, Tensor]:
+        """Return x/z (B, 1, 1, W) and y/z (B, 1, H, 1) of the pixels, in the training camera seen through each lens."""
+        zoom = self.zoom[:, None, None, None]
+        column, row = (torch.arange(size, device=zoom.device) for size in (camera.width, camera.height))
+        return (column - camera.cx) / (camera.fx * zoom), (row[:, None] - camera.cy) / (camera.fy * zoom)
 
 
 def training_camera(recipe: Recipe) -> Intrinsics:
@@ -80,9 +91,9 @@ def render_clips(shard: Shard, stage: Stage, count: int, camera: Intrinsics, gen
 
 def _render_once(shard: Shard, stage: Stage, count: int, camera: Intrinsics, generator: torch.Generator) -> Clips:
     device = generator.device
-    scene = torch.randint(len(shard.paths), (count,), generator=generator, device=device)
+    flat = torch.randint(len(shard.paths), (count,), generator=generator, device=device)
     kind = torch.randint(2, (count,), generator=generator, device=device)
-    paths = shard.paths[scene, kind]
+    paths = shard.paths[flat, kind]
     roaming = round(_ROAMING.get(stage.motion, 0.0) * count)
     walking = torch.cat(
         [roams(paths[:roaming], stage.frames, stage.stride, generator),
@@ -93,14 +104,29 @@ def _render_once(shard: Shard, stage: Stage, count: int, camera: Intrinsics, gen
     turn = torch.rand((count, 1, 1, 1), generator=generator, device=device) < _TURNING.get(stage.motion, 0.0)
     T_world_camera = compose(torch.where(turn, turning, walking), tilts(count, TILT_DEG, generator))
     poses = T_world_camera.flatten(0, 1)
-    views = Views(poses[:, :3, :3].contiguous(), poses[:, :3, 3].contiguous(), scene.repeat_interleave(stage.frames))
-    image, depth = render(shard.world, build_atlas(str(device)), views, camera)
+    scene = shard.scenes(flat, stage.frames, stage.stride, generator).flatten()
+    views = Views(poses[:, :3, :3].contiguous(), poses[:, :3, 3].contiguous(), scene)
+    zoom = _random_zoom(stage.lenses, generator)
+    seen = replace(camera, fx=camera.fx * zoom, fy=camera.fy * zoom)
+    image, depth = render(shard.world, build_atlas(str(device), shard.world.has_families), views, seen)
     shape = (count, stage.frames)
     return Clips(
         image=image.view(*shape, *image.shape[1:]),
-        depth=depth.view(*shape, *depth.shape[1:]).half(),
+        depth=depth.view(*shape, *depth.shape[1:]).clamp_max(HORIZON_M).half(),
         T_first_camera=compose(invert(T_world_camera[:, :1]), T_world_camera),
+        zoom=torch.full((count,), zoom, device=device),
     )
+
+
+def _random_zoom(share: float, generator: torch.Generator) -> float:
+    """Return a random lens, or in the rest of the cases the usual one: one for all clips that are rendered together."""
+    if not share:
+        return 1.0
+    chance, where = torch.rand(2, generator=generator, device=generator.device).tolist()
+    low, high = LENSES_DEG
+    fov = low + (high - low) * where
+    usual = math.tan(math.radians(HORIZONTAL_FOV_DEG) / 2)
+    return usual / math.tan(math.radians(fov) / 2) if chance < share else 1.0
 
 
 class ClipBuffer:
@@ -120,12 +146,13 @@ class ClipBuffer:
         if self._clips is None:
             self._clips = Clips(
                 *(torch.empty((self._capacity, *part.shape[1:]), dtype=part.dtype, device=part.device)
-                  for part in (clips.image, clips.depth, clips.T_first_camera))
+                  for part in (clips.image, clips.depth, clips.T_first_camera, clips.zoom))
             )  # fmt: skip
         place = (torch.arange(len(clips), device=clips.image.device) + self._next) % self._capacity
         self._clips.image[place] = clips.image
         self._clips.depth[place] = clips.depth
         self._clips.T_first_camera[place] = clips.T_first_camera
+        self._clips.zoom[place] = clips.zoom
         self._next = (self._next + len(clips)) % self._capacity
         self._filled = min(self._filled + len(clips), self._capacity)
 
@@ -143,6 +170,7 @@ def mirror(clips: Clips, chosen: Tensor) -> Clips:
         torch.where(chosen[:, None, None, None, None], clips.image.flip(3), clips.image),
         torch.where(chosen[:, None, None, None], clips.depth.flip(3), clips.depth),
         torch.where(chosen[:, None, None, None], clips.T_first_camera * flip, clips.T_first_camera),
+        clips.zoom,
     )
 
 
@@ -152,7 +180,7 @@ def reorder(clips: Clips, generator: torch.Generator) -> Clips:
     order = torch.rand((count, frames), generator=generator, device=generator.device).argsort(dim=1)
     clip = torch.arange(count, device=order.device)[:, None]
     T = clips.T_first_camera[clip, order]
-    return Clips(clips.image[clip, order], clips.depth[clip, order], compose(invert(T[:, :1]), T))
+    return Clips(clips.image[clip, order], clips.depth[clip, order], compose(invert(T[:, :1]), T), clips.zoom)
 
 
 def network_input(image: Tensor, generator: torch.Generator) -> Tensor:

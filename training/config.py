@@ -46,6 +46,7 @@ class Stage:
         keep: the hints include those that hold the state to what the first frame wrote; see `Hints`.
         truncate: number of frames after which gradients through the state are cut; 0 for never.
         hardship: share of clips with each of: low light, hunting exposure, motion blur, a partly covered lens.
+        lenses: share of clips whose camera sees 40 to 110° across, in place of the usual 70°.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Stage:
     keep: bool = True
     truncate: int = 0
     hardship: float = 0.0
+    lenses: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,9 @@ class Recipe:
         warm_up_steps: over which every stage's learning rate rises.
         ema: decay of the averaged weights, which are what is exported.
         first_seed: of the flats; every later flat has the next.
+        varied: share of the flats that are other places (halls, corridors, yards), and share of all that have random
+            textures; in a quarter of that share people walk and doors swing. Flats of the validation and of the
+            evaluation are always the usual ones.
         validation_flats: to be looked at during a run.
         confidence_flats, confidence_steps: to fit the confidence on, at the end, in so many steps.
         evaluation_flats, evaluation_frames: to be measured on, after that: every motion in each, so many frames.
@@ -117,6 +122,7 @@ class Recipe:
     warm_up_steps: int = 100
     ema: float = 0.999
     first_seed: int = FIRST_TRAINING_SEED
+    varied: float = 0.0
     validation_flats: int = 16
     confidence_flats: int = 64
     confidence_steps: int = 1500
@@ -198,7 +204,7 @@ def _roams(name: str, share: float, frames: int, batch: int, **changes: Any) -> 
     """Return a stage of long clips without the keep hint, in which the state has to be written well."""
     stage = Stage(
         name, share, frames, batch, motion="roam", stride=3, learning_rate=2.5e-4, encoder=0.5, camera=2, pose=6,
-        world=0.3, hints=0.3, keep=False, truncate=16, hardship=0.1,
+        world=0.3, hints=0.3, keep=False, truncate=16, hardship=0.1, lenses=0.25,
     )  # fmt: skip
     return replace(stage, **changes)
 
@@ -215,7 +221,7 @@ GPU = Recipe(
     width=192,
     height=144,
     stages=(
-        Stage("depth", 0.25, frames=1, batch=512, motion="roam", pose=0.5, hardship=0.1),
+        Stage("depth", 0.25, frames=1, batch=512, motion="roam", pose=0.5, hardship=0.1, lenses=0.25),
         _turns("turns", 0.10, 64),
         _turns("pairs", 0.12, 64, motion="both", translation_m=0.3, stride=4),
         _turns("clips", 0.18, 64, motion="both", translation_m=0.3, stride=3, star=False),
@@ -230,6 +236,7 @@ GPU = Recipe(
     reuse=4,
     prefetch=True,
     precision="bfloat16",
+    varied=0.4,
 )  # fmt: skip
 
 #: For an evening of one CPU core: smaller images, smaller batches.
@@ -254,7 +261,7 @@ CPU = Recipe(
 NIGHT = replace(
     CPU,
     stages=(
-        Stage("depth", 0.15, frames=1, batch=32, motion="roam", pose=0.5, hardship=0.1),
+        Stage("depth", 0.15, frames=1, batch=32, motion="roam", pose=0.5, hardship=0.1, lenses=0.25),
         _turns("turns", 0.08, 4),
         _turns("pairs", 0.15, 4, motion="both", translation_m=0.3, stride=4),
         _turns("clips", 0.17, 4, motion="both", translation_m=0.3, stride=3, star=False),
@@ -262,6 +269,7 @@ NIGHT = replace(
         _roams("long", 0.20, 32, 2, learning_rate=1.5e-4, final=0.02, hints=0.2),
     ),
     buffer_frames=8192,
+    varied=0.4,
 )
 
 #: To give weights of the CPU recipe (`--init`) DPT heads, which draw sharper depth: first with everything else frozen,

@@ -53,12 +53,15 @@ def correspondence(clips: Clips, camera: Intrinsics) -> Correspondence:
     step = PATCH // CELLS
     depth = clips.depth[:, 1:, step // 2 :: step, step // 2 :: step].float()
     device = depth.device
-    x = (torch.arange(step // 2, width, step, device=device) - camera.cx) / camera.fx
-    y = (torch.arange(step // 2, height, step, device=device)[:, None] - camera.cy) / camera.fy
+    x, y = clips.rays(camera)
+    x, y = x[..., step // 2 :: step], y[..., step // 2 :: step, :]
+    zoom = clips.zoom[:, None, None, None]
     points = torch.stack([depth * x, depth * y, depth], dim=2)
     seen, points = (p.movedim(2, -1) for p in (apply(clips.T_first_camera[:, 1:], points), points))
     z = seen[..., 2].clamp_min(_NEAREST_M)
-    moved = torch.stack([(seen[..., 0] / z - x) * camera.fx, (seen[..., 1] / z - y) * camera.fy], dim=-1) / PATCH
+    moved = torch.stack(
+        [(seen[..., 0] / z - x) * (camera.fx * zoom), (seen[..., 1] / z - y) * (camera.fy * zoom)], dim=-1
+    ).div_(PATCH)
     known = (seen[..., 2] > _NEAREST_M) & (moved.abs().amax(dim=-1) < _FURTHEST)
 
     rows, columns = height // PATCH, width // PATCH

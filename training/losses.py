@@ -53,10 +53,8 @@ def compress(vector: Tensor, dim: int = -1) -> Tensor:
 def targets(clips: Clips, camera: Intrinsics) -> Targets:
     """Return the truth of clips seen by a camera."""
     depth = clips.depth.float()
-    device = depth.device
-    x = (torch.arange(camera.width, device=device) - camera.cx) / camera.fx
-    y = (torch.arange(camera.height, device=device) - camera.cy) / camera.fy
-    points = torch.stack([depth * x, depth * y[:, None], depth], dim=2)  # (B, T, 3, H, W)
+    x, y = clips.rays(camera)
+    points = torch.stack([depth * x, depth * y, depth], dim=2)  # (B, T, 3, H, W)
     T = clips.T_first_camera
     return Targets(
         camera=compress(points, dim=2),

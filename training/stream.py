@@ -115,7 +115,7 @@ class _Renderer:
             raise RuntimeError("rendering failed") from item
         if self._stream is not None:
             current = torch.cuda.current_stream(self._stream.device)
-            for part in (item.image, item.depth, item.T_first_camera):
+            for part in (item.image, item.depth, item.T_first_camera, item.zoom):
                 part.record_stream(current)  # its memory is not given away while the copy into the buffer runs
         return item
 

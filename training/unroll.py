@@ -125,7 +125,7 @@ def unroll(
     def by_clip(x: Tensor) -> Tensor:
         return x.view(count, -1, *x.shape[1:])
 
-    chosen = slice(None)
+    chosen: slice | Tensor = slice(None)
     if point_frames is not None:
         chosen = (point_frames + frames * torch.arange(count, device=images.device)[:, None]).flatten()
     shown = _frames(features, steps, grid, chosen)

@@ -20,7 +20,7 @@ def clips_with(T_first_camera: torch.Tensor, depth: torch.Tensor | None = None) 
     count, frames = T_first_camera.shape[:2]
     if depth is None:
         depth = 1.5 + 3 * torch.rand((count, frames, 96, 128), generator=generator(1))
-    return Clips(torch.zeros((count, frames, 96, 128, 3), dtype=torch.uint8), depth, T_first_camera)
+    return Clips(torch.zeros((count, frames, 96, 128, 3), dtype=torch.uint8), depth, T_first_camera, torch.ones(count))
 
 
 def small_motions(count: int, twist: torch.Tensor) -> torch.Tensor:

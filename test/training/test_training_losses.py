@@ -23,7 +23,7 @@ def truth() -> Targets:
     depth = 1 + 4 * torch.rand((3, 2, CAMERA.height, CAMERA.width), generator=generator())
     motion = random_turns(3, 2, 30.0, 0.5, generator())
     image = torch.zeros((3, 2, CAMERA.height, CAMERA.width, 3), dtype=torch.uint8)
-    return targets(Clips(image, depth, motion), CAMERA)
+    return targets(Clips(image, depth, motion, torch.ones(len(image))), CAMERA)
 
 
 def perfect(truth: Targets, confidence: float = 0.0) -> RawClip:

@@ -72,7 +72,7 @@ def test_heads_learn_while_the_trunk_is_frozen():
     free, _ = unroll(network, clip, world=True)
     raw, _ = unroll(network, clip, world=True, frozen_trunk=True)
     assert raw.world is not None
-    assert torch.equal(raw.camera, free.camera)
+    torch.testing.assert_close(raw.camera, free.camera, atol=1e-4, rtol=1e-3)
     (raw.camera.sum() + raw.world.sum()).backward()
     learning = {name.partition(".")[0] for name, p in network.named_parameters() if p.grad is not None}
     assert learning == {"camera_head", "world_head", "world_transform"}

@@ -86,7 +86,7 @@ def wide(rng: Rng) -> Image:
         thread = np.sin(2 * np.pi * count * _U) * np.sin(2 * np.pi * count * _V)
         tone, center, _ = _cells(rng, int(rng.integers(3, 16)))
         image = _mix(colors[0], colors[1], (rng.uniform(0.2, 0.6) - center) / 0.05)
-        image = _mix(image, colors[2], 2 * (tone > 0.8) * (center < 0.3)) * (0.9 + 0.15 * thread)[..., None]
+        image = _mix(image, colors[2], 2.0 * ((tone > 0.8) & (center < 0.3))) * (0.9 + 0.15 * thread)[..., None]
     image = image * (1 + rng.uniform(0.0, 0.15) * fine + rng.uniform(0.0, 0.15) * coarse)[..., None]
     if rng.random() < 0.5:
         image = _warped(image, rng, rng.uniform(1.0, 8.0))

@@ -103,11 +103,10 @@ def build_yard(builder: Builder, plan: Plan, palette: Palette) -> list[tuple[flo
     builder.box(origin, (-0.5, width + 0.5), (middle - half, middle + half), (-0.5, 0.004), way)
 
     houses = _enclose(builder, plan, palette)
-    trees = _scatter(rng, plan, int(rng.integers(2, 6)), 1.2)
-    for x, y in trees:
-        _tree(builder, Place(x, y))
-    for x, y in _scatter(rng, plan, int(rng.integers(3, 8)), 1.0):
-        at, kind = Place(x, y, rng.uniform(0, 2 * np.pi)), rng.random()
+    for spot_of_tree in _scatter(rng, plan, int(rng.integers(2, 6)), 1.2):
+        _tree(builder, Place(*spot_of_tree))
+    for spot_of_thing in _scatter(rng, plan, int(rng.integers(3, 8)), 1.0):
+        at, kind = Place(*spot_of_thing, rng.uniform(0, 2 * np.pi)), rng.random()
         if kind < 0.35:
             parcels(builder, at, 0.6, 0.5, palette)
         elif kind < 0.65:
