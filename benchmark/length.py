@@ -2,7 +2,8 @@
 
 The TTT3R paper claims that its rule beats CUT3R's beyond the training length, at constant memory. This benchmark walks
 through held-out apartments of the synthetic world once with every rule, with and without resets. Every estimate depends
-only on earlier frames, so one long run also gives the figures for shorter ones.
+only on earlier frames, so one long run also gives the figures for shorter ones. It says whether the claim holds, and
+after how many frames a reset is best (what a weights file recommends as ``segment_frames``).
 """
 
 from __future__ import annotations
@@ -49,6 +50,10 @@ FIGURES = {
     "memory_mib": ("peak memory [MiB]", False),
 }
 
+#: The claim: without resets, this rule's median ATE is at most so much of the other's, and their quartiles are apart.
+CLAIM = ("ttt3r", "cut3r", 0.8)
+_BEYOND = 200  # frames from which on the claim is made
+
 _WITH_SPREAD = {"ate_percent", "rpe_rotation_deg", "abs_rel"}  # in the table; the picture has all
 
 
@@ -82,19 +87,25 @@ def main(argv: list[str] | None = None) -> int:
     """Run all rules over all seeds, print a table and, if asked to, write JSON and a picture."""
     arguments = command.parser(__doc__, "weights", "device", "seeds", "picture", seeds=10)
     arguments.add_argument("--length", type=int, default=LENGTHS[-1], help="frames of the longest sequence")
-    arguments.add_argument("--reset", type=int, default=50, help="frames between resets, in the runs with resets")
+    arguments.add_argument(
+        "--reset", default="50", metavar="N,N", help="frames between resets, in the runs with resets; one run for each"
+    )
+    arguments.add_argument("--rules", default=",".join(RULES), metavar="A,B", help="only these update rules")
     return command.start(arguments, measure, report, argv)
 
 
 def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Walk through every flat under every rule, with and without resets."""
     lengths = [length for length in LENGTHS if length <= args.length]
-    if args.seeds < 1 or not lengths or args.reset < 1:
+    resets, rules = _numbers(args.reset), args.rules.split(",")
+    if args.seeds < 1 or not lengths or min(resets) < 1:
         raise UserError(f"--seeds and --reset must be 1 or more, --length at least {LENGTHS[0]}")
+    if set(rules) - set(RULES):
+        raise UserError(f"--rules takes some of {', '.join(RULES)}, not {args.rules!r}")
     device = choose_device(args.device)
     source = load_weights(args.weights).source
     rows: list[Row] = []
-    runs = [(rule, reset) for rule in RULES for reset in (0, args.reset)]
+    runs = [(rule, reset) for rule in rules for reset in (0, *resets)]
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("sequences", total=args.seeds * len(runs))
         for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
@@ -114,6 +125,8 @@ def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -
     rows = [Row(**row) for row in result["rows"]]
     title = f"{result['weights']} on {result['device']}, {result['seeds']} held-out flats: median (quartiles)"
     console.print(_table(rows, title))
+    for sentence in (*claim(rows), *best_reset(rows)):
+        console.print(sentence)
     if args.picture:
         draw(args.picture, rows)
     return True
@@ -146,6 +159,43 @@ def _walk(stream: SegmentReader, sequence: Sequence, frames: Seq[Frame], lengths
                 ms_per_frame=1e3 * float(np.median(seconds)),
                 memory_mib=_memory(device) / 2**20,
             )
+
+
+def claim(rows: Seq[Row]) -> list[str]:
+    """Return a sentence for every length from 200 on: whether the claim holds there; none where a rule was not run."""
+    groups = _groups(rows)
+    ours, other, share = CLAIM
+    one, two = groups.get((ours, 0), {}), groups.get((other, 0), {})
+    sentences = []
+    for length in (length for length in one if length in two and length >= _BEYOND):
+        low, middle, high = _quartiles(one[length], "ate_percent")
+        low_other, middle_other, _ = _quartiles(two[length], "ate_percent")
+        holds = middle <= share * middle_other and high < low_other
+        sentences.append(
+            f"{length} frames without resets: {ours} {middle:.1f} % ({low:.1f} to {high:.1f}), "
+            f"{middle / middle_other:.2f} of {other}; the claim (at most {share}, quartiles apart) {'holds' if holds else 'does not hold'}"
+        )
+    return sentences
+
+
+def best_reset(rows: Seq[Row]) -> list[str]:
+    """Return a sentence for every rule that was run with several intervals: which has the lowest ATE at the end."""
+    ates: dict[str, dict[int, float]] = {}
+    for (rule, reset), by_length in _groups(rows).items():
+        ates.setdefault(rule, {})[reset] = _quartiles(by_length[max(by_length)], "ate_percent")[1]
+    sentences = []
+    for rule, by_reset in ates.items():
+        if len(by_reset) > 2:
+            best = min(by_reset, key=lambda reset: by_reset[reset])
+            sentences.append(f"{rule} is best {f'with a reset every {best} frames' if best else 'without resets'}")
+    return sentences
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise UserError(f"--reset takes whole numbers, as in 6,12, not {text!r}") from None
 
 
 def draw(path: Path, rows: Seq[Row]) -> None:
