@@ -170,10 +170,10 @@ def claim(rows: Seq[Row]) -> list[str]:
     for length in (length for length in one if length in two and length >= _BEYOND):
         low, middle, high = _quartiles(one[length], "ate_percent")
         low_other, middle_other, _ = _quartiles(two[length], "ate_percent")
-        holds = middle <= share * middle_other and high < low_other
+        verdict = "holds" if middle <= share * middle_other and high < low_other else "does not hold"
         sentences.append(
             f"{length} frames without resets: {ours} {middle:.1f} % ({low:.1f} to {high:.1f}), "
-            f"{middle / middle_other:.2f} of {other}; the claim (at most {share}, quartiles apart) {'holds' if holds else 'does not hold'}"
+            f"{middle / middle_other:.2f} of {other}; the claim (at most {share}, quartiles apart) {verdict}"
         )
     return sentences
 
