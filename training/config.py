@@ -30,7 +30,7 @@ class Stage:
         star: every later frame is seen right after the first one, and any frame of the clip can be the first.
         rotation_deg: largest turn away from the clip's base, where the camera turns.
         translation_m: largest shift away from it; 0.4 m keeps clear of everything.
-        stride: a walking clip takes every n-th pose of its path, n from 1 to this.
+        stride: a clip takes every n-th pose of its path, n from 1 to this; there are 30 a second, so 30 is 1 to 30 Hz.
         learning_rate: at its highest.
         final: share of that at the stage's end.
         encoder: share of the learning rate that the encoder gets.
@@ -203,7 +203,7 @@ _TURNS = Stage(
 def _roams(name: str, share: float, frames: int, batch: int, **changes: Any) -> Stage:
     """Return a stage of long clips without the keep hint, in which the state has to be written well."""
     stage = Stage(
-        name, share, frames, batch, motion="roam", stride=3, learning_rate=2.5e-4, encoder=0.5, camera=2, pose=6,
+        name, share, frames, batch, motion="roam", stride=30, learning_rate=2.5e-4, encoder=0.5, camera=2, pose=6,
         world=0.3, hints=0.3, keep=False, truncate=16, hardship=0.1, lenses=0.25,
     )  # fmt: skip
     return replace(stage, **changes)
@@ -211,7 +211,7 @@ def _roams(name: str, share: float, frames: int, batch: int, **changes: Any) -> 
 
 def _heads(name: str, share: float, frames: int, batch: int, **changes: Any) -> Stage:
     """Return a stage in which only the heads of points learn."""
-    stage = Stage(name, share, frames, batch, motion="mixed", stride=3, trunk=0.0, camera=2, hardship=0.1)
+    stage = Stage(name, share, frames, batch, motion="mixed", stride=6, trunk=0.0, camera=2, hardship=0.1)
     return replace(stage, **changes)
 
 
@@ -223,10 +223,10 @@ GPU = Recipe(
     stages=(
         Stage("depth", 0.25, frames=1, batch=512, motion="roam", pose=0.5, hardship=0.1, lenses=0.25),
         _turns("turns", 0.10, 64),
-        _turns("pairs", 0.12, 64, motion="both", translation_m=0.3, stride=4),
-        _turns("clips", 0.18, 64, motion="both", translation_m=0.3, stride=3, star=False),
+        _turns("pairs", 0.12, 64, motion="both", translation_m=0.3, stride=8),
+        _turns("clips", 0.18, 64, motion="both", translation_m=0.3, stride=6, star=False),
         _roams("roam", 0.20, 16, 32),
-        _roams("long", 0.15, 32, 16, learning_rate=1.5e-4, final=0.02, hints=0.2),
+        _roams("long", 0.15, 32, 16, stride=15, learning_rate=1.5e-4, final=0.02, hints=0.2),
     ),
     shard_flats=16,
     shards=32,
@@ -247,9 +247,9 @@ CPU = Recipe(
     stages=(
         Stage("depth", 0.25, frames=1, batch=32, motion="turn", pose=0.5),
         _turns("turns", 0.10, 4),
-        _turns("pairs", 0.20, 4, motion="both", translation_m=0.3, stride=4),
-        _turns("clips", 0.25, 4, motion="both", translation_m=0.3, stride=3, star=False),
-        _turns("long", 0.20, 2, motion="walk", frames=12, stride=2, star=False, learning_rate=2.5e-4, final=0.02,
+        _turns("pairs", 0.20, 4, motion="both", translation_m=0.3, stride=8),
+        _turns("clips", 0.25, 4, motion="both", translation_m=0.3, stride=6, star=False),
+        _turns("long", 0.20, 2, motion="walk", frames=12, stride=4, star=False, learning_rate=2.5e-4, final=0.02,
                world=0.3),
     ),
     shard_flats=16,
@@ -263,10 +263,10 @@ NIGHT = replace(
     stages=(
         Stage("depth", 0.15, frames=1, batch=32, motion="roam", pose=0.5, hardship=0.1, lenses=0.25),
         _turns("turns", 0.08, 4),
-        _turns("pairs", 0.15, 4, motion="both", translation_m=0.3, stride=4),
-        _turns("clips", 0.17, 4, motion="both", translation_m=0.3, stride=3, star=False),
+        _turns("pairs", 0.15, 4, motion="both", translation_m=0.3, stride=8),
+        _turns("clips", 0.17, 4, motion="both", translation_m=0.3, stride=6, star=False),
         _roams("roam", 0.25, 16, 3),
-        _roams("long", 0.20, 32, 2, learning_rate=1.5e-4, final=0.02, hints=0.2),
+        _roams("long", 0.20, 32, 2, stride=15, learning_rate=1.5e-4, final=0.02, hints=0.2),
     ),
     buffer_frames=8192,
     varied=0.4,
@@ -280,7 +280,7 @@ SHARP = replace(
     stages=(
         _heads("world", 0.04, 4, 3, world=1.0, point_frames=2),
         _heads("heads", 0.46, 4, 3, final=0.02),
-        _turns("mixed", 0.50, 4, motion="mixed", frames=8, stride=3, star=False, learning_rate=1.5e-4, final=0.02,
+        _turns("mixed", 0.50, 4, motion="mixed", frames=8, stride=6, star=False, learning_rate=1.5e-4, final=0.02,
                world=0.3, hints=0.3, point_frames=2, hardship=0.1),
     ),
     warm_up_steps=50,

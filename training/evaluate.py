@@ -218,7 +218,7 @@ def draw_depths(path: Path, frames: Seq[Frame]) -> None:
     columns = []
     for frame in frames:
         far = float(np.nanmax(frame.truth))
-        parts = [frame.image, _colours(frame.depth, far), _colours(frame.truth, far)]
+        parts = [frame.image, colours(frame.depth, far), colours(frame.truth, far)]
         columns.append(np.concatenate([np.pad(part, ((1, 1), (1, 1), (0, 0))) for part in parts]))
     height = max(len(column) for column in columns)
     padded = [np.pad(column, ((0, height - len(column)), (0, 0), (0, 0))) for column in columns]
@@ -226,7 +226,7 @@ def draw_depths(path: Path, frames: Seq[Frame]) -> None:
         raise UserError(f"{path} cannot be written")
 
 
-def _colours(depth: npt.NDArray[np.float32], far: float) -> npt.NDArray[np.uint8]:
+def colours(depth: npt.NDArray[np.float32], far: float) -> npt.NDArray[np.uint8]:
     """Return (H, W, 3) uint8 colours of a depth, near red and far blue; black where there is none."""
     import cv2
 

@@ -25,7 +25,7 @@ from ttt3r_ros.synthetic.scene import USUAL, Scene, Variety, build_scene
 from ttt3r_ros.synthetic.world import World
 
 #: Each flat has a path of either kind, this long and this fine.
-PATH_FPS, PATH_POSES = 15.0, 240
+PATH_FPS, PATH_POSES = 30.0, 480
 MOMENTS = 32  #: of a flat in which something moves
 _REPLACE_EVERY = 200  # draws, where there are no workers
 _SPARE_CORES = 3  # for training, rendering and the system, where there are that many

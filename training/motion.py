@@ -18,6 +18,7 @@ _BACKWARDS = 0.15
 _ROAMS = {"backwards": 0.15, "there and back": 0.15, "on the spot": 0.22, "still": 0.08}
 _MAX_TURN_DEG, _MAX_ARM_M = 10.0, 0.25  # on the spot: from frame to frame, and of the camera from the axis
 _HEIGHT_M = (0.15, 1.9)
+_CLIMBING, _MAX_RISE_M = 0.15, 0.06  # share of clips whose camera is lifted or lowered, and how far from frame to frame
 _INVERTED, _STEEP, _ASIDE = (
     0.1,
     0.25,
@@ -130,12 +131,13 @@ def roams(paths: Tensor, frames: int, stride: int, generator: torch.Generator) -
     """Return (B, frames, 4, 4): all that a robot's camera does, mounted in all ways that it can be.
 
     It walks ahead or backwards, there and back again, turns on the spot, which takes it around once or more in a long
-    clip, or stands still; half of the time at a height of its own; some look aside or back, up or down, or hang.
+    clip, or stands still; half of the time at a height of its own, and sometimes lifted or lowered; some look aside or
+    back, up or down, or hang.
 
     Args:
         paths: (B, P, 4, 4), one for each clip, P > (frames - 1) * stride.
         frames: of a clip.
-        stride: a clip takes every n-th pose of its path, n from 1 to this.
+        stride: a clip takes every n-th pose of its path, n from 1 to this; the logarithm of n is uniform.
         generator: on the paths' device.
     """
     count, poses, device = paths.shape[0], paths.shape[1], paths.device
@@ -151,7 +153,7 @@ def roams(paths: Tensor, frames: int, stride: int, generator: torch.Generator) -
     for name, share in _ROAMS.items():
         does[name] = (kind >= start_of) & (kind < start_of + share)
         start_of += share
-    steps = torch.randint(1, stride + 1, (count, 1), generator=generator, device=device)
+    steps = ((stride + 1) ** uniform(0, 1)).long().clamp(1, stride)  # as often 1 to 2 poses as 10 to 20
     start = (uniform(0, 1) * (poses - steps * (frames - 1))).long()
     order = torch.arange(frames, device=device).expand(count, -1)
     turning_point = (uniform(0.3, 0.7) * frames).long()
@@ -170,7 +172,11 @@ def roams(paths: Tensor, frames: int, stride: int, generator: torch.Generator) -
     T[..., :3, 3:] += compose(R, arm) - arm
     T[..., :3, :3] = compose(R, T[..., :3, :3])
 
-    T[..., 2, 3] += often(0.5, uniform(*_HEIGHT_M) - T[:, :1, 2, 3], torch.zeros((count, 1), device=device))
+    nothing = torch.zeros((count, 1), device=device)
+    T[..., 2, 3] += often(0.5, uniform(*_HEIGHT_M) - T[:, :1, 2, 3], nothing)
+    T[..., 2, 3] = (T[..., 2, 3] + often(_CLIMBING, uniform(-_MAX_RISE_M, _MAX_RISE_M), nothing) * order).clamp(
+        *_HEIGHT_M
+    )
     pitch = often(_STEEP, uniform(-45, 45), uniform(-12, 12))
     yaw = often(_ASIDE, uniform(-180, 180), uniform(-10, 10))
     roll = often(_INVERTED, uniform(170, 190), uniform(-8, 8))

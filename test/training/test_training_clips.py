@@ -16,11 +16,11 @@ from training.hardship import suffer
 from ttt3r_ros.synthetic import Sequence, Variety
 from ttt3r_ros.synthetic.places import HORIZON_M
 
-WALK = Stage("walk", 1.0, frames=3, batch=4, stride=4)
+WALK = Stage("walk", 1.0, frames=3, batch=4, stride=8)
 TURN = replace(WALK, motion="turn", rotation_deg=10, translation_m=0.3)
 BOTH = replace(TURN, motion="both")
-ROAM = replace(WALK, motion="roam", stride=2)
-MIXED = replace(WALK, motion="mixed", stride=2)
+ROAM = replace(WALK, motion="roam", stride=16)
+MIXED = replace(WALK, motion="mixed", stride=16)
 LENS = replace(TURN, lenses=1.0)
 CAMERA = training_camera(replace(TINY_RECIPE, width=96, height=64))
 

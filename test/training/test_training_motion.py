@@ -94,6 +94,10 @@ def test_roaming_is_all_that_a_robot_does():
     assert ((height - 1).abs() < 1e-6).float().mean().item() == pytest.approx(0.5, abs=0.05)
     assert 0.15 <= height.min() < 0.3
     assert 1.7 < height.max() <= 1.9
+    rise = T[:, 1:, 2, 3] - T[:, :-1, 2, 3]
+    assert rise.abs().max() <= 0.0601
+    assert 0.1 < (rise.abs().amax(dim=1) > 1e-3).float().mean() < 0.2
+    assert 0.149 < T[..., 2, 3].min() < T[..., 2, 3].max() < 1.901
     upside_down = (T[:, 0, 2, 1] > 0.3).float().mean()  # the image's down is up
     assert 0.05 < upside_down < 0.15
     back_mounted = (T[:, 0, 0, 2] < -0.3).float().mean()

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from training import gallery
+from training.measure import Frame
+
+
+def test_frames_of_all_motions_are_drawn_with_their_depths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gallery, "get_args", lambda _: ("turning", "tilted"))
+    monkeypatch.setattr(gallery, "_COLUMNS", 2)
+    monkeypatch.setattr(gallery, "_FRAMES", 2)
+    assert gallery.main(["--output", str(tmp_path / "gallery.png"), "--device", "cpu"]) == 0
+    picture = cv2.imread(str(tmp_path / "gallery.png"))
+    assert picture.shape == (2 * (3 * 192 + 22), 2 * (256 + 4), 3)
+    for row in range(2):
+        for column in range(2):
+            tile = picture[row * 598 : (row + 1) * 598, column * 260 : (column + 1) * 260]
+            parts = [tile[20 + 192 * i : 20 + 192 * (i + 1), 2:-2] for i in range(3)]
+            assert min(part.std() for part in parts) > 5
+
+
+def test_a_depth_that_is_right_looks_like_the_true_one(tmp_path: Path):
+    depth = np.linspace(1, 5, 96 * 128, dtype=np.float32).reshape(96, 128)
+    frame = Frame(np.zeros((96, 128, 3), np.uint8), depth, depth)
+    gallery.draw(tmp_path / "one.png", [("right", frame)])
+    picture = cv2.imread(str(tmp_path / "one.png"))
+    assert np.array_equal(picture[212:404, 2:-2], picture[404:596, 2:-2])
+
+
+def test_where_nothing_can_be_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(gallery, "get_args", lambda _: ())
+    monkeypatch.setattr(gallery, "_FRAMES", 2)
+    assert gallery.main(["--output", str(tmp_path / "missing" / "a.png"), "--device", "cpu"]) == 2
+    assert "existing folder" in capsys.readouterr().err
