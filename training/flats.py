@@ -27,7 +27,7 @@ from ttt3r_ros.synthetic.world import World
 #: Each flat has a path of either kind, this long and this fine.
 PATH_FPS, PATH_POSES = 30.0, 480
 MOMENTS = 32  #: of a flat in which something moves
-_REPLACE_EVERY = 200  # draws, where there are no workers
+_REPLACE_EVERY = 32  # draws, where there are no workers: with few flats the heads learn them by heart
 _SPARE_CORES = 3  # for training, rendering and the system, where there are that many
 
 
