@@ -1,4 +1,4 @@
-"""Draw what weights make of held-out apartments: ``python -m training.gallery [--weights FILE] --output gallery.png``.
+"""Draw what weights make of held-out apartments: ``python -m training.gallery [--weights FILE] --output gallery.jpg``.
 
 Twelve frames, each the last of a short sequence in an apartment of its own, with every kind of motion and mount among
 them: the image as the network sees it, its depth, and the true depth on the same scale.
@@ -64,7 +64,7 @@ def draw(path: Path, shown: Seq[tuple[str, Frame]]) -> None:
     rows = [np.concatenate(tiles[i : i + _COLUMNS], axis=1) for i in range(0, len(tiles), _COLUMNS)]
     picture = np.ascontiguousarray(np.concatenate(rows)[..., ::-1])
     try:
-        written = cv2.imwrite(str(path), picture)
+        written = cv2.imwrite(str(path), picture, [cv2.IMWRITE_JPEG_QUALITY, 88])
     except cv2.error:  # an unknown file extension
         written = False
     if not written:
