@@ -99,6 +99,7 @@ def test_flats_are_varied_by_their_seed_alone():
     assert {variety_of(seed, 0.0) for seed in range(50)} == {Variety()}
 
 
+@pytest.mark.slow
 def test_places_of_all_kinds_are_rendered_together():
     sixes = (range(first, first + 6) for first in range(1000, 2000))
     seeds = next(six for six in sixes if len({variety_of(seed, 0.5).place for seed in six}) == 4)

@@ -10,6 +10,7 @@ from training import gallery
 from training.measure import Frame
 
 
+@pytest.mark.slow
 def test_frames_of_all_motions_are_drawn_with_their_depths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gallery, "get_args", lambda _: ("turning", "tilted"))
     monkeypatch.setattr(gallery, "_COLUMNS", 2)
