@@ -22,7 +22,12 @@ PARTS = {
     "angular velocity": ("twist", slice(3, 6)),
 }
 #: A loss's growth is a choice, not a fit: how fast a robot moves while it sees nothing is not in these walks.
-FIXED = ("lost_metres_per_second", "lost_radians_per_second")
+FIXED = (
+    "standing_metres_per_second",
+    "standing_radians_per_second",
+    "lost_metres_per_second",
+    "lost_radians_per_second",
+)
 _BOUNDS = (1e-5, 100.0)
 #: Less confidence must mean more variance (the node's contract), even where the medians of whole frames tell little:
 #: those of the small weights hardly differ, and a free fit leaves confidence out.

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttt3r_ros.stream.alignment import scale_between
+from ttt3r_ros.stream.alignment import INDEPENDENT, LogRatio, scale_between
 
 
 def room(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
@@ -19,7 +21,9 @@ def room(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
 @given(st.floats(0.2, 5.0))
 def test_an_exact_scale_is_found(scale):
     points, confidence = room()
-    assert scale_between(points, confidence, points / scale, confidence) == pytest.approx(scale, rel=1e-4)
+    found = scale_between(points, confidence, points / scale, confidence)
+    assert found.log == pytest.approx(math.log(scale), abs=1e-4)
+    assert found.sigma < 1e-4
 
 
 def test_noise_outliers_and_doubtful_regions_do_not_move_it():
@@ -30,13 +34,26 @@ def test_noise_outliers_and_doubtful_regions_do_not_move_it():
     other[:, :60] *= 0.5  # nearly half the image is wrong, and the network knows it
     doubtful = confidence.clone()
     doubtful[:, :60] = 1.01
-    assert scale_between(points, confidence, other, doubtful) == pytest.approx(1.3, rel=0.03)
+    assert scale_between(points, confidence, other, doubtful).log == pytest.approx(math.log(1.3), abs=0.03)
 
 
 def test_a_scale_and_its_inverse_cancel():
     (a, confidence_a), (b, confidence_b) = room(0), room(1)
     forth, back = scale_between(a, confidence_a, b, confidence_b), scale_between(b, confidence_b, a, confidence_a)
-    assert forth * back == pytest.approx(1.0, rel=1e-2)
+    assert forth.log + back.log == pytest.approx(0.0, abs=1e-2)
+    assert forth.sigma == pytest.approx(back.sigma, rel=0.05)
+
+
+def test_pixels_that_differ_make_a_ratio_doubtful():
+    points, confidence = room()
+    generator = torch.Generator().manual_seed(1)
+    sigmas = []
+    for noise in (0.01, 0.05, 0.2):
+        other = points * (noise * torch.randn(96, 128, 1, generator=generator)).exp()
+        sigmas.append(scale_between(points, confidence, other, confidence).sigma)
+    assert sigmas == sorted(sigmas)
+    assert sigmas[1] == pytest.approx(0.05 * math.sqrt(math.pi / 2 / INDEPENDENT), rel=0.1)
+    assert isinstance(scale_between(points, confidence, points, confidence), LogRatio)
 
 
 @pytest.mark.parametrize("spoil", ["nan", "behind", "unsure"])

@@ -17,6 +17,7 @@ from ttt3r_ros.stream import reset_policy
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import POINTS
 from ttt3r_ros.stream.saved_state import from_bytes, to_bytes
+from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream, StreamResult
 from ttt3r_ros.weights.checkpoint import save_network
@@ -313,11 +314,11 @@ def with_value(path: str, value: object):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        ("segments.scale", 0.0),
-        ("segments.scale", "1"),
-        ("segments.scale", True),
-        ("segments.scale", 1e300),
-        ("segments.scale", float("inf")),
+        ("segments.scale_state.bias", 1e3),
+        ("segments.scale_state.log_scale", "1"),
+        ("segments.scale_state.log_scale", True),
+        ("segments.scale_state.log_scale", 1e300),
+        ("segments.scale_state.log_scale", float("inf")),
         ("segments.segment", -2),
         ("segments.segment", 1.5),
         ("segments.segment_frames", 10**30),
@@ -390,7 +391,7 @@ def test_what_is_refused_has_changed_nothing(saved):
 def test_a_stream_that_is_not_finite_is_not_saved():
     made = stream()
     feed(made, range(2))
-    segments = dataclasses.replace(made.state.segments, scale=float("inf"))
+    segments = dataclasses.replace(made.state.segments, scale_state=ScaleState(lag=float("inf")))
     made.resume(dataclasses.replace(made.state, segments=segments))
-    with pytest.raises(UserError, match=r"cannot be saved: segments\.scale is not a finite number"):
+    with pytest.raises(UserError, match=r"cannot be saved: segments\.scale_state\.lag is not a finite number"):
         to_bytes(made)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
@@ -9,9 +12,19 @@ from torch import Tensor
 STRIDE = 4
 #: Smallest fraction of usable pixels that determines a scale.
 MIN_SHARE = 0.02
+#: Errors of pixels are correlated: their median is as certain as that of so many independent ones.
+INDEPENDENT = 20
 
 
-def scale_between(points_a: Tensor, confidence_a: Tensor, points_b: Tensor, confidence_b: Tensor) -> float | None:
+@dataclass(frozen=True)
+class LogRatio:
+    """The logarithm of a ratio of two scales, and its standard deviation."""
+
+    log: float
+    sigma: float
+
+
+def scale_between(points_a: Tensor, confidence_a: Tensor, points_b: Tensor, confidence_b: Tensor) -> LogRatio | None:
     """Return the factor that brings pointmap b to the scale of pointmap a.
 
     Both predict the same image in the same camera frame. They share the camera's center and axes, so they can differ
@@ -25,7 +38,7 @@ def scale_between(points_a: Tensor, confidence_a: Tensor, points_b: Tensor, conf
         confidence_b: like ``confidence_a``.
 
     Returns:
-        The factor, or None if too few pixels are usable.
+        The factor's logarithm, with a standard deviation from how the pixels differ; None where too few are usable.
     """
     points_a, points_b = points_a[::STRIDE, ::STRIDE], points_b[::STRIDE, ::STRIDE]
     confidence = torch.minimum(confidence_a, confidence_b)[::STRIDE, ::STRIDE]
@@ -34,7 +47,13 @@ def scale_between(points_a: Tensor, confidence_a: Tensor, points_b: Tensor, conf
     usable = (points_a[..., 2] > 0) & (points_b[..., 2] > 0) & (weights > 0) & (ratios.isfinite() & weights.isfinite())
     if usable.float().mean() < MIN_SHARE:
         return None
-    order = ratios[usable].argsort()
-    cumulative = weights[usable][order].cumsum(0)
-    middle = int(torch.searchsorted(cumulative, cumulative[-1] / 2))
-    return float(ratios[usable][order][middle].exp())
+    ratios, weights = ratios[usable], weights[usable]
+    middle = _weighted_median(ratios, weights)
+    spread = 1.48 * float(_weighted_median((ratios - middle).abs(), weights))
+    return LogRatio(float(middle), spread * math.sqrt(math.pi / 2 / INDEPENDENT))
+
+
+def _weighted_median(values: Tensor, weights: Tensor) -> Tensor:
+    order = values.argsort()
+    cumulative = weights[order].cumsum(0)
+    return values[order][torch.searchsorted(cumulative, cumulative[-1] / 2)]

@@ -55,6 +55,8 @@ class CovarianceModel:
     rotation_memory: float = 0.321
     scale: float = 0.343
     confidence_power: float = 0.25
+    standing_metres_per_second: float = 0.005
+    standing_radians_per_second: float = 0.005
     lost_metres_per_second: float = 0.5
     lost_radians_per_second: float = 0.5
 
@@ -160,6 +162,12 @@ def twist_variances(
     variances = np.repeat(np.square(sigmas), 3) / seconds**2
     variances[:3] += np.square(model.scale * linear)
     return _well_formed(variances)
+
+
+def standing_variances(model: CovarianceModel) -> FloatArray:
+    """Return the variances (6,) of the velocity of a camera that stands still: slower motion is not seen as such."""
+    sigmas = np.repeat([model.standing_metres_per_second, model.standing_radians_per_second], 3)
+    return _well_formed(np.square(sigmas))
 
 
 def _well_formed(variances: FloatArray) -> FloatArray:

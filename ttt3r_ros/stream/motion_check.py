@@ -82,6 +82,11 @@ def accepted(state: MotionState, T_world_camera: FloatArray, stamp_ns: int) -> M
     return MotionState(stamp_ns, T_world_camera, velocity, deviations)
 
 
+def held(state: MotionState, stamp_ns: int) -> MotionState:
+    """Return the state of a camera that has stood where it was until now [ns]."""
+    return replace(state, stamp_ns=stamp_ns, velocity=None if state.velocity is None else np.zeros(6))
+
+
 def resumed(state: MotionState, stamp_ns: int) -> MotionState:
     """Return the state after an interruption until now [ns], in which the camera may have moved at any legal speed."""
     if state.stamp_ns is None or stamp_ns < state.stamp_ns:  # a different clock

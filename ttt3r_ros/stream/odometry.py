@@ -14,6 +14,7 @@ from ttt3r_ros.stream.covariance import (
     after_motion,
     at_origin,
     pose_variances,
+    standing_variances,
     twist_variances,
 )
 
@@ -45,6 +46,7 @@ class OdometryState:
         tails: of the errors of the motions so far [m, rad]; see `CovarianceModel.added`.
         confidence: the last one known.
         frames_since_confidence: how old it is: how old the covariances' evidence is; large where there has been none.
+        passing: what is only in the last pose of its motion's errors [m, rad]; see `CovarianceModel.passing`.
         is_interrupted: whether the next frame does not follow smoothly on the last one.
     """
 
@@ -55,6 +57,7 @@ class OdometryState:
     tails: tuple[float, float] = (0.0, 0.0)
     confidence: float | None = None
     frames_since_confidence: int = 1_000_000
+    passing: tuple[float, float] = (0.0, 0.0)
     is_interrupted: bool = False
 
     def seconds_lost(self, stamp_ns: int) -> float:
@@ -100,6 +103,32 @@ def _heading(T_odom_base: FloatArray) -> float:
     return float(np.arctan2(T_odom_base[1, 0], T_odom_base[0, 0]))
 
 
+def held(
+    state: OdometryState,
+    T_world_camera: FloatArray,
+    T_base_camera: FloatArray,
+    stamp_ns: int,
+    model: CovarianceModel,
+) -> tuple[Motion, OdometryState]:
+    """Take in a frame whose camera stands where it stood: nothing moves, and nothing becomes less certain.
+
+    A mount that turns in the meantime moves the base, but has no velocity here.
+
+    Args:
+        state: after the last frame, which had a pose.
+        T_world_camera, T_base_camera, stamp_ns: see `update`.
+        model: how errors grow.
+    """
+    assert state.T_odom_world is not None
+    assert state.covariance is not None
+    T_odom_base = state.T_odom_world @ T_world_camera @ inverse(T_base_camera)
+    covariances = Covariances(pose_variances(state.covariance, state.passing), standing_variances(model))
+    new_state = replace(
+        state, T_odom_base=T_odom_base, stamp_ns=stamp_ns, tails=(0.0, 0.0), is_interrupted=False
+    )  # fmt: skip
+    return Motion(T_odom_base, (np.zeros(3), np.zeros(3)), covariances), new_state
+
+
 def update(
     state: OdometryState,
     T_world_camera: FloatArray,
@@ -138,7 +167,8 @@ def update(
             P = after_loss(P, elapsed, model)
         elif elapsed > 0:
             seconds, twist = elapsed, twist_between(state.T_odom_base, T_odom_base, elapsed)
-    pose = pose_variances(P, model.passing(sigmas))
+    passing = model.passing(sigmas)
+    pose = pose_variances(P, passing)
     covariances = Covariances(pose, twist_variances(twist[0], sigmas, seconds, model))
     new_state = OdometryState(
         T_odom_world=T_odom_world,
@@ -148,5 +178,6 @@ def update(
         tails=tails,
         confidence=confidence,
         frames_since_confidence=age,
+        passing=passing,
     )
     return Motion(T_odom_base, twist, covariances), new_state

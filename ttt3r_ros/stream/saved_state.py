@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,7 @@ from ttt3r_ros.serialize import FileFormat
 from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.image_check import THUMBNAIL
+from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.segments import SegmentState
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream, StreamState, prepare
@@ -92,15 +94,21 @@ def from_bytes(data: bytes, stream: Stream, name: str) -> StreamState:
 def _attached(state: StreamState, backbone: Backbone) -> StreamState:
     """Return a copy of a state on the backbone's device and in its precision."""
     running = state.segments
-    last = mapped(running.last, lambda tensor: tensor.to(backbone.device, copy=True))
+    last, before = mapped((running.last, running.before), lambda tensor: tensor.to(backbone.device, copy=True))
     network = None if running.state is None else backbone.attached(running.state)
-    return replace(state, segments=replace(running, state=network, last=last))
+    return replace(state, segments=replace(running, state=network, last=last, before=before))
 
 
 def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSettings) -> str | None:
     """Return which part of a state is invalid for a stream with this backbone, in a word or two; None if none is."""
     running, odometry, motions, policy = state.segments, state.odometry, state.motions, state.policy
-    poses = [running.T_world_camera, running.T_world_segment, odometry.T_odom_world, odometry.T_odom_base]
+    poses = [
+        running.T_world_camera,
+        running.T_world_before,
+        running.T_world_segment,
+        odometry.T_odom_world,
+        odometry.T_odom_base,
+    ]
     poses += [motions.T_world_camera, policy.last_look, *(view.T_world_camera for view in policy.keyframes)]
     stamps = [odometry.stamp_ns, motions.stamp_ns, state.images.same_since, state.last_stamp_ns]
     counts = [running.segment + 1, running.segment_frames, odometry.frames_since_confidence, policy.frames_since_look]
@@ -110,12 +118,13 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         "state": running.state is None or backbone.is_state(running.state, rule),
         "last frame": _is_last(running, backbone, settings),
         "poses": all(T is None or _is_pose(T) for T in poses),
-        "scale": 1 / MAX_MAGNITUDE < running.scale < MAX_MAGNITUDE and running.first_level > 0,
+        "scale": _is_scale(running.scale_state) and running.first_level > 0,
         "focal lengths": all(focal > 0 for focal in focals),
         "stamps": all(stamp is None or 0 <= stamp < 2**63 for stamp in stamps),
         "counts": all(0 <= count < MAX_MAGNITUDE for count in [*counts, state.failures]),
         "covariance": _has_shape(odometry.covariance, (7, 7)),
         "images": _has_shape(state.images.thumbnail, THUMBNAIL[::-1]),
+        "still image": state.still.anchor is None or (state.still.anchor.ndim == 2 and state.still.anchor.size > 0),
         "velocity": _has_shape(motions.velocity, (6,)),
         "keyframes": all(v.points.ndim == 3 and v.points.shape[2] == 3 and v.points.size for v in policy.keyframes),
         "pending frame": state.pending is None and not running.reset_due,
@@ -123,16 +132,24 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
     return next((name for name, so in possible.items() if not so), None)
 
 
+def _is_scale(state: ScaleState) -> bool:
+    log_max, P = math.log(MAX_MAGNITUDE), state.covariance
+    within = all(abs(log) < log_max for log in (state.log_scale, state.lag, state.bias))
+    return bool(within and P.shape == (2, 2) and P[0, 0] > 0 and P[1, 1] > 0 and P[0, 0] * P[1, 1] > P[0, 1] * P[1, 0])
+
+
 def _is_last(state: SegmentState, backbone: Backbone, settings: StreamSettings) -> bool:
     last, size = state.last, state.input_size
     if size is not None and not all(0 < side < 2**16 for side in size):
         return False
     if last is None or size is None:
-        return last is None and state.state is None
+        return last is None and state.before is None and state.state is None
     width, height = backbone.pixel_map(*size, settings.image_size).size
     if state.state is None or last.points is None or last.confidence is None or last.trace is not None:
         return False
     shapes = [(1, 3, height, width), (1, height, width, 3), (1, height, width)]
+    if state.before is not None and state.before.shape != last.image.shape:
+        return False
     return [tuple(part.shape) for part in (last.image, last.points, last.confidence)] == shapes
 
 

@@ -24,15 +24,12 @@ from ttt3r_ros.model.network import POINTS_CAMERA, Prediction, State, Trace
 from ttt3r_ros.model.update import rule_by_name
 from ttt3r_ros.runtime.device_outputs import DeviceOutputs, packed_pose, without_batch
 from ttt3r_ros.runtime.transfer import download
-from ttt3r_ros.stream.alignment import scale_between
+from ttt3r_ros.stream import scale_filter
+from ttt3r_ros.stream.alignment import LogRatio, scale_between
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, IMAGE, POINTS, Estimate, Float32Array, Timings
+from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.settings import StreamSettings
-
-#: What a reset keeps of the scale's logarithm. The ratios that resets chain have errors, which would add up for ever;
-#: what the network itself says of meters has no such drift, so that every reset goes back towards it by this little:
-#: where a new segment sees everything 1.3 times as large, what is published changes by half a per cent.
-SCALE_KEPT = 0.98
 
 #: State tokens this many times as large as after the segment's first frame have exploded: those of sound states stay
 #: within a few per cent for hundreds of frames.
@@ -72,8 +69,9 @@ class SegmentState:
     Attributes:
         state: the network's; None where the next frame starts a segment.
         last: the last frame; None where the next segment cannot begin with it.
+        before: (1, 3, H, W), the network's input one frame earlier; None where the next segment cannot begin with it.
         reset_due: whether the next frame belongs to a new segment, which begins with the last one.
-        scale: factor on the network's lengths in this segment.
+        scale_state: what is known of the factor on the network's lengths in this segment.
         first_level: mean magnitude of the state tokens' values after the segment's first frame.
         input_size: (width, height) of the last image.
         image_size: long side of the network's image [px] that was asked for.
@@ -81,14 +79,16 @@ class SegmentState:
         segment: number of this segment, from 0; -1 before the first frame.
         segment_frames: frames of it so far.
         T_world_camera: (4, 4) pose of the last camera.
+        T_world_before: (4, 4) pose of the camera one frame earlier.
         T_world_segment: (4, 4) from the network's coordinates in this segment, multiplied by the scale.
         focals: focal lengths found in the first frames' points [px of the network's image].
     """
 
     state: State | None = None
     last: LastFrame | None = None
+    before: Tensor | None = None
     reset_due: bool = False
-    scale: float = 1.0
+    scale_state: ScaleState = field(default_factory=ScaleState)
     first_level: float = 1.0
     input_size: tuple[int, int] | None = None
     image_size: int = 0
@@ -96,21 +96,28 @@ class SegmentState:
     segment: int = -1
     segment_frames: int = 0
     T_world_camera: FloatArray = field(default_factory=lambda: np.eye(4))
+    T_world_before: FloatArray = field(default_factory=lambda: np.eye(4))
     T_world_segment: FloatArray = field(default_factory=lambda: np.eye(4))
     focals: tuple[float, ...] = ()
 
-    def reset(self) -> SegmentState:
-        """Return the state whose next frame belongs to a new segment that begins with the last one.
+    @property
+    def scale(self) -> float:
+        """Factor on the network's lengths."""
+        return self.scale_state.factor
 
-        The last frame is fed again as the first of the new segment, so that the motion between it and the next one is
-        not lost (as TTT3R does, arXiv 2509.26645). Every segment predicts a scale of its own; that frame's two
-        pointmaps tell the ratio, which is divided out, so that the stream keeps its scale (but for `SCALE_KEPT`).
+    def reset(self) -> SegmentState:
+        """Return the state whose next frame belongs to a new segment that begins with the last two.
+
+        The last frame is fed again, so that the motion between it and the next one is not lost (as TTT3R does, arXiv
+        2509.26645). Every segment predicts a scale of its own; that frame's two pointmaps tell the ratio, which is
+        divided out (see `scale_filter`). A network sees a segment's very first frame in another size than the same
+        frame later on, so that the frame before it is fed first.
         """
         return replace(self, reset_due=self.state is not None)
 
     def without_state(self) -> SegmentState:
         """Return the state of a stream whose next frame starts a segment of its own; the pose stays."""
-        return replace(self, state=None, last=None, reset_due=False)
+        return replace(self, state=None, last=None, before=None, reset_due=False)
 
 
 def fitted(
@@ -145,15 +152,25 @@ def prepare(backbone: Backbone, state: SegmentState, settings: StreamSettings) -
     fresh = state.without_state()
     if state.last is None:
         return fresh
-    image, rule = state.last.image, rule_by_name(settings.update_rule)
-    prediction, network_state = backbone.step(image, None, rule=rule, outputs={POINTS_CAMERA})
-    pose = download(packed_pose(prediction, network_state))
+    image, rule, network_state, first = state.last.image, rule_by_name(settings.update_rule), None, None
+    if state.before is not None:
+        earlier, network_state = backbone.step(state.before, None, rule=rule, outputs=frozenset())
+        first = packed_pose(earlier, network_state)
+    prediction, network_state = backbone.step(image, network_state, rule=rule, outputs={POINTS_CAMERA})
+    pose, first = download((packed_pose(prediction, network_state), first))
+    if first is not None and _fault(first, None, None) is not None:
+        return fresh
     if _fault(pose, None, None) is not None:  # the next frame starts the segment instead
         return fresh
     last = LastFrame.of(image, prediction)
-    scale = (state.scale * _scale_ratio(backbone, state.last, last)) ** SCALE_KEPT
+    scale = scale_filter.chained(state.scale_state, _scale_ratio(backbone, state.last, last))
     return replace(
-        _next_segment(state, pose, scale),
+        _next_segment(
+            state,
+            pose if first is None else first,
+            scale,
+            state.T_world_camera if first is None else state.T_world_before,
+        ),
         state=network_state,
         last=last,
         reset_due=False,
@@ -220,6 +237,9 @@ def advance(
 
     begun = time.perf_counter()
     state = prepare(backbone, fitted(backbone, state, width, height, settings)[1], settings)
+    begins = state.state is None
+    if begins and state.segment >= 0:
+        state = replace(state, scale_state=scale_filter.unchained(state.scale_state))
     planes = backbone.planes(image, mapping)
     network_input = normalize(planes)
     prepared = time.perf_counter()
@@ -235,17 +255,18 @@ def advance(
     downloaded = time.perf_counter()
 
     fault = _fault(pose, depth, None if state.state is None else state.first_level)
-    begins = state.state is None
     state = replace(state, input_size=(width, height), image_size=backbone.image_size(settings.image_size))
     if fault is None:
         if begins:
-            state = _next_segment(state, pose, state.scale)
+            state = _next_segment(state, pose, state.scale_state, state.T_world_camera)
         state = replace(
             state,
             state=network_state,
             last=LastFrame.of(network_input, prediction),
+            before=None if state.last is None else state.last.image,
             update_rule=settings.update_rule,
             segment_frames=state.segment_frames + 1,
+            T_world_before=state.T_world_camera,
             T_world_camera=state.T_world_segment @ _T_segment_camera(pose, state.scale),
             focals=state.focals if points is None or camera else with_focal_of(state.focals, points),
         )
@@ -269,7 +290,65 @@ def advance(
         intrinsics=mapping.intrinsics(camera) if camera else guessed,
         intrinsics_source="given" if camera else "estimated" if state.focals else "assumed",
     )
-    return estimate, state
+    return estimate, rescaled(state, scale_filter.slewed(state.scale_state))
+
+
+def rescaled(state: SegmentState, scale: ScaleState) -> SegmentState:
+    """Return the state whose next frames are multiplied by another factor; the last pose stays where it is."""
+    camera, T_world_segment = state.T_world_camera[:3, 3], state.T_world_segment.copy()
+    T_world_segment[:3, 3] = camera + (T_world_segment[:3, 3] - camera) * (scale.factor / state.scale)
+    return replace(state, scale_state=scale, T_world_segment=T_world_segment)
+
+
+@torch.inference_mode()
+def look(
+    backbone: Backbone,
+    state: SegmentState,
+    image: npt.NDArray[np.uint8],
+    camera: Intrinsics | None,
+    settings: StreamSettings,
+    *,
+    outputs: Set[str],
+) -> Estimate:
+    """Return what is known of a camera that stands where it stood at the last frame, without the network.
+
+    Args:
+        backbone: of the stream.
+        state: after the last frame, with a network's state.
+        image: (H, W, 3) uint8 RGB.
+        camera: intrinsics of this image where known.
+        settings: in force.
+        outputs: 'image' where it is wanted; points are none.
+    """
+    assert state.state is not None
+    begun = time.perf_counter()
+    mapping = backbone.pixel_map(image.shape[1], image.shape[0], settings.image_size)
+    planes = download(backbone.planes(image, mapping)) if IMAGE in outputs else None
+    guessed = intrinsics_of(state.focals, *mapping.size) if state.focals else None
+    return Estimate(
+        T_world_camera=state.T_world_camera,
+        fault=None,
+        learning_rate=np.zeros(state.state.tokens.shape[1], dtype=np.float32),
+        state_level=state.first_level,
+        segment=state.segment,
+        segment_frames=state.segment_frames,
+        pixel_map=mapping,
+        scale=state.scale,
+        timings=Timings(time.perf_counter() - begun, 0.0, 0.0),
+        image=None if planes is None else interleaved(planes.numpy()),
+        intrinsics=mapping.intrinsics(camera) if camera else guessed,
+        intrinsics_source="given" if camera else "estimated" if state.focals else "assumed",
+    )
+
+
+def held(state: SegmentState, estimate: Estimate) -> Estimate:
+    """Return an estimate with the last frame's pose instead of its own, and without a trace in the recurrent state."""
+    return replace(
+        estimate,
+        T_world_camera=state.T_world_camera,
+        learning_rate=np.zeros_like(estimate.learning_rate),
+        segment_frames=state.segment_frames,
+    )
 
 
 def warm_up(
@@ -335,11 +414,10 @@ class SegmentReader:
             self.state = self.state.reset()
 
 
-def _scale_ratio(backbone: Backbone, before: LastFrame, after: LastFrame) -> float:
-    """Return how much larger the segment before saw the frame that both segments have seen; 1 if it cannot tell."""
+def _scale_ratio(backbone: Backbone, before: LastFrame, after: LastFrame) -> LogRatio | None:
+    """Return how much larger the segment before saw the frame that both segments have seen."""
     (points_a, confidence_a), (points_b, confidence_b) = (_points(backbone, seen) for seen in (before, after))
-    ratio = scale_between(points_a[0], confidence_a[0], points_b[0], confidence_b[0])
-    return 1.0 if ratio is None else ratio
+    return scale_between(points_a[0], confidence_a[0], points_b[0], confidence_b[0])
 
 
 def _points(backbone: Backbone, last: LastFrame) -> tuple[Tensor, Tensor]:
@@ -350,15 +428,15 @@ def _points(backbone: Backbone, last: LastFrame) -> tuple[Tensor, Tensor]:
     return backbone.points(last.trace)
 
 
-def _next_segment(state: SegmentState, pose: Tensor, scale: float) -> SegmentState:
-    """Anchor a new segment: its first camera stands where the stream's last one stood."""
+def _next_segment(state: SegmentState, pose: Tensor, scale: ScaleState, T_world_camera: FloatArray) -> SegmentState:
+    """Anchor a new segment: its first camera, of this packed pose, stands where it stood in the stream."""
     return replace(
         state,
-        scale=scale,
+        scale_state=scale,
         first_level=float(pose[7]),
         segment=state.segment + 1,
         segment_frames=0,
-        T_world_segment=state.T_world_camera @ inverse(_T_segment_camera(pose, scale)),
+        T_world_segment=T_world_camera @ inverse(_T_segment_camera(pose, scale.factor)),
     )
 
 

@@ -107,6 +107,11 @@ class StreamSettings(Settings):
         unit="s",
         range=(0.0, 86_400.0),
     )
+    hold_still: bool = parameter(
+        True,
+        "Hold pose and scale while the images show that the camera stands still. false follows the network, which "
+        "drifts at rest.",
+    )
     max_speed: float = parameter(
         5.0,
         "Maximum speed of the camera; faster motion is rejected as a fault and not published. 0 for no limit.",

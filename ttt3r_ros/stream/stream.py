@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from ttt3r_ros.camera.preprocess import check_image
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics
-from ttt3r_ros.stream import image_check, motion_check, odometry, reset_policy, segments
+from ttt3r_ros.stream import image_check, motion_check, odometry, reset_policy, segments, still_check
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.continuity import why_broken
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, POINTS, Estimate, Float32Array
@@ -25,6 +25,7 @@ from ttt3r_ros.stream.odometry import Motion, OdometryState
 from ttt3r_ros.stream.reset_policy import PolicyState
 from ttt3r_ros.stream.segments import SegmentState
 from ttt3r_ros.stream.settings import StreamSettings
+from ttt3r_ros.stream.still_check import StillState
 
 #: Odometry's covariance needs a confidence; while nobody wants dense outputs, every so many frames compute one.
 CONFIDENCE_INTERVAL = 10
@@ -65,6 +66,7 @@ class StreamResult:
         estimate: what the network saw; None where the image was refused.
         motion: the robot's odometry; None while lost: nothing of this frame may be published.
         lost: why it is lost, in one clause; None where it is not.
+        is_still: whether the camera stands where it stood, so that pose and scale are held.
         events: sentences for the log.
     """
 
@@ -72,6 +74,7 @@ class StreamResult:
     estimate: Estimate | None
     motion: Motion | None
     lost: str | None = None
+    is_still: bool = False
     events: tuple[str, ...] = ()
 
 
@@ -83,6 +86,7 @@ class StreamState:
         segments: the network's state, and how its segments are chained.
         odometry: pose, velocity and covariance of the robot.
         images: what the image check compares with.
+        still: what the check for standing still compares with.
         motions: what the motion check compares with.
         policy: what the adaptive reset policy has noticed.
         last_stamp_ns: of the last image, refused or not [ns].
@@ -97,6 +101,7 @@ class StreamState:
     segments: SegmentState = field(default_factory=SegmentState)
     odometry: OdometryState = field(default_factory=OdometryState)
     images: ImageState = field(default_factory=ImageState)
+    still: StillState = field(default_factory=StillState)
     motions: MotionState = field(default_factory=MotionState)
     policy: PolicyState = field(default_factory=PolicyState)
     last_stamp_ns: int | None = None
@@ -139,9 +144,9 @@ def step(
     state = replace(state, last_stamp_ns=stamp_ns)
     if break_reason:
         state = start_segment(state, break_reason)
-    checking = backbone.beside(_check_image, state.images, image, stamp_ns, settings)
-    if state.is_blind and (refused := checking.result())[0]:
-        return _refused(state, stamp_ns, *refused)
+    checking = backbone.beside(_check_image, state, image, stamp_ns, settings)
+    if state.is_blind and (looked := checking.result()).refused:
+        return _refused(state, stamp_ns, looked)
     seconds = state.odometry.seconds_lost(stamp_ns)
     if seconds > settings.max_frame_gap and state.segments.state is not None:
         state = start_segment(state, f"lost for {seconds:.1f} s")
@@ -153,13 +158,19 @@ def step(
     outputs = set(frame.outputs)
     if state.odometry.frames_since_confidence >= CONFIDENCE_INTERVAL - 1:
         outputs.add(POINTS)
+    can_hold = settings.hold_still and state.segments.state is not None and state.odometry.T_odom_base is not None
+    needs_no_network = can_hold and state.still.is_still and POINTS not in frame.outputs
+    if needs_no_network and (looked := checking.result()).is_still:
+        return _held(backbone, frame, state, looked, settings)
     try:
         estimate, advanced = segments.advance(backbone, state.segments, image, frame.camera, settings, outputs=outputs)
     finally:
-        refused = checking.result()  # found out while the network worked
-    if refused[0]:
-        return _refused(as_before, stamp_ns, *refused)
-    state = replace(state, images=refused[1], is_blind=False)
+        looked = checking.result()  # found out while the network worked
+    if looked.refused:
+        return _refused(as_before, stamp_ns, looked)
+    if can_hold and looked.is_still and estimate.fault is None:
+        return _held(backbone, frame, state, looked, settings, estimate)
+    state = replace(state, images=looked.images, still=looked.still, is_blind=False)
     if estimate.segment_frames == 1:  # nothing is known of the motion up to here
         state = replace(state, motions=MotionState(), odometry=odometry.interrupted(state.odometry))
     T_world_camera = estimate.T_world_camera
@@ -214,6 +225,7 @@ def start_segment(state: StreamState, reason: str) -> StreamState:
     state = replace(
         state,
         segments=state.segments.without_state(),
+        still=StillState(),
         motions=MotionState(),
         odometry=odometry.interrupted(state.odometry),
     )
@@ -300,12 +312,68 @@ class Stream:
         self.state = replace(state, is_resumed=True, is_blind=False, failures=0, events=()) if later else state
 
 
-def _check_image(
-    state: ImageState, image: npt.NDArray[np.uint8], stamp_ns: int, settings: StreamSettings
-) -> tuple[str | None, ImageState]:
-    if not settings.check_images:
-        return None, state
-    return image_check.check(state, image, stamp_ns, settings.frozen_timeout)
+@dataclass(frozen=True)
+class _Looked:
+    """What the image alone tells.
+
+    Attributes:
+        refused: why it must not be used, in one clause; None where it may.
+        is_still: whether it shows that the camera stands where it stood.
+        images, still: what is known after it.
+    """
+
+    refused: str | None
+    is_still: bool
+    images: ImageState
+    still: StillState
+
+
+def _check_image(state: StreamState, image: npt.NDArray[np.uint8], stamp_ns: int, settings: StreamSettings) -> _Looked:
+    refused, images, is_still, still = None, state.images, False, state.still
+    if settings.check_images:
+        refused, images = image_check.check(state.images, image, stamp_ns, settings.frozen_timeout)
+    if settings.hold_still and refused is None:
+        is_still, still = still_check.check(state.still, image, stamp_ns)
+    return _Looked(refused, is_still, images, still)
+
+
+def _held(
+    backbone: Backbone,
+    frame: CameraFrame,
+    state: StreamState,
+    looked: _Looked,
+    settings: StreamSettings,
+    seen: Estimate | None = None,
+) -> tuple[StreamResult, StreamState]:
+    """Return the result of a frame whose camera stands still: pose, scale and recurrent state stay as they are.
+
+    Args:
+        backbone, frame, settings: as in `step`.
+        state: before the frame.
+        looked: what the image tells.
+        seen: what the network sees from the state before it, of which only the dense parts are used; None where it
+            has not been run.
+    """
+    estimate = (
+        segments.look(backbone, state.segments, frame.image, frame.camera, settings, outputs=frame.outputs)
+        if seen is None
+        else seen
+    )
+    estimate = segments.held(state.segments, estimate)
+    motion, odometry_state = odometry.held(
+        state.odometry, estimate.T_world_camera, frame.T_base_camera, frame.stamp_ns, settings.covariance
+    )
+    state = replace(
+        state,
+        images=looked.images,
+        still=looked.still,
+        is_blind=False,
+        failures=0,
+        odometry=odometry_state,
+        motions=motion_check.held(state.motions, frame.stamp_ns),
+    )
+    result, state = _result(state, frame.stamp_ns, estimate, motion)
+    return replace(result, is_still=True), state
 
 
 def _reset_reason(
@@ -331,6 +399,7 @@ def _after_pause(state: StreamState, stamp_ns: int) -> StreamState:
         is_resumed=False,
         last_stamp_ns=None,
         images=replace(state.images, checksum=None),  # the same pixels are no frozen camera
+        still=StillState(),
         motions=motion_check.resumed(state.motions, stamp_ns),
         odometry=odometry.resumed(state.odometry, stamp_ns),
     )
@@ -344,11 +413,9 @@ def _told(state: StreamState, reason: str, *, is_routine: bool = False) -> Strea
     return replace(state, segment_reason=reason, events=events)
 
 
-def _refused(
-    state: StreamState, stamp_ns: int, reason: str | None, images: ImageState
-) -> tuple[StreamResult, StreamState]:
-    state = replace(state, images=images, is_blind=True, odometry=odometry.interrupted(state.odometry))
-    return _result(state, stamp_ns, lost=reason)
+def _refused(state: StreamState, stamp_ns: int, looked: _Looked) -> tuple[StreamResult, StreamState]:
+    state = replace(state, images=looked.images, is_blind=True, odometry=odometry.interrupted(state.odometry))
+    return _result(state, stamp_ns, lost=looked.refused)
 
 
 def _result(
@@ -359,4 +426,4 @@ def _result(
     lost: str | None = None,
 ) -> tuple[StreamResult, StreamState]:
     """Return a result that takes the events along, and the state without them."""
-    return StreamResult(stamp_ns, estimate, motion, lost, state.events), replace(state, events=())
+    return StreamResult(stamp_ns, estimate, motion, lost, events=state.events), replace(state, events=())

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ttt3r_ros.stream.alignment import LogRatio
+from ttt3r_ros.stream.scale_filter import (
+    BIAS,
+    BIAS_WALK,
+    MAX_SLEW,
+    MIN_RATIO,
+    OWN_METRES,
+    UNRELATED,
+    ScaleState,
+    chained,
+    measured,
+    slewed,
+    unchained,
+)
+
+
+def walk(bias: float, resets: int = 600, frames: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return, per segment, what a network makes of a metre and what is published of it, as logarithms."""
+    rng = np.random.default_rng(seed)
+    own, state, published = [0.0], ScaleState(), [0.0]
+    for _ in range(resets):
+        for _ in range(frames):
+            state = slewed(state)
+        own.append(0.7 * own[-1] + 0.1 * rng.normal())
+        ratio = own[-2] - own[-1] + bias + 0.01 * rng.normal()
+        state = chained(state, LogRatio(ratio, 0.01))
+        published.append(own[-1] + math.log(state.factor))
+    return np.array(own), np.array(published)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(-0.1, 0.1), st.integers(0, 1000))
+def test_whatever_the_bias_lengths_stay_within_what_the_network_says(bias, seed):
+    own, published = walk(bias, seed=seed)
+    assert own[100:].min() <= published[100:].min()
+    assert published[100:].max() <= own[100:].max()
+    assert abs(published[100:].mean()) < 0.05
+    assert np.abs(published).max() < np.abs(own).max() + 6 * abs(bias)  # before it is known
+
+
+def test_it_is_a_kalman_filter():
+    """Against the naive twin: the joint Gaussian of all unknowns, conditioned on all that was measured."""
+    rng = np.random.default_rng(0)
+    ratios, n = rng.normal(0, 0.1, 12), 12
+    state = ScaleState()
+    for ratio in ratios:
+        state = chained(state, LogRatio(float(ratio), 0.03))
+    # unknowns: x_0, b_0, noise of n ratios, steps of n biases
+    prior = np.diag([UNRELATED**2, BIAS**2, *[0.03**2] * n, *[BIAS_WALK**2] * n])
+    H, known = [], []
+    for k in range(1, n + 1):
+        row = np.zeros(2 + 2 * n)
+        row[0], row[1], row[2 : 2 + k] = 1.0, -k, 1.0
+        row[2 + n : 2 + n + k - 1] = -np.arange(k - 1, 0, -1)
+        H.append(row)
+        known.append(ratios[:k].sum())
+    H, known = np.array(H), np.array(known)
+    gain = prior @ H.T @ np.linalg.inv(H @ prior @ H.T + OWN_METRES**2 * np.eye(n))
+    estimate = gain @ -known
+    assert state.log_scale == pytest.approx(known[-1] + H[-1] @ estimate, abs=1e-9)
+    P = prior - gain @ H @ prior
+    assert state.covariance[0, 0] == pytest.approx(H[-1] @ P @ H[-1], abs=1e-9)
+    bias = np.zeros(2 + 2 * n)
+    bias[1], bias[2 + n :] = 1.0, 1.0
+    assert state.bias == pytest.approx(bias @ estimate, abs=1e-9)
+
+
+@given(st.floats(-1, 1), st.floats(1e-4, 1.0))
+def test_a_measurement_moves_nothing_that_is_published_at_once(log, variance):
+    state = ScaleState(log_scale=0.3, lag=0.1)
+    _, after = measured(state, log, variance, gate=math.inf)
+    assert after.factor == pytest.approx(state.factor)
+    assert abs(after.log_scale - log) <= abs(state.log_scale - log)
+    assert after.covariance[0, 0] < state.covariance[0, 0]
+
+
+def test_what_is_published_follows_step_by_step():
+    state = measured(ScaleState(), 0.5, 0.01)[1]
+    logs = [math.log(state.factor)]
+    for _ in range(300):
+        state = slewed(state)
+        logs.append(math.log(state.factor))
+    assert np.abs(np.diff(logs)).max() <= MAX_SLEW + 1e-12
+    assert logs[-1] == pytest.approx(state.log_scale)
+    assert state.lag == 0.0
+
+
+@pytest.mark.parametrize("log", [5.0, -5.0, math.nan, math.inf])
+def test_a_measurement_far_off_is_refused(log):
+    state = ScaleState()
+    deviations, after = measured(state, log, 0.01)
+    assert deviations is not None
+    assert after is state
+
+
+def test_a_ratio_carries_what_is_published_over_a_reset():
+    state = replace(ScaleState(), covariance=np.diag([1e-6, 1e-12]), lag=0.02)
+    after = chained(state, LogRatio(0.3, 0.001))
+    assert math.log(after.factor) == pytest.approx(0.32, abs=1e-9)
+    assert after.lag == pytest.approx(0.02, abs=0.01)
+
+
+def test_without_a_ratio_the_scale_is_less_certain():
+    state = replace(ScaleState(), covariance=np.diag([1e-4, 1e-4]))
+    assert chained(state, None).covariance[0, 0] > chained(state, LogRatio(0.0, MIN_RATIO)).covariance[0, 0]
+
+
+def test_a_gap_forgets_most_of_the_factor_and_all_of_the_lag():
+    state = replace(ScaleState(log_scale=0.4, lag=0.1), covariance=np.diag([1e-3, 1e-4]))
+    after = unchained(state)
+    assert 0 < after.log_scale < 0.25
+    assert after.lag == 0.0
+    assert after.bias == pytest.approx(state.bias)
