@@ -294,7 +294,9 @@ def test_a_reset_every_so_many_frames_keeps_pose_velocity_and_scale():
     assert camera.stream.state.segment_reason == "after 5 frames"
     assert [x_of(frame) for frame in frames] == pytest.approx([SPEED * n for n in range(24)], rel=0.06, abs=1e-5)
     for frame in frames[1:]:
-        np.testing.assert_allclose(frame.motion.twist[0], [SPEED / STEP, 0, 0], atol=0.15 * SPEED / STEP)  # a reset's frame the most
+        np.testing.assert_allclose(
+            frame.motion.twist[0], [SPEED / STEP, 0, 0], atol=0.15 * SPEED / STEP
+        )  # a reset's frame the most
         assert knows_velocity(frame)
         assert np.median(frame.estimate.depth) == pytest.approx(2.0, rel=0.1)
     assert not any(frame.events for frame in frames)  # routine
