@@ -37,6 +37,7 @@ from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.alignment import LogRatio
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import POINTS
+from ttt3r_ros.stream.segments import LastFrame
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
@@ -71,10 +72,11 @@ def disturbed(view: Image, kind: str, frame: int, rng: np.random.Generator) -> I
             clothes = np.random.default_rng(1).integers(0, 255, (24, 8, 3), dtype=np.uint8)
             image[height // 8 :, start:stop] = cv2.resize(clothes, (stop - start, height - height // 8))
     sigma = float(kind.split()[1]) if kind.startswith("noise") else 2.0
-    image = np.clip(image + sigma * rng.standard_normal(image.shape, np.float32), 0, 255).round().astype(np.uint8)
-    if kind == "JPEG":
-        image = np.asarray(cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], 1), np.uint8)
-    return image
+    seen = np.clip(image + sigma * rng.standard_normal(image.shape, np.float32), 0, 255).round().astype(np.uint8)
+    if kind != "JPEG":
+        return seen
+    file = cv2.imencode(".jpg", seen, [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
+    return np.asarray(cv2.imdecode(file, cv2.IMREAD_COLOR), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -181,8 +183,8 @@ def go_along(stream: Stream, walk: Walk, bias: float) -> Walked:
     """Feed a walk to a stream."""
     found = segments._scale_ratio
 
-    def biased(*args: Any) -> LogRatio | None:
-        ratio = found(*args)
+    def biased(backbone: Backbone, before: LastFrame, after: LastFrame) -> LogRatio | None:
+        ratio = found(backbone, before, after)
         return ratio and replace(ratio, log=ratio.log + bias)
 
     segments._scale_ratio = biased
@@ -238,7 +240,7 @@ def _walks(args: argparse.Namespace) -> Iterator[Walk]:
 
 def rows_of(results: dict[str, Any]) -> list[tuple[str, ...]]:
     """Return the table: what, of how many, worst or spread, and whether the aim is met."""
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for kind in DISTURBANCES:
         some = [s for s in results["standing"] if s["kind"] == kind]
         metres, degrees = max(s["walked_m"] for s in some), max(s["turned_deg"] for s in some)
