@@ -177,9 +177,15 @@ def test_images_go_unchecked_where_nobody_wants_them_checked():
 
 
 def test_a_simulated_camera_may_stand_still():
+    """Its images are copies, to the last bit."""
     camera = Camera(frozen_timeout=0.0)
+    first = camera.send(view(5))
+    wandering(camera)
     for _ in range(30):
-        assert camera.send(view(5)).lost is None
+        found = camera.send(view(5))
+        assert found.lost is None
+        assert found.is_still
+        assert np.array_equal(found.motion.T_odom_base, first.motion.T_odom_base)
 
 
 FAULTS = {
@@ -490,3 +496,44 @@ def test_standing_is_not_held_where_nobody_wants_it():
         found = camera.send(standing(0, n))
         assert not found.is_still
     assert camera.network.steps == 10
+
+
+def test_a_stand_of_minutes_with_frames_dropped_ends_in_motion():
+    camera, rng = Camera(reset_interval=6, max_frame_gap=2.0), np.random.default_rng(0)
+    settled = [camera.send(standing(0, n)) for n in range(3)][-1]
+    wandering(camera)
+    for n in range(200):
+        held = camera.send(standing(0, 10 + n), seconds=rng.uniform(0.03, 1.9), outputs=frozenset())
+        camera.stream.prepare()
+        assert held.is_still
+        assert held.estimate.segment == 0
+        assert np.array_equal(held.motion.T_odom_base, settled.motion.T_odom_base)
+    camera.network.script = None
+    frames = [camera.send(standing(n, n)) for n in range(1, 4)]
+    assert [x_of(frame) for frame in frames] == pytest.approx([SPEED * n for n in range(1, 4)], abs=1e-5)
+    np.testing.assert_allclose(frames[0].motion.twist[0], [SPEED / STEP, 0, 0], atol=1e-4)
+
+
+def test_a_gap_while_it_stands_moves_nothing():
+    camera = Camera(max_frame_gap=2.0)
+    settled = [camera.send(standing(0, n)) for n in range(3)][-1]
+    frames = [camera.send(standing(0, 10 + n), seconds=10.0 if n == 0 else STEP) for n in range(5)]
+    assert [frame.is_still for frame in frames] == [False] + [True] * 4  # nobody has seen it stand through the gap
+    assert frames[0].estimate.segment == 1
+    for frame in frames:
+        assert np.array_equal(frame.motion.T_odom_base, settled.motion.T_odom_base)
+    assert x_of(camera.send(standing(1, 99))) == pytest.approx(SPEED, abs=1e-5)
+
+
+def test_a_camera_stands_only_where_its_pose_is_known():
+    """Nothing is known of where it was at a frame that was lost, even if it stays there."""
+    camera = Camera(reset_policy="never", max_frame_gap=2.0)
+    for n in range(3):
+        camera.send(standing(n, n), seconds=1.0)
+    camera.network.script = FAULTS["jump"][0]
+    assert "jumped" in camera.send(standing(12, 3), seconds=1.0).lost
+    camera.network.script = None
+    back = camera.send(standing(12, 4), seconds=0.9)
+    assert not back.is_still
+    assert x_of(back) == pytest.approx(12 * SPEED, abs=1e-5)
+    assert camera.send(standing(12, 5), seconds=0.9).is_still

@@ -170,7 +170,7 @@ def step(
         return _refused(as_before, stamp_ns, looked)
     if can_hold and looked.is_still and estimate.fault is None:
         return _held(backbone, frame, state, looked, settings, estimate)
-    state = replace(state, images=looked.images, still=looked.still, is_blind=False)
+    state = replace(state, images=looked.images, is_blind=False)
     if estimate.segment_frames == 1:  # nothing is known of the motion up to here
         state = replace(state, motions=MotionState(), odometry=odometry.interrupted(state.odometry))
     T_world_camera = estimate.T_world_camera
@@ -187,6 +187,7 @@ def step(
         state,
         segments=advanced,
         odometry=moved,
+        still=looked.still,  # only now: the anchor is an image whose pose is known
         motions=motion_check.accepted(state.motions, T_world_camera, stamp_ns),
         failures=0,
         pending=estimate,
