@@ -27,7 +27,7 @@ from ttt3r_ros.stream.alignment import LogRatio
 
 #: Standard deviations, of logarithms: of the network's own metres in one segment (the small weights on a walk of 10,000
 #: frames: 0.09); of the bias before anything is known of it, and of its change from reset to reset.
-OWN_METRES, BIAS, BIAS_WALK = 0.1, 0.05, 0.001
+OWN_METRES, BIAS, BIAS_WALK = 0.1, 0.1, 0.001
 #: A segment's factor where the one before it is not known to this one, after a gap.
 UNRELATED = 0.3
 #: Of a ratio, at least, whatever the points say; of one that the points do not tell.
@@ -39,7 +39,7 @@ GATE = 3.0
 
 
 def _at_start() -> FloatArray:
-    return np.diag([UNRELATED**2, BIAS**2])
+    return np.diag([OWN_METRES**2, BIAS**2])
 
 
 @dataclass(frozen=True)
