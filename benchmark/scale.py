@@ -86,7 +86,7 @@ def disturbed(view: Image, kind: str, frame: int, rng: np.random.Generator) -> I
     sigma = float(kind.split()[1]) if kind.startswith("noise") else 2.0
     y, x = SHIFT * rng.integers(0, SHIFTS, 2)
     noise = _noise(height + SHIFT * SHIFTS, width + SHIFT * SHIFTS)[y : y + height, x : x + width]
-    seen = np.clip(image + rng.choice((-sigma, sigma)) * noise, 0, 255).round().astype(np.uint8)
+    seen: Image = np.clip(image + rng.choice((-sigma, sigma)) * noise, 0, 255).round().astype(np.uint8)
     if kind != "JPEG":
         return seen
     file = cv2.imencode(".jpg", seen, [cv2.IMWRITE_JPEG_QUALITY, 60])[1]
