@@ -17,6 +17,7 @@ from matplotlib.quiver import Quiver
 from ttt3r_ros.evaluation.metrics import Trajectory
 from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory
 from ttt3r_ros.evaluation.run_log import Moment
+from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics
 
 ESTIMATE, TRUTH = "#d1495b", "#30638e"
 SECOND = 10**9
@@ -61,6 +62,8 @@ def moment(seconds: float, *, depth: Any = 2.0, true_depth: Any = None) -> Momen
         points_odom=np.empty((0, 3), np.float32),
         colors=np.empty((0, 3), np.uint8),
         point_confidence=np.empty(0, np.float32),
+        intrinsics=Intrinsics(16.0, 16.0, 7.5, 5.5, 16, 12),
+        T_odom_camera=T_BASE_CAMERA,
     )
 
 
