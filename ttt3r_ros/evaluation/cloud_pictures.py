@@ -27,10 +27,14 @@ _MAX_POINTS = 200_000
 _ABOVE_M = 0.4
 
 _BACKGROUND = (250, 250, 250)
-_POINT_M = 0.03
+_POINT_M = 0.045
 _ELEVATION_DEG = 50.0
-_FOV_DEG = 40.0
-_DISTANCE = 0.75  # of that at which a ball around everything would fit; rooms are flat
+_FOV_DEG = 30.0
+_MARGIN = 1.06
+
+#: What a picture must show: so many points of the cloud, without the outer percents along each axis.
+_STANDING_FOR_ALL = 5000
+_OUTLIERS = 2.0
 
 #: The moving picture.
 _CLIP_WIDTH, _CLIP_HEIGHT = 600, 360
@@ -91,7 +95,7 @@ def draw_cloud(path: Path, recording: Recording, moments: list[Moment]) -> None:
     path_odom = _path(recording)
     paths = {"estimate": path_odom, "truth": _true_path(recording)}
     azimuth = _first_heading_deg(recording)
-    stage = _Stage.around(rows[-1][1], path_odom)  # both seen from the same places
+    stage = _Stage.around(joined([cloud for _, cloud in rows]), path_odom)  # both seen from the same places
 
     figure = Figure(figsize=(4.8 * len(rows) + 0.4, 7.6), layout="constrained")
     figure.suptitle("Point cloud", fontsize=15, fontweight="bold", x=0.02, ha="left")
@@ -159,30 +163,39 @@ def draw_clip(path: Path, recording: Recording, moments: list[Moment]) -> None:
 
 @dataclass(frozen=True)
 class _Stage:
-    """What a picture shows: its middle, its radius, and the height above which it is cut open [m]."""
+    """What pictures must show: (N, 3) points that stand for everything, and the height above which it is cut open."""
 
-    middle: FloatArray
-    radius: float
+    everything: FloatArray
     ceiling: float
 
     @classmethod
     def around(cls, cloud: Points, path: FloatArray) -> _Stage:
         ceiling = float(path[:, 2].max()) + _ABOVE_M
         below = cloud.positions[cloud.positions[:, 2] < ceiling]
-        everything = np.concatenate([below, path])
-        low, high = np.percentile(everything, [2.0, 98.0], axis=0)
-        radius = float(np.linalg.norm(high[:2] - low[:2]) / 2)
-        return cls((low + high) / 2, max(radius, 0.5), ceiling)
+        below = below[:: max(1, len(below) // _STANDING_FOR_ALL)]
+        if len(below):
+            low, high = np.percentile(below, [_OUTLIERS, 100.0 - _OUTLIERS], axis=0)
+            below = below[((below >= low) & (below <= high)).all(axis=1)]
+        return cls(np.concatenate([below, path]), ceiling)
 
     def eye(self, azimuth_deg: float, width: int, height: int) -> Eye:
-        """Return an eye that sees everything, from this direction and obliquely from above."""
+        """Return an eye in this direction, obliquely above, that sees everything, as large as possible."""
         azimuth, elevation = np.radians([azimuth_deg, _ELEVATION_DEG])
         direction = np.array(
             [np.cos(azimuth) * np.cos(elevation), np.sin(azimuth) * np.cos(elevation), np.sin(elevation)]
         )
-        distance = _DISTANCE * self.radius / np.tan(np.radians(_FOV_DEG) / 2) / min(1.0, width / height)
-        position = self.middle + distance * direction
-        return Eye.looking(position, self.middle, width=width, height=height, fov_deg=_FOV_DEG)
+        middle = (self.everything.min(axis=0) + self.everything.max(axis=0)) / 2
+        slope = np.tan(np.radians(_FOV_DEG) / 2) / _MARGIN
+        near = Eye.looking(middle + direction, middle, width=width, height=height, fov_deg=_FOV_DEG)
+        x, y, _ = near.seen(self.everything).T
+        right, down = near.T_world_eye[:3, :2].T
+        middle = middle + right * (x.min() + x.max()) / 2 + down * (y.min() + y.max()) / 2
+        near = Eye.looking(middle + direction, middle, width=width, height=height, fov_deg=_FOV_DEG)
+        x, y, z = near.seen(self.everything).T
+        # farther away, a point is still as far from the axis and z - 1 beyond the middle
+        needed = np.maximum(np.abs(x) * height / width, np.abs(y)) / slope - (z - 1.0)
+        distance = max(1.0, float(needed.max()))
+        return Eye.looking(middle + distance * direction, middle, width=width, height=height, fov_deg=_FOV_DEG)
 
     def draw(self, picture: npt.NDArray[np.uint8], eye: Eye, cloud: Points) -> None:
         below = cloud.positions[:, 2] < self.ceiling

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import threading
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -35,13 +35,13 @@ Action = Callable[[], str]
 class LivePage:
     """Shows a running node in browsers. All methods may be called from any thread."""
 
-    def __init__(self, host: str, port: int, buttons: Mapping[str, tuple[str, Action]]) -> None:
+    def __init__(self, host: str, port: int, buttons: Mapping[str, Mapping[str, Action]]) -> None:
         """Start the server.
 
         Args:
             host: address to listen on.
             port: TCP port; the next free one if it is taken.
-            buttons: a hint and an action by label.
+            buttons: rows of buttons: by the row's label, actions by the button's label.
 
         Raises:
             UserError: viser is not installed, or the address cannot be used.
@@ -121,43 +121,43 @@ class LivePage:
             self._scene.show_points(f"/map/{piece.number}", piece.positions, piece.colors)
         return bool(pieces)
 
-    def _build(self, buttons: Mapping[str, tuple[str, Action]]) -> None:
+    def _build(self, buttons: Mapping[str, Mapping[str, Action]]) -> None:
         gui = self._server.gui
         gui.set_panel_label("ttt3r")
         self._state = gui.add_html(state_html("warn", "waiting for the node", {}))
+        for label, actions in buttons.items():
+            self._add_buttons(label, actions)
         self._depth = gui.add_image(
             colors.depth_colors(np.full((3, 4), np.nan, np.float32)), label=f"depth, 0 to {colors.MAX_DEPTH_M:g} m"
         )
         self._confidence = gui.add_slider(
             "min. confidence", 1.0, 10.0, 0.1, 1.5, hint="hides less confident points; see the parameter min_confidence"
         )
-        self._follow = gui.add_checkbox("follow the camera", True)
-        for group, label in (("/cloud", "points of this frame"), ("/map", "map"), ("/truth", "true path")):
+        self._follow = gui.add_checkbox("follow camera", True)
+        for group, label in (("/cloud", "frame"), ("/map", "map"), ("/truth", "true path")):
             if group != "/truth":
                 self._scene.add_group(group)
             self._add_switch(group, label)
-        for label, (hint, action) in buttons.items():
-            self._add_button(label, hint, action)
         self._server.on_client_connect(self._place)
 
     def _add_switch(self, group: str, label: str) -> None:
         switch = self._server.gui.add_checkbox(label, True)
         switch.on_update(lambda _: self._scene.set_visible(group, switch.value))
 
-    def _add_button(self, label: str, hint: str, action: Action) -> None:
-        button = self._server.gui.add_button(label, hint=hint)
+    def _add_buttons(self, label: str, actions: Mapping[str, Action]) -> None:
+        group = self._server.gui.add_button_group(label, list(actions))
 
         def pressed(event: GuiEvent[Any]) -> None:
+            name = group.value
+            color: Literal["green", "red"] = "green"
             try:
-                sentence, color = action(), "green"
+                sentence = actions[name]()
             except UserError as error:
                 sentence, color = str(error), "red"
             if event.client is not None:
-                event.client.add_notification(
-                    label, sentence, color="green" if color == "green" else "red", auto_close_seconds=10.0
-                )
+                event.client.add_notification(f"{label} {name}", sentence, color=color, auto_close_seconds=10.0)
 
-        button.on_click(pressed)
+        group.on_click(pressed)
 
     def _place(self, client: ClientHandle) -> None:
         """Put a reader behind the camera."""

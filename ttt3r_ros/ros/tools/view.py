@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -65,13 +66,11 @@ _TRUE_POINTS = 2000
 
 DEFAULT_PORT = 8080
 
-#: Buttons of the page: label, service, hint.
-_BUTTONS = (
-    ("Reset", "reset", "forget the recurrent state; the pose continues from the last one"),
-    ("Reset odometry", "reset_odometry", "also return the pose to the origin"),
-    ("Save state", "save_state", "write the state of the stream into save_folder"),
-    ("Save map", "save_map", "write the map as PLY into save_folder; needs publish_map"),
-)
+#: Buttons of the page and their services.
+_BUTTONS = {
+    "reset": {"state": "reset", "odometry": "reset_odometry"},
+    "save": {"state": "save_state", "map": "save_map"},
+}
 
 #: Dense outputs may lose a message; the viewer shows the next one.
 _DENSE = QoSProfile(depth=2, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -93,10 +92,12 @@ class View(Node):
             UserError: the page cannot be shown.
         """
         super().__init__("view", start_parameter_services=False)
-        self._callers: dict[str, Any] = {
-            service: self.create_client(Trigger, f"ttt3r/{service}") for _, service, _ in _BUTTONS
+        services = [service for row in _BUTTONS.values() for service in row.values()]
+        self._callers: dict[str, Any] = {name: self.create_client(Trigger, f"ttt3r/{name}") for name in services}
+        buttons = {
+            label: {name: partial(self.call, service) for name, service in row.items()}
+            for label, row in _BUTTONS.items()
         }
-        buttons = {label: (hint, self._call_of(service)) for label, service, hint in _BUTTONS}
         self.page = LivePage(host, port, buttons)
         self._max_points = max_points
         self._map = VoxelMap(_VOXEL_M, max(max_points, MIN_MAX_POINTS))
@@ -256,9 +257,6 @@ class View(Node):
         T = self._T_odom_world
         if T is not None and len(self._truth) > 1:
             self.page.show_truth(np.array(list(self._truth)) @ T[:3, :3].T + T[:3, 3])
-
-    def _call_of(self, service: str) -> Callable[[], str]:
-        return lambda: self.call(service)
 
     def call(self, service: str) -> str:
         """Call a service of the node from another thread than the executor's, and return its sentence.
