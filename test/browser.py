@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,14 @@ class Page:
         """Return a screenshot, (H, W, 3) uint8 RGB."""
         data = base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"])
         return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+
+    def wait_for_picture(self, is_right: Callable[[np.ndarray], bool], what: str) -> np.ndarray:
+        """Return the first screenshot with this in it."""
+        deadline = time.monotonic() + PATIENCE
+        while not is_right(picture := self.picture()):
+            assert time.monotonic() < deadline, f"waited in vain for {what}; the page says:\n{self.text()}"
+            time.sleep(0.2)
+        return picture
 
 
 def chromium() -> str:

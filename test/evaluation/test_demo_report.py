@@ -121,6 +121,7 @@ def test_the_cloud_is_bounded(tmp_path: Path) -> None:
     made = Recording()
     for i in range(3):
         made.moments.add(moment(i, points=600_000))
+        made.poses[moment(i, points=0).stamp_ns] = np.eye(4)
     write_report(tmp_path, made, frames_in=3)
     points = vertices(tmp_path / "cloud.ply")
     assert MAX_CLOUD_POINTS - 3 <= len(points) <= MAX_CLOUD_POINTS
