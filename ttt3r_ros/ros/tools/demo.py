@@ -45,6 +45,8 @@ _SILENCE_S = 2.5
 _SILENCE_PERIODS = 4.0
 _FIRST_PERIOD_S = 5.0  # assumed frame period before the second pose
 
+_VIEWER = [sys.executable, "-m", "ttt3r_ros.ros.tools.view"]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 done or stopped, 2 for a user error."""
@@ -154,7 +156,7 @@ class _Viewer(ChildProcess):
 
     def __init__(self, output: Path) -> None:
         """Start it; logs go into the folder of the results."""
-        super().__init__("viewer", [sys.executable, "-m", "ttt3r_ros.ros.tools.view"], output / "view.log")
+        super().__init__("viewer", _VIEWER, output / "view.log")
         self._is_announced = False
 
     def news(self) -> str:
