@@ -142,7 +142,7 @@ def draw_clip(path: Path, recording: Recording, moments: list[Moment]) -> None:
             continue
         eye = stage.eye(azimuth + _SWEEP_DEG * i / max(len(moments) - 1, 1), _CLIP_WIDTH - _SIDE_WIDTH, _CLIP_HEIGHT)
         scene = _blank(_CLIP_WIDTH - _SIDE_WIDTH, _CLIP_HEIGHT)
-        stage.draw(scene, eye, joined(clouds[: i + 1]))
+        stage.draw(scene, eye, joined(clouds[: i + 1]), size_m=1.6 * _POINT_M)
         if len(true_path):
             draw_line(scene, eye, true_path[true_stamps_ns <= moment.stamp_ns], colors.TRUTH)
         draw_line(scene, eye, path_odom[stamps_ns <= moment.stamp_ns], colors.ESTIMATE)
@@ -197,9 +197,9 @@ class _Stage:
         distance = max(1.0, float(needed.max()))
         return Eye.looking(middle + distance * direction, middle, width=width, height=height, fov_deg=_FOV_DEG)
 
-    def draw(self, picture: npt.NDArray[np.uint8], eye: Eye, cloud: Points) -> None:
+    def draw(self, picture: npt.NDArray[np.uint8], eye: Eye, cloud: Points, *, size_m: float = _POINT_M) -> None:
         below = cloud.positions[:, 2] < self.ceiling
-        draw_points(picture, eye, cloud.positions[below], cloud.colors[below], size_m=_POINT_M)
+        draw_points(picture, eye, cloud.positions[below], cloud.colors[below], size_m=size_m)
 
 
 def _blank(width: int, height: int) -> npt.NDArray[np.uint8]:

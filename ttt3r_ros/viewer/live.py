@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _PIECES_AT_ONCE = 4
 
 #: Where a reader looks from at first, relative to the camera and its heading (x forward, y left, z up) [m].
-_EYE = (-3.0, 1.0, 2.0)
+_EYE = (-2.5, 0.6, 0.9)
 _TARGET = (1.0, 0.0, 0.0)
 
 #: A button does something and returns a sentence about it, or raises a `UserError`.
