@@ -77,6 +77,9 @@ def test_anything_may_be_shown_before_somebody_watches() -> None:
             cloud = MapPoints(np.ones((count, 3), np.float32), np.ones((count, 3), np.uint8), np.full(count, 2.0))
             page.show_cloud(cloud)
             assert page.show_map(cloud) == (count > 0)
+            assert not page.wants_map()
+        page._confidence.value = 4.0
+        assert page.wants_map()
         page.show_truth(np.zeros((4, 3)))
         page.show_depth(np.full((500, 700), np.nan, np.float32))
         page.show_state(state_html("ok", "tracking", {}))

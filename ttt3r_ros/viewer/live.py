@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
@@ -54,6 +55,7 @@ class LivePage:
         self._pieces = Pieces()
         self._followed: FloatArray | None = None
         self._heading = 0.0
+        self._map_confidence = math.nan
         self._lock = threading.Lock()
         self._build(buttons)
 
@@ -106,6 +108,10 @@ class LivePage:
         kept = cloud.confidences >= self._confidence.value
         self._scene.show_points("/cloud/frame", cloud.positions[kept], cloud.colors[kept])
 
+    def wants_map(self) -> bool:
+        """Return whether the map must be shown again although it is the same."""
+        return bool(self._confidence.value != self._map_confidence)
+
     def show_map(self, cloud: MapPoints) -> bool:
         """Draw what has changed in the map, a megabyte at most.
 
@@ -115,8 +121,9 @@ class LivePage:
         Returns:
             Whether something has changed, so that more may be waiting.
         """
+        self._map_confidence = self._confidence.value
         with self._lock:
-            pieces = self._pieces.changed(cloud, self._confidence.value, at_most=_PIECES_AT_ONCE)
+            pieces = self._pieces.changed(cloud, self._map_confidence, at_most=_PIECES_AT_ONCE)
         for piece in pieces:
             self._scene.show_points(f"/map/{piece.number}", piece.positions, piece.colors)
         return bool(pieces)

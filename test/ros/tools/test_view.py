@@ -109,9 +109,12 @@ class Shown:
     def stop(self) -> None:
         pass
 
+    def wants_map(self) -> bool:
+        return False
+
     def show_map(self, cloud: MapPoints) -> bool:
         self.given["map"] = cloud
-        return True
+        return False
 
     def __getattr__(self, name: str) -> Any:
         def keep(*given: Any, **also: Any) -> None:

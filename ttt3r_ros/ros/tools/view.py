@@ -116,6 +116,7 @@ class View(Node):
         self._heard_at = 0.0
         self._node_map = NO_POINTS
         self._node_has_map = False
+        self._map_is_new = False  # or has not been shown as a whole
         self._tf = Buffer()
         self._tf_listener = TransformListener(self._tf, self)
         reliable = QoSProfile(depth=10)
@@ -170,6 +171,7 @@ class View(Node):
     def _forget(self) -> None:
         """Begin again: what was known is in another frame than what is to come."""
         self._map.clear()
+        self._map_is_new = True
         self._poses.clear()
         self._clouds.clear()
         self._T_odom_world = None
@@ -188,6 +190,7 @@ class View(Node):
         cloud = self._next_cloud(T_base_camera)
         if cloud is not None and not self._node_has_map:
             self._map.insert(cloud.positions, cloud.colors, cloud.confidences)
+            self._map_is_new = True
         if not self.page.is_watched():
             return
         self._show_state()
@@ -246,7 +249,9 @@ class View(Node):
             self._node_has_map = True
             self._map.clear()
             self._node_map = thinned(points_of(message), self._max_points)
-        self.page.show_map(self._node_map if self._node_has_map else self._map.points())
+            self._map_is_new = True
+        if self._map_is_new or self.page.wants_map():
+            self._map_is_new = self.page.show_map(self._node_map if self._node_has_map else self._map.points())
 
     def _show_truth(self) -> None:
         if self._T_odom_world is None:
