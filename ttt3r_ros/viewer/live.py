@@ -131,9 +131,9 @@ class LivePage:
     def _build(self, buttons: Mapping[str, Mapping[str, Action]]) -> None:
         gui = self._server.gui
         gui.set_panel_label("ttt3r")
-        self._state = gui.add_html(state_html("warn", "waiting for the node", {}))
-        for label, actions in buttons.items():
+        for label, actions in buttons.items():  # above the state, whose height changes, so that they stay in place
             self._add_buttons(label, actions)
+        self._state = gui.add_html(state_html("warn", "waiting for the node", {}))
         self._depth = gui.add_image(
             colors.depth_colors(np.full((3, 4), np.nan, np.float32)), label=f"depth, 0 to {colors.MAX_DEPTH_M:g} m"
         )

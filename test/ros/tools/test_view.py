@@ -89,8 +89,13 @@ def test_the_page_shows_the_node_and_its_button_reaches_it(bench: Bench, tmp_pat
             page.wait_for_text("tracking")
             wait_until(lambda: pixels(page.picture(), colors.ESTIMATE) > 50, "the path")
             cv2.imwrite(os.environ.get("SHOT", str(tmp_path / "shot.png")), page.picture()[..., ::-1])
-            page.click("state")  # the first of that name is in the row "reset"
-            wait_until(lambda: "the recurrent state is reset; the pose continues" in running.text(), "the reset")
+
+            def reset() -> bool:
+                page.click("state")  # the first of that name is in the row "reset"
+                time.sleep(1.0)
+                return "the recurrent state is reset; the pose continues" in running.text()
+
+            wait_until(reset, "the reset")
             page.wait_for_text("the pose continues from the last one")
 
 
