@@ -41,6 +41,10 @@ demo: venv ## run node and camera over DDS, write demo_output/ (INPUT=video, fol
 	@.venv/bin/demo $(if $(INPUT),--input "$(INPUT)") $(if $(WEIGHTS),--weights "$(WEIGHTS)") \
 	  $(if $(OUTPUT),--output "$(OUTPUT)") $(ARGS)
 
+.PHONY: view
+view: venv ## show a running node in the browser, on http://127.0.0.1:8080 (ARGS="--port 9000")
+	@.venv/bin/view $(ARGS)
+
 # Without .venv, any Python with torch will do, so a borrowed GPU needs no installation.
 TRAINER = $(or $(PYTHON),$(wildcard .venv/bin/python),python3)
 

@@ -18,7 +18,11 @@ setup(
     ],
     # In a pip environment requirements/ pins what this needs; in a ROS workspace package.xml names it.
     install_requires=["setuptools"],
-    extras_require={"open3d": ["open3d>=0.18"], "ray": ["ray>=2.9"]},  # for `evaluate`: faster clouds, many machines
+    extras_require={
+        "open3d": ["open3d>=0.18"],  # for `evaluate`: faster clouds
+        "ray": ["ray>=2.9"],  # for `evaluate`: many machines
+        "viewer": ["viser>=1.1"],  # for `view` and the demo's view.html
+    },
     python_requires=">=3.10",
     zip_safe=False,
     maintainer="ttt3r_ros maintainers",
@@ -30,6 +34,7 @@ setup(
             f"ttt3r = {PACKAGE}.ros.node:main",
             f"play = {PACKAGE}.ros.tools.play:main",
             f"fetch_weights = {PACKAGE}.weights.fetch:main",
+            f"view = {PACKAGE}.ros.tools.view:main",
             f"demo = {PACKAGE}.ros.tools.demo:main",
             f"reconstruct = {PACKAGE}.offline.reconstruct:main",
             f"evaluate = {PACKAGE}.protocols.command:main",

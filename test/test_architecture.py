@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ttt3r_ros"
 
 #: Modules that everybody may import: they import nothing of the package but one another.
-COMMON = {"errors", "geometry", "serialize", "settings"}
+COMMON = {"colors", "errors", "geometry", "serialize", "settings"}
 #: What each room may import beside the common modules and itself. The order is that of the layers, lowest first.
 MAY_IMPORT: dict[str, set[str]] = {
     "cli": set(),
@@ -25,10 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stream": {"model", "weights", "runtime", "camera"},
     "sources": {"camera", "synthetic"},
     "evaluation": {"mapping"},
+    "viewer": {"mapping", "evaluation"},
     "offline": {"cli", "model", "weights", "runtime", "camera", "stream", "mapping", "sources", "evaluation"},
     "protocols": {"cli", "model", "weights", "runtime", "camera", "stream", "evaluation"},
     "ros": {"model", "weights", "runtime", "camera", "stream", "mapping"},
-    "ros.tools": {"cli", "camera", "ros", "sources", "evaluation"},
+    "ros.tools": {"cli", "camera", "mapping", "ros", "sources", "evaluation", "viewer"},
 }
 #: Files beside the rooms: the package's face, and commands' names for ``python -m``.
 DOORS = {"__init__", "reconstruct", "fetch_weights", "evaluate"}

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from training.config import FIRST_TRAINING_SEED
@@ -41,7 +40,7 @@ _START = 30
 FPS = 15.0
 USUAL: tuple[Motion, ...] = ("handheld", "wheeled")  #: the motions that the targets are about
 _MOVED_M = 0.05  # a path that is shorter has no errors in shares of it
-_PICTURED, _NEAR_M = 6, 0.5  # frames in the picture, and the depth that is its red
+_PICTURED = 6  # frames in the picture
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -215,24 +214,17 @@ def draw_depths(path: Path, frames: Seq[Frame]) -> None:
     """
     import cv2
 
+    from ttt3r_ros.colors import depth_colors, depth_limit
+
     columns = []
     for frame in frames:
-        far = float(np.nanmax(frame.truth))
-        parts = [frame.image, colours(frame.depth, far), colours(frame.truth, far)]
+        far = depth_limit([frame.truth])
+        parts = [frame.image, depth_colors(frame.depth, far), depth_colors(frame.truth, far)]
         columns.append(np.concatenate([np.pad(part, ((1, 1), (1, 1), (0, 0))) for part in parts]))
     height = max(len(column) for column in columns)
     padded = [np.pad(column, ((0, height - len(column)), (0, 0), (0, 0))) for column in columns]
     if not cv2.imwrite(str(path), np.concatenate(padded, axis=1)[..., ::-1]):
         raise UserError(f"{path} cannot be written")
-
-
-def colours(depth: npt.NDArray[np.float32], far: float) -> npt.NDArray[np.uint8]:
-    """Return (H, W, 3) uint8 colours of a depth, near red and far blue; black where there is none."""
-    import cv2
-
-    part = 1 - (np.nan_to_num(depth, nan=far) - _NEAR_M) / max(far - _NEAR_M, 1e-3)
-    shown = cv2.applyColorMap(np.round(255 * np.clip(part, 0, 1)).astype(np.uint8), cv2.COLORMAP_TURBO)[..., ::-1]
-    return np.where(np.isfinite(depth)[..., None], shown, 0).astype(np.uint8)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from typing import get_args
 import numpy as np
 import numpy.typing as npt
 
-from training.evaluate import FPS, colours
+from training.evaluate import FPS
 from training.measure import Frame, measure
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device
@@ -75,8 +75,10 @@ def _tile(caption: str, frame: Frame) -> npt.NDArray[np.uint8]:
     """Return a caption above an image, its depth and the true depth, (H, W, 3) RGB."""
     import cv2
 
-    far = float(np.nanmax(frame.truth))
-    parts = [frame.image, colours(frame.depth, far), colours(frame.truth, far)]
+    from ttt3r_ros.colors import depth_colors, depth_limit
+
+    far = depth_limit([frame.truth])
+    parts = [frame.image, depth_colors(frame.depth, far), depth_colors(frame.truth, far)]
     enlarged = [part.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1) for part in parts]
     band = np.full((_TEXT_PX, enlarged[0].shape[1], 3), 255, np.uint8)
     cv2.putText(band, caption, (2, _TEXT_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)

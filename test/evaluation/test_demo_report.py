@@ -14,7 +14,7 @@ from rich.console import Console
 from ttt3r_ros.evaluation.demo_report import MAX_CLOUD_POINTS, show_metrics, write_report
 from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.evaluation.run_log import Moment, Recording
-from ttt3r_ros.geometry import T_from_pose
+from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics, T_from_pose
 
 T0_NS = 1_700_000_000 * 10**9
 
@@ -33,6 +33,8 @@ def moment(i: int, points: int = 400) -> Moment:
         points_odom=np.full((points, 3), i, np.float32),
         colors=np.full((points, 3), i, np.uint8),
         point_confidence=rng.permutation(points).astype(np.float32),
+        intrinsics=Intrinsics(16.0, 16.0, 7.5, 5.5, 16, 12),
+        T_odom_camera=T_from_pose([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]][i % 4], [1, 0, 0, 0]) @ T_BASE_CAMERA,
     )
 
 
@@ -119,6 +121,7 @@ def test_the_cloud_is_bounded(tmp_path: Path) -> None:
     made = Recording()
     for i in range(3):
         made.moments.add(moment(i, points=600_000))
+        made.poses[moment(i, points=0).stamp_ns] = np.eye(4)
     write_report(tmp_path, made, frames_in=3)
     points = vertices(tmp_path / "cloud.ply")
     assert MAX_CLOUD_POINTS - 3 <= len(points) <= MAX_CLOUD_POINTS

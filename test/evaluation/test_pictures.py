@@ -17,6 +17,7 @@ from matplotlib.quiver import Quiver
 from ttt3r_ros.evaluation.metrics import Trajectory
 from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory
 from ttt3r_ros.evaluation.run_log import Moment
+from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics
 
 ESTIMATE, TRUTH = "#d1495b", "#30638e"
 SECOND = 10**9
@@ -61,6 +62,8 @@ def moment(seconds: float, *, depth: Any = 2.0, true_depth: Any = None) -> Momen
         points_odom=np.empty((0, 3), np.float32),
         colors=np.empty((0, 3), np.uint8),
         point_confidence=np.empty(0, np.float32),
+        intrinsics=Intrinsics(16.0, 16.0, 7.5, 5.5, 16, 12),
+        T_odom_camera=T_BASE_CAMERA,
     )
 
 
@@ -152,5 +155,5 @@ def test_depths_share_a_scale_that_wild_pixels_do_not_stretch(figures: list[Figu
     wild[0, 0], wild[1, 1], wild[2, 2] = 1e6, np.inf, np.nan
     draw_frames(Path("f.png"), [moment(0, depth=1.0, true_depth=5.0), moment(1, depth=wild)], caption="")
     drawn = [axes.get_images()[0] for axes in figures[0].axes if axes.get_images()]
-    assert {(image.norm.vmin, image.norm.vmax) for image in drawn[2:6]} == {(1.0, 5.0)}
+    assert {(image.norm.vmin, image.norm.vmax) for image in drawn[2:6]} == {(0.0, 5.0)}
     assert {(image.norm.vmin, image.norm.vmax) for image in drawn[6:]} == {(3.0, 3.1)}  # of one value only

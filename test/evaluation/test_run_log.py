@@ -94,5 +94,5 @@ def test_however_long_a_run_a_bounded_number_of_frames_is_kept() -> None:
     for i in range(10_000):
         recording.moments.add(i)  # type: ignore[arg-type]  # a stand-in
         kept.append(len(recording.moments))
-    assert max(kept) == 24
+    assert max(kept) == 48
     assert min(kept[24:]) >= 12

@@ -22,6 +22,8 @@ def moment(i: int) -> Moment:
         points_odom=np.empty((0, 3), np.float32),
         colors=np.empty((0, 3), np.uint8),
         point_confidence=np.empty(0, np.float32),
+        intrinsics=Intrinsics(50.5, 51.5, 3.0, 2.0, 6, 4),
+        T_odom_camera=T_from_pose([i, 0, 1], [1, 0, 0, 0]),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import json
 import re
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from docs import parameters
+from ttt3r_ros import colors
 from ttt3r_ros.ros.map_output import MAP_POINTS
 from ttt3r_ros.ros.outputs import TOPICS
 from ttt3r_ros.ros.parameters import Parameters
@@ -54,6 +56,29 @@ def test_the_view_shows_topics_that_exist():
     assert shown <= {f"ttt3r/{topic}" for topic in (*TOPICS, MAP_POINTS)}
     assert {"ttt3r/path", "ttt3r/points", "ttt3r/depth/image", "ttt3r/confidence/image"} <= shown
     assert "rviz_default_plugins/TF" in {display["Class"] for display in displays}
+
+
+def test_rviz_shows_depth_over_the_range_of_every_picture():
+    """RViz truncates a range of 32FC1 to whole meters."""
+    view = yaml.safe_load((ROOT / "config" / "ttt3r.rviz").read_text())
+    (depth,) = (d for d in view["Visualization Manager"]["Displays"] if d["Name"] == "Depth")
+    assert (depth["Normalize Range"], depth["Min Value"], depth["Max Value"]) == (False, 0, colors.MAX_DEPTH_M)
+    assert float(colors.MAX_DEPTH_M).is_integer()
+
+
+def test_foxglove_shows_topics_and_services_that_exist_in_the_colors_of_every_picture():
+    layout = json.loads((ROOT / "config" / "ttt3r.foxglove.json").read_text())
+    panels = layout["configById"]
+    images = [panel["imageMode"] for panel in panels.values() if "imageMode" in panel]
+    shown = {*panels["3D!ttt3r"]["topics"]}
+    shown |= {image[key] for image in images for key in ("imageTopic", "calibrationTopic")}
+    assert shown <= {f"/ttt3r/{topic}" for topic in (*TOPICS, MAP_POINTS)}
+    assert {f"/ttt3r/{topic}" for topic in ("path", "points", "map_points", "depth/image", "rgb/image")} <= shown
+    services = {panel["serviceName"] for panel in panels.values() if "serviceName" in panel}
+    assert services <= {f"/ttt3r/{name}" for name in re.findall(r"`~/(\w+)` \| std_srvs/", README)}
+    (depth,) = (image for image in images if "depth" in image["imageTopic"])
+    assert (depth["colorMap"], depth["minValue"], depth["maxValue"]) == (colors.DEPTH_MAP, 0, colors.MAX_DEPTH_M)
+    assert set(re.findall(r'"(\w+!\w+)"', json.dumps(layout["layout"]))) == set(panels)
 
 
 def test_links_of_the_documents_lead_somewhere():

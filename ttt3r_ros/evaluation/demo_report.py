@@ -11,20 +11,31 @@ import numpy as np
 from rich.console import Console
 
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.evaluation.cloud_pictures import confident_points, draw_clip, draw_cloud, joined
 from ttt3r_ros.evaluation.metrics import TrajectoryError, compare_trajectories, write_tum
 from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory
-from ttt3r_ros.evaluation.run_log import Moment, Recording
+from ttt3r_ros.evaluation.run_log import Recording
 from ttt3r_ros.evaluation.tables import formatted, rounded, show_result
 from ttt3r_ros.mapping.ply import write_ply
+
+#: Every file that a run may write, with a word about it.
+FILES = {
+    "view.html": "the run in 3D, in a browser, without a server",
+    "demo.gif": "the run as a moving picture",
+    "cloud.png": "the point cloud from two sides, beside the true one",
+    "frames.png": "image, depth and confidence over time",
+    "trajectory.png": "the path from above",
+    "trajectory.txt": "estimated poses (TUM)",
+    "groundtruth.txt": "true poses (TUM)",
+    "cloud.ply": "the point cloud",
+    "metrics.json": "these numbers",
+}
 
 #: Columns of frames.png.
 _SHOWN_MOMENTS = 6
 
 #: Maximum number of points in cloud.ply.
 MAX_CLOUD_POINTS = 1_000_000
-
-#: Fraction of each cloud, the least confident, that is left out of cloud.ply.
-_DISCARDED_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -55,14 +66,14 @@ class Metrics:
 
 
 def write_report(output: Path, recording: Recording, *, frames_in: int | None) -> Metrics:
-    """Write every file for which the run has data.
+    """Write every file for which the run has data, except view.html.
 
     Args:
         output: an existing folder; files of an earlier run are replaced, or removed if this run has no data for them.
         recording: the log of the run.
         frames_in: images published, None if unknown.
     """
-    for name in ("trajectory.txt", "groundtruth.txt", "trajectory.png", "frames.png", "cloud.ply", "metrics.json"):
+    for name in FILES:
         (output / name).unlink(missing_ok=True)
     error = _trajectory_error(recording)
     metrics = _metrics(recording, error, frames_in)
@@ -78,7 +89,11 @@ def write_report(output: Path, recording: Recording, *, frames_in: int | None) -
         chosen = np.unique(np.linspace(0, len(moments) - 1, _SHOWN_MOMENTS).round().astype(int))
         weights = recording.diagnostics.get("weights", "unknown")
         draw_frames(output / "frames.png", [moments[i] for i in chosen], caption=f"weights: {weights}")
-        _write_cloud(output / "cloud.ply", moments)
+        cloud = joined(confident_points(moments, MAX_CLOUD_POINTS))
+        if len(cloud.positions):
+            write_ply(output / "cloud.ply", cloud.positions, cloud.colors)
+            draw_cloud(output / "cloud.png", recording, moments)
+            draw_clip(output / "demo.gif", recording, moments)
     (output / "metrics.json").write_text(json.dumps(asdict(metrics), indent=2) + "\n")
     return metrics
 
@@ -134,24 +149,6 @@ def _caption(metrics: Metrics) -> str:
     if metrics.ate_rmse_m is not None:
         parts.append(f"error {formatted(metrics.ate_rmse_m, 'm')} (ATE RMSE after SE(3) alignment)")
     return ", ".join(parts)
-
-
-def _write_cloud(path: Path, moments: list[Moment]) -> None:
-    """Write the confident points of all moments, up to `MAX_CLOUD_POINTS` in equal shares."""
-    share = MAX_CLOUD_POINTS // len(moments)
-    random = np.random.default_rng(0)  # a fixed seed, so that the same run gives the same file
-    points, colors = [], []
-    for moment in moments:
-        if not len(moment.points_odom):
-            continue
-        confident = moment.point_confidence >= np.quantile(moment.point_confidence, _DISCARDED_SHARE)
-        kept = np.flatnonzero(confident)
-        if len(kept) > share:
-            kept = random.choice(kept, share, replace=False)
-        points.append(moment.points_odom[kept])
-        colors.append(moment.colors[kept])
-    if points:
-        write_ply(path, np.concatenate(points), np.concatenate(colors))
 
 
 def _number(text: str | None) -> float | None:

@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from ttt3r_ros import colors
 from ttt3r_ros.evaluation.metrics import Trajectory
 from ttt3r_ros.geometry import FloatArray
 
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
     from ttt3r_ros.evaluation.run_log import Moment
 
-_ESTIMATE = "#d1495b"
-_TRUTH = "#30638e"
+_ESTIMATE = colors.hex_color(colors.ESTIMATE)
+_TRUTH = colors.hex_color(colors.TRUTH)
 _MUTED = "#8a8f98"
 _DPI = 110
 
@@ -66,7 +67,7 @@ def draw_trajectory(path: Path, estimate: Trajectory, truth: Trajectory | None, 
     series[-1].set(xlabel="time [s]")
     for axes in series:
         axes.margins(x=0.0)
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
@@ -79,17 +80,17 @@ def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
     """
     depths = [moment.depth for moment in moments]
     truths = [moment.true_depth for moment in moments if moment.true_depth is not None]
-    depth_scale = Normalize(*_range([*depths, *truths]))
+    depth_scale = Normalize(0.0, colors.depth_limit([*depths, *truths]))
     confidences = [moment.confidence for moment in moments]
     confidence_scale = Normalize(*_range(confidences))
     rows: list[tuple[str, list[Any], dict[str, Any], str | None]] = [
         ("image", [moment.rgb for moment in moments], {}, None),
-        ("depth", depths, {"cmap": "turbo", "norm": depth_scale}, "depth [m]"),
+        ("depth", depths, {"cmap": colors.DEPTH_MAP, "norm": depth_scale}, "depth [m]"),
     ]
     if truths:
         unknown = np.full_like(truths[0], np.nan)
         images = [unknown if moment.true_depth is None else moment.true_depth for moment in moments]
-        rows.append(("true depth", images, {"cmap": "turbo", "norm": depth_scale}, "depth [m]"))
+        rows.append(("true depth", images, {"cmap": colors.DEPTH_MAP, "norm": depth_scale}, "depth [m]"))
     rows.append(("confidence", confidences, {"cmap": "viridis", "norm": confidence_scale}, "confidence"))
 
     height, width = moments[0].depth.shape
@@ -103,7 +104,7 @@ def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
             axes = grid[row, column]
             shown = axes.imshow(image, interpolation="nearest", **style)
             axes.set(xticks=[], yticks=[])
-            axes.set_facecolor("#e6e6e6")  # pixels without a measurement
+            axes.set_facecolor(colors.hex_color(colors.NO_DEPTH))  # pixels without a measurement
             axes.spines[:].set_visible(False)
             if row == 0:
                 seconds = (moments[column].stamp_ns - moments[0].stamp_ns) * 1e-9
@@ -113,7 +114,7 @@ def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
         bar = figure.colorbar(shown, ax=list(grid[row]), label=unit or "", fraction=0.05, pad=0.01, aspect=12)
         bar.ax.set_visible(unit is not None)  # an invisible bar still keeps the columns aligned
     figure.supxlabel(caption, fontsize=10, color=_MUTED, x=0.01, ha="left")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _trajectory_axes(figure: Figure, rows: int) -> list[Axes]:
@@ -161,6 +162,7 @@ def _range(images: Sequence[npt.NDArray[np.float32]]) -> tuple[float, float]:
     return float(low), float(max(high, low + 0.1))
 
 
-def _save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file."""
     FigureCanvasAgg(figure)  # needs no window system and shares no state with pyplot
     figure.savefig(path, dpi=_DPI, facecolor="white")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.evaluation.metrics import Trajectory
-from ttt3r_ros.geometry import FloatArray
+from ttt3r_ros.geometry import FloatArray, Intrinsics, inverse, unproject
 
 T = TypeVar("T")
 
@@ -80,6 +80,8 @@ class Moment:
         points_odom: (N, 3) float32, meters, odometry frame, finite.
         colors: (N, 3) uint8, RGB.
         point_confidence: (N,) float32, >= 1.
+        intrinsics: of all these images.
+        T_odom_camera: (4, 4) pose of the camera, in its optical frame.
     """
 
     stamp_ns: int
@@ -90,6 +92,14 @@ class Moment:
     points_odom: npt.NDArray[np.float32]
     colors: npt.NDArray[np.uint8]
     point_confidence: npt.NDArray[np.float32]
+    intrinsics: Intrinsics
+    T_odom_camera: FloatArray
+
+    def confident(self, share: float) -> npt.NDArray[np.intp]:
+        """Return the indices of this share of the points, the most confident."""
+        if not len(self.points_odom):
+            return np.empty(0, np.intp)
+        return np.flatnonzero(self.point_confidence >= np.quantile(self.point_confidence, 1.0 - share))
 
 
 @dataclass
@@ -109,7 +119,7 @@ class Recording:
     true_poses: dict[int, FloatArray] = field(default_factory=dict)
     latencies_ms: list[float] = field(default_factory=list)
     depth_errors: list[float] = field(default_factory=list)
-    moments: EvenlySpaced[Moment] = field(default_factory=lambda: EvenlySpaced(24))
+    moments: EvenlySpaced[Moment] = field(default_factory=lambda: EvenlySpaced(48))
     diagnostics: dict[str, str] = field(default_factory=dict)
 
     def trajectory(self) -> Trajectory:
@@ -119,3 +129,30 @@ class Recording:
     def ground_truth(self) -> Trajectory:
         """Return the true trajectory of the base frame in the world."""
         return Trajectory.from_transforms(list(self.true_poses), list(self.true_poses.values()))
+
+    def T_odom_world(self) -> FloatArray | None:
+        """Return the (4, 4) transform that puts the ground truth into the odometry frame: there, both start together.
+
+        None without a true pose at the stamp of an estimated one.
+        """
+        for stamp_ns in sorted(self.poses.keys() & self.true_poses.keys()):
+            return self.poses[stamp_ns] @ inverse(self.true_poses[stamp_ns])
+        return None
+
+    def true_points(self, moment: Moment) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]] | None:
+        """Return what a camera with exact depth and poses would have seen.
+
+        Args:
+            moment: of this recording.
+
+        Returns:
+            (N, 3) float32 points in the odometry frame [m] and their (N, 3) uint8 RGB colors; None if unknown.
+        """
+        T_odom_world, T_world_base = self.T_odom_world(), self.true_poses.get(moment.stamp_ns)
+        if T_odom_world is None or T_world_base is None or moment.true_depth is None:
+            return None
+        T_base_camera = inverse(self.poses[moment.stamp_ns]) @ moment.T_odom_camera
+        T = (T_odom_world @ T_world_base @ T_base_camera).astype(np.float32)
+        seen = np.isfinite(moment.true_depth)
+        points = unproject(moment.true_depth, moment.intrinsics)[seen]
+        return points @ T[:3, :3].T + T[:3, 3], moment.rgb[seen]

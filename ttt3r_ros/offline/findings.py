@@ -83,7 +83,7 @@ class _Kept:
     moments_seen: int
 
 
-FORMAT = FileFormat(_Kept, "ttt3r_ros_findings", 2, "part of a run", "start over with --overwrite", allows_nan=True)
+FORMAT = FileFormat(_Kept, "ttt3r_ros_findings", 3, "part of a run", "start over with --overwrite", allows_nan=True)
 
 
 def save_findings(path: Path, findings: Findings) -> None:

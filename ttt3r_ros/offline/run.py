@@ -163,6 +163,7 @@ class Run:
             _write_png(self._folder.rgb / name, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         moment = None
         if found.moments.wants_next():
+            assert estimate.intrinsics is not None
             moment = Moment(
                 stamp_ns=frame.stamp_ns,
                 rgb=image,
@@ -172,6 +173,8 @@ class Run:
                 points_odom=np.empty((0, 3), np.float32),
                 colors=np.empty((0, 3), np.uint8),
                 point_confidence=np.empty(0, np.float32),
+                intrinsics=estimate.intrinsics,
+                T_odom_camera=T_odom_camera,
             )
         found.moments.add(moment)
         if self.voxel_map is not None and estimate.intrinsics is not None:

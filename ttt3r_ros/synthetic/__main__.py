@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.colors import depth_colors
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.synthetic.path import Motion
 from ttt3r_ros.synthetic.places import Kind
@@ -18,7 +19,6 @@ from ttt3r_ros.synthetic.scene import Variety
 from ttt3r_ros.synthetic.sequence import Sequence
 
 Image = npt.NDArray[np.uint8]
-_DEPTH_SHOWN_M = 6.0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,13 +61,8 @@ def _rows(seed: int, args: argparse.Namespace) -> list[Image]:
         variety=Variety(args.place, args.wide_textures, args.people, args.moving_doors),
     )  # fmt: skip
     frames = sequence.render(0, args.columns)
-    depths = [_color(depth) for depth in frames.depth.numpy()]
+    depths = [depth_colors(depth) for depth in frames.depth.numpy()]
     return [np.concatenate(list(frames.image.numpy()), axis=1), np.concatenate(depths, axis=1)]
-
-
-def _color(depth: npt.NDArray[np.float32]) -> Image:
-    near_is_bright = 255 - np.clip(depth * (255 / _DEPTH_SHOWN_M), 0, 255).astype(np.uint8)
-    return np.asarray(cv2.applyColorMap(near_is_bright, cv2.COLORMAP_TURBO)[..., ::-1], dtype=np.uint8)
 
 
 if __name__ == "__main__":

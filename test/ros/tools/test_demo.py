@@ -67,11 +67,12 @@ def read_ply(path: Path) -> np.ndarray:
 
 @pytest.mark.usefixtures("perfect_node")
 def test_the_truth_gets_perfect_marks(tmp_path: Path) -> None:
-    assert demo.main(["--input", SOURCE, "--output", str(tmp_path)]) == 0
+    assert demo.main(["--input", SOURCE, "--no-view", "--output", str(tmp_path)]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert list(metrics) == KEYS
     assert metrics["frames_in"] == 20
     assert 15 <= metrics["frames_out"] <= 20
+    assert not (tmp_path / "view.log").exists()
     assert metrics["dropped"] == 0
     assert metrics["ate_rmse_m"] < 1e-3
     assert metrics["depth_abs_rel"] < 1e-4
@@ -96,6 +97,23 @@ def test_the_truth_gets_perfect_marks(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("perfect_node")
+def test_without_a_viewer_it_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither live nor as a file."""
+    monkeypatch.setitem(sys.modules, "viser", None)
+    crash = [sys.executable, "-c", "import sys; print('error: the viewer needs viser'); sys.exit(2)"]
+    monkeypatch.setattr(demo, "_VIEWER", crash)
+    (tmp_path / "view.html").write_text("of an earlier run")
+    assert demo.main(["--input", SOURCE, "--output", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "not available, the demo goes on without: the viewer ended" in out
+    assert "no view.html: the viewer needs viser" in " ".join(out.split())
+    assert (tmp_path / "demo.gif").exists()
+    assert not (tmp_path / "view.html").exists()
+
+
+@pytest.mark.usefixtures("perfect_node")
 def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     status = demo._status
 
@@ -106,7 +124,7 @@ def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(demo, "_status", interrupt_after_five_poses)
     source = SOURCE.replace("length=20", "length=2000")
-    assert demo.main(["--input", source, "--output", str(tmp_path)]) == 0
+    assert demo.main(["--input", source, "--no-view", "--output", str(tmp_path)]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert 5 <= metrics["frames_in"] < 2000
     assert 5 <= metrics["frames_out"] < 2000
@@ -125,7 +143,7 @@ def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.Mo
 def test_mistakes_end_in_one_sentence(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    assert demo.main([*arguments, "--output", str(tmp_path)]) == 2
+    assert demo.main([*arguments, "--no-view", "--output", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert err.count("error: ") == 1
     assert re.search(words, err), err
@@ -136,7 +154,7 @@ def test_a_node_that_dies_ends_it_with_its_last_words(
 ) -> None:
     crash = [sys.executable, "-c", "import sys; print('about to fall'); sys.exit(3)"]
     monkeypatch.setattr(demo, "_node_command", lambda options: crash)
-    assert demo.main(["--input", SOURCE, "--output", str(tmp_path)]) == 2
+    assert demo.main(["--input", SOURCE, "--no-view", "--output", str(tmp_path)]) == 2
     err = capsys.readouterr().err
     assert "the node ended with exit code 3" in err
     assert "about to fall" in err
@@ -160,6 +178,10 @@ def test_the_real_node_on_images_without_truth(tmp_path: Path) -> None:
     assert metrics["depth_abs_rel"] is None
     assert metrics["path_length_m"] > 0
     assert metrics["node_rss_mb"] > 50
+    assert re.search(r"view: +open http://127.0.0.1:\d+", done.stdout), done.stdout
     for name in ("trajectory.txt", "trajectory.png", "frames.png", "cloud.ply", "node.log", "player.log"):
         assert (output / name).stat().st_size > 0
+    for name in ("view.html", "demo.gif", "cloud.png"):
+        assert (output / name).stat().st_size > 1000
+        assert name in done.stdout
     assert not (output / "groundtruth.txt").exists()

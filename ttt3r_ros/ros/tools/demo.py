@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -21,7 +22,8 @@ from rich.console import Console
 
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation.demo_report import show_metrics, write_report
+from ttt3r_ros.evaluation.demo_report import FILES, show_metrics, write_report
+from ttt3r_ros.evaluation.run_log import Recording
 from ttt3r_ros.ros.domain import free_domain
 from ttt3r_ros.ros.fastdds import make_room_for_images
 from ttt3r_ros.ros.parameters import Parameters
@@ -30,6 +32,7 @@ from ttt3r_ros.ros.tools.recorder import Recorder
 from ttt3r_ros.settings import add_options
 from ttt3r_ros.sources import open_source
 from ttt3r_ros.sources.timeline import Timeline
+from ttt3r_ros.viewer.page import write_page
 
 _SYNTHETIC = "synthetic:seed=1,length={frames},fps=10,width=512,height=384"
 _SYNTHETIC_FRAMES = 200
@@ -41,6 +44,8 @@ _START_TIMEOUT_S = 600.0
 _SILENCE_S = 2.5
 _SILENCE_PERIODS = 4.0
 _FIRST_PERIOD_S = 5.0  # assumed frame period before the second pose
+
+_VIEWER = [sys.executable, "-m", "ttt3r_ros.ros.tools.view"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,6 +74,12 @@ def _parser() -> argparse.ArgumentParser:
     add_options(parser, Parameters, only=("weights",))
     add("--frames", type=int, default=0, metavar="N", help=f"play N frames (default: all, or {_SYNTHETIC_FRAMES})")
     add("--output", type=Path, default=Path("demo_output"), help="folder for the results (default %(default)s)")
+    add(
+        "--view",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="show the run in the browser while it lasts, on 127.0.0.1, and write view.html (default)",
+    )
     add("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node; may be repeated")
     return parser
 
@@ -103,13 +114,19 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         player_command = _player_command(specification, options, summary)
         failure: UserError | None = None
         try:
-            with ChildProcess("node", _node_command(options), options.output / "node.log") as node:
+            with ExitStack() as processes:
+                node = processes.enter_context(
+                    ChildProcess("node", _node_command(options), options.output / "node.log")
+                )
                 console.print(f"node:   starting, log in {node.log}", highlight=False)
                 _wait_for_node(recorder, node, console, stop)
+                viewer = _Viewer(options.output) if options.view else None
+                if viewer is not None:
+                    processes.enter_context(viewer)
                 console.print(f"camera: {source.name}" + (f", {total} frames" if total else ""), highlight=False)
                 with ChildProcess("player", player_command, options.output / "player.log") as player:
                     try:
-                        _record(recorder, node, player, total, console, stop)
+                        _record(recorder, node, player, viewer, total, console, stop)
                     except UserError as error:
                         failure = error
         finally:
@@ -123,10 +140,49 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     if stop.is_set():
         console.print("stopped; writing the results so far")
     metrics = write_report(options.output, recording, frames_in=frames_in)
+    if options.view:
+        _write_page(options.output, recording, console)
     show_metrics(metrics, console)
-    console.print(f"written to {options.output}/ after {time.monotonic() - begun:.0f} s", highlight=False)
+    console.print(f"written to {options.output}/ after {time.monotonic() - begun:.0f} s:", highlight=False)
+    for name, words in FILES.items():
+        if (options.output / name).exists():
+            console.print(f"  {name:<15} {words}", highlight=False)
     if failure is not None:
         raise failure
+
+
+class _Viewer(ChildProcess):
+    """Shows the run in the browser meanwhile. If it cannot, that is said, and the demo goes on."""
+
+    def __init__(self, output: Path) -> None:
+        """Start it; logs go into the folder of the results."""
+        super().__init__("viewer", _VIEWER, output / "view.log")
+        self._is_announced = False
+
+    def news(self) -> str:
+        """Return where the page is, or why there is none, once that is known; an empty string before and after."""
+        if self._is_announced:
+            return ""
+        lines = self.log.read_text(errors="replace").splitlines()
+        news = next((line for line in lines if line.startswith("open http")), "")
+        if not news:
+            try:
+                self.raise_if_dead()
+            except UserError as error:
+                news = f"not available, the demo goes on without: {error}"
+        self._is_announced = bool(news)
+        return news
+
+
+def _write_page(output: Path, recording: Recording, console: Console) -> None:
+    """Write view.html, if there is something to see and viser is installed."""
+    if not len(recording.moments):
+        return
+    moments = sorted(recording.moments, key=lambda moment: moment.stamp_ns)
+    try:
+        write_page(output / "view.html", recording, moments, title="ttt3r demo")
+    except UserError as error:
+        console.print(f"no view.html: {error}", highlight=False)
 
 
 def _node_command(options: argparse.Namespace) -> list[str]:
@@ -167,6 +223,7 @@ def _record(
     recorder: Recorder,
     node: ChildProcess,
     player: ChildProcess,
+    viewer: _Viewer | None,
     total: int | None,
     console: Console,
     stop: threading.Event,
@@ -182,6 +239,8 @@ def _record(
             executor.spin_once(timeout_sec=0.1)
             node.raise_if_dead()
             player.raise_if_failed()
+            if viewer is not None and (news := viewer.news()):
+                console.print(f"view:   {news}", highlight=False)
             now = time.monotonic()
             if not recording.poses and now > deadline:
                 raise UserError(f"the node published no odometry within {_START_TIMEOUT_S:.0f} s; see {node.log}")

@@ -15,7 +15,6 @@ from typing import TypeAlias
 
 import rclpy
 from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import remove_ros_args
 from rich.console import Console
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -23,6 +22,7 @@ from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.fastdds import make_room_for_images
+from ttt3r_ros.ros.tools.arguments import without_ros_arguments
 from ttt3r_ros.ros.tools.pacing import Pacer, Prefetch
 from ttt3r_ros.ros.tools.player import CameraOptions, Player
 from ttt3r_ros.sources import Source, open_source
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        options = _parser().parse_args(_without_ros_arguments(arguments)[1:])
+        options = _parser().parse_args(without_ros_arguments(arguments)[1:])
         source = open_source(options.source, topic=options.topic, fps=options.fps)
         _check(options, source)
         make_room_for_images()
@@ -83,13 +83,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _without_ros_arguments(arguments: list[str]) -> list[str]:
-    try:
-        return list(remove_ros_args(arguments))
-    except Exception as error:  # its class is in a private module of rclpy
-        raise UserError(f"the arguments after --ros-args cannot be used: {' '.join(str(error).split())}") from error
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,14 +13,14 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
-from sensor_msgs_py.point_cloud2 import read_points
 from tf2_ros import Buffer, TransformException, TransformListener
 
 from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
 from ttt3r_ros.evaluation.run_log import Moment, Recording
-from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose
+from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds
+from ttt3r_ros.ros.tools.messages import moved, points_of, pose_of
 from ttt3r_ros.ros.tools.player import TRUTH_QOS, TRUTH_TOPIC
 
 #: Maximum number of frames whose outputs may be incomplete.
@@ -73,7 +73,7 @@ class Recorder(Node):
         if part == "odom":
             self.heard_at = time.monotonic()
             self.recording.latencies_ms.append((time.time_ns() - stamp_ns) * 1e-6)
-            self.recording.poses[stamp_ns] = _pose(message)
+            self.recording.poses[stamp_ns] = pose_of(message)
         self._pending.setdefault(stamp_ns, {})[part] = message
         truth_to_come = self.count_publishers("ground_truth/depth/image") > 0
         for stamp in sorted(self._pending):
@@ -108,7 +108,7 @@ class Recorder(Node):
             except TransformException:
                 return False
             T_odom_camera = self.recording.poses[stamp_ns] @ matrix_from_transform(mount.transform)
-            points, colors, confidence = _cloud_points(cloud)
+            points = points_of(cloud)
             moments.add(
                 Moment(
                     stamp_ns=stamp_ns,
@@ -116,9 +116,11 @@ class Recorder(Node):
                     depth=depth,
                     confidence=self._bridge.imgmsg_to_cv2(parts["confidence"]),
                     true_depth=true_depth,
-                    points_odom=(points @ T_odom_camera[:3, :3].T + T_odom_camera[:3, 3]).astype(np.float32),
-                    colors=colors,
-                    point_confidence=confidence,
+                    points_odom=moved(points, T_odom_camera).positions,
+                    colors=points.colors,
+                    point_confidence=points.confidences,
+                    intrinsics=Calibration.from_message(parts["depth_info"]).camera(rectified=True).intrinsics,
+                    T_odom_camera=T_odom_camera,
                 )
             )
         if true_depth is not None:
@@ -135,7 +137,7 @@ class Recorder(Node):
         return resample_depth(self._bridge.imgmsg_to_cv2(message), self._camera, target)
 
     def _on_truth(self, message: Odometry) -> None:
-        self.recording.true_poses[nanoseconds(message.header.stamp)] = _pose(message)
+        self.recording.true_poses[nanoseconds(message.header.stamp)] = pose_of(message)
 
     def _on_true_depth(self, message: Image) -> None:
         self._true_depths[nanoseconds(message.header.stamp)] = message
@@ -150,18 +152,3 @@ class Recorder(Node):
         for status in message.status:
             if status.name.startswith("ttt3r"):
                 self.recording.diagnostics = {item.key: item.value for item in status.values}
-
-
-def _pose(message: Odometry) -> FloatArray:
-    p, q = message.pose.pose.position, message.pose.pose.orientation
-    return T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
-
-
-def _cloud_points(cloud: PointCloud2) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return (N, 3) float32 points [m], (N, 3) uint8 RGB and (N,) float32 confidence of a cloud's finite points."""
-    points = read_points(cloud, field_names=["x", "y", "z", "rgb", "confidence"])
-    xyz = np.stack([points["x"], points["y"], points["z"]], axis=1)
-    packed = np.ascontiguousarray(points["rgb"]).view(np.uint32)  # 0x00RRGGBB, stored in the bits of a float
-    colors = np.stack([packed >> 16 & 255, packed >> 8 & 255, packed & 255], axis=1).astype(np.uint8)
-    finite = np.isfinite(xyz).all(axis=1)
-    return xyz[finite], colors[finite], np.asarray(points["confidence"])[finite]

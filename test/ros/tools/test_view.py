@@ -1,0 +1,298 @@
+"""The viewer as a node, and its page in a real browser."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+import rclpy
+from browser import browser, chromium
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import PoseStamped
+from harness import ROOT, Bench, header, node, wait_until
+from nav_msgs.msg import Odometry
+from nav_msgs.msg import Path as Path_
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_srvs.srv import Trigger
+from tf2_msgs.msg import TFMessage
+
+from ttt3r_ros import colors
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics
+from ttt3r_ros.mapping.cloud import POINT_DTYPE
+from ttt3r_ros.mapping.voxel_map import MapPoints
+from ttt3r_ros.ros.conversions import camera_info_message, cloud_message, fill_pose, image_message, transform_message
+from ttt3r_ros.ros.map_output import NO_POINTS, map_message
+from ttt3r_ros.ros.tools import view
+from ttt3r_ros.ros.tools.player import TRUTH_QOS
+from ttt3r_ros.ros.tools.view import View, _spin
+from ttt3r_ros.sources import open_source
+
+pytestmark = pytest.mark.dds
+
+SOURCE = "synthetic:seed=5,length=12,width=160,height=120,fps=10,motion=wheeled"
+
+
+@contextlib.contextmanager
+def viewer(log: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Run the viewer until the block ends; yield its process and the URL of its page."""
+    command = [sys.executable, "-m", "ttt3r_ros.ros.tools.view", "--port", "0", *arguments]
+    with log.open("w") as file:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True)
+        try:
+            wait_until(lambda: "open http" in log.read_text() or process.poll() is not None, "the page")
+            assert process.poll() is None, log.read_text()
+            yield process, log.read_text().split("open ")[1].split()[0]
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+                process.wait(timeout=30)
+
+
+def show_the_world(bench: Bench) -> None:
+    """Publish the frames of a synthetic camera, each after the answer to the one before."""
+    for frame in open_source(SOURCE).frames():
+        assert frame.calibration is not None
+        info = camera_info_message(frame.calibration, header(bench.next_stamp, "camera"))
+        bench.publisher(CameraInfo, "/camera_info").publish(info)
+        bench.exchange(image=frame.image)
+
+
+def pixels(picture: np.ndarray, color: tuple[int, int, int], tolerance: int = 40) -> int:
+    return int((np.abs(picture.astype(int) - color).max(axis=2) <= tolerance).sum())
+
+
+@pytest.mark.slow
+def test_the_page_shows_the_node_and_its_button_reaches_it(bench: Bench, tmp_path: Path) -> None:
+    chromium()
+    with node(tmp_path / "node.log", max_speed=2.0) as running, viewer(tmp_path / "view.log") as (_, url):
+        bench.listen_to_all()
+        bench.wait_for_node()
+        bench.send_until_answered(image=np.full((120, 160, 3), 90, np.uint8))
+        with browser(tmp_path) as page:
+            page.open(url)
+            page.wait_for_text("true path")
+            show_the_world(bench)
+            page.wait_for_text("tracking")
+            wait_until(lambda: pixels(page.picture(), colors.ESTIMATE) > 50, "the path")
+            cv2.imwrite(os.environ.get("SHOT", str(tmp_path / "shot.png")), page.picture()[..., ::-1])
+
+            def reset() -> bool:
+                page.click("state")  # the first of that name is in the row "reset"
+                time.sleep(1.0)
+                return "the recurrent state is reset; the pose continues" in running.text()
+
+            wait_until(reset, "the reset")
+            page.wait_for_text("the pose continues from the last one")
+
+
+class Shown:
+    """Stands in for the page of a watched viewer: keeps what it was given last."""
+
+    url = "http://127.0.0.1:1"
+
+    def __init__(self, host: str, port: int, buttons: Any) -> None:
+        self.buttons = buttons
+        self.given: dict[str, Any] = {}
+
+    def is_watched(self) -> bool:
+        return True
+
+    def stop(self) -> None:
+        pass
+
+    def wants_map(self) -> bool:
+        return False
+
+    def show_map(self, cloud: MapPoints) -> bool:
+        self.given["map"] = cloud
+        return False
+
+    def __getattr__(self, name: str) -> Any:
+        def keep(*given: Any, **also: Any) -> None:
+            self.given[name.removeprefix("show_")] = given if len(given) > 1 else given[0]
+
+        return keep
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[View, Shown]]:
+    monkeypatch.setattr(view, "LivePage", Shown)
+    monkeypatch.setattr(view, "_SILENCE_S", 1.0)
+    rclpy.init()
+    made = View("127.0.0.1", 0, 1000)
+    stop = threading.Event()
+    thread = threading.Thread(target=_spin, args=(made, stop))
+    thread.start()
+    yield made, made.page  # type: ignore[misc]
+    stop.set()
+    thread.join()
+    made.destroy_node()
+    rclpy.try_shutdown()
+
+
+class StandIn:
+    """Publishes as the node does, with a wall of four points two meters ahead of the camera."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench, self.poses = bench, 0
+        mount = transform_message(T_BASE_CAMERA, header(0, "base_link"), "camera")
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        bench.publisher(TFMessage, "/tf_static", latched).publish(TFMessage(transforms=[mount]))
+
+    def publish(self, x: float, *, true_x: float | None = None) -> None:
+        stamp, T = self.bench.next_stamp, np.eye(4)
+        self.bench.next_stamp += 10**8
+        T[0, 3] = x
+        self.poses += 1
+        odometry = Odometry(header=header(stamp, "odom"), child_frame_id="base_link")
+        fill_pose(odometry.pose.pose, T)
+        points = np.zeros((2, 2), POINT_DTYPE)
+        points["x"], points["y"], points["z"] = [[-1, 1], [-1, 1]], [[-1, -1], [1, 1]], 2.0
+        points["confidence"], points["rgb"] = 3.0, 0x0A141E
+        depth = np.full((2, 2), 2000, np.uint16)
+        if true_x is not None:
+            T[:3, 3] = [100.0 + true_x, 50.0, 0.0]
+            truth = Odometry(header=header(stamp, "world"), child_frame_id="base_link")
+            fill_pose(truth.pose.pose, T)
+            self.bench.publisher(Odometry, "/ground_truth/odom", TRUTH_QOS).publish(truth)
+        path = Path_(header=odometry.header, poses=[PoseStamped()] * self.poses)
+        camera = Intrinsics(1.0, 1.0, 0.5, 0.5, 2, 2)
+        for topic, message in {
+            "odom": odometry,
+            "path": path,
+            "depth/camera_info": camera_info_message(camera, header(stamp, "camera")),
+            "rgb/image": image_message(np.full((2, 2, 3), 9, np.uint8), "rgb8", header(stamp, "camera")),
+            "depth/image": image_message(depth, "16UC1", header(stamp, "camera")),
+            "points": cloud_message(points, header(stamp, "camera")),
+        }.items():
+            self.bench.publisher(type(message), f"/ttt3r/{topic}", 10).publish(message)
+
+    def diagnose(self, message: str, level: bytes = b"\x00") -> None:
+        status = DiagnosticStatus(name="ttt3r: stream", level=level, message=message)
+        self.bench.publisher(DiagnosticArray, "/diagnostics", 10).publish(DiagnosticArray(status=[status]))
+
+    def publish_until(self, condition: Callable[[], Any], what: str, **options: Any) -> None:
+        def again() -> Any:
+            self.publish(0.0, **options)
+            time.sleep(0.1)
+            return condition()
+
+        wait_until(again, what)
+
+
+def test_it_shows_what_the_node_publishes(shown: tuple[View, Shown], bench: Bench) -> None:
+    _, page = shown
+    node = StandIn(bench)
+    node.publish_until(lambda: {"camera", "cloud", "depth", "truth", "path"} <= set(page.given), "all", true_x=0.0)
+    T_odom_camera, camera, _ = page.given["camera"]
+    np.testing.assert_allclose(T_odom_camera, T_BASE_CAMERA, atol=1e-9)
+    assert camera.fx == 1.0
+    cloud = page.given["cloud"]
+    np.testing.assert_allclose(cloud.positions, [[2, 1, 1], [2, -1, 1], [2, 1, -1], [2, -1, -1]])
+    assert cloud.colors[0].tolist() == [10, 20, 30]
+    np.testing.assert_array_equal(page.given["depth"], np.full((2, 2), 2.0, np.float32))
+    np.testing.assert_allclose(page.given["truth"], 0.0, atol=1e-9)  # it starts where the odometry does
+    assert len(page.given["map"].positions) == 4
+    node.publish(1.0)
+    wait_until(lambda: len(page.given["map"].positions) == 8, "the wall one meter farther")
+    node.diagnose("lost: the image is black", b"\x02")
+    wait_until(lambda: "lost: the image is black" in page.given["state"], "the state")
+    wait_until(lambda: "is it running?" in page.given["state"], "the silence")
+
+
+def test_it_survives_a_node_that_starts_again(shown: tuple[View, Shown], bench: Bench) -> None:
+    made, page = shown
+    with pytest.raises(UserError, match="nobody offers /ttt3r/reset: is the node running"):
+        page.buttons["reset"]["state"]()
+
+    def serve(sentence: str, success: bool) -> Any:
+        def answer(_: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            response.success, response.message = success, sentence
+            return response
+
+        return bench.node.create_service(Trigger, "/ttt3r/reset", answer)
+
+    def press() -> str:
+        wait_until(made._callers["reset"].service_is_ready, "the service")
+        return page.buttons["reset"]["state"]()
+
+    first = StandIn(bench)
+    first.publish_until(lambda: page.given.get("map") and len(page.given["map"].positions) == 4, "the map")
+    first.publish(5.0)
+    wait_until(lambda: len(page.given["map"].positions) == 8, "more of the map")
+    service = serve("it is reset", True)
+    assert press() == "it is reset"
+    bench.node.destroy_service(service)
+    wait_until(lambda: not made._callers["reset"].service_is_ready(), "the end of the service")
+    serve("the second node refuses", False)
+    with pytest.raises(UserError, match="the second node refuses"):
+        press()
+    second = StandIn(bench)  # its path is short again: what was known lies elsewhere
+    second.publish_until(lambda: len(page.given["map"].positions) == 4, "the map of the second node")
+
+
+def test_the_nodes_own_map_goes_first(shown: tuple[View, Shown], bench: Bench) -> None:
+    _, page = shown
+    random = np.random.default_rng(1)
+    count = 5000  # the viewer shows a thousand at most
+    cloud = MapPoints(
+        random.uniform(-9, 9, (count, 3)).astype(np.float32),
+        np.full((count, 3), 7, np.uint8),
+        np.full(count, 2.0, np.float32),
+    )
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    bench.publisher(PointCloud2, "/ttt3r/map_points", latched).publish(map_message(cloud, header(1, "odom")))
+    wait_until(lambda: len(page.given.get("map", NO_POINTS).positions), "the map")
+    np.testing.assert_array_equal(page.given["map"].positions, cloud.positions[::5])
+
+
+def test_a_message_that_cannot_be_shown_is_survived(
+    shown: tuple[View, Shown], bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _, page = shown
+    node = StandIn(bench)
+    broken = image_message(np.zeros((2, 2), np.float32), "32FC1", header(1, "camera"))
+    broken.encoding = "nonsense"
+    for _ in range(3):
+        bench.publisher(Image, "/ttt3r/depth/image", 10).publish(broken)
+        time.sleep(0.3)
+    node.publish_until(lambda: "cloud" in page.given, "the next frame")
+    assert capfd.readouterr().err.count("an update failed") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--host", "203.0.113.7"], "check --host"), (["--port", "99999"], "--port must be between")],
+)
+def test_mistakes_end_in_one_sentence(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    assert view.main(["view", *arguments]) == 2
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    err = capsys.readouterr().err
+    assert err.count("error: ") == 1
+    assert words in err
+
+
+def test_a_taken_port_is_no_obstacle(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with viewer(tmp_path / "view.log", "--port", str(port)) as (_, url):
+            assert url.startswith("http://127.0.0.1:")
+            assert not url.endswith(f":{port}")

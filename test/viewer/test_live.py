@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics
+from ttt3r_ros.mapping.voxel_map import MapPoints
+from ttt3r_ros.viewer.live import LivePage, state_html
+from ttt3r_ros.viewer.server import open_server
+
+
+def test_the_state_is_told_in_words_and_numbers() -> None:
+    values = {"input_rate_hz": "9.90", "output_rate_hz": "9.80", "frames_lost": "3", "segment": "2", "unknown": "x"}
+    text = state_html("error", "lost: the image is black", values)
+    for words in ("lost: the image is black", "images: 9.90 Hz", "poses: 9.80 Hz", "frames: 3 lost", "segment: 2"):
+        assert words in text
+    assert "unknown" not in text
+    assert "map" not in text
+
+
+def test_what_the_node_says_is_text_and_nothing_else() -> None:
+    text = state_html("ok", "<script>alert(1)</script>", {"weights": "<img src=x>"})
+    assert "<script" not in text
+    assert "<img" not in text
+
+
+@pytest.mark.parametrize(("host", "port", "words"), [("127.0.0.1", 70000, "--port"), ("203.0.113.7", 0, "--host")])
+def test_an_address_that_cannot_be_had_is_told(host: str, port: int, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        open_server(host, port)
+
+
+def test_without_viser_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "viser", None)
+    with pytest.raises(UserError, match="pip install --user viser"):
+        open_server("127.0.0.1", 0)
+
+
+def test_it_listens_on_its_address_alone_and_stops(capsys: pytest.CaptureFixture[str]) -> None:
+    before = threading.active_count()
+    page = LivePage("127.0.0.1", 0, {"reset": {"state": lambda: "done"}})
+    port = int(page.url.rpartition(":")[2])
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=5):
+            pass
+        with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), timeout=5):  # noqa: PT011
+            pass
+        assert not page.is_watched()
+    finally:
+        page.stop()
+    assert threading.active_count() <= before + 1
+    assert capsys.readouterr().out == ""
+
+
+def test_nobody_can_have_it_shared_in_the_internet() -> None:
+    server = open_server("127.0.0.1", 0)
+    try:
+        assert server.request_share_url() is None
+    finally:
+        server.stop()
+
+
+def test_anything_may_be_shown_before_somebody_watches() -> None:
+    page = LivePage("127.0.0.1", 0, {})
+    try:
+        camera = Intrinsics(20.0, 20.0, 9.5, 7.5, 20, 16)
+        for side in (16, 500):
+            page.show_camera(T_BASE_CAMERA, camera, np.zeros((side, side, 3), np.uint8), lost=side == 500)
+        page.show_camera(T_BASE_CAMERA, camera, None, lost=False)
+        for count in (0, 1, 5, 3):
+            page.show_path(np.zeros((count, 3)))
+            cloud = MapPoints(np.ones((count, 3), np.float32), np.ones((count, 3), np.uint8), np.full(count, 2.0))
+            page.show_cloud(cloud)
+            assert page.show_map(cloud) == (count > 0)
+            assert not page.wants_map()
+        page._confidence.value = 4.0
+        assert page.wants_map()
+        page.show_truth(np.zeros((4, 3)))
+        page.show_depth(np.full((500, 700), np.nan, np.float32))
+        page.show_state(state_html("ok", "tracking", {}))
+    finally:
+        page.stop()
