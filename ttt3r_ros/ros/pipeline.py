@@ -147,6 +147,16 @@ class Pipeline:
 
         return self.between_frames(job)
 
+    def set_pose(self, T_odom_base: FloatArray, covariance: FloatArray) -> None:
+        """Go on from this pose (4, 4), with its covariance (6, 6), discarding path and map, which lead to another."""
+
+        def job(stream: Stream) -> None:
+            stream.set_pose(T_odom_base, covariance)
+            self._outputs.forget_path()
+            self.map.clear()
+
+        self.between_frames(job)
+
     def change_parameters(self, parameters: Parameters) -> None:
         """Use other parameters from the next frame on."""
         self._parameters = parameters

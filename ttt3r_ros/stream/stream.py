@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics
 from ttt3r_ros.stream import image_check, motion_check, odometry, reset_policy, segments, still_check
@@ -47,6 +48,7 @@ class CameraFrame:
         camera: intrinsics of this image where known.
         outputs: which of 'points' and 'image' to compute beside the pose; the stream may add to them.
         break_reason: why this frame does not follow smoothly on the last one, where the caller knows.
+        mask: of pixels that never show the scene, of the image's size; None where all do.
     """
 
     image: npt.NDArray[np.uint8]
@@ -55,6 +57,7 @@ class CameraFrame:
     camera: Intrinsics | None = None
     outputs: Set[str] = DEFAULT_OUTPUTS
     break_reason: str | None = None
+    mask: Mask | None = None
 
 
 @dataclass(frozen=True)
@@ -133,9 +136,13 @@ def step(
         What became of the frame, and the state for the next one.
 
     Raises:
-        UserError: the image or its intrinsics cannot be used.
+        UserError: the image, its intrinsics or its mask cannot be used.
     """
-    image, stamp_ns = check_image(frame.image), frame.stamp_ns
+    image, stamp_ns, mask = check_image(frame.image), frame.stamp_ns, frame.mask
+    if mask is not None:
+        mask.check(image.shape[1], image.shape[0])
+        image = mask.filled(image)
+        frame = replace(frame, image=image)
     state, break_reason = prepare(backbone, state or StreamState(), settings), frame.break_reason
     if state.is_resumed:
         state, break_reason = _after_pause(state, stamp_ns), None
@@ -144,7 +151,7 @@ def step(
     state = replace(state, last_stamp_ns=stamp_ns)
     if break_reason:
         state = start_segment(state, break_reason)
-    checking = backbone.beside(_check_image, state, image, stamp_ns, settings)
+    checking = backbone.beside(_check_image, state, image, stamp_ns, settings, mask)
     if state.is_blind and (looked := checking.result()).refused:
         return _refused(state, stamp_ns, looked)
     seconds = state.odometry.seconds_lost(stamp_ns)
@@ -163,7 +170,9 @@ def step(
     if needs_no_network and (looked := checking.result()).is_still:
         return _held(backbone, frame, state, looked, settings)
     try:
-        estimate, advanced = segments.advance(backbone, state.segments, image, frame.camera, settings, outputs=outputs)
+        estimate, advanced = segments.advance(
+            backbone, state.segments, image, frame.camera, settings, outputs=outputs, mask=mask
+        )
     finally:
         looked = checking.result()  # found out while the network worked
     if looked.refused:
@@ -192,7 +201,7 @@ def step(
         failures=0,
         pending=estimate,
     )
-    return _result(state, stamp_ns, estimate, motion)
+    return _result(state, stamp_ns, estimate, odometry.flattened(motion) if settings.two_d_mode else motion)
 
 
 def prepare(backbone: Backbone, state: StreamState, settings: StreamSettings) -> StreamState:
@@ -233,6 +242,20 @@ def start_segment(state: StreamState, reason: str) -> StreamState:
     return _told(state, reason)
 
 
+def set_pose(
+    state: StreamState, T_odom_base: FloatArray, covariance: FloatArray, settings: StreamSettings
+) -> StreamState:
+    """Return the state of a robot whose pose at the last frame is known to be another; odometry goes on from there.
+
+    Args:
+        state: after the last frame, or before the first.
+        T_odom_base: (4, 4) pose.
+        covariance: (6, 6) of position and orientation [m², rad²], in the axes of odom.
+        settings: in force.
+    """
+    return replace(state, odometry=odometry.placed(state.odometry, T_odom_base, covariance, settings.covariance))
+
+
 def fail(state: StreamState, reason: str) -> StreamState:
     """Return the state after a frame that the network has failed at, of which nothing is used."""
     state = replace(state, odometry=odometry.interrupted(state.odometry), failures=state.failures + 1)
@@ -264,13 +287,14 @@ class Stream:
         *,
         outputs: Set[str] = DEFAULT_OUTPUTS,
         break_reason: str | None = None,
+        mask: Mask | None = None,
     ) -> StreamResult:
         """Take in a frame; see `CameraFrame` and `step`.
 
         Raises:
-            UserError: the image or its intrinsics cannot be used; nothing has changed then.
+            UserError: the image, its intrinsics or its mask cannot be used; nothing has changed then.
         """
-        frame = CameraFrame(image, stamp_ns, T_base_camera, camera, outputs, break_reason)
+        frame = CameraFrame(image, stamp_ns, T_base_camera, camera, outputs, break_reason, mask)
         result, self.state = step(self.backbone, frame, self.state, self.settings)
         return result
 
@@ -285,6 +309,11 @@ class Stream:
     def reset_odometry(self) -> None:
         """Forget everything: the next frame is the origin of a new odometry."""
         self.state = StreamState()
+
+    def set_pose(self, T_odom_base: FloatArray, covariance: FloatArray | None = None) -> None:
+        """Say what the robot's pose (4, 4) at the last frame is, and how certain (6, 6); odometry goes on from there."""
+        covariance = np.zeros((6, 6)) if covariance is None else covariance
+        self.state = set_pose(self.state, T_odom_base, covariance, self.settings)
 
     def start_segment(self, reason: str) -> None:
         """Forget the recurrent state and the last frame, as after a gap; the pose goes on from the last one."""
@@ -329,12 +358,14 @@ class _Looked:
     still: StillState
 
 
-def _check_image(state: StreamState, image: npt.NDArray[np.uint8], stamp_ns: int, settings: StreamSettings) -> _Looked:
+def _check_image(
+    state: StreamState, image: npt.NDArray[np.uint8], stamp_ns: int, settings: StreamSettings, mask: Mask | None
+) -> _Looked:
     refused, images, is_still, still = None, state.images, False, state.still
     if settings.check_images:
-        refused, images = image_check.check(state.images, image, stamp_ns, settings.frozen_timeout)
+        refused, images = image_check.check(state.images, image, stamp_ns, settings.frozen_timeout, mask)
     if settings.hold_still and refused is None:
-        is_still, still = still_check.check(state.still, image, stamp_ns)
+        is_still, still = still_check.check(state.still, image, stamp_ns, mask)
     return _Looked(refused, is_still, images, still)
 
 
@@ -373,6 +404,8 @@ def _held(
         odometry=odometry_state,
         motions=motion_check.held(state.motions, frame.stamp_ns),
     )
+    if settings.two_d_mode:
+        motion = odometry.flattened(motion)
     result, state = _result(state, frame.stamp_ns, estimate, motion)
     return replace(result, is_still=True), state
 
