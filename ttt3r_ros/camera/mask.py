@@ -7,8 +7,10 @@ with grey before the network sees them, have no depth and no point, and weigh no
 from __future__ import annotations
 
 import zlib
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ from ttt3r_ros.camera.preprocess import ImageArray, PixelMap
 from ttt3r_ros.camera.rectify import Rectifier
 from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.settings import Settings, parameter
 
 #: A pixel of a mask is hidden from this gray level on.
 HIDDEN = 128
@@ -26,6 +29,21 @@ HIDDEN = 128
 FILL = 128
 #: A mask that hides more than this share of the image is refused: it is probably inverted.
 MAX_SHARE = 0.9
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskSettings(Settings):
+    """Which pixels are hidden."""
+
+    title: ClassVar[str] = "mask"
+
+    mask_file: str = parameter(
+        "",
+        "Image whose white pixels (128 or more) are hidden, such as the robot's body or a lens hood: they have no "
+        "depth and no point. It has the size of the camera's images and, like them, their lens distortion; empty for "
+        "none. A mask on ~/mask replaces it.",
+        read_only=True,
+    )
 
 
 class Mask:
@@ -105,7 +123,7 @@ class Mask:
     def _shrunk(self, width: int, height: int, margin: int) -> npt.NDArray[np.uint8]:
         hidden = cv2.resize(self.hidden * np.uint8(255), (width, height), interpolation=cv2.INTER_AREA) > 0
         kernel = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
-        return (cv2.dilate(hidden.astype(np.uint8), kernel) == 0).astype(np.uint8)
+        return np.asarray(cv2.dilate(hidden.astype(np.uint8), kernel) == 0, np.uint8)
 
     def _mapped(self, mapping: PixelMap) -> npt.NDArray[np.bool_]:
         (left, top), (width, height) = mapping.offset, mapping.size

@@ -23,6 +23,7 @@ from ttt3r_ros.ros.conversions import read_message, time_message
 from ttt3r_ros.ros.diagnostics import Health
 from ttt3r_ros.ros.frame_queue import FrameQueue, QueuedFrame
 from ttt3r_ros.ros.map_output import MapOutput
+from ttt3r_ros.ros.mask_input import MaskInput
 from ttt3r_ros.ros.mount import Mount
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.outputs import Outputs
@@ -58,7 +59,7 @@ class Pipeline:
         """Prepare; `segment_frames` is the recommended reset_interval for the weights.
 
         Raises:
-            UserError: the covariance_file cannot be used.
+            UserError: the covariance_file or the mask_file cannot be used.
         """
         self._node, self._queue = node, queue
         self._parameters, self._segment_frames = parameters, segment_frames
@@ -66,6 +67,7 @@ class Pipeline:
         self._stream = Stream(backbone, stream_settings(parameters, segment_frames, self._covariance))
         self._notices = Notices(node.get_logger())
         self._calibration = CalibrationInput(node, self._notices)
+        self.masks = MaskInput(node, self._notices, parameters.mask_file)
         self._outputs = Outputs(node, parameters)
         self._mount = Mount(node, parameters.base_frame, self._notices)
         self.map = MapOutput(node, self._notices, parameters)
@@ -192,6 +194,7 @@ class Pipeline:
         self._samples = camera_frame, held
         begun = time.monotonic()
         camera = self._calibration.camera(image.shape[1], image.shape[0], rectified=parameters.rectified_images)
+        mask = self.masks.mask(image.shape[1], image.shape[0], camera)
         if camera is not None and camera.rectifier is not None:
             image = camera.rectifier.rectify(image)
         T_base_camera = self._mount_at(camera_frame, frame.stamp_ns, parameters.wait_for_transform)
@@ -208,6 +211,7 @@ class Pipeline:
             camera.intrinsics if camera else None,
             outputs=self._outputs.wanted() | self.map.wanted(header, parameters),
             break_reason=break_reason,
+            mask=mask,
         )
         for event in done.events:
             self._notices.info(event)

@@ -172,6 +172,7 @@ class Ttt3rNode(Node):
             "update_rule": self._settings.update_rule,
             "intrinsics": self._pipeline.intrinsics_source,
             "stamp_faults": ", ".join(f"{count} {why}" for why, count in self._input.dropped_by_stamp.items()),
+            "mask": self._pipeline.masks.fact(),
             **self._pipeline.map.facts(),
             "reset_policy": self._settings.reset_policy,
             "segment_reason": self._pipeline.segment_reason,

@@ -311,7 +311,7 @@ class Stream:
         self.state = StreamState()
 
     def set_pose(self, T_odom_base: FloatArray, covariance: FloatArray | None = None) -> None:
-        """Say what the robot's pose (4, 4) at the last frame is, and how certain (6, 6); odometry goes on from there."""
+        """Say what the pose (4, 4) at the last frame is, with its covariance (6, 6); odometry goes on from there."""
         covariance = np.zeros((6, 6)) if covariance is None else covariance
         self.state = set_pose(self.state, T_odom_base, covariance, self.settings)
 
