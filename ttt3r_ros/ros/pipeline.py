@@ -22,6 +22,7 @@ from ttt3r_ros.ros.calibration import CalibrationInput
 from ttt3r_ros.ros.conversions import read_message, time_message
 from ttt3r_ros.ros.diagnostics import Health
 from ttt3r_ros.ros.frame_queue import FrameQueue, QueuedFrame
+from ttt3r_ros.ros.imu_input import ImuInput
 from ttt3r_ros.ros.map_output import MapOutput
 from ttt3r_ros.ros.mask_input import MaskInput
 from ttt3r_ros.ros.mount import Mount
@@ -70,6 +71,7 @@ class Pipeline:
         self.masks = MaskInput(node, self._notices, parameters.mask_file)
         self._outputs = Outputs(node, parameters)
         self._mount = Mount(node, parameters.base_frame, self._notices)
+        self.imu = ImuInput(node, self._notices, self._mount, parameters.base_frame)
         self.map = MapOutput(node, self._notices, parameters)
         self._requests = threading.Lock()
         self._reset_wanted = False
@@ -212,6 +214,7 @@ class Pipeline:
             outputs=self._outputs.wanted() | self.map.wanted(header, parameters),
             break_reason=break_reason,
             mask=mask,
+            imu=self.imu.samples(frame.stamp_ns),
         )
         for event in done.events:
             self._notices.info(event)

@@ -173,6 +173,7 @@ class Ttt3rNode(Node):
             "intrinsics": self._pipeline.intrinsics_source,
             "stamp_faults": ", ".join(f"{count} {why}" for why, count in self._input.dropped_by_stamp.items()),
             "mask": self._pipeline.masks.fact(),
+            "imu": self._pipeline.imu.fact,
             **self._pipeline.map.facts(),
             "reset_policy": self._settings.reset_policy,
             "segment_reason": self._pipeline.segment_reason,

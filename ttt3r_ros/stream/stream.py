@@ -16,10 +16,11 @@ import numpy.typing as npt
 from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics
-from ttt3r_ros.stream import image_check, motion_check, odometry, reset_policy, segments, still_check
+from ttt3r_ros.stream import gravity, image_check, motion_check, odometry, reset_policy, segments, still_check
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.continuity import why_broken
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, POINTS, Estimate, Float32Array
+from ttt3r_ros.stream.gravity import GravityState, ImuSamples
 from ttt3r_ros.stream.image_check import ImageState
 from ttt3r_ros.stream.motion_check import MotionState
 from ttt3r_ros.stream.odometry import Motion, OdometryState
@@ -49,6 +50,7 @@ class CameraFrame:
         outputs: which of 'points' and 'image' to compute beside the pose; the stream may add to them.
         break_reason: why this frame does not follow smoothly on the last one, where the caller knows.
         mask: of pixels that never show the scene, of the image's size; None where all do.
+        imu: what the IMU has measured since the last frame; None without one.
     """
 
     image: npt.NDArray[np.uint8]
@@ -58,6 +60,7 @@ class CameraFrame:
     outputs: Set[str] = DEFAULT_OUTPUTS
     break_reason: str | None = None
     mask: Mask | None = None
+    imu: ImuSamples | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ class StreamState:
     Attributes:
         segments: the network's state, and how its segments are chained.
         odometry: pose, velocity and covariance of the robot.
+        gravity: which way is up, from an IMU.
         images: what the image check compares with.
         still: what the check for standing still compares with.
         motions: what the motion check compares with.
@@ -103,6 +107,7 @@ class StreamState:
 
     segments: SegmentState = field(default_factory=SegmentState)
     odometry: OdometryState = field(default_factory=OdometryState)
+    gravity: GravityState = field(default_factory=GravityState)
     images: ImageState = field(default_factory=ImageState)
     still: StillState = field(default_factory=StillState)
     motions: MotionState = field(default_factory=MotionState)
@@ -188,15 +193,17 @@ def step(
     )
     if fault:
         return _result(fail(state, fault), stamp_ns, estimate, lost=fault)
+    before = gravity.leveled(state.odometry, frame.imu, settings.covariance)
     motion, moved = odometry.update(
-        state.odometry, T_world_camera, frame.T_base_camera, stamp_ns, estimate.typical_confidence(),
-        settings.covariance,
-    )  # fmt: skip
+        before, T_world_camera, frame.T_base_camera, stamp_ns, estimate.typical_confidence(), settings.covariance
+    )
+    motion, moved, vertical = gravity.corrected(state.gravity, before, motion, moved, frame.imu)
     state = replace(
         state,
         segments=advanced,
         odometry=moved,
         still=looked.still,  # only now: the anchor is an image whose pose is known
+        gravity=vertical,
         motions=motion_check.accepted(state.motions, T_world_camera, stamp_ns),
         failures=0,
         pending=estimate,
@@ -237,6 +244,7 @@ def start_segment(state: StreamState, reason: str) -> StreamState:
         segments=state.segments.without_state(),
         still=StillState(),
         motions=MotionState(),
+        gravity=GravityState(),
         odometry=odometry.interrupted(state.odometry),
     )
     return _told(state, reason)
@@ -253,7 +261,8 @@ def set_pose(
         covariance: (6, 6) of position and orientation [m², rad²], in the axes of odom.
         settings: in force.
     """
-    return replace(state, odometry=odometry.placed(state.odometry, T_odom_base, covariance, settings.covariance))
+    placed = odometry.placed(state.odometry, T_odom_base, covariance, settings.covariance)
+    return replace(state, odometry=placed, gravity=GravityState())
 
 
 def fail(state: StreamState, reason: str) -> StreamState:
@@ -288,13 +297,14 @@ class Stream:
         outputs: Set[str] = DEFAULT_OUTPUTS,
         break_reason: str | None = None,
         mask: Mask | None = None,
+        imu: ImuSamples | None = None,
     ) -> StreamResult:
         """Take in a frame; see `CameraFrame` and `step`.
 
         Raises:
             UserError: the image, its intrinsics or its mask cannot be used; nothing has changed then.
         """
-        frame = CameraFrame(image, stamp_ns, T_base_camera, camera, outputs, break_reason, mask)
+        frame = CameraFrame(image, stamp_ns, T_base_camera, camera, outputs, break_reason, mask, imu)
         result, self.state = step(self.backbone, frame, self.state, self.settings)
         return result
 
@@ -395,6 +405,9 @@ def _held(
     motion, odometry_state = odometry.held(
         state.odometry, estimate.T_world_camera, frame.T_base_camera, frame.stamp_ns, settings.covariance
     )
+    motion, odometry_state, vertical = gravity.corrected(
+        state.gravity, state.odometry, motion, odometry_state, frame.imu
+    )
     state = replace(
         state,
         images=looked.images,
@@ -402,6 +415,7 @@ def _held(
         is_blind=False,
         failures=0,
         odometry=odometry_state,
+        gravity=vertical,
         motions=motion_check.held(state.motions, frame.stamp_ns),
     )
     if settings.two_d_mode:
@@ -434,6 +448,7 @@ def _after_pause(state: StreamState, stamp_ns: int) -> StreamState:
         last_stamp_ns=None,
         images=replace(state.images, checksum=None),  # the same pixels are no frozen camera
         still=StillState(),
+        gravity=GravityState(),
         motions=motion_check.resumed(state.motions, stamp_ns),
         odometry=odometry.resumed(state.odometry, stamp_ns),
     )
