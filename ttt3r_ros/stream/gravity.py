@@ -159,7 +159,7 @@ def _with_samples(
     shares: FloatArray = np.zeros(0)
     within: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
     if samples is not None:
-        shares = (samples.stamps_ns - before.stamp_ns) * 1e-9 / seconds
+        shares = ((samples.stamps_ns - before.stamp_ns) * 1e-9 / seconds).astype(np.float64)
         within = (shares > 0) & (shares <= 1)
     rotation: FloatArray = seen
     if samples is not None and samples.rate is not None and within.any() and np.linalg.norm(seen) > 1e-9:
