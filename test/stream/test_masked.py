@@ -188,6 +188,35 @@ def test_what_is_hidden_does_not_hide_blur():
     assert image_check.check(state, mask.filled(sharp), 6, 1.0, mask)[0] is None
 
 
+def grille(width: int, height: int) -> Mask:
+    """Return a mask of bars across the whole image, whose edges are everywhere."""
+    gray = np.zeros((height, width), np.uint8)
+    for left in range(0, width, width // 10):
+        gray[:, left : left + max(width // 80, 2)] = 255
+    return Mask(gray)
+
+
+def test_the_edges_of_what_is_hidden_do_not_hide_blur():
+    mask, state = grille(WIDTH, HEIGHT), ImageState()
+    for number in range(5):
+        reason, state = image_check.check(state, mask.filled(view(number)), number, 1.0, mask)
+        assert reason is None
+    blurred = cv2.GaussianBlur(view(5), (0, 0), 6)
+    assert "blurred" in (image_check.check(state, mask.filled(blurred), 6, 1.0, mask)[0] or "")
+
+
+@pytest.mark.parametrize("shift", [0, 1])
+def test_the_edges_of_what_is_hidden_do_not_stand_still(shift):
+    """Through a grille before the lens; the scene is dim, and moves by a pixel a frame, or stands."""
+    mask, state, found = grille(320, 240), StillState(), []
+    rng = np.random.default_rng(0)
+    for frame in range(6):
+        scene = 30 + 0.2 * texture(1, frame * shift) + rng.normal(0, 1, (240, 320, 3))
+        is_still, state = still_check.check(state, mask.filled(scene.astype(np.uint8)), frame * 10**9, mask)
+        found.append(is_still)
+    assert found[1:] == [not shift] * 5
+
+
 def test_a_clock_in_a_hidden_corner_does_not_hide_that_the_camera_is_frozen():
     gray = np.zeros((HEIGHT, WIDTH), np.uint8)
     gray[:PATCH, :PATCH] = 255
