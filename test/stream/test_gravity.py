@@ -270,6 +270,18 @@ def test_a_robot_that_stands_is_leveled_where_it_stands():
     assert max(steps) <= MAX_RATE * STEP_S + 1e-6
 
 
+def test_a_mount_that_is_corrected_leaves_a_robot_with_an_imu_level():
+    stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings())
+    *_, before = drive(stream, 5, np.eye(3))
+    T = T_BASE_CAMERA @ T_from_pose([0.1, 0.2, 0.3], [1, 0.2, 0, 0])
+    stream.remount(T_BASE_CAMERA, T)
+    np.testing.assert_allclose(stream.state.odometry.T_odom_base, before, atol=1e-9)
+    result = stream.process(view(5), 15 * round(STEP_S * 1e9), T)
+    step = (before[:3, :3] @ T[:3, :3] @ [0, 0, 0.05]).tolist()  # along the camera's axis
+    np.testing.assert_allclose(result.motion.T_odom_base[:3, 3] - before[:3, 3], step, atol=1e-4)
+    assert tilt_of(result.motion.T_odom_base[:3, :3], np.eye(3)) < 1e-3
+
+
 def test_after_a_pose_is_set_the_imu_goes_on():
     stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings())
     drive(stream, 5, np.eye(3))

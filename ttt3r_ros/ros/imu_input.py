@@ -168,7 +168,7 @@ class ImuInput:
             try:
                 message = deserialize_message(data, Imu)
                 samples.append(read_imu(message))
-                self._frame_id = message.header.frame_id
+                self._frame_id = message.header.frame_id.removeprefix("/")  # as tf2 does
             except UserError as error:
                 self._notices.warn(f"~/imu: {error}")
             except Exception as error:  # has no common base class

@@ -7,8 +7,9 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image
 
 from ttt3r_ros.camera.calibration import Camera
-from ttt3r_ros.camera.image_messages import rgb_from_image
+from ttt3r_ros.camera.image_messages import read_image
 from ttt3r_ros.camera.mask import Mask, read_mask
+from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.ros.notices import Notices
 
@@ -77,7 +78,7 @@ class MaskInput:
         try:
             if message.encoding not in ENCODINGS:
                 raise UserError(f"a mask must be mono8, but this one is {quoted(message.encoding)}")
-            mask = Mask(rgb_from_image(message)[..., 0])
+            mask = Mask(read_image(message, SampleRange())[0][..., 0])
         except UserError as error:
             self._notices.warn(f"~/mask: {error}; the message is ignored")
             return

@@ -135,7 +135,7 @@ class Mount:
         found = self._look_up(frame)
         if found is None or found.stamp_ns:
             self._note(is_fixed=False)
-        return found and found.T_base_camera
+        return None if found is None else found.T_base_camera
 
     def _look_up(self, camera_frame: str, stamp_ns: int = 0) -> _Found | None:
         """Return the transform at a stamp [ns], by default the latest; None if TF does not have it."""

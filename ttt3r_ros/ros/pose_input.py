@@ -44,7 +44,7 @@ def read_pose(message: PoseWithCovarianceStamped, odom_frame: str) -> tuple[Floa
     Raises:
         UserError: it is in another frame, or one of its numbers is impossible.
     """
-    frame = message.header.frame_id
+    frame = message.header.frame_id.removeprefix("/")  # as tf2 does
     if frame not in ("", odom_frame):
         raise UserError(
             f"a pose in the frame {quoted(frame)} is ignored; send it in odom_frame, which is {odom_frame!r}"

@@ -77,7 +77,9 @@ def resumed(state: OdometryState, stamp_ns: int) -> OdometryState:
     return replace(state, stamp_ns=stamp_ns, is_interrupted=True)
 
 
-def remounted(state: OdometryState, T_base_wrong: FloatArray, T_base_camera: FloatArray) -> OdometryState:
+def remounted(
+    state: OdometryState, T_base_wrong: FloatArray, T_base_camera: FloatArray, *, is_level: bool = False
+) -> OdometryState:
     """Return the state as if the camera had had the second mount from the first frame on, instead of the first one.
 
     Position and heading continue from the last pose. Roll and pitch follow from the second mount: if they continued as
@@ -87,6 +89,7 @@ def remounted(state: OdometryState, T_base_wrong: FloatArray, T_base_camera: Flo
         state: after the last frame.
         T_base_wrong: (4, 4) mount of the camera in all frames so far.
         T_base_camera: (4, 4) the mount that it really had.
+        is_level: whether roll and pitch are known from elsewhere, so that they continue.
     """
     if state.T_odom_world is None or state.T_odom_base is None:
         return state
@@ -97,6 +100,8 @@ def remounted(state: OdometryState, T_base_wrong: FloatArray, T_base_camera: Flo
     T = np.eye(4)  # from the odometry frame with the right axes to one in which the pose continues
     T[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
     T[:3, 3] = state.T_odom_base[:3, 3] - T[:3, :3] @ T_odom_base[:3, 3]
+    if is_level:
+        T = state.T_odom_base @ inverse(T_odom_base)
     return interrupted(replace(state, T_odom_world=T @ T_odom_world, T_odom_base=T @ T_odom_base))
 
 
@@ -129,7 +134,7 @@ def flattened(motion: Motion) -> Motion:
     The heading is that of the base's x axis, as in roll, pitch and yaw.
     """
     R, (linear, angular) = motion.T_odom_base[:3, :3], motion.twist
-    heading = np.arctan2(R[1, 0], R[0, 0])
+    heading = _heading(motion.T_odom_base)
     cosine, sine = np.cos(heading), np.sin(heading)
     T = np.eye(4)
     T[:2, :2], T[:2, 3] = [[cosine, -sine], [sine, cosine]], motion.T_odom_base[:2, 3]

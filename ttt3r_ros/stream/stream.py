@@ -331,7 +331,9 @@ class Stream:
 
     def remount(self, T_base_wrong: FloatArray, T_base_camera: FloatArray) -> None:
         """Correct the mount of all frames so far; see `odometry.remounted`."""
-        self.state = replace(self.state, odometry=odometry.remounted(self.state.odometry, T_base_wrong, T_base_camera))
+        is_level = self.state.gravity.force is not None
+        corrected = odometry.remounted(self.state.odometry, T_base_wrong, T_base_camera, is_level=is_level)
+        self.state = replace(self.state, odometry=corrected)
 
     def interrupt(self) -> None:
         """Publish no velocity for the next frame, since its pose may not continue smoothly from the last one."""
