@@ -135,7 +135,7 @@ def rows_of(levels: list[Level]) -> list[tuple[str, ...]]:
             float(np.mean([getattr(level, name) for level in some]))
             for name in ("drift", "first_deg", "rms_deg", "nees")
         )
-        certain = "-" if np.isnan(nees) else f"{nees:.2f}"
+        certain = f"{nees:.2f}" if sensor in SENSORS[1:-1] else "-"
         rows.append((sensor, f"{first:.1f}°", f"{rms:.1f}°", f"{drift:.1%}", certain))
     return rows
 
