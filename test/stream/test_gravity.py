@@ -118,7 +118,7 @@ def test_a_base_that_looks_straight_up_or_down_has_an_orientation_all_the_same(s
     np.testing.assert_allclose(R @ up / np.linalg.norm(up), [0, 0, 1], atol=1e-9)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=8)
 @given(tilts, st.booleans(), st.integers(0, 1000))
 def test_an_imu_that_comes_late_levels_smoothly(tilt, gyro, seed):
     """Roll and pitch come right, no step is larger than the rate allows, and neither place nor heading is turned."""
@@ -144,9 +144,9 @@ def test_an_imu_that_comes_late_levels_smoothly(tilt, gyro, seed):
 
 @pytest.mark.parametrize(("gyro", "fused", "largest"), [(True, False, 0.02), (False, False, 0.05), (False, True, 0.02)])
 def test_roll_and_pitch_no_longer_drift(gyro, fused, largest):
-    """Odometry turns wrong by 0.01 rad/s about two axes, for two minutes; without an IMU that adds up to 1.7 rad."""
+    """Odometry turns wrong by 0.01 rad/s about two axes, for a minute; without an IMU that adds up to 0.7 rad."""
     robot, errors = Robot(tilted(0.1, -0.2)), []
-    for _ in range(1200):
+    for _ in range(600):
         motion = robot.step(turned=(0, 0, 0.05), wrong=(0.001, -0.0007, 0), gyro=gyro, fused=fused)
         errors.append(tilt_of(motion.T_odom_base[:3, :3], robot.R_true))
     assert max(errors) < largest
