@@ -68,6 +68,27 @@ def test_constants_of_the_covariance_come_from_a_file(tmp_path, weights, capsys)
 
 
 @pytest.mark.slow
+def test_masked_pixels_have_no_depth_and_belong_to_the_run(tmp_path, weights, capsys):
+    gray, mask = np.zeros((60, 80), np.uint8), tmp_path / "mask.png"
+    gray[30:] = 255
+    cv2.imwrite(str(mask), gray)
+    options = ["--max-depth", "10000", "--max-frames", "2", "--no-cloud"]
+    rows = {}
+    for name, more in (("whole", []), ("masked", ["--mask", str(mask)])):
+        assert run(tmp_path / name, weights, *options, *more) == 0
+        depth = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in (tmp_path / name / "depth").iterdir()]
+        rows[name] = (np.array(depth) > 0).any(axis=(0, 2))
+    assert rows["whole"].all()
+    assert rows["masked"].nonzero()[0].max() < 0.55 * len(rows["masked"])
+    gray[0] = 255
+    cv2.imwrite(str(mask), gray)
+    assert run(tmp_path / "masked", weights, *options[:3], "3", "--no-cloud", "--mask", str(mask)) == 2
+    cv2.imwrite(str(mask), gray[::2])
+    assert run(tmp_path / "other", weights, *options, "--mask", str(mask)) == 2
+    assert "the mask has 80x30 pixels but the images have 80x60" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_what_a_run_leaves(tmp_path, weights, capsys):
     assert run(tmp_path, weights, "--rgb") == 0
     source = list(open_source(WORLD).frames())

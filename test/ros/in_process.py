@@ -26,9 +26,9 @@ class InProcess:
         self.network = self.stream.backbone.network
         advance = segments.advance
 
-        def recorded(*args, outputs):
+        def recorded(*args, outputs, **options):
             self.asked.append(set(outputs))
-            return advance(*args, outputs=outputs)
+            return advance(*args, outputs=outputs, **options)
 
         monkeypatch.setattr(segments, "advance", recorded)
         self.executor = SingleThreadedExecutor()

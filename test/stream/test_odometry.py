@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ttt3r_ros.geometry import R_BODY_OPTICAL, T_from_pose, inverse, rotation_from_quaternion
-from ttt3r_ros.stream.covariance import CovarianceModel
-from ttt3r_ros.stream.odometry import Motion, OdometryState, interrupted, remounted, update
+from ttt3r_ros.geometry import R_BODY_OPTICAL, T_from_pose, inverse, rotation_from_quaternion, twist_between
+from ttt3r_ros.stream.covariance import FLAT, CovarianceModel, Covariances
+from ttt3r_ros.stream.odometry import Motion, OdometryState, flattened, interrupted, placed, remounted, update
 
 #: A camera that looks forward, 0.3 m ahead of the base's origin and 0.8 m above it.
 T_BASE_CAMERA = np.eye(4)
@@ -140,3 +140,78 @@ def test_a_corrected_mount_is_as_if_it_had_been_known_but_for_position_and_headi
 
 def test_before_the_first_frame_there_is_nothing_to_correct():
     assert remounted(OdometryState(), np.eye(4), T_BASE_CAMERA) == OdometryState()
+
+
+def driven(seed: int, frames: int = 12) -> list[np.ndarray]:
+    """Return poses of a base that goes and turns at random."""
+    rng, T, poses = np.random.default_rng(seed), np.eye(4), []
+    for _ in range(frames):
+        poses.append(T)
+        T = T @ T_from_pose(rng.normal(0, 0.1, 3), [1, *rng.normal(0, 0.1, 3)])
+    return poses
+
+
+@given(st.integers(0, 1000))
+def test_on_a_level_floor_there_is_no_height_roll_or_pitch(seed):
+    odometry = Odometry()
+    for n, T in enumerate(driven(seed)):
+        motion = odometry.update(camera_in_world(T), T_BASE_CAMERA, n * SECOND, 3.0)
+        flat = flattened(motion)
+        np.testing.assert_allclose(flat.T_odom_base[:2, 3], motion.T_odom_base[:2, 3])
+        np.testing.assert_allclose(flat.T_odom_base[2], [0, 0, 1, 0], atol=1e-12)
+        np.testing.assert_allclose(flat.T_odom_base[:3, :3] @ flat.T_odom_base[:3, :3].T, np.eye(3), atol=1e-12)
+        assert heading(flat.T_odom_base) == pytest.approx(heading(motion.T_odom_base))
+        (_, _, vz), (wx, wy, _) = flat.twist
+        assert (vz, wx, wy) == (0, 0, 0)
+        for flat_variances, variances in zip(vars(flat.covariances).values(), vars(motion.covariances).values()):
+            assert (flat_variances[2:5] == FLAT).all()
+            assert (flat_variances[[0, 1, 5]] == variances[[0, 1, 5]]).all()
+
+
+@given(st.integers(0, 1000))
+def test_the_flat_velocity_is_that_of_the_flat_poses(seed):
+    """Over a short time, in which the 3D pose's velocity does not change."""
+    rng = np.random.default_rng(seed)
+    linear, angular, seconds = rng.normal(0, 1, 3), rng.normal(0, 1, 3), 1e-6
+    before = T_from_pose(rng.normal(0, 1, 3), [1, *rng.normal(0, 0.2, 3)])
+    after = before @ T_from_pose(linear * seconds, [1, *(angular * seconds / 2)])
+    unknown = Covariances(np.ones(6), np.ones(6))
+    flats = [flattened(Motion(T, (linear, angular), unknown)) for T in (before, after)]
+    expected = twist_between(flats[0].T_odom_base, flats[1].T_odom_base, seconds)
+    np.testing.assert_allclose(flats[1].twist[0], expected[0], atol=1e-4)
+    np.testing.assert_allclose(flats[1].twist[1], expected[1], atol=1e-4)
+
+
+def heading(T: np.ndarray) -> float:
+    return float(np.arctan2(T[1, 0], T[0, 0]))
+
+
+@given(st.integers(0, 1000), st.integers(0, 6))
+def test_odometry_goes_on_from_a_pose_that_is_set(seed, when):
+    """The same motions, with the same velocities, begin at the pose that was set: before the first frame, or after."""
+    poses, start = driven(seed), T_from_pose([3.0, -2.0, 0.5], [0.8, 0.1, -0.2, 0.5])
+    covariance = np.diag([0.1, 0.2, 0.3, 0.04, 0.05, 0.06])
+    odometry, undisturbed = Odometry(), Odometry()
+    for n, T in enumerate(poses):
+        if n == when:
+            odometry.state = placed(odometry.state, start, covariance, CovarianceModel())
+        frame = (camera_in_world(T), T_BASE_CAMERA, n * SECOND, 3.0)
+        motion, other = odometry.update(*frame), undisturbed.update(*frame)
+        if n >= when:
+            expected = start @ inverse(poses[max(when - 1, 0)]) @ T
+            np.testing.assert_allclose(motion.T_odom_base, expected, atol=1e-9)
+            assert (motion.covariances.pose >= 0.99 * np.diag(covariance)).all()
+        for part in (0, 1):
+            np.testing.assert_allclose(motion.twist[part], other.twist[part], atol=1e-9)
+        np.testing.assert_allclose(motion.covariances.twist, other.covariances.twist)
+
+
+def test_a_pose_that_is_set_is_as_certain_as_it_is_said_to_be():
+    odometry = Odometry()
+    for n, T in enumerate(driven(1)):
+        odometry.update(camera_in_world(T), T_BASE_CAMERA, n * SECOND, 3.0)
+    scale = odometry.state.covariance[6, 6]
+    covariance = np.diag([0.1, 0.2, 0.3, 0.04, 0.05, 0.06])
+    odometry.state = placed(odometry.state, np.eye(4), covariance, CovarianceModel())
+    np.testing.assert_array_equal(odometry.state.covariance[:6, :6], covariance)
+    np.testing.assert_array_equal(odometry.state.covariance[6], [0, 0, 0, 0, 0, 0, scale])

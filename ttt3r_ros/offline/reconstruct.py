@@ -13,6 +13,7 @@ from typing import Any
 
 from rich.console import Console
 
+from ttt3r_ros.camera.mask import Mask, MaskSettings, read_mask
 from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
@@ -35,7 +36,7 @@ from ttt3r_ros.stream.stream import Stream
 _NO_POSE, _MISTAKE, _NOT_WHOLE, _STOPPED = 1, 2, 3, 130
 
 #: Short aliases of options.
-ALSO = {"update_rule": "--rule"}
+ALSO = {"update_rule": "--rule", "mask_file": "--mask"}
 
 #: Voxel size of the cloud [m], and its maximum number of points.
 _VOXEL_SIZE, _MAX_POINTS = 0.02, 2_000_000
@@ -62,7 +63,8 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         network = NetworkSettings.of(options)
         loaded = load_backbone(network, warn=lambda sentence: print(f"warning: {sentence}", file=sys.stderr))
         covariance = read_covariance(network.covariance_file)
-        left = folder.begin(_settings(options, loaded, covariance), overwrite=options.overwrite)
+        mask = read_mask(options.mask_file)
+        left = folder.begin(_settings(options, loaded, covariance, mask), overwrite=options.overwrite)
         output_options = OutputOptions(
             depth=options.depth,
             rgb=options.rgb,
@@ -73,7 +75,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         )
         voxel_map = VoxelMap(_VOXEL_SIZE, _MAX_POINTS) if options.cloud else None
         settings = StreamSettings.of(options, weights_interval=loaded.segment_frames, covariance=covariance)
-        run = Run(Stream(loaded.backbone, settings), folder, output_options, voxel_map)
+        run = Run(Stream(loaded.backbone, settings), folder, output_options, voxel_map, mask)
         if left is not None:
             run.go_on_from(left)
             console.print(f"resuming after {run.findings.frames} frames of an earlier run", highlight=False)
@@ -106,7 +108,9 @@ def _take_all(run: Run, source: Source, options: argparse.Namespace, console: Co
         return run.take_all(source, selection, progress, stop)
 
 
-def _settings(options: argparse.Namespace, loaded: LoadedBackbone, covariance: CovarianceModel) -> dict[str, Any]:
+def _settings(
+    options: argparse.Namespace, loaded: LoadedBackbone, covariance: CovarianceModel, mask: Mask | None
+) -> dict[str, Any]:
     """Return the settings that affect the results; a run can only be resumed with the same ones."""
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "overwrite", "device")}
     if not is_synthetic(options.input):
@@ -114,6 +118,7 @@ def _settings(options: argparse.Namespace, loaded: LoadedBackbone, covariance: C
     settings["weights"] = loaded.source
     settings["weights_fingerprint"] = loaded.backbone.fingerprint
     settings["covariance_file"] = asdict(covariance)  # by value, since the file may change
+    settings["mask_file"] = mask and mask.checksum
     return settings
 
 
@@ -139,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     frames("--max-frames", type=at_least_one, metavar="N", help="process at most N frames")
     frames("--undistort", action="store_true", help="remove the lens distortion given by camera_info or sensor.yaml")
 
-    for settings in (NetworkSettings, StreamSettings):
+    for settings in (NetworkSettings, MaskSettings, StreamSettings):
         add_options(parser.add_argument_group(f"{settings.title}, like the node's parameters"), settings, also=ALSO)
 
     group = parser.add_argument_group("results")

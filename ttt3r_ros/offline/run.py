@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.camera.calibration import Calibration, Camera
+from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError, kind_of
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
@@ -71,10 +72,18 @@ class Run:
         voxel_map: map so far; None if no cloud is requested.
     """
 
-    def __init__(self, stream: Stream, folder: RunFolder, options: OutputOptions, voxel_map: VoxelMap | None) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        folder: RunFolder,
+        options: OutputOptions,
+        voxel_map: VoxelMap | None,
+        mask: Mask | None = None,
+    ) -> None:
         self._stream, self._folder, self._options = stream, folder, options
         self.findings = Findings()
         self.voxel_map = voxel_map
+        self._mask, self._masked = mask, mask  # of the images as recorded, and without distortion
         self._camera_of: tuple[Calibration, tuple[int, int]] | None = None
         self._camera: Camera | None = None
 
@@ -124,7 +133,7 @@ class Run:
         image, camera = self._without_distortion(frame)
         outputs = frozenset({POINTS, IMAGE})
         result = self._stream.process(
-            image, frame.stamp_ns, T_BASE_CAMERA, camera, outputs=outputs, break_reason=frame.jump
+            image, frame.stamp_ns, T_BASE_CAMERA, camera, outputs=outputs, break_reason=frame.jump, mask=self._masked
         )
         if frame.T_world_camera is not None:
             found.true_poses[frame.stamp_ns] = frame.T_world_camera @ inverse(T_BASE_CAMERA)
@@ -191,10 +200,17 @@ class Run:
         key = frame.calibration, (frame.image.shape[1], frame.image.shape[0])
         if self._camera_of != key:
             self._camera_of, self._camera = key, self._read(*key)
+            self._masked = self._mask_for(self._camera)
         if self._camera is None:
             return frame.image, None
         rectifier = self._camera.rectifier
         return rectifier.rectify(frame.image) if rectifier else frame.image, self._camera.intrinsics
+
+    def _mask_for(self, camera: Camera | None) -> Mask | None:
+        if self._mask is None or camera is None or camera.rectifier is None:
+            return self._mask
+        self._mask.check(camera.intrinsics.width, camera.intrinsics.height)
+        return self._mask.rectified(camera.rectifier)
 
     def _read(self, calibration: Calibration, image_size: tuple[int, int]) -> Camera | None:
         try:

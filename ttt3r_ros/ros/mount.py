@@ -128,6 +128,15 @@ class Mount:
         (self._fixed.add if is_fixed else self._fixed.discard)(camera_frame)
         return MountReading(T_base_camera, corrects)
 
+    def T_base(self, frame: str) -> FloatArray | None:
+        """Return the latest (4, 4) pose of another of the robot's frames in the base; None while TF has none."""
+        if frame == self._base_frame:
+            return np.eye(4)
+        found = self._look_up(frame)
+        if found is None or found.stamp_ns:
+            self._note(is_fixed=False)
+        return None if found is None else found.T_base_camera
+
     def _look_up(self, camera_frame: str, stamp_ns: int = 0) -> _Found | None:
         """Return the transform at a stamp [ns], by default the latest; None if TF does not have it."""
         try:

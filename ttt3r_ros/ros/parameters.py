@@ -15,6 +15,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from ttt3r_ros.camera.mask import MaskSettings
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.mapping.cloud import DepthSettings
 from ttt3r_ros.ros.save_folder import STATE_SUFFIX, check_name
@@ -159,6 +160,7 @@ class FileSettings(Settings):
 class Parameters(
     FrameSettings,
     InputSettings,
+    MaskSettings,
     StreamSettings,
     NetworkSettings,
     DepthSettings,

@@ -22,7 +22,9 @@ from ttt3r_ros.ros.calibration import CalibrationInput
 from ttt3r_ros.ros.conversions import read_message, time_message
 from ttt3r_ros.ros.diagnostics import Health
 from ttt3r_ros.ros.frame_queue import FrameQueue, QueuedFrame
+from ttt3r_ros.ros.imu_input import ImuInput
 from ttt3r_ros.ros.map_output import MapOutput
+from ttt3r_ros.ros.mask_input import MaskInput
 from ttt3r_ros.ros.mount import Mount
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.outputs import Outputs
@@ -58,7 +60,7 @@ class Pipeline:
         """Prepare; `segment_frames` is the recommended reset_interval for the weights.
 
         Raises:
-            UserError: the covariance_file cannot be used.
+            UserError: the covariance_file or the mask_file cannot be used.
         """
         self._node, self._queue = node, queue
         self._parameters, self._segment_frames = parameters, segment_frames
@@ -66,8 +68,10 @@ class Pipeline:
         self._stream = Stream(backbone, stream_settings(parameters, segment_frames, self._covariance))
         self._notices = Notices(node.get_logger())
         self._calibration = CalibrationInput(node, self._notices)
+        self.masks = MaskInput(node, self._notices, parameters.mask_file)
         self._outputs = Outputs(node, parameters)
         self._mount = Mount(node, parameters.base_frame, self._notices)
+        self.imu = ImuInput(node, self._notices, self._mount, parameters.base_frame)
         self.map = MapOutput(node, self._notices, parameters)
         self._requests = threading.Lock()
         self._reset_wanted = False
@@ -147,6 +151,16 @@ class Pipeline:
 
         return self.between_frames(job)
 
+    def set_pose(self, T_odom_base: FloatArray, covariance: FloatArray) -> None:
+        """Go on from this pose (4, 4), with its covariance (6, 6), discarding path and map, which lead to another."""
+
+        def job(stream: Stream) -> None:
+            stream.set_pose(T_odom_base, covariance)
+            self._outputs.forget_path()
+            self.map.clear()
+
+        self.between_frames(job)
+
     def change_parameters(self, parameters: Parameters) -> None:
         """Use other parameters from the next frame on."""
         self._parameters = parameters
@@ -182,6 +196,7 @@ class Pipeline:
         self._samples = camera_frame, held
         begun = time.monotonic()
         camera = self._calibration.camera(image.shape[1], image.shape[0], rectified=parameters.rectified_images)
+        mask = self.masks.mask(image.shape[1], image.shape[0], camera)
         if camera is not None and camera.rectifier is not None:
             image = camera.rectifier.rectify(image)
         T_base_camera = self._mount_at(camera_frame, frame.stamp_ns, parameters.wait_for_transform)
@@ -198,6 +213,8 @@ class Pipeline:
             camera.intrinsics if camera else None,
             outputs=self._outputs.wanted() | self.map.wanted(header, parameters),
             break_reason=break_reason,
+            mask=mask,
+            imu=self.imu.samples(frame.stamp_ns),
         )
         for event in done.events:
             self._notices.info(event)

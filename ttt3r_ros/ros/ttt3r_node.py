@@ -30,6 +30,7 @@ from ttt3r_ros.ros.parameters import (
     with_whole_numbers_as_floats,
 )
 from ttt3r_ros.ros.pipeline import Pipeline, stream_settings
+from ttt3r_ros.ros.pose_input import PoseInput
 from ttt3r_ros.ros.saving import Saving
 from ttt3r_ros.ros.security import under_security
 from ttt3r_ros.stream.backbone import Backbone
@@ -70,6 +71,7 @@ class Ttt3rNode(Node):
                 on_error=self.survive,
             )
             self._pipeline = Pipeline(self, backbone, segment_frames, self._settings, queue)
+        PoseInput(self, self._pipeline, self._notices, self._settings.odom_frame)
         self._saving = Saving(self, self._pipeline, lambda: self._settings)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/reset_odometry", self._on_reset_odometry)
@@ -170,6 +172,8 @@ class Ttt3rNode(Node):
             "update_rule": self._settings.update_rule,
             "intrinsics": self._pipeline.intrinsics_source,
             "stamp_faults": ", ".join(f"{count} {why}" for why, count in self._input.dropped_by_stamp.items()),
+            "mask": self._pipeline.masks.fact(),
+            "imu": self._pipeline.imu.fact,
             **self._pipeline.map.facts(),
             "reset_policy": self._settings.reset_policy,
             "segment_reason": self._pipeline.segment_reason,

@@ -33,6 +33,8 @@ from ttt3r_ros.geometry import FloatArray
 FLOOR = 0.05
 #: Bounds of published variances: RTAB-Map reads 9999 and more as "lost".
 SMALLEST, LARGEST = 1e-9, 9000.0
+#: Variance of what is zero by definition on a level floor (that of robot_localization's two_d_mode) [m², rad²].
+FLAT = 1e-6
 #: An unknown motion counts as at most this long [s].
 MAX_LOST_S = 60.0
 
@@ -123,6 +125,14 @@ def at_origin(model: CovarianceModel) -> FloatArray:
     return P
 
 
+def at_pose(covariance: FloatArray, P: FloatArray | None, model: CovarianceModel) -> FloatArray:
+    """Return the (7, 7) covariance at a pose of known (6, 6) covariance; what P says of the scale stays."""
+    known = np.zeros((7, 7))
+    known[:6, :6] = covariance
+    known[_SCALE, _SCALE] = at_origin(model)[_SCALE, _SCALE] if P is None else P[_SCALE, _SCALE]
+    return known
+
+
 def after_motion(P: FloatArray, translation: FloatArray, sigmas: tuple[float, float]) -> FloatArray:
     """Return the covariance after a motion, given its translation (3,) in odom's axes and `CovarianceModel.added`."""
     x, y, z = translation
@@ -168,6 +178,13 @@ def standing_variances(model: CovarianceModel) -> FloatArray:
     """Return the variances (6,) of the velocity of a camera that stands still: slower motion is not seen as such."""
     sigmas = np.repeat([model.standing_metres_per_second, model.standing_radians_per_second], 3)
     return _well_formed(np.square(sigmas))
+
+
+def flat_variances(variances: FloatArray) -> FloatArray:
+    """Return variances (6,) with those of z, roll and pitch replaced by `FLAT`."""
+    flat = variances.copy()
+    flat[2:5] = FLAT
+    return flat
 
 
 def _well_formed(variances: FloatArray) -> FloatArray:

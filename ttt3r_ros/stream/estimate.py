@@ -46,9 +46,9 @@ class Estimate:
         pixel_map: from the input image to the network's image.
         scale: factor on the network's lengths in this segment; the fields of the estimate include it.
         timings: seconds spent.
-        points: (H, W, 3) float32 pointmap in the camera frame, as predicted; None if not requested.
+        points: (H, W, 3) float32 pointmap in the camera frame, as predicted, NaN where masked; None if not requested.
         depth: (H, W) float32, the points' z: meters along the optical axis; None if points were not requested.
-        confidence: (H, W) float32 >= 1; None if points were not requested.
+        confidence: (H, W) float32 >= 1, 1 where masked; None if points were not requested.
         image: (H, W, 3) uint8 RGB, the network's input; None if not requested.
         intrinsics: of the network's image; None while unknown (no camera calibration and no points yet).
         intrinsics_source: 'given' by the caller, 'estimated' from the points, or 'assumed' (a common lens) as long as
@@ -72,9 +72,13 @@ class Estimate:
     intrinsics_source: Literal["given", "estimated", "assumed"] = "given"
 
     def typical_confidence(self) -> float | None:
-        """Return the (upper) median over every fourth pixel along both axes; None without a confidence."""
+        """Return the (upper) median over every fourth pixel along both axes that has a depth; None without any."""
         if self.confidence is None:
             return None
         some = self.confidence[::4, ::4].ravel()
+        if self.depth is not None:
+            some = some[np.isfinite(self.depth[::4, ::4]).ravel()]
+        if not some.size:
+            return None
         middle = some.size // 2
         return float(np.partition(some, middle)[middle])  # a hundred times as fast as np.median over all pixels

@@ -16,6 +16,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.camera.mask import Mask
+
 #: Width to which images are downsampled for the checks, by averaging, which also suppresses sensor noise [px].
 WIDTH = 160
 #: An image is black if all but one in 200 pixels are darker than this; a lit window at night is enough to pass.
@@ -58,7 +60,7 @@ class ImageState:
 
 
 def check(
-    state: ImageState, image: npt.NDArray[np.uint8], stamp_ns: int, frozen_timeout: float
+    state: ImageState, image: npt.NDArray[np.uint8], stamp_ns: int, frozen_timeout: float, mask: Mask | None = None
 ) -> tuple[str | None, ImageState]:
     """Return why an image must not be used (one clause, or None), and the new state.
 
@@ -67,6 +69,7 @@ def check(
         image: (H, W, 3) uint8 RGB.
         stamp_ns: stamp of the image [ns].
         frozen_timeout: longest time for which a camera may send the same pixels [s]; 0 for no limit.
+        mask: of the pixels that do not count; the image is filled there.
     """
     reason, state = _check_frozen(state, image, stamp_ns, frozen_timeout)
     if reason:
@@ -78,21 +81,26 @@ def check(
     else:
         thinned = image
     gray = _shrunk(cv2.cvtColor(thinned, cv2.COLOR_RGB2GRAY), size)
-    up_to = np.cumsum(cv2.calcHist([gray], [0], None, [256], [0, 256]), dtype=np.float64)  # pixels, by gray level
-    low, high, brightest = np.searchsorted(up_to, np.multiply(gray.size, (0.01, 0.99, 0.995)))
+    visible = None if mask is None else mask.visible(*size)
+    up_to = np.cumsum(cv2.calcHist([gray], [0], visible, [256], [0, 256]), dtype=np.float64)  # pixels, by gray level
+    pixels = up_to[-1]
+    if not pixels:
+        return None, state
+    low, high, brightest = np.searchsorted(up_to, np.multiply(pixels, (0.01, 0.99, 0.995)))
     if brightest < BLACK:
         return "the image is black", state
-    if gray.size - up_to[WHITE - 1] >= BLINDED_SHARE * gray.size:
+    if pixels - up_to[WHITE - 1] >= BLINDED_SHARE * pixels:
         return "the image is white: the camera is overexposed or blinded by light", state
     if high - low < MIN_CONTRAST:
         return "the image has no contrast: the lens is covered or the camera sends empty images", state
-    return _check_blurred(state, gray)
+    return _check_blurred(state, gray, visible)
 
 
-def _check_blurred(state: ImageState, gray: npt.NDArray[Any]) -> tuple[str | None, ImageState]:
-    thumbnail = cv2.resize(gray.astype(np.float32), THUMBNAIL, interpolation=cv2.INTER_AREA)
-    structure = (thumbnail - cv2.GaussianBlur(thumbnail, (0, 0), 2.0)).astype(np.float32)
-    across, down = _detail(gray)
+def _check_blurred(
+    state: ImageState, gray: npt.NDArray[Any], visible: npt.NDArray[np.uint8] | None
+) -> tuple[str | None, ImageState]:
+    structure = _structure(gray, visible)
+    across, down = _detail(gray, visible)
     if state.thumbnail is not None and state.blurred < MAX_BLURRED:
         usual = [statistics.median(column) + 1e-6 for column in zip(*state.details, strict=True)]
         left = max(across / usual[0], down / usual[1])
@@ -123,12 +131,32 @@ def _shrunk(gray: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
     return cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
 
 
-def _detail(gray: npt.NDArray[Any]) -> tuple[float, float]:
+def _structure(gray: npt.NDArray[Any], visible: npt.NDArray[np.uint8] | None) -> FloatImage:
+    """Return an image's coarse structure, in cells of which at least half is visible; 0 in the others."""
+    pixels = gray.astype(np.float32)
+    if visible is None:
+        thumbnail = cv2.resize(pixels, THUMBNAIL, interpolation=cv2.INTER_AREA)
+        return (thumbnail - cv2.GaussianBlur(thumbnail, (0, 0), 2.0)).astype(np.float32)
+    sums, shares = (
+        cv2.resize(part, THUMBNAIL, interpolation=cv2.INTER_AREA)
+        for part in (pixels * visible, visible.astype(np.float32))
+    )
+    known = shares >= 0.5
+    thumbnail = np.where(known, sums / np.maximum(shares, 0.5), sums.sum() / max(shares.sum(), 1e-6))
+    thumbnail = thumbnail.astype(np.float32)
+    return np.where(known, thumbnail - cv2.GaussianBlur(thumbnail, (0, 0), 2.0), 0).astype(np.float32)
+
+
+def _detail(gray: npt.NDArray[Any], visible: npt.NDArray[np.uint8] | None) -> tuple[float, float]:
     """Return the mean magnitude of horizontal and vertical second differences, relative to contrast."""
-    across = cv2.Sobel(gray, cv2.CV_16S, 2, 0, ksize=1)[:, 1:-1]  # border pixels lack a neighbor
-    down = cv2.Sobel(gray, cv2.CV_16S, 0, 2, ksize=1)[1:-1]
-    contrast = float(cv2.meanStdDev(gray)[1][0, 0]) + 1e-6
-    total = gray.size * contrast
+    across = cv2.Sobel(gray, cv2.CV_16S, 2, 0, ksize=1)
+    down = cv2.Sobel(gray, cv2.CV_16S, 0, 2, ksize=1)
+    if visible is not None:  # and the pixels beside them are
+        inner = cv2.erode(visible, np.ones((3, 3), np.uint8))
+        across, down = across * inner, down * inner
+    across, down = across[:, 1:-1], down[1:-1]  # border pixels lack a neighbor
+    contrast = float(cv2.meanStdDev(gray, mask=visible)[1][0, 0]) + 1e-6
+    total = (gray.size if visible is None else int(visible.sum())) * contrast
     return _magnitude(across) / total, _magnitude(down) / total
 
 

@@ -41,7 +41,7 @@ class View:
 def view_of(points: npt.NDArray[np.float32], T_world_camera: FloatArray) -> View | None:
     """Return the view of a (H, W, 3) pointmap, or None if no focal length fits it."""
     step = max(1, points.shape[1] // COLUMNS)
-    thinned = np.ascontiguousarray(points[step // 2 :: step, step // 2 :: step])
+    thinned = np.nan_to_num(points[step // 2 :: step, step // 2 :: step], posinf=0.0, neginf=0.0)  # 0 is no point
     focal = focal_from_points(thinned)
     return View(T_world_camera, thinned, focal) if focal > 0 else None  # NaN compares false
 

@@ -13,6 +13,8 @@ from ttt3r_ros.stream.covariance import (
     after_loss,
     after_motion,
     at_origin,
+    at_pose,
+    flat_variances,
     pose_variances,
     standing_variances,
     twist_variances,
@@ -40,7 +42,7 @@ class OdometryState:
 
     Attributes:
         T_odom_world: (4, 4); None before the first frame.
-        T_odom_base: (4, 4) last pose.
+        T_odom_base: (4, 4) last pose; before the first frame the pose to begin with, None for the origin.
         stamp_ns: of the last frame [ns].
         covariance: (7, 7) of position, orientation and scale; see `covariance`.
         tails: of the errors of the motions so far [m, rad]; see `CovarianceModel.added`.
@@ -75,7 +77,9 @@ def resumed(state: OdometryState, stamp_ns: int) -> OdometryState:
     return replace(state, stamp_ns=stamp_ns, is_interrupted=True)
 
 
-def remounted(state: OdometryState, T_base_wrong: FloatArray, T_base_camera: FloatArray) -> OdometryState:
+def remounted(
+    state: OdometryState, T_base_wrong: FloatArray, T_base_camera: FloatArray, *, is_level: bool = False
+) -> OdometryState:
     """Return the state as if the camera had had the second mount from the first frame on, instead of the first one.
 
     Position and heading continue from the last pose. Roll and pitch follow from the second mount: if they continued as
@@ -85,6 +89,7 @@ def remounted(state: OdometryState, T_base_wrong: FloatArray, T_base_camera: Flo
         state: after the last frame.
         T_base_wrong: (4, 4) mount of the camera in all frames so far.
         T_base_camera: (4, 4) the mount that it really had.
+        is_level: whether roll and pitch are known from elsewhere, so that they continue.
     """
     if state.T_odom_world is None or state.T_odom_base is None:
         return state
@@ -95,12 +100,51 @@ def remounted(state: OdometryState, T_base_wrong: FloatArray, T_base_camera: Flo
     T = np.eye(4)  # from the odometry frame with the right axes to one in which the pose continues
     T[:2, :2] = [[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]
     T[:3, 3] = state.T_odom_base[:3, 3] - T[:3, :3] @ T_odom_base[:3, 3]
+    if is_level:
+        T = state.T_odom_base @ inverse(T_odom_base)
     return interrupted(replace(state, T_odom_world=T @ T_odom_world, T_odom_base=T @ T_odom_base))
 
 
 def _heading(T_odom_base: FloatArray) -> float:
     """Return the direction of the base's x axis in the horizontal plane [rad]."""
     return float(np.arctan2(T_odom_base[1, 0], T_odom_base[0, 0]))
+
+
+def placed(
+    state: OdometryState, T_odom_base: FloatArray, covariance: FloatArray, model: CovarianceModel
+) -> OdometryState:
+    """Return the state of a robot whose pose is now known to be another; its velocity goes on.
+
+    Args:
+        state: after the last frame, or before the first.
+        T_odom_base: (4, 4) pose at the last frame, or at the first.
+        covariance: (6, 6) of position [m] and orientation [rad], both in odom's axes.
+        model: how errors grow.
+    """
+    P = at_pose(covariance, state.covariance, model)
+    T_odom_world = state.T_odom_world
+    if T_odom_world is not None and state.T_odom_base is not None:
+        T_odom_world = T_odom_base @ inverse(state.T_odom_base) @ T_odom_world
+    return replace(state, T_odom_world=T_odom_world, T_odom_base=T_odom_base, covariance=P, passing=(0.0, 0.0))
+
+
+def flattened(motion: Motion) -> Motion:
+    """Return a motion on a level floor: without height, roll, pitch and their velocities.
+
+    The heading is that of the base's x axis, as in roll, pitch and yaw.
+    """
+    R, (linear, angular) = motion.T_odom_base[:3, :3], motion.twist
+    heading = _heading(motion.T_odom_base)
+    cosine, sine = np.cos(heading), np.sin(heading)
+    T = np.eye(4)
+    T[:2, :2], T[:2, 3] = [[cosine, -sine], [sine, cosine]], motion.T_odom_base[:2, 3]
+    x, y, _ = R @ linear
+    forward_x, forward_y, _ = R[:, 0]
+    change_x, change_y, _ = np.cross(R @ angular, R[:, 0])  # of the x axis, per second
+    turning = (forward_x * change_y - forward_y * change_x) / max(forward_x**2 + forward_y**2, 1e-6)
+    twist = np.array([cosine * x + sine * y, cosine * y - sine * x, 0.0]), np.array([0.0, 0.0, turning])
+    covariances = Covariances(flat_variances(motion.covariances.pose), flat_variances(motion.covariances.twist))
+    return Motion(T, twist, covariances)
 
 
 def held(
@@ -147,7 +191,9 @@ def update(
         confidence: the frame's median confidence; None where it was not computed, the last one then holds.
         model: how errors grow.
     """
-    T_odom_world = T_base_camera if state.T_odom_world is None else state.T_odom_world
+    is_first, T_odom_world = state.T_odom_world is None, state.T_odom_world
+    if T_odom_world is None:
+        T_odom_world = T_base_camera if state.T_odom_base is None else state.T_odom_base @ T_base_camera
     T_odom_base = T_odom_world @ T_world_camera @ inverse(T_base_camera)
     age = state.frames_since_confidence + 1 if confidence is None else 0
     confidence = state.confidence if confidence is None else confidence
@@ -155,7 +201,7 @@ def update(
     P = at_origin(model) if state.covariance is None else state.covariance
     tails = (0.0, 0.0)
     sigmas, seconds, twist = (0.0, 0.0), None, (np.zeros(3), np.zeros(3))
-    if state.T_odom_base is not None:
+    if state.T_odom_base is not None and not is_first:
         elapsed = (stamp_ns - state.stamp_ns) * 1e-9
         translation = T_odom_base[:3, 3] - state.T_odom_base[:3, 3]
         turned = float(np.linalg.norm(rotation_vector(state.T_odom_base[:3, :3].T @ T_odom_base[:3, :3])))

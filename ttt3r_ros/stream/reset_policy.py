@@ -139,7 +139,8 @@ def _after_look(
             outside = state.outside + 1 if share < LEFT else 0 if share > RETURNED else state.outside
             state = replace(state, overlap=share, outside=outside)
 
-    surplus = float(np.median(confidence)) - 1.0
+    known = confidence[np.isfinite(points[..., 2])]
+    surplus = float(np.median(known)) - 1.0 if known.size else 0.0
     usual = float(np.median(state.confidences)) if state.confidences else surplus
     if surplus >= COLLAPSED * usual:
         state = replace(

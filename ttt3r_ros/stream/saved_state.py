@@ -123,6 +123,7 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         "stamps": all(stamp is None or 0 <= stamp < 2**63 for stamp in stamps),
         "counts": all(0 <= count < MAX_MAGNITUDE for count in [*counts, state.failures]),
         "covariance": _has_shape(odometry.covariance, (7, 7)),
+        "gravity": _has_shape(state.gravity.force, (3,)) and 0 <= state.gravity.seconds < MAX_MAGNITUDE,
         "images": _has_shape(state.images.thumbnail, THUMBNAIL[::-1]),
         "still image": state.still.anchor is None or (state.still.anchor.ndim == 2 and state.still.anchor.size > 0),
         "velocity": _has_shape(motions.velocity, (6,)),

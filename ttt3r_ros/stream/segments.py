@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from ttt3r_ros.camera.focal import intrinsics_of, with_focal_of
+from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image, interleaved, normalize
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, inverse
@@ -48,18 +49,21 @@ class LastFrame:
         points: (1, H, W, 3) as the network predicted them, camera frame; None if nobody has wanted them yet.
         confidence: (1, H, W); None like the points.
         trace: what to compute both from where they are None.
+        hidden: (H, W) bool, pixels that have no point; None where all have.
     """
 
     image: Tensor
     points: Tensor | None
     confidence: Tensor | None
     trace: Trace | None = None
+    hidden: npt.NDArray[np.bool_] | None = None
 
     @classmethod
-    def of(cls, image: Tensor, prediction: Prediction) -> LastFrame:
-        """Return what is kept of an image and what the network said of it."""
+    def of(cls, image: Tensor, prediction: Prediction, hidden: npt.NDArray[np.bool_] | None) -> LastFrame:
+        """Return what is kept of an image, what the network said of it, and which of its pixels are hidden."""
         points, confidence = prediction.points_camera, prediction.confidence
-        return cls(image, points, confidence, prediction.trace if points is None or confidence is None else None)
+        trace = prediction.trace if points is None or confidence is None else None
+        return cls(image, points, confidence, trace, hidden)
 
 
 @dataclass(frozen=True)
@@ -162,7 +166,7 @@ def prepare(backbone: Backbone, state: SegmentState, settings: StreamSettings) -
         return fresh
     if _fault(pose, None, None) is not None:  # the next frame starts the segment instead
         return fresh
-    last = LastFrame.of(image, prediction)
+    last = LastFrame.of(image, prediction, state.last.hidden)
     scale = scale_filter.chained(state.scale_state, _scale_ratio(backbone, state.last, last))
     return replace(
         _next_segment(
@@ -196,7 +200,9 @@ def last_points(backbone: Backbone, state: SegmentState) -> tuple[Float32Array, 
         return None
     points, confidence = _points(backbone, state.last)
     points, confidence = download((without_batch(points, state.scale), without_batch(confidence)))
-    return points.numpy(), confidence.numpy()
+    if state.last.hidden is None:
+        return points.numpy(), confidence.numpy()
+    return np.where(state.last.hidden[..., None], np.float32(np.nan), points.numpy()), confidence.numpy()
 
 
 @torch.inference_mode()
@@ -208,6 +214,7 @@ def advance(
     settings: StreamSettings | None = None,
     *,
     outputs: Set[str] = DEFAULT_OUTPUTS,
+    mask: Mask | None = None,
 ) -> tuple[Estimate, SegmentState]:
     """Read one frame.
 
@@ -218,6 +225,7 @@ def advance(
         camera: intrinsics of this image where known.
         settings: of which `update_rule` and `image_size` count here.
         outputs: which of 'points' and 'image' to compute beside the pose.
+        mask: of the pixels that have no point; the image is filled there.
 
     Returns:
         The estimate, and the state for the next frame. Where the estimate's `fault` is set, that state is one whose
@@ -251,6 +259,11 @@ def advance(
 
     seen = download(DeviceOutputs.of(prediction, network_state, state.scale, planes if IMAGE in outputs else None))
     pose, points = seen.pose, None if seen.points is None else seen.points.numpy()
+    confidence = None if seen.confidence is None else seen.confidence.numpy()
+    hidden = None if mask is None else mask.on(mapping)
+    if hidden is not None and points is not None and confidence is not None:
+        points = np.where(hidden[..., None], np.float32(np.nan), points)
+        confidence = np.where(hidden, np.float32(1.0), confidence)
     depth = None if points is None else np.ascontiguousarray(points[..., 2])  # read more than once
     downloaded = time.perf_counter()
 
@@ -262,7 +275,7 @@ def advance(
         state = replace(
             state,
             state=network_state,
-            last=LastFrame.of(network_input, prediction),
+            last=LastFrame.of(network_input, prediction, hidden),
             before=None if state.last is None else state.last.image,
             update_rule=settings.update_rule,
             segment_frames=state.segment_frames + 1,
@@ -285,7 +298,7 @@ def advance(
         timings=Timings(prepared - begun, stepped - prepared, downloaded - stepped),
         points=points,
         depth=depth,
-        confidence=None if seen.confidence is None else seen.confidence.numpy(),
+        confidence=confidence,
         image=None if seen.planes is None else interleaved(seen.planes.numpy()),
         intrinsics=mapping.intrinsics(camera) if camera else guessed,
         intrinsics_source="given" if camera else "estimated" if state.focals else "assumed",
@@ -421,11 +434,14 @@ def _scale_ratio(backbone: Backbone, before: LastFrame, after: LastFrame) -> Log
 
 
 def _points(backbone: Backbone, last: LastFrame) -> tuple[Tensor, Tensor]:
-    """Return a frame's points and confidence, computed now if nobody wanted them then."""
-    if last.points is not None and last.confidence is not None:
-        return last.points, last.confidence
-    assert last.trace is not None  # see `LastFrame.of`
-    return backbone.points(last.trace)
+    """Return a frame's points and confidence, 1 where hidden, computed now if nobody wanted them then."""
+    points, confidence = last.points, last.confidence
+    if points is None or confidence is None:
+        assert last.trace is not None  # see `LastFrame.of`
+        points, confidence = backbone.points(last.trace)
+    if last.hidden is None:
+        return points, confidence
+    return points, confidence.masked_fill(torch.from_numpy(last.hidden).to(confidence.device), 1.0)
 
 
 def _next_segment(state: SegmentState, pose: Tensor, scale: ScaleState, T_world_camera: FloatArray) -> SegmentState:

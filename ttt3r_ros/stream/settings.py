@@ -124,6 +124,10 @@ class StreamSettings(Settings):
         unit="rad/s",
         range=(0.0, 1000.0),
     )
+    two_d_mode: bool = parameter(
+        False,
+        "The robot drives on a level floor: odometry has no height, roll or pitch, and their covariances are small.",
+    )
     weights_interval: int = 100
     judges_gaps: bool = True
     covariance: CovarianceModel = field(default_factory=CovarianceModel)

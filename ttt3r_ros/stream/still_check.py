@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.geometry import FloatArray
 
 #: Images are compared at this width, or their own where that is less [px].
@@ -39,6 +40,8 @@ MIN_GRADIENT = 0.5
 CHANGED, QUIET = 6.0, 0.2
 #: So many blocks must have detail that is the same in both images, and no fewer than those that have changed.
 MIN_BLOCKS = 12
+#: A block counts where this share of it is visible; what is closer to a hidden pixel than the margin is not [px].
+MIN_SEEN, MASK_MARGIN = 0.5, 5
 #: No block weighs more than so many times as much as the median one.
 MAX_WEIGHT = 3.0
 #: A camera that has moved stands still again after so long without a shift [s].
@@ -62,53 +65,73 @@ class StillState:
     is_still: bool = True
 
 
-def check(state: StillState, image: npt.NDArray[np.uint8], stamp_ns: int) -> tuple[bool, StillState]:
+def check(
+    state: StillState, image: npt.NDArray[np.uint8], stamp_ns: int, mask: Mask | None = None
+) -> tuple[bool, StillState]:
     """Return whether the camera stands where it stood before this image, and what is known after it.
 
     Args:
         state: what is known of the images before.
         image: (H, W, 3) uint8 RGB.
         stamp_ns: when it was taken [ns].
+        mask: of the pixels that do not count; the image is filled there.
     """
     view = _view(image)
+    visible = None if mask is None else mask.visible(view.shape[1], view.shape[0], MASK_MARGIN)
     if state.anchor is None:
         return False, StillState(view, stamp_ns, is_still=state.is_still)
-    if state.anchor.shape != view.shape or has_moved(state.anchor, view):
+    if state.anchor.shape != view.shape or has_moved(state.anchor, view, visible):
         return False, StillState(view, stamp_ns, is_still=False)
     is_still = state.is_still or stamp_ns - state.since_ns >= SETTLE_S * 1e9
     return is_still, replace(state, is_still=is_still)
 
 
-def has_moved(anchor: FloatImage, view: FloatImage) -> bool:
+def has_moved(anchor: FloatImage, view: FloatImage, visible: npt.NDArray[np.uint8] | None = None) -> bool:
     """Return whether most of a picture has moved, or too little of it can be compared to say that it has not.
 
     Args:
         anchor, view: (h, w) float32, smoothed gray images.
+        visible: (h, w), 0 at the pixels that do not count, else 1; None where all do.
     """
-    found = shift(anchor, view)
+    found = shift(anchor, view, visible)
     if found is None:
         return True
     limit = MAX_SHIFT * view.shape[1]
     return bool(found[0] > limit or found[1] > MAX_ERROR * limit)
 
 
-def shift(anchor: FloatImage, view: FloatImage) -> tuple[float, float] | None:
+def shift(
+    anchor: FloatImage, view: FloatImage, visible: npt.NDArray[np.uint8] | None = None
+) -> tuple[float, float] | None:
     """Return how far most of a picture has moved, and the standard error of that [px]; None where nothing tells.
 
     In each block the shift is that of Lucas and Kanade (1981), with the gradients of one image as instruments for those
     of the other: noise is in both but not the same, so that it neither shrinks the shift nor passes for detail. Of the
     blocks' shifts, medians tell how far the picture has moved across, down, outwards and around.
     """
-    matched = _with_tones_of(anchor, view)
+    matched = _with_tones_of(anchor, view, visible)
     difference = view - matched
-    difference -= cv2.blur(difference, (LOCAL, LOCAL))
+    if visible is None:
+        difference -= cv2.blur(difference, (LOCAL, LOCAL))
+        seen = np.ones(BLOCKS[0] * BLOCKS[1])
+    else:
+        weights = visible.astype(np.float32)
+        local = cv2.blur(difference * weights, (LOCAL, LOCAL)) / np.maximum(cv2.blur(weights, (LOCAL, LOCAL)), 1e-3)
+        difference -= local
+        seen = cv2.resize(weights, BLOCKS, interpolation=cv2.INTER_AREA).astype(np.float64).ravel()
+    whole = seen >= MIN_SEEN
+    if whole.sum() < MIN_BLOCKS:
+        return None
     ax, ay = _gradients(matched)
     vx, vy = _gradients(view)
     gx, gy = ax + vx, ay + vy
     products = [ax * vx, ay * vy, ax * vy + ay * vx, (vx - ax) ** 2 + (vy - ay) ** 2]
     products += [gx * difference, gy * difference, gx, gy, difference]
+    if visible is not None:
+        products = [product * visible for product in products]
     xx, yy, xy, change, xd, yd, mx, my, md = (
-        cv2.resize(product, BLOCKS, interpolation=cv2.INTER_AREA).astype(np.float64).ravel() for product in products
+        cv2.resize(product, BLOCKS, interpolation=cv2.INTER_AREA).astype(np.float64).ravel()[whole] / seen[whole]
+        for product in products
     )
     xx, yy, xy = xx - mx * mx / 4, yy - my * my / 4, xy / 2 - mx * my / 4  # but for a block's own brightness
     xd, yd, noise = (xd - mx * md) / 2, (yd - my * md) / 2, change / 2
@@ -121,7 +144,7 @@ def shift(anchor: FloatImage, view: FloatImage) -> tuple[float, float] | None:
     determinant = xx * yy - xy * xy
     u, v = (xy * yd - yy * xd) / determinant, (xy * xd - xx * yd) / determinant
     weights_u, weights_v = (_bounded(determinant / across / (noise + 1e-3)) for across in (yy, xx))
-    return _typical_shift(u, v, weights_u, weights_v, *(part[alike] for part in _places(*view.shape)))
+    return _typical_shift(u, v, weights_u, weights_v, *(part[whole][alike] for part in _places(*view.shape)))
 
 
 def _typical_shift(
@@ -183,9 +206,12 @@ def _gradients(image: FloatImage) -> tuple[Any, Any]:
     )
 
 
-def _with_tones_of(anchor: FloatImage, view: FloatImage) -> FloatImage:
+def _with_tones_of(anchor: FloatImage, view: FloatImage, visible: npt.NDArray[np.uint8] | None) -> FloatImage:
     """Return the anchor as bright as the view: the cubic of its gray levels that comes nearest to most of the view."""
     a, v = anchor[::4, ::4].ravel() / 128 - 1, view[::4, ::4].ravel()
+    if visible is not None:
+        counts = visible[::4, ::4].ravel() > 0
+        a, v = a[counts], v[counts]
     powers = np.stack([np.ones_like(a), a, a * a, a * a * a], axis=1).astype(np.float64)
     known = np.ones(len(a), dtype=bool)
     cubic = np.array([128.0, 128.0, 0.0, 0.0])

@@ -13,12 +13,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics
-from ttt3r_ros.stream import image_check, motion_check, odometry, reset_policy, segments, still_check
+from ttt3r_ros.stream import gravity, image_check, motion_check, odometry, reset_policy, segments, still_check
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.continuity import why_broken
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, POINTS, Estimate, Float32Array
+from ttt3r_ros.stream.gravity import GravityState, ImuSamples
 from ttt3r_ros.stream.image_check import ImageState
 from ttt3r_ros.stream.motion_check import MotionState
 from ttt3r_ros.stream.odometry import Motion, OdometryState
@@ -47,6 +49,8 @@ class CameraFrame:
         camera: intrinsics of this image where known.
         outputs: which of 'points' and 'image' to compute beside the pose; the stream may add to them.
         break_reason: why this frame does not follow smoothly on the last one, where the caller knows.
+        mask: of pixels that never show the scene, of the image's size; None where all do.
+        imu: what the IMU has measured since the last frame; None without one.
     """
 
     image: npt.NDArray[np.uint8]
@@ -55,6 +59,8 @@ class CameraFrame:
     camera: Intrinsics | None = None
     outputs: Set[str] = DEFAULT_OUTPUTS
     break_reason: str | None = None
+    mask: Mask | None = None
+    imu: ImuSamples | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +91,7 @@ class StreamState:
     Attributes:
         segments: the network's state, and how its segments are chained.
         odometry: pose, velocity and covariance of the robot.
+        gravity: which way is up, from an IMU.
         images: what the image check compares with.
         still: what the check for standing still compares with.
         motions: what the motion check compares with.
@@ -100,6 +107,7 @@ class StreamState:
 
     segments: SegmentState = field(default_factory=SegmentState)
     odometry: OdometryState = field(default_factory=OdometryState)
+    gravity: GravityState = field(default_factory=GravityState)
     images: ImageState = field(default_factory=ImageState)
     still: StillState = field(default_factory=StillState)
     motions: MotionState = field(default_factory=MotionState)
@@ -133,9 +141,13 @@ def step(
         What became of the frame, and the state for the next one.
 
     Raises:
-        UserError: the image or its intrinsics cannot be used.
+        UserError: the image, its intrinsics or its mask cannot be used.
     """
-    image, stamp_ns = check_image(frame.image), frame.stamp_ns
+    image, stamp_ns, mask = check_image(frame.image), frame.stamp_ns, frame.mask
+    if mask is not None:
+        mask.check(image.shape[1], image.shape[0])
+        image = mask.filled(image)
+        frame = replace(frame, image=image)
     state, break_reason = prepare(backbone, state or StreamState(), settings), frame.break_reason
     if state.is_resumed:
         state, break_reason = _after_pause(state, stamp_ns), None
@@ -144,7 +156,7 @@ def step(
     state = replace(state, last_stamp_ns=stamp_ns)
     if break_reason:
         state = start_segment(state, break_reason)
-    checking = backbone.beside(_check_image, state, image, stamp_ns, settings)
+    checking = backbone.beside(_check_image, state, image, stamp_ns, settings, mask)
     if state.is_blind and (looked := checking.result()).refused:
         return _refused(state, stamp_ns, looked)
     seconds = state.odometry.seconds_lost(stamp_ns)
@@ -163,7 +175,9 @@ def step(
     if needs_no_network and (looked := checking.result()).is_still:
         return _held(backbone, frame, state, looked, settings)
     try:
-        estimate, advanced = segments.advance(backbone, state.segments, image, frame.camera, settings, outputs=outputs)
+        estimate, advanced = segments.advance(
+            backbone, state.segments, image, frame.camera, settings, outputs=outputs, mask=mask
+        )
     finally:
         looked = checking.result()  # found out while the network worked
     if looked.refused:
@@ -179,20 +193,22 @@ def step(
     )
     if fault:
         return _result(fail(state, fault), stamp_ns, estimate, lost=fault)
+    before = gravity.leveled(state.odometry, frame.imu, settings.covariance)
     motion, moved = odometry.update(
-        state.odometry, T_world_camera, frame.T_base_camera, stamp_ns, estimate.typical_confidence(),
-        settings.covariance,
-    )  # fmt: skip
+        before, T_world_camera, frame.T_base_camera, stamp_ns, estimate.typical_confidence(), settings.covariance
+    )
+    motion, moved, vertical = gravity.corrected(state.gravity, before, motion, moved, frame.imu)
     state = replace(
         state,
         segments=advanced,
         odometry=moved,
         still=looked.still,  # only now: the anchor is an image whose pose is known
+        gravity=vertical,
         motions=motion_check.accepted(state.motions, T_world_camera, stamp_ns),
         failures=0,
         pending=estimate,
     )
-    return _result(state, stamp_ns, estimate, motion)
+    return _result(state, stamp_ns, estimate, odometry.flattened(motion) if settings.two_d_mode else motion)
 
 
 def prepare(backbone: Backbone, state: StreamState, settings: StreamSettings) -> StreamState:
@@ -228,9 +244,25 @@ def start_segment(state: StreamState, reason: str) -> StreamState:
         segments=state.segments.without_state(),
         still=StillState(),
         motions=MotionState(),
+        gravity=GravityState(),
         odometry=odometry.interrupted(state.odometry),
     )
     return _told(state, reason)
+
+
+def set_pose(
+    state: StreamState, T_odom_base: FloatArray, covariance: FloatArray, settings: StreamSettings
+) -> StreamState:
+    """Return the state of a robot whose pose at the last frame is known to be another; odometry goes on from there.
+
+    Args:
+        state: after the last frame, or before the first.
+        T_odom_base: (4, 4) pose.
+        covariance: (6, 6) of position and orientation [m², rad²], in the axes of odom.
+        settings: in force.
+    """
+    placed = odometry.placed(state.odometry, T_odom_base, covariance, settings.covariance)
+    return replace(state, odometry=placed, gravity=GravityState())
 
 
 def fail(state: StreamState, reason: str) -> StreamState:
@@ -264,13 +296,15 @@ class Stream:
         *,
         outputs: Set[str] = DEFAULT_OUTPUTS,
         break_reason: str | None = None,
+        mask: Mask | None = None,
+        imu: ImuSamples | None = None,
     ) -> StreamResult:
         """Take in a frame; see `CameraFrame` and `step`.
 
         Raises:
-            UserError: the image or its intrinsics cannot be used; nothing has changed then.
+            UserError: the image, its intrinsics or its mask cannot be used; nothing has changed then.
         """
-        frame = CameraFrame(image, stamp_ns, T_base_camera, camera, outputs, break_reason)
+        frame = CameraFrame(image, stamp_ns, T_base_camera, camera, outputs, break_reason, mask, imu)
         result, self.state = step(self.backbone, frame, self.state, self.settings)
         return result
 
@@ -286,13 +320,20 @@ class Stream:
         """Forget everything: the next frame is the origin of a new odometry."""
         self.state = StreamState()
 
+    def set_pose(self, T_odom_base: FloatArray, covariance: FloatArray | None = None) -> None:
+        """Say what the pose (4, 4) at the last frame is, with its covariance (6, 6); odometry goes on from there."""
+        covariance = np.zeros((6, 6)) if covariance is None else covariance
+        self.state = set_pose(self.state, T_odom_base, covariance, self.settings)
+
     def start_segment(self, reason: str) -> None:
         """Forget the recurrent state and the last frame, as after a gap; the pose goes on from the last one."""
         self.state = start_segment(self.state, reason)
 
     def remount(self, T_base_wrong: FloatArray, T_base_camera: FloatArray) -> None:
         """Correct the mount of all frames so far; see `odometry.remounted`."""
-        self.state = replace(self.state, odometry=odometry.remounted(self.state.odometry, T_base_wrong, T_base_camera))
+        is_level = self.state.gravity.force is not None
+        corrected = odometry.remounted(self.state.odometry, T_base_wrong, T_base_camera, is_level=is_level)
+        self.state = replace(self.state, odometry=corrected)
 
     def interrupt(self) -> None:
         """Publish no velocity for the next frame, since its pose may not continue smoothly from the last one."""
@@ -329,12 +370,14 @@ class _Looked:
     still: StillState
 
 
-def _check_image(state: StreamState, image: npt.NDArray[np.uint8], stamp_ns: int, settings: StreamSettings) -> _Looked:
+def _check_image(
+    state: StreamState, image: npt.NDArray[np.uint8], stamp_ns: int, settings: StreamSettings, mask: Mask | None
+) -> _Looked:
     refused, images, is_still, still = None, state.images, False, state.still
     if settings.check_images:
-        refused, images = image_check.check(state.images, image, stamp_ns, settings.frozen_timeout)
+        refused, images = image_check.check(state.images, image, stamp_ns, settings.frozen_timeout, mask)
     if settings.hold_still and refused is None:
-        is_still, still = still_check.check(state.still, image, stamp_ns)
+        is_still, still = still_check.check(state.still, image, stamp_ns, mask)
     return _Looked(refused, is_still, images, still)
 
 
@@ -364,6 +407,9 @@ def _held(
     motion, odometry_state = odometry.held(
         state.odometry, estimate.T_world_camera, frame.T_base_camera, frame.stamp_ns, settings.covariance
     )
+    motion, odometry_state, vertical = gravity.corrected(
+        state.gravity, state.odometry, motion, odometry_state, frame.imu
+    )
     state = replace(
         state,
         images=looked.images,
@@ -371,8 +417,11 @@ def _held(
         is_blind=False,
         failures=0,
         odometry=odometry_state,
+        gravity=vertical,
         motions=motion_check.held(state.motions, frame.stamp_ns),
     )
+    if settings.two_d_mode:
+        motion = odometry.flattened(motion)
     result, state = _result(state, frame.stamp_ns, estimate, motion)
     return replace(result, is_still=True), state
 
@@ -401,6 +450,7 @@ def _after_pause(state: StreamState, stamp_ns: int) -> StreamState:
         last_stamp_ns=None,
         images=replace(state.images, checksum=None),  # the same pixels are no frozen camera
         still=StillState(),
+        gravity=GravityState(),
         motions=motion_check.resumed(state.motions, stamp_ns),
         odometry=odometry.resumed(state.odometry, stamp_ns),
     )

@@ -1,0 +1,77 @@
+"""Sets the robot's pose from a topic, as robot_localization does."""
+
+from __future__ import annotations
+
+import numpy as np
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+
+from ttt3r_ros.errors import UserError, quoted
+from ttt3r_ros.geometry import FloatArray, T_from_pose
+from ttt3r_ros.ros.notices import Notices
+from ttt3r_ros.ros.pipeline import Pipeline
+
+#: A quaternion may differ from length 1 by this much.
+MAX_LENGTH_ERROR = 0.1
+#: Largest coordinate [m], and largest standard deviation [m, rad].
+MAX_POSITION, MAX_SIGMA = 1e6, 1e4
+#: A covariance's eigenvalues may be below zero by this share of the largest one, since senders round.
+ROUNDING = 1e-6
+
+
+class PoseInput:
+    """Listens to ~/set_pose. The pose counts from the last processed image on, whatever the message's stamp."""
+
+    def __init__(self, node: Node, pipeline: Pipeline, notices: Notices, odom_frame: str) -> None:
+        self._node, self._pipeline, self._notices, self._odom_frame = node, pipeline, notices, odom_frame
+        node.create_subscription(PoseWithCovarianceStamped, "~/set_pose", self._on_pose, QoSProfile(depth=1))
+
+    def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
+        try:
+            T_odom_base, covariance = read_pose(message, self._odom_frame)
+        except UserError as error:
+            self._notices.warn(f"~/set_pose: {error}")
+            return
+        self._pipeline.set_pose(T_odom_base, covariance)
+        x, y, z = T_odom_base[:3, 3]
+        self._node.get_logger().info(f"pose set to ({x:.3f}, {y:.3f}, {z:.3f}) m; path and map start anew")
+
+
+def read_pose(message: PoseWithCovarianceStamped, odom_frame: str) -> tuple[FloatArray, FloatArray]:
+    """Return a message's pose (4, 4) in the odometry frame and its covariance (6, 6).
+
+    Raises:
+        UserError: it is in another frame, or one of its numbers is impossible.
+    """
+    frame = message.header.frame_id.removeprefix("/")  # as tf2 does
+    if frame not in ("", odom_frame):
+        raise UserError(
+            f"a pose in the frame {quoted(frame)} is ignored; send it in odom_frame, which is {odom_frame!r}"
+        )
+    position, q = message.pose.pose.position, message.pose.pose.orientation
+    translation = np.array([position.x, position.y, position.z])
+    quaternion = np.array([q.w, q.x, q.y, q.z])
+    if not (np.abs(translation) < MAX_POSITION).all():  # NaN compares false
+        raise UserError(f"a pose is ignored because its position {_numbers(translation)} is impossible")
+    if not abs(float(np.linalg.norm(quaternion)) - 1) < MAX_LENGTH_ERROR:
+        raise UserError(
+            f"a pose is ignored because its orientation (w, x, y, z) = {_numbers(quaternion)} is not a unit quaternion"
+        )
+    covariance = np.asarray(message.pose.covariance, dtype=np.float64).reshape(6, 6)
+    if not (np.abs(covariance) < MAX_SIGMA**2).all() or not _is_covariance(covariance):
+        raise UserError(
+            "a pose is ignored because its covariance is none: the matrix must be finite, symmetric and without "
+            "negative eigenvalues"
+        )
+    return T_from_pose(translation, quaternion), covariance
+
+
+def _is_covariance(matrix: FloatArray) -> bool:
+    values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
+    slack = ROUNDING * max(float(values[-1]), 0.0)
+    return bool(values[0] >= -slack and np.abs(matrix - matrix.T).max() <= max(slack, 0.0))
+
+
+def _numbers(values: FloatArray) -> str:
+    return f"({', '.join(f'{value:.3g}' for value in values)})"

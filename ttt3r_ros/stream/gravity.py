@@ -1,0 +1,205 @@
+"""Which way is up: an IMU levels the odometry frame and keeps roll and pitch from drifting.
+
+At rest an accelerometer measures the specific force that holds it up: 9.8 m/s² upwards; while the robot moves, its own
+acceleration is added. A mean over `MEMORY_S` tells the two apart. It is kept in the axes of the base, and turned with
+it from frame to frame: by the gyroscope if there is one, else by the odometry's own rotation, which is good over
+seconds. (An IMU's fused orientation tells the same without the acceleration, and needs a short mean only.)
+
+The first frame is placed so that z is up. Later the odometry frame is turned back, about a horizontal axis through the
+robot and by at most `MAX_RATE`: nothing jumps, the position stays, and the heading is left to the camera.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import FloatArray, rotation_vector
+from ttt3r_ros.stream.covariance import CovarianceModel, at_origin, pose_variances
+from ttt3r_ros.stream.odometry import Motion, OdometryState
+
+GRAVITY = 9.80665  #: [m/s²]
+#: The mean's time constant [s], and that of fused orientations. A longer one follows errors of the rotation more
+#: slowly, a shorter one mistakes more acceleration for gravity.
+MEMORY_S, FUSED_MEMORY_S = 2.0, 0.2
+#: The frame is turned back with this time constant [s], at most this fast [rad/s].
+SETTLE_S, MAX_RATE = 0.5, 0.1
+#: A mean force between two frames whose magnitude is off by more than this is a shock and does not count [m/s²].
+MAX_SHOCK = 3.0
+#: A gyroscope that differs from the odometry by more than this angle between two frames [rad], or this share of it, is
+#: not believed: it may use other units.
+MAX_DIFFERENCE, MAX_DIFFERENT_SHARE = 0.1, 0.5
+#: Standard deviation of the vertical that an accelerometer gives over minutes, by its bias [rad].
+SIGMA = 0.01
+
+_ROLL_PITCH = slice(3, 5)
+
+
+@dataclass(frozen=True)
+class ImuSamples:
+    """What an IMU has measured since the last frame, or for up to a second before the first, in the axes of the base.
+
+    Attributes:
+        stamps_ns: (n,) int64, by the camera's clock [ns].
+        force: (n, 3) specific force [m/s²]: at rest it points up.
+        rate: (n, 3) angular velocity [rad/s]; None without a gyroscope.
+        is_fused: whether the force comes from an orientation, so that the robot's own acceleration is not in it.
+    """
+
+    stamps_ns: npt.NDArray[np.int64]
+    force: FloatArray
+    rate: FloatArray | None = None
+    is_fused: bool = False
+
+    def __post_init__(self) -> None:
+        shape = len(self.stamps_ns), 3
+        for values in (self.force, self.rate):
+            if values is not None and (values.shape != shape or not np.isfinite(values).all()):
+                raise UserError(f"of {shape[0]} IMU samples, forces and rates must be {shape} finite numbers")
+
+
+@dataclass(frozen=True)
+class GravityState:
+    """What is carried from frame to frame.
+
+    Attributes:
+        force: (3,) mean force, in the axes of the base [m/s²]; None before the first.
+        seconds: time that is in it [s].
+    """
+
+    force: FloatArray | None = None
+    seconds: float = 0.0
+
+
+def leveled(state: OdometryState, samples: ImuSamples | None, model: CovarianceModel) -> OdometryState:
+    """Return the state before the first frame with a pose whose z is up and whose heading stays.
+
+    Args:
+        state: anything; it is returned as it is after the first frame, or where the samples tell nothing.
+        samples: until the first frame.
+        model: how errors grow.
+    """
+    if state.T_odom_world is not None or samples is None or not len(samples.force):
+        return state
+    force = samples.force.mean(axis=0)
+    if not _is_gravity(force):
+        return state
+    T = np.eye(4) if state.T_odom_base is None else state.T_odom_base.copy()
+    T[:3, :3] = with_up(T[:3, :3], force)
+    P = at_origin(model) if state.covariance is None else state.covariance.copy()
+    P[_ROLL_PITCH, :], P[:, _ROLL_PITCH] = 0.0, 0.0
+    P[3, 3] = P[4, 4] = SIGMA**2
+    return replace(state, T_odom_base=T, covariance=P)
+
+
+def with_up(R_odom_base: FloatArray, up: FloatArray) -> FloatArray:
+    """Return the rotation (3, 3) with the same heading that turns `up`, (3,) in the base, to odom's z."""
+    up = up / np.linalg.norm(up)
+    upright = abs(up[0]) < 0.999  # else the x axis has no heading, and what is above or below it takes its place
+    ahead = np.array([1.0, 0.0, 0.0]) if upright else np.array([0.0, 0.0, -np.sign(up[0])])
+    ahead = ahead - (ahead @ up) * up
+    ahead /= np.linalg.norm(ahead)
+    heading = np.arctan2(R_odom_base[1, 0], R_odom_base[0, 0])
+    return np.asarray(turn(np.array([0.0, 0.0, heading])) @ np.stack([ahead, np.cross(up, ahead), up]))
+
+
+def corrected(
+    state: GravityState, before: OdometryState, motion: Motion, after: OdometryState, samples: ImuSamples | None
+) -> tuple[Motion, OdometryState, GravityState]:
+    """Turn a frame's pose toward the vertical that the IMU gives.
+
+    Args:
+        state: after the last frame.
+        before: odometry after the last frame.
+        motion: the robot's odometry at this frame.
+        after: odometry after this frame.
+        samples: since the last frame; None or empty where there are none.
+
+    Returns:
+        The last three, corrected.
+    """
+    seconds = (after.stamp_ns - before.stamp_ns) * 1e-9
+    if before.T_odom_world is None or not seconds > 0:
+        return motion, after, GravityState()
+    state = _with_samples(state, before, motion.T_odom_base, seconds, samples)
+    if state.force is None or after.T_odom_world is None or after.covariance is None:
+        return motion, after, state
+    T = motion.T_odom_base
+    up = T[:3, :3] @ state.force
+    axis = np.array([up[1], -up[0], 0.0])  # up × z
+    angle = float(np.arctan2(np.linalg.norm(axis), up[2]))
+    wanted = angle * (1 - float(np.exp(-seconds / SETTLE_S)))
+    turned = min(wanted, MAX_RATE * seconds)
+    C = np.eye(4)
+    C[:3, :3] = turn(axis / max(float(np.linalg.norm(axis)), 1e-12) * turned)
+    C[:3, 3] = T[:3, 3] - C[:3, :3] @ T[:3, 3]
+    P = after.covariance
+    if turned == wanted:  # else it is still on its way
+        is_fast = samples is not None and (samples.is_fused or samples.rate is not None)
+        P = _informed(P, 1 - float(np.exp(-seconds / (SETTLE_S if is_fast else MEMORY_S))))
+    after = replace(after, T_odom_world=C @ after.T_odom_world, T_odom_base=C @ T, covariance=P)
+    covariances = replace(motion.covariances, pose=pose_variances(P, after.passing))
+    return replace(motion, T_odom_base=C @ T, covariances=covariances), after, state
+
+
+def turn(vector: FloatArray) -> FloatArray:
+    """Return the rotation (3, 3) of a rotation vector (3,) [rad]."""
+    return _turned(np.repeat(vector[None], 3, axis=0), np.eye(3)).T
+
+
+def _with_samples(
+    state: GravityState, before: OdometryState, T_odom_base: FloatArray, seconds: float, samples: ImuSamples | None
+) -> GravityState:
+    """Return the state after the samples between two frames, the second of which has the pose `T_odom_base`."""
+    assert before.T_odom_base is not None
+    seen = rotation_vector(before.T_odom_base[:3, :3].T @ T_odom_base[:3, :3])
+    shares: FloatArray = np.zeros(0)
+    within: npt.NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
+    if samples is not None:
+        shares = ((samples.stamps_ns - before.stamp_ns) * 1e-9 / seconds).astype(np.float64)
+        within = (shares > 0) & (shares <= 1)
+    rotation: FloatArray = seen
+    if samples is not None and samples.rate is not None and within.any() and np.linalg.norm(seen) > 1e-9:
+        measured: FloatArray = np.asarray(samples.rate[within].mean(axis=0) * seconds)
+        if np.linalg.norm(measured - seen) < MAX_DIFFERENCE + MAX_DIFFERENT_SHARE * np.linalg.norm(seen):
+            rotation = measured
+    mean = None if state.force is None else _turned(-rotation[None], state.force[None])[0]
+    state = replace(state, force=mean)
+    if samples is None or not within.any():
+        return state
+    force = _turned((shares[within, None] - 1) * rotation, samples.force[within]).mean(axis=0)
+    if not _is_gravity(force):
+        return state
+    if mean is None:
+        return GravityState(force, seconds)
+    memory = FUSED_MEMORY_S if samples.is_fused else MEMORY_S
+    total = min(state.seconds + seconds, memory)
+    return GravityState(mean + min(seconds / total, 1.0) * (force - mean), total)
+
+
+def _is_gravity(force: FloatArray) -> bool:
+    return abs(float(np.linalg.norm(force)) - GRAVITY) < MAX_SHOCK
+
+
+def _turned(vectors: FloatArray, points: FloatArray) -> FloatArray:
+    """Turn points (n, 3), each by its rotation vector of (n, 3) [rad] (Rodrigues)."""
+    angles = np.linalg.norm(vectors, axis=1, keepdims=True)
+    axes = vectors / np.maximum(angles, 1e-12)
+    cosines, sines = np.cos(angles), np.sin(angles)
+    along = (axes * points).sum(axis=1, keepdims=True)
+    return np.asarray(points * cosines + np.cross(axes, points) * sines + axes * along * (1 - cosines))
+
+
+def _informed(P: FloatArray, gain: float) -> FloatArray:
+    """Return the covariance after a correction of roll and pitch by this share of their error (Joseph's form).
+
+    The measurement's variance is such that `SIGMA` stays of it: successive frames see the same bias.
+    """
+    A = np.eye(len(P))
+    A[3, 3] = A[4, 4] = 1 - gain
+    noise = np.zeros(len(P))
+    noise[_ROLL_PITCH] = (1 - (1 - gain) ** 2) * SIGMA**2
+    return np.asarray(A @ P @ A.T + np.diag(noise))
