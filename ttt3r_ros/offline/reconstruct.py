@@ -60,8 +60,8 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     folder = RunFolder(options.output)
     with folder.locked():
         network = NetworkSettings.of(options)
-        loaded = load_backbone(network, warn=lambda sentence: print(f"warning: {sentence}", file=sys.stderr))
-        covariance = read_covariance(network.covariance_file)
+        loaded = load_backbone(network, warn=_warn)
+        covariance = read_covariance(network.covariance_file, loaded.backbone.fingerprint, warn=_warn)
         left = folder.begin(_settings(options, loaded, covariance), overwrite=options.overwrite)
         output_options = OutputOptions(
             depth=options.depth,
@@ -94,6 +94,10 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         soft_wrap=True,
     )
     return _STOPPED
+
+
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _most_common(reasons: dict[str, int]) -> str:

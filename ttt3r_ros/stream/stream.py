@@ -7,6 +7,8 @@ and library users hold, so that they agree frame by frame.
 
 from __future__ import annotations
 
+import operator
+import reprlib
 from collections.abc import Set
 from dataclasses import dataclass, field, replace
 
@@ -14,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.camera.preprocess import check_image
+from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics
 from ttt3r_ros.stream import image_check, motion_check, odometry, reset_policy, segments, still_check
 from ttt3r_ros.stream.backbone import Backbone
@@ -133,9 +136,9 @@ def step(
         What became of the frame, and the state for the next one.
 
     Raises:
-        UserError: the image or its intrinsics cannot be used.
+        UserError: the image, its stamp or its intrinsics cannot be used.
     """
-    image, stamp_ns = check_image(frame.image), frame.stamp_ns
+    image, stamp_ns = check_image(frame.image), _check_stamp(frame.stamp_ns)
     state, break_reason = prepare(backbone, state or StreamState(), settings), frame.break_reason
     if state.is_resumed:
         state, break_reason = _after_pause(state, stamp_ns), None
@@ -268,7 +271,7 @@ class Stream:
         """Take in a frame; see `CameraFrame` and `step`.
 
         Raises:
-            UserError: the image or its intrinsics cannot be used; nothing has changed then.
+            UserError: the image, its stamp or its intrinsics cannot be used; nothing has changed then.
         """
         frame = CameraFrame(image, stamp_ns, T_base_camera, camera, outputs, break_reason)
         result, self.state = step(self.backbone, frame, self.state, self.settings)
@@ -311,6 +314,13 @@ class Stream:
                 started anew. Its segment goes on, but its velocity is not known.
         """
         self.state = replace(state, is_resumed=True, is_blind=False, failures=0, events=()) if later else state
+
+
+def _check_stamp(stamp_ns: object) -> int:
+    try:
+        return operator.index(stamp_ns)  # type: ignore[arg-type]  # checked here
+    except TypeError:
+        raise UserError(f"a stamp must be a whole number of nanoseconds, not {reprlib.repr(stamp_ns)}") from None
 
 
 @dataclass(frozen=True)

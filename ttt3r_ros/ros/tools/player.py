@@ -57,6 +57,27 @@ class CameraOptions:
     publish_clock: bool = False
 
 
+def image_to_publish(image: npt.NDArray[np.uint8], options: CameraOptions) -> Image | CompressedImage:
+    """Return the message for an image, without its stamp; may be called from any thread.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        options: of the player that will publish it.
+
+    Raises:
+        UserError: the image cannot be compressed.
+    """
+    header = Header(frame_id=options.frame_id)
+    if not options.compressed:
+        return image_message(image, "rgb8", header)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not encoded:
+        raise UserError(f"an image of {image.shape[1]}x{image.shape[0]} pixels cannot be compressed as jpeg")
+    jpeg = array.array("B", data.tobytes())  # which rclpy copies in one go, and anything else byte by byte
+    return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=jpeg)
+
+
 class Player(Node):
     """Publishes frames as ``camera/image_raw`` and ``camera/camera_info``, and ground truth if it is known.
 
@@ -93,23 +114,6 @@ class Player(Node):
         """Return whether the images have a subscriber, and with ``with_truth`` also the ground truth."""
         publishers = [self._images, self._truth, self._true_depth] if with_truth else [self._images]
         return all(publisher.get_subscription_count() > 0 for publisher in publishers)
-
-    def image_message(self, image: npt.NDArray[np.uint8]) -> Image | CompressedImage:
-        """Return the message for an image, without its stamp; may be called from another thread.
-
-        Args:
-            image: (H, W, 3) uint8, RGB.
-        """
-        header = Header(frame_id=self._options.frame_id)
-        if self._options.compressed:
-            bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-            encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            if not encoded:
-                raise UserError(f"an image of {image.shape[1]}x{image.shape[0]} pixels cannot be compressed as jpeg")
-            # rclpy copies an array.array in one go and anything else byte by byte
-            jpeg = array.array("B", data.tobytes())
-            return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=jpeg)
-        return image_message(image, "rgb8", header)
 
     def publish(self, message: Image | CompressedImage, frame: SourceFrame, stamp_ns: int) -> None:
         """Publish a frame, all of its messages with the same stamp and the image last."""
