@@ -61,6 +61,8 @@ CONDITIONS = (
     Condition("upside down", mount_deg=(180, 0, 0)),
 )
 
+MIN_FRAMES = max(condition.every for condition in CONDITIONS)
+
 
 @dataclass(frozen=True)
 class Row:
@@ -88,8 +90,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     Raises:
         UserError: an option cannot be used.
     """
-    if args.seeds < 1 or args.frames < 3:
-        raise UserError("--seeds must be at least 1 and --frames at least 3")
+    if args.seeds < 1 or args.frames <= MIN_FRAMES:
+        raise UserError(f"--seeds must be at least 1 and --frames more than {MIN_FRAMES}")
     loaded = load_backbone(NetworkSettings(weights=args.weights, device=args.device))
     settings = StreamSettings(
         weights_interval=loaded.segment_frames, check_images=False, max_speed=0.0, max_turn_rate=0.0
