@@ -15,6 +15,7 @@ def test_a_misspelled_name_of_weights_is_said_with_the_right_one():
         ttt3r_ros.load("smal")
 
 
-def test_a_missing_file_is_said():
-    with pytest.raises(UserError, match=r"missing\.safetensors does not exist"):
-        ttt3r_ros.load("missing.safetensors")
+@pytest.mark.parametrize("path", ["missing.safetensors", "folder/missing", "~/missing"])
+def test_a_missing_file_is_said(path: str):
+    with pytest.raises(UserError, match=r"missing(\.safetensors)? does not exist"):
+        ttt3r_ros.load(path)
