@@ -34,6 +34,7 @@ sys.exit(getattr(commands, command)())
         ("torch", "ttt3r", []),
         ("cv_bridge", "play", ["synthetic"]),
         ("rclpy", "demo", []),
+        ("tf2_ros", "view", []),
         ("torch", "reconstruct", ["synthetic", "--output", "nowhere"]),
         ("torch", "fetch_weights", ["--check", "README.md"]),
     ],

@@ -40,6 +40,14 @@ def play() -> int:
 
 
 @_command
+def view() -> int:
+    """Show a running node in the browser."""
+    from ttt3r_ros.ros.tools.view import main
+
+    return main()
+
+
+@_command
 def demo() -> int:
     """Run camera, node and consumer, and write what comes out."""
     from ttt3r_ros.ros.tools.demo import main
