@@ -31,13 +31,8 @@ setup(
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
-            f"ttt3r = {PACKAGE}.ros.node:main",
-            f"play = {PACKAGE}.ros.tools.play:main",
-            f"fetch_weights = {PACKAGE}.weights.fetch:main",
-            f"view = {PACKAGE}.ros.tools.view:main",
-            f"demo = {PACKAGE}.ros.tools.demo:main",
-            f"reconstruct = {PACKAGE}.offline.reconstruct:main",
-            f"evaluate = {PACKAGE}.protocols.command:main",
+            f"{name} = {PACKAGE}.commands:{name}"
+            for name in ("ttt3r", "play", "view", "demo", "reconstruct", "evaluate", "fetch_weights")
         ],
     },
 )

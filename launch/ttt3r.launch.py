@@ -1,15 +1,29 @@
 """Start the node `ttt3r` and optionally RViz: ros2 launch ttt3r_ros ttt3r.launch.py image:=/camera/image_raw"""
 
+import difflib
+
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.conditions import IfCondition
+from launch.logging import get_logger
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-#: Arguments that are also parameters of the node.
-PARAMETERS = ("weights", "device")
+#: Arguments that are also parameters of the node. Empty ones do not override the parameters file.
+PARAMETERS = (
+    "weights",
+    "device",
+    "image_transport",
+    "odom_frame",
+    "base_frame",
+    "camera_frame",
+    "frame_prefix",
+    "camera_pose",
+    "publish_tf",
+)
+BOOLEANS = ("publish_tf",)
 ARGUMENTS = {
     "image": ("image", "Image topic of the camera."),
     "camera_info": ("camera_info", "CameraInfo topic of the camera; without one the focal length is estimated."),
@@ -18,10 +32,33 @@ ARGUMENTS = {
         "",
         "Where the network runs: auto (a GPU if there is one), cpu, cuda or cuda:N; empty: as in the parameters file.",
     ),
+    "image_transport": (
+        "",
+        "Subscribe to the topic image (raw) or image/compressed (compressed); empty: as in the parameters file.",
+    ),
+    "odom_frame": ("", "Frame of the odometry: x forward, y left, z up; empty: as in the parameters file."),
+    "base_frame": ("", "Frame of the robot; empty: as in the parameters file."),
+    "camera_frame": ("", "Optical frame of images whose frame_id is empty; empty: as in the parameters file."),
+    "frame_prefix": (
+        "",
+        "Prefix of these three frames, as in robot_state_publisher: robot1/ turns odom into robot1/odom. For several "
+        "robots on one /tf; empty: as in the parameters file.",
+    ),
+    "camera_pose": (
+        "",
+        "Mount of the camera if TF has none: x y z roll pitch yaw of the camera (x forward, y left, z up) in "
+        "base_frame [m, rad], published on /tf_static at once; empty: as in the parameters file.",
+    ),
+    "publish_tf": (
+        "",
+        "Broadcast odom_frame -> base_frame on /tf. Set to false if another node (robot_localization) broadcasts it; "
+        "empty: as in the parameters file.",
+    ),
     "namespace": ("", "Namespace of the node; one per robot or camera."),
     "use_sim_time": ("false", "Take the time from /clock."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
     "rviz": ("false", "Start RViz with a view of TF, path, cloud, depth and confidence."),
+    "params_file": (None, "Parameters of the node (YAML)."),
 }
 
 
@@ -29,30 +66,53 @@ def _share(*path: str) -> PathJoinSubstitution:
     return PathJoinSubstitution([FindPackageShare("ttt3r_ros"), *path])
 
 
-def _node(context):
-    """Return the node; empty arguments do not override the parameters file."""
+def _warn_of_unknown(context):
+    """Name arguments that have no effect; launch itself ignores them silently."""
+    given = {argument.partition(":=")[0] for argument in context.argv if ":=" in argument}
+    unknown = set(context.launch_configurations) - set(ARGUMENTS)
+    if not unknown <= given:  # another launch file includes this one, and these are its arguments
+        return
+    for name in sorted(unknown):
+        close = difflib.get_close_matches(name, ARGUMENTS, n=1)
+        advice = f"did you mean {close[0]}?" if close else "parameters of the node go into params_file"
+        get_logger("ttt3r.launch.py").warning(f"the launch argument '{name}' is unknown and has no effect: {advice}")
+
+
+def _nodes(context):
+    """Return the node, and RViz if wanted."""
+    _warn_of_unknown(context)
+    given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     overrides = {
-        name: ParameterValue(LaunchConfiguration(name), value_type=str)
+        name: ParameterValue(LaunchConfiguration(name), value_type=bool if name in BOOLEANS else str)
         for name in PARAMETERS
-        if LaunchConfiguration(name).perform(context)
+        if given[name]
     }
-    logger = ".".join([*LaunchConfiguration("namespace").perform(context).strip("/").split("/"), "ttt3r"]).lstrip(".")
-    overrides["use_sim_time"] = ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)
+    use_sim_time = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
+    view, odom_frame = ["-d", _share("config", "ttt3r.rviz")], given["odom_frame"] or "odom"
+    if given["frame_prefix"] or given["odom_frame"]:
+        prefix = "" if odom_frame.startswith(given["frame_prefix"]) else given["frame_prefix"]
+        view += ["--fixed-frame", prefix + odom_frame]
+    logger = ".".join([*given["namespace"].strip("/").split("/"), "ttt3r"]).lstrip(".")
     return [
         Node(
             package="ttt3r_ros",
             executable="ttt3r",
             name="ttt3r",
-            namespace=LaunchConfiguration("namespace"),
+            namespace=given["namespace"],
             output="screen",
             emulate_tty=True,
-            parameters=[LaunchConfiguration("params_file"), overrides],
-            remappings=[
-                ("image", LaunchConfiguration("image")),
-                ("camera_info", LaunchConfiguration("camera_info")),
-            ],
-            arguments=["--ros-args", "--log-level", [f"{logger}:=", LaunchConfiguration("log_level")]],
-        )
+            parameters=[given["params_file"], {**overrides, **use_sim_time}],
+            remappings=[("image", given["image"]), ("camera_info", given["camera_info"])],
+            arguments=["--ros-args", "--log-level", f"{logger}:={given['log_level']}"],
+        ),
+        Node(
+            package="rviz2",
+            executable="rviz2",
+            namespace=given["namespace"],
+            arguments=view,
+            parameters=[use_sim_time],
+            condition=IfCondition(LaunchConfiguration("rviz")),
+        ),
     ]
 
 
@@ -60,21 +120,13 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription(
         [
             *(
-                DeclareLaunchArgument(name, default_value=default, description=description)
+                DeclareLaunchArgument(
+                    name,
+                    default_value=_share("config", "ttt3r.yaml") if default is None else default,
+                    description=description,
+                )
                 for name, (default, description) in ARGUMENTS.items()
             ),
-            DeclareLaunchArgument(
-                "params_file",
-                default_value=_share("config", "ttt3r.yaml"),
-                description="Parameters of the node (YAML).",
-            ),
-            OpaqueFunction(function=_node),
-            Node(
-                package="rviz2",
-                executable="rviz2",
-                namespace=LaunchConfiguration("namespace"),
-                arguments=["-d", _share("config", "ttt3r.rviz")],
-                condition=IfCondition(LaunchConfiguration("rviz")),
-            ),
+            OpaqueFunction(function=_nodes),
         ]
     )

@@ -31,8 +31,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ros": {"model", "weights", "runtime", "camera", "stream", "mapping"},
     "ros.tools": {"cli", "camera", "mapping", "ros", "sources", "evaluation", "viewer"},
 }
-#: Files beside the rooms: the package's face, and commands' names for ``python -m``.
-DOORS = {"__init__", "reconstruct", "fetch_weights", "evaluate"}
+#: Files beside the rooms: the package's face, the commands, and their names for ``python -m``.
+DOORS = {"__init__", "commands", "reconstruct", "fetch_weights", "evaluate"}
 
 
 def room_of(module: str) -> str:

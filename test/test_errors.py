@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import ast
+import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttt3r_ros.errors import quoted
+from ttt3r_ros.errors import quoted, why_not_imported
 
 
 @given(st.text(max_size=60))
@@ -39,3 +40,23 @@ def test_the_limit_itself_is_not_too_long():
     assert quoted("x" * 61) == repr("x" * 57 + "...")
     assert quoted("abcde", 5) == "'abcde'"
     assert quoted("abcdef", 5) == "'ab...'"
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cv_bridge", "'cv_bridge' is missing: .* install ros-jazzy-cv-bridge$"),
+        ("sensor_msgs.msg", "'sensor_msgs' is missing: .* install ros-jazzy-sensor-msgs$"),
+        ("torch", "'torch' is missing: install it with python3 -m pip install torch"),
+    ],
+)
+def test_a_missing_library_is_said_with_how_to_get_it(monkeypatch, name, words):
+    monkeypatch.setenv("ROS_DISTRO", "jazzy")
+    assert re.search(words, why_not_imported(ModuleNotFoundError(f"No module named {name!r}", name=name)))
+
+
+def test_a_library_that_is_there_but_fails_is_said_with_its_reason():
+    error = ImportError("numpy.core.multiarray failed\nto import", name="cv_bridge")
+    assert why_not_imported(error) == (
+        "the Python module cv_bridge cannot be imported: numpy.core.multiarray failed to import"
+    )

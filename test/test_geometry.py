@@ -10,6 +10,7 @@ from ttt3r_ros.geometry import (
     R_BODY_OPTICAL,
     Intrinsics,
     T_from_pose,
+    T_from_rpy,
     focal_from_points,
     inverse,
     quaternion_from_rotation,
@@ -113,3 +114,16 @@ def test_focal_length_is_found_among_outliers(focal):
 
 def test_focal_length_of_nothing_is_unknown():
     assert np.isnan(focal_from_points(np.full((4, 4, 3), np.nan, dtype=np.float32)))
+
+
+@given(*[st.floats(-7, 7)] * 3)
+def test_roll_pitch_and_yaw_are_turns_about_fixed_axes(roll, pitch, yaw):
+    def turn(axis: int, angle: float) -> np.ndarray:
+        vector = np.zeros(3)
+        vector[axis] = np.sin(angle / 2)
+        return rotation_from_quaternion([np.cos(angle / 2), *vector])
+
+    T = T_from_rpy([1.0, 2.0, 3.0], roll, pitch, yaw)
+    np.testing.assert_allclose(T[:3, :3], turn(2, yaw) @ turn(1, pitch) @ turn(0, roll), atol=1e-12)
+    np.testing.assert_allclose(T[:3, 3], [1.0, 2.0, 3.0])
+    np.testing.assert_allclose(T[3], [0, 0, 0, 1])

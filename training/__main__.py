@@ -40,7 +40,9 @@ from ttt3r_ros.weights.load import load_weights
 _RESERVE, _MAX_RESERVE_S = 0.15, 90.0
 _CONFIDENCE = 0.4  # of that, at most
 _LAST_S = 5.0  # for what comes after the last sequence of the evaluation
-_NO_CURVE = "\n\nThere is no curve: matplotlib is not installed. `python -m training.curve` draws it where it is."
+_NO_MATPLOTLIB = "matplotlib is not installed. `python -m training.curve` draws it where it is."
+#: Wall time of a call where nothing is said about it; `make train` takes the same [min].
+_MINUTES = 8.0
 _SHOWN = ("loss", "camera", "shift", "rotation", "abs_rel", "delta_125", "rotation_deg", "rotation_ratio",
           "translation_ratio")  # fmt: skip
 _POINT_HEADS = ("camera_head.", "world_head.")
@@ -78,7 +80,7 @@ def _arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--run", "--name", help=f"{where} (torchrun takes --run for its own: --name)")
     parser.add_argument("--recipe", choices=sorted(RECIPES), help="default: the device's own")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--minutes", type=float, help="wall time for everything this call does; default 10")
+    parser.add_argument("--minutes", type=float, help=f"wall time for everything this call does; default {_MINUTES:g}")
     parser.add_argument("--training-minutes", type=float, metavar="N", help="of training alone, over all resumptions")
     parser.add_argument("--steps", type=int, help="optimizer steps, over all resumptions")
     parser.add_argument("--init", metavar="FILE", help="start from the weights in this file")
@@ -97,7 +99,7 @@ def _time(args: argparse.Namespace, begun: float) -> tuple[float, Budget]:
         return math.inf, Budget(steps=args.steps)
     if args.training_minutes is not None:
         return math.inf, Budget(minutes=args.training_minutes)
-    seconds = 60 * (10.0 if args.minutes is None else args.minutes)
+    seconds = 60 * (_MINUTES if args.minutes is None else args.minutes)
     reserve = 0.0 if args.no_evaluation else min(_RESERVE * seconds, _MAX_RESERVE_S)
     return begun + seconds, Budget(until=begun + seconds - reserve)
 
@@ -169,7 +171,7 @@ def _train_and_finish(trainer: Trainer, folder: RunFolder, budget: Budget, deadl
     except Exception:
         failures += 1
         report.add("Training failed", f"```\n{traceback.format_exc()}```")
-    text = stages(folder.entries()) + (f"\n\n![curve]({folder.curve.name})" if folder.curve.exists() else _NO_CURVE)
+    text = f"{stages(folder.entries())}\n\n{_curve(folder)}"
     report.add("Training", text if done else f"Stopped before its end; go on with `--resume`.\n\n{text}")
     if not finish or not (done or failures):  # somebody wants to have it stopped
         return not failures
@@ -186,6 +188,12 @@ def _train_and_finish(trainer: Trainer, folder: RunFolder, budget: Budget, deadl
             failures += 1
             report.add(f"{heading} failed", f"```\n{traceback.format_exc()}```")
     return not failures
+
+
+def _curve(folder: RunFolder) -> str:
+    if folder.curve.exists():
+        return f"![curve]({folder.curve.name})"
+    return f"There is no curve: {_NO_MATPLOTLIB if folder.entries() else 'the run took no steps.'}"
 
 
 def _fit(folder: RunFolder, device: torch.device, until: float) -> str:

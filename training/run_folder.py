@@ -26,11 +26,14 @@ class RunFolder:
         """Return the folder of a run's name, or the one a path names.
 
         Raises:
-            UserError: the name is empty.
+            UserError: the name is empty or that of a file.
         """
         if not name.strip():
             raise UserError("a run needs a name, as in --run first")
-        return cls(Path(name) if os.sep in name else RUNS / name)
+        path = Path(name) if os.sep in name else RUNS / name
+        if path.exists() and not path.is_dir():
+            raise UserError(f"{path} is a file, not the folder of a run; choose another name")
+        return cls(path)
 
     @property
     def checkpoint(self) -> Path:

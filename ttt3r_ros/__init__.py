@@ -8,7 +8,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ttt3r_ros.errors import UserError
 
 if TYPE_CHECKING:
     from ttt3r_ros.stream.estimate import Estimate
@@ -35,6 +38,8 @@ def load(weights: str = "small", *, device: str = "auto", precision: str = "auto
     from ttt3r_ros.stream.stream import Stream
 
     file = "" if weights == "small" else weights
+    if file.isidentifier() and not Path(file).exists():  # a word rather than the path of a file
+        raise UserError(f"there are no weights {weights!r}: name a file, or 'small' for those of the package")
     loaded = load_backbone(NetworkSettings(weights=file, device=device, precision=precision))
     return Stream(loaded.backbone, StreamSettings(weights_interval=loaded.segment_frames, **settings))
 

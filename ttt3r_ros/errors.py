@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+
+#: Python modules of which a package's name in ROS follows; other missing ones come from pip.
+_OF_ROS = re.compile(
+    r"rclpy|tf2_ros|cv_bridge|ament_index_python|rcl_interfaces|builtin_interfaces|\w+_(msgs|srvs|msgs_py)"
+)
 
 
 class UserError(Exception):
@@ -20,3 +26,19 @@ def kind_of(text: str) -> str:
     Numbers within quotes are part of a name and are kept.
     """
     return re.sub(r"'[^']*'|\d+(\.\d+)?", lambda found: found[0] if found[0].startswith("'") else "#", text)
+
+
+def why_not_imported(error: ImportError) -> str:
+    """Return a sentence about a library that cannot be imported: what it is and how to get it."""
+    name = (error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or not name:
+        return f"the Python module {name or 'of a library'} cannot be imported: {' '.join(str(error).split())[:300]}"
+    if _OF_ROS.fullmatch(name):
+        package = f"ros-{os.environ.get('ROS_DISTRO', 'DISTRO')}-{name.replace('_', '-')}"
+        return (
+            f"the Python module {name!r} is missing: source your ROS workspace; if it is not there, install {package}"
+        )
+    return (
+        f"the Python module {name!r} is missing: install it with python3 -m pip install {name}, or all that this "
+        "package needs as README says"
+    )

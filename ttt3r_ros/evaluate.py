@@ -2,7 +2,7 @@
 
 import sys
 
-from ttt3r_ros.protocols.command import main
+from ttt3r_ros.commands import evaluate
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(evaluate())

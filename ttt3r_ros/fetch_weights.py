@@ -2,7 +2,7 @@
 
 import sys
 
-from ttt3r_ros.weights.fetch import main
+from ttt3r_ros.commands import fetch_weights
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(fetch_weights())

@@ -45,6 +45,19 @@ def T_from_pose(translation: npt.ArrayLike, quaternion_wxyz: npt.ArrayLike) -> F
     return T
 
 
+def T_from_rpy(translation: npt.ArrayLike, roll: float, pitch: float, yaw: float) -> FloatArray:
+    """Return the (4, 4) transform of a translation [m] and angles about the fixed axes x, y and z [rad] (REP-103)."""
+    (sr, sp, sy), (cr, cp, cy) = np.sin([roll, pitch, yaw]), np.cos([roll, pitch, yaw])
+    T = np.eye(4)
+    T[:3, :3] = [
+        [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
+        [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
+        [-sp, cp * sr, cp * cr],
+    ]
+    T[:3, 3] = translation
+    return T
+
+
 def rotation_from_quaternion(quaternion_wxyz: npt.ArrayLike) -> FloatArray:
     """Return the (3, 3) rotation of a (4,) quaternion (w, x, y, z) of any non-zero length."""
     q: list[float] = np.asarray(quaternion_wxyz, dtype=np.float64).tolist()

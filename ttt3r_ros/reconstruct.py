@@ -2,7 +2,7 @@
 
 import sys
 
-from ttt3r_ros.offline.reconstruct import main
+from ttt3r_ros.commands import reconstruct
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(reconstruct())

@@ -22,6 +22,7 @@ from benchmark.gpu.pictures import draw
 from benchmark.gpu.plan import PARTS, RESERVE_S, Part, limit_s
 from benchmark.gpu.report import OUT_OF_TIME, Report
 from benchmark.gpu.setting import Setting, tiny
+from ttt3r_ros.cli.arguments import positive
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device
 
@@ -40,14 +41,13 @@ def main(argv: list[str] | None = None) -> int:
         return _draw_again(options.draw)
     try:
         is_cuda = choose_device(options.device).type == "cuda"
+        if not (is_cuda or options.tiny):
+            raise UserError("the full size takes hours on a CPU; --tiny tries the command there")
+        _make_folder(options.output)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    if not (is_cuda or options.tiny):
-        print("error: the full size takes hours on a CPU; --tiny tries the command there", file=sys.stderr)
-        return 2
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # ends the part under way too
-    options.output.mkdir(parents=True, exist_ok=True)
     for name in ("report.png", "frames.png", "log.txt"):
         (options.output / name).unlink(missing_ok=True)
     setting = tiny(options.device) if options.tiny else Setting(options.device)
@@ -78,7 +78,17 @@ def run(report: Report, parts: tuple[Part, ...], setting: Setting, output: Path,
         _draw(report, output)
 
 
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"the folder {path} cannot be created: {error.strerror}; choose another --output") from error
+
+
 def _draw_again(folder: Path) -> int:
+    if not (folder / "report.json").is_file():
+        print(f"error: {folder} has no report.json; --draw takes the folder that a run has written", file=sys.stderr)
+        return 2
     try:
         if not draw(Report.read(folder / "report.json"), folder / "report.png"):
             print(f"{folder}/report.json has nothing to draw yet")
@@ -102,9 +112,11 @@ def _draw(report: Report, output: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmark.gpu", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "--minutes", type=_positive, default=8.0, help="time limit for everything [min] (default %(default)g)"
+        "--minutes", type=positive, default=8.0, help="time limit for everything [min] (default %(default)g)"
     )
     parser.add_argument("--output", type=Path, default=ROOT / "gpu_report", help="folder (default gpu_report)")
     parser.add_argument("--device", default="cuda", help="cuda (default), cuda:N, or cpu with --tiny")
@@ -130,13 +142,6 @@ def _facts(options: argparse.Namespace) -> dict[str, Any]:
         "on": options.device + (", at the size of a toy: no figure means anything" if options.tiny else ""),
         "in at most [min]": options.minutes,
     }
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e4:
-        raise argparse.ArgumentTypeError("must be more than 0")
-    return value
 
 
 def _plan(parts: tuple[Part, ...], seconds: float, output: Path) -> str:

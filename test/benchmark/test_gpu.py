@@ -142,6 +142,33 @@ def test_where_there_is_no_gpu_it_says_so(capsys, monkeypatch, tmp_path):
     assert "--tiny" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--minutes", "abc"], "argument --minutes: must be a number, got 'abc'"),
+        (["--minutes", "0"], "argument --minutes: must be greater than 0, got 0"),
+        (["--output", "{file}", *TOY], "the folder {file} cannot be created: File exists; choose another --output"),
+        (["--draw", "{folder}"], "{folder} has no report.json; --draw takes the folder that a run has written"),
+        (["--draw", "{folder}/missing"], "{folder}/missing has no report.json"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(capsys, tmp_path, arguments, words):
+    folder, file = tmp_path / "folder", tmp_path / "file"
+    folder.mkdir()
+    file.write_text("")
+    with pytest.raises(SystemExit) as end:
+        sys.exit(command.main([argument.format(folder=folder, file=file) for argument in arguments]))
+    said = capsys.readouterr().err
+    assert end.value.code == 2
+    assert "error: " + words.format(folder=folder, file=file) in said
+    assert "__main__" not in said
+
+
+def test_a_long_run_is_no_mistake(capsys, tmp_path):
+    assert command.main(["--dry-run", "--minutes", "20000", "--output", str(tmp_path)]) == 0
+    assert "in 1200000 s" in capsys.readouterr().out
+
+
 def test_a_gpu_is_named_by_number_as_torch_wants_it():
     assert Setting("cuda").torch_device == torch.device("cuda:0")
     assert Setting("cuda:1").torch_device == torch.device("cuda:1")

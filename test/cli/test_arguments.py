@@ -4,7 +4,7 @@ import argparse
 
 import pytest
 
-from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
+from ttt3r_ros.cli.arguments import at_least_one, file_path, not_negative, positive
 
 
 def test_numbers_in_range_are_read():
@@ -19,6 +19,10 @@ def test_numbers_in_range_are_read():
         (positive, "nan", "must be greater than 0, got nan"),
         (not_negative, "-0.1", "must not be negative, got -0.1"),
         (at_least_one, "0", "must be at least 1, got 0"),
+        (positive, "abc", "must be a number, got 'abc'"),
+        (not_negative, "", "must be a number, got ''"),
+        (at_least_one, "1.5", "must be a whole number, got '1.5'"),
+        (file_path, "", "must name a file, got an empty string"),
     ],
 )
 def test_others_are_refused_in_a_sentence(read, text, sentence):

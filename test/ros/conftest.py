@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,3 +37,15 @@ def own_environment() -> Iterator[None]:
     yield
     for name in os.environ.keys() - before:
         del os.environ[name]
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user has no home folder and is on no list of users, as in many containers."""
+
+    def unknown(_number: int) -> None:
+        raise KeyError
+
+    for name in ("HOME", "ROS_HOME", "ROS_LOG_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -79,6 +80,28 @@ def test_why_nothing_arrives(make_ear, bench, other):
     other.node.create_publisher(Image, "/image", 1)
     both = "/bench, /other publishes it but sends nothing"
     wait_until(lambda: say(ear) == both, both)
+
+
+def test_after_images_have_come_it_is_said_for_how_long_none_has(make_ear, bench):
+    ear = make_ear()
+    camera = bench.publisher(Image, "/image")
+    bench.wait_for_node()
+    bench.send()
+    ear.take()
+    sentence = "no image has arrived on /image for 0 s: /bench publishes it but sends nothing"
+    wait_until(lambda: re.sub(r"\d+ s", "0 s", ear.input.why_nothing_arrives()) == sentence, sentence)
+    bench.node.destroy_publisher(camera)
+    sentence = "no image has arrived on /image for 0 s: nothing publishes this topic (its publisher is gone)"
+    wait_until(lambda: re.sub(r"\d+ s", "0 s", ear.input.why_nothing_arrives()) == sentence, sentence)
+
+
+def test_a_publisher_whose_node_is_not_known_yet_is_not_named(make_ear, bench, monkeypatch):
+    ear = make_ear()
+    bench.publisher(Image, "/image")
+    (found,) = wait_until(lambda: ear.node.get_publishers_info_by_topic("/image"), "the publisher")
+    found.node_name, found.node_namespace = "_NODE_NAME_UNKNOWN_", "_NODE_NAMESPACE_UNKNOWN_"
+    monkeypatch.setattr(ear.node, "get_publishers_info_by_topic", lambda _topic: [found])
+    assert say(ear) == "a node whose name is unknown publishes it but sends nothing"
 
 
 @pytest.mark.parametrize(

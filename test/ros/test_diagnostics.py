@@ -86,6 +86,8 @@ def test_memory_of_the_gpu_is_told_where_one_is_used(monkeypatch, used, megabyte
         (diagnostics.STARTING, DiagnosticStatus.OK, "waiting", "waiting for the first image"),
         (diagnostics.PAUSED, DiagnosticStatus.OK, "paused", "paused by ~/enable"),
         (diagnostics.TRACKING, DiagnosticStatus.OK, "tracking", "tracking"),
+        (diagnostics.slow("two a second"), DiagnosticStatus.WARN, "slow", "two a second"),
+        (diagnostics.ambiguous("two nodes"), DiagnosticStatus.WARN, "ambiguous", "two nodes"),
         (diagnostics.missing("no camera"), DiagnosticStatus.WARN, "no input", "no camera"),
         (diagnostics.unreadable("no image"), DiagnosticStatus.ERROR, "bad input", "no image"),
         (diagnostics.lost("no pose"), DiagnosticStatus.ERROR, "lost", "lost: no pose"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 
-from ttt3r_ros.ros import ttt3r_node
+from ttt3r_ros.ros import namesakes, ttt3r_node
 
 pytestmark = pytest.mark.dds
 
@@ -113,7 +114,9 @@ def test_a_gpu_that_is_gone_does_not_end_the_thread(inside, camera, monkeypatch)
 def test_a_camera_that_stops_and_comes_back(inside, camera, monkeypatch):
     monkeypatch.setattr(ttt3r_node, "MISSING_AFTER", 1.0)
     (last,) = camera.exchange()
-    assert state(camera, "no input")["level"] == "1"
+    values = state(camera, "no input")
+    assert values["level"] == "1"
+    assert re.search(r"no image has arrived on /image for \d+ s: /faults publishes it but", values["message"])
     segment = inside.node._pipeline.segment[0]
     other = Bench("restarted_camera")
     try:
@@ -123,6 +126,28 @@ def test_a_camera_that_stops_and_comes_back(inside, camera, monkeypatch):
     finally:
         other.close()
     assert inside.node._pipeline.segment[0] > segment
+    state(camera, "tracking")
+
+
+def test_a_camera_that_is_too_slow_for_the_weights(inside, camera):
+    camera.exchange(7, step=1.5)
+    values = state(camera, "slow")
+    assert values["level"] == "1"
+    assert "only 0.67 images per second are processed, and with fewer than 1 these weights cannot" in values["message"]
+    camera.exchange(7)
+    state(camera, "tracking")
+
+
+def test_a_second_node_of_the_same_name(inside, camera, monkeypatch):
+    monkeypatch.setattr(namesakes, "LEASE_S", 0.0)
+    other = Bench("second")
+    try:
+        other.publisher(Odometry, "/ttt3r/odom", 10)
+        values = state(camera, "ambiguous")
+        assert values["level"] == "1"
+        assert "2 nodes publish /ttt3r/odom (/second, /ttt3r)" in values["message"]
+    finally:
+        other.close()
     state(camera, "tracking")
 
 

@@ -540,8 +540,11 @@ def test_it_ends_when_told_to(weights, tmp_path, how):
 
 def test_the_covariance_follows_the_constants_in_a_file(weights, tmp_path):
     file = tmp_path / "covariance.json"
-    write_covariance(file, CovarianceModel(metres=10.0), {})
-    with node(tmp_path / "log", "-r", "__ns:=/vague", weights=weights, covariance_file=file, wait_for_transform=0.0):
+    write_covariance(file, CovarianceModel(metres=10.0), {"weights": "other.safetensors", "fingerprint": "other"})
+    with node(
+        tmp_path / "log", "-r", "__ns:=/vague", weights=weights, covariance_file=file, wait_for_transform=0.0
+    ) as vague:
+        assert "was fitted to other weights ('other.safetensors')" in vague.text()
         bench = Bench()
         try:
             bench.listen_to_all("/vague")

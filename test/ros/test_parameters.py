@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 import rclpy
 import yaml
@@ -10,6 +12,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import T_BASE_CAMERA
 from ttt3r_ros.ros.parameters import GROUPS, Parameters, declare, with_changes
 from ttt3r_ros.settings import declarations
 
@@ -92,6 +95,11 @@ BAD = [
     ({"odom_frame": "/odom"}, "without spaces or a leading slash"),
     ({"base_frame": ""}, "base_frame is ''"),
     ({"base_frame": "odom"}, "they must differ"),
+    ({"frame_prefix": "/robot1/"}, "without spaces or a leading slash"),
+    ({"camera_pose": "0.1 0 0.3"}, "camera_pose is '0.1 0 0.3': give six numbers, x y z .m. roll pitch yaw .rad."),
+    ({"camera_pose": "a b c d e f"}, "give six numbers"),
+    ({"camera_pose": "0 0 0 0 0 inf"}, "give six numbers"),
+    ({"save_folder": "a\0b"}, "save_folder is"),
 ]
 
 
@@ -107,9 +115,25 @@ def test_bad_values_while_running(values, words):
     changes = [Parameter(name, value=value) for name, value in values.items()]
     with pytest.raises(UserError) as error:
         with_changes(Parameters(), changes)
-    assert words in str(error.value) or "cannot change while the node is running" in str(error.value)
+    assert re.search(words, str(error.value)) or "cannot change while the node is running" in str(error.value)
 
 
 def test_changes_replace_what_they_name_and_leave_others_alone():
     changes = [Parameter("max_depth", value=5.0), Parameter("use_sim_time", value=True)]
     assert with_changes(Parameters(), changes) == dataclasses.replace(Parameters(), max_depth=5.0)
+
+
+def test_a_prefix_is_that_of_all_frames_and_is_put_there_once():
+    ours = Parameters(frame_prefix="robot1/", base_frame="robot1/base", camera_frame="camera")
+    ours = dataclasses.replace(ours, max_depth=5.0)
+    assert (ours.odom_frame, ours.base_frame, ours.camera_frame) == ("robot1/odom", "robot1/base", "robot1/camera")
+
+
+def test_a_camera_pose_is_that_of_a_camera_that_looks_forward_and_has_optical_axes():
+    assert Parameters().T_base_camera is None
+    np.testing.assert_array_equal(Parameters(camera_pose="0 0 0 0 0 0").T_base_camera, T_BASE_CAMERA)
+    T = Parameters(camera_pose=f"0.1, 0.2, 0.3, 0, {np.pi / 6}, {np.pi / 2}").T_base_camera
+    # on the left of the robot, looking left and down by 30 degrees: z is the direction of view, x points backward
+    np.testing.assert_allclose(T[:3, 3], [0.1, 0.2, 0.3])
+    np.testing.assert_allclose(T[:3, 2], [0, np.cos(np.pi / 6), -0.5], atol=1e-12)
+    np.testing.assert_allclose(T[:3, 0], [1, 0, 0], atol=1e-12)

@@ -225,3 +225,19 @@ def test_an_end_at_any_moment_leaves_a_whole_file(folder, how):
             writer.send_signal(how)
         data = folder.read("a", most=10**7)
         assert data == data[:1] * 1_000_000
+
+
+def test_without_a_name_it_is_in_the_folder_of_ros(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("ROS_HOME", raising=False)
+    assert SaveFolder().path == tmp_path / ".ros" / "ttt3r"
+    monkeypatch.setenv("ROS_HOME", "~/ros")
+    assert SaveFolder().path == tmp_path / "ros" / "ttt3r"
+    assert SaveFolder(tmp_path / "own").path == tmp_path / "own"
+
+
+def test_a_user_without_a_home_folder_hears_of_it_only_when_one_is_needed(nobody):
+    folder = SaveFolder()
+    for use in (lambda: folder.read("a", most=1), lambda: folder.write("a", filling(NEW), overwrite=False)):
+        with pytest.raises(UserError, match="this user has no home folder: set save_folder"):
+            use()

@@ -37,3 +37,14 @@ def test_percentiles_and_learning_rate(clock):
     assert summary.finished == 100
     assert summary.latency_ms == pytest.approx((50.5, 95.05, 99.01), abs=0.01)
     assert summary.learning_rate == pytest.approx((0.2, 0.3, 0.4))
+
+
+def test_the_rate_of_stamps_is_that_of_most_intervals():
+    rate = statistics.StampRate()
+    stamps_s = [10.0, 10.5, 11.0, 11.0, 11.5, 30.0, 30.5]  # one twice, and a gap
+    found = [rate.add(round(stamp * 1e9)) for stamp in stamps_s]
+    assert found == [None] * 6 + [2.0]
+    assert rate.add(round(5e9)) == 2.0  # a jump back is no interval
+    for stamp in (5.1, 5.2, 5.3):
+        last = rate.add(round(stamp * 1e9))
+    assert last == pytest.approx(10.0)

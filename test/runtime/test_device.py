@@ -27,3 +27,10 @@ def test_auto_precision_follows_the_device():
     assert choose_precision("auto", torch.device("cpu")) == "float32"
     assert choose_precision("auto", torch.device("cuda")) == "bfloat16"
     assert choose_precision("float16", torch.device("cpu")) == "float16"
+
+
+def test_the_advice_fits_python_commands_and_ros(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    with pytest.raises(UserError, match="torch sees 0 CUDA devices; choose cpu, or install") as error:
+        choose_device("cuda")
+    assert ":=" not in str(error.value)

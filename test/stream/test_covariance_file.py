@@ -27,6 +27,25 @@ def test_no_file_means_the_constants_of_the_package():
     assert read_covariance("") == CovarianceModel()
 
 
+@pytest.mark.parametrize(
+    ("fitted_to", "told"),
+    [
+        ({"weights": "a.safetensors", "fingerprint": "ours"}, False),
+        ({"weights": "a.safetensors", "fingerprint": "theirs"}, True),
+        ({"fingerprint": 7}, True),
+        ({"weights": "a.safetensors"}, False),  # which weights these are, nobody knows
+        ({}, False),
+    ],
+)
+def test_constants_of_other_weights_are_used_with_a_warning(tmp_path: Path, fitted_to: dict, told: bool):
+    path, model, said = tmp_path / "covariance.json", CovarianceModel(metres=2.0), []
+    write_covariance(path, model, fitted_to)
+    assert read_covariance(str(path), "ours", warn=said.append) == model
+    assert read_covariance(str(path), warn=said.append) == model  # whoever has no weights in mind is told nothing
+    assert len(said) == told
+    assert all("was fitted to other weights (" in sentence and "\n" not in sentence for sentence in said)
+
+
 def good() -> dict:
     return {"format": "ttt3r_ros covariance", "version": 1, "model": asdict(CovarianceModel()), "fitted_to": {}}
 

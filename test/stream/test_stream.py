@@ -346,12 +346,30 @@ def test_a_reset_odometry_is_at_the_origin_and_free_of_the_past():
         assert np.array_equal(spread(a), spread(b))
 
 
-def test_what_is_no_image_is_refused_in_words():
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.zeros((60, 80), dtype=np.uint8), r"must be \(H, W, 3\) uint8, but this one is \(60, 80\) uint8"),
+        (None, "must be a numpy array, .* not NoneType"),
+        ([[[0, 0, 0]]], "must be a numpy array, .* not list"),
+    ],
+)
+def test_what_is_no_image_is_refused_in_words(image, words):
     camera = Camera()
     camera.drive(2)
-    with pytest.raises(UserError):
-        camera.send(np.zeros((60, 80), dtype=np.uint8))
+    with pytest.raises(UserError, match=words):
+        camera.stream.process(image, camera.stamp + 1)
     camera.drive(1)
+
+
+@pytest.mark.parametrize("stamp", [None, 0.5, "now", [10**9], float("nan")])
+def test_what_is_no_stamp_is_refused_in_words(stamp):
+    camera = Camera()
+    camera.drive(2)
+    before = camera.stream.state
+    with pytest.raises(UserError, match="a stamp must be a whole number of nanoseconds, not "):
+        camera.stream.process(np.zeros((60, 80, 3), np.uint8), stamp)
+    assert camera.stream.state is before
 
 
 def test_a_mounted_camera_moves_the_robot():

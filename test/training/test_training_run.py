@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -340,6 +341,21 @@ def run_without(packages: str, folder: Path) -> tuple[int, str]:
     return run.returncode, (folder / "report.md").read_text()
 
 
+def test_a_run_is_not_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "file").write_text("")
+    assert main(["--run", str(tmp_path / "file"), "--steps", "1"]) == 2
+    assert capsys.readouterr().err == (
+        f"error: {tmp_path / 'file'} is a file, not the folder of a run; choose another name\n"
+    )
+
+
+def test_the_time_that_help_names_is_that_of_make(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    (minutes,) = re.findall(r"--minutes \$\(or \$\(MINUTES\),(\d+)\)", (ROOT / "Makefile").read_text())
+    assert f"everything this call does; default {minutes}\n" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_a_run_needs_little_beside_torch(tmp_path: Path):
     status, report = run_without("rich,evo,matplotlib,rosbags,rclpy,pytest,hypothesis,yaml", tmp_path / "run")
@@ -418,6 +434,7 @@ def test_a_training_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.M
     report = (tmp_path / "report.md").read_text()
     assert "## Training failed" in report
     assert "of all things" in report
+    assert "There is no curve: the run took no steps." in report
     assert load_weights(str(tmp_path / "weights.safetensors"))  # the initial ones, but they are there
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import pickle
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -119,7 +120,8 @@ def test_values_that_are_not_finite(tmp_path: Path, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"text", b"<html>", b"\x80\x02", b"PK\x03\x04", struct.pack("<Q", 2) + b"{}", None]
+    "content",
+    [b"", b"text", b"<html>", b"\x80\x02", b"\x80\x04K\x01.", b"PK\x03\x04", struct.pack("<Q", 2) + b"{}", None],
 )
 def test_other_files(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
@@ -172,3 +174,13 @@ def test_a_damaged_file_is_told_as_loading_it_tells(tmp_path: Path, data: st.Dat
         content[data.draw(st.integers(start, stop - 1))] ^= 1 << data.draw(st.integers(0, 7))
     (tmp_path / "damaged").write_bytes(content)
     checked(tmp_path / "damaged")
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+def test_only_a_file_of_old_pytorch_is_called_one(tmp_path: Path, protocol: int) -> None:
+    torch.save([1], tmp_path / "old", _use_new_zipfile_serialization=False, pickle_protocol=protocol)
+    _, refusal = checked(tmp_path / "old")
+    assert "is a PyTorch file in the legacy format (before PyTorch 1.6)" in (refusal or "")
+    (tmp_path / "other").write_bytes(pickle.dumps([1], protocol))
+    _, refusal = checked(tmp_path / "other")
+    assert "is neither a safetensors file nor a published .pth checkpoint" in (refusal or "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -320,6 +321,33 @@ class TestCheck:
         result = command("--check", tmp_path / name, accept=False)
         assert result.code == 1
         assert f"would load  no: {tmp_path / name} " in result.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--check", ""], "argument --check: must name a file, got an empty string"),
+        (["--convert", ""], "argument --convert: must name a file, got an empty string"),
+        (["--check", "a.pth", "--convert", "b.pth"], "argument --convert: not allowed with argument --check"),
+    ],
+)
+def test_what_makes_no_sense_is_said(
+    command: Any, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        command(*arguments)
+    assert end.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_a_user_without_a_home_folder_is_asked_for_one(command: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody(_number: int) -> None:
+        raise KeyError
+
+    monkeypatch.delenv("HOME")
+    monkeypatch.delenv("XDG_DATA_HOME")
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    assert command().error == "this user has no home folder to store the weights in; name one with --output"
 
 
 def test_help_needs_no_torch() -> None:

@@ -15,13 +15,14 @@ from ttt3r_ros.model.fingerprint import fingerprint
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.weights import load as weights
 from ttt3r_ros.weights.checkpoint import save_network
-from ttt3r_ros.weights.load import PUBLISHED_SEGMENT, SEGMENT_FRAMES, load_weights
+from ttt3r_ros.weights.load import MIN_RATE, PUBLISHED_SEGMENT, SEGMENT_FRAMES, USUAL_MIN_RATE_HZ, load_weights
 
 
 def test_those_of_the_package_are_taken_where_none_are_given() -> None:
     found = load_weights("")
     assert found.source == "small.safetensors"
     assert 1 < found.segment_frames < PUBLISHED_SEGMENT
+    assert found.min_rate_hz >= USUAL_MIN_RATE_HZ
     assert weights.PACKAGED.stat().st_size <= 16 * 2**20
 
 
@@ -42,6 +43,19 @@ def test_a_file_advises_the_length_of_its_segments(tmp_path: Path, provenance: d
     found = load_weights(str(file))
     assert (found.segment_frames, found.source) == (frames, str(file))
     assert torch.is_tensor(found.network.state_tokens)
+
+
+@pytest.mark.parametrize(
+    ("provenance", "rate_hz"),
+    [({MIN_RATE: 7.5}, 7.5), ({MIN_RATE: 0}, 0.0), ({}, USUAL_MIN_RATE_HZ)]
+    + [({MIN_RATE: nonsense}, USUAL_MIN_RATE_HZ) for nonsense in ("12", -3, None, [])],
+)
+def test_a_file_says_how_few_images_its_weights_can_follow(
+    tmp_path: Path, provenance: dict[str, object], rate_hz: float
+) -> None:
+    file = tmp_path / "tiny.safetensors"
+    save_network(rule_network(TINY), file, provenance=provenance)
+    assert load_weights(str(file)).min_rate_hz == rate_hz
 
 
 @pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.bfloat16), ("meta", torch.float32)])

@@ -216,12 +216,14 @@ def _bicubic(x: FloatArray, a: float = -0.5) -> FloatArray:
     return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
 
 
-def check_image(image: npt.NDArray[np.generic]) -> ImageArray:
+def check_image(image: object) -> ImageArray:
     """Check that an image is (H, W, 3) uint8, and return it.
 
     Raises:
         UserError: it is not.
     """
+    if not isinstance(image, np.ndarray):
+        raise UserError(f"an RGB image must be a numpy array, (H, W, 3) uint8, not {type(image).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or math.prod(image.shape) == 0:
         raise UserError(f"an RGB image must be (H, W, 3) uint8, but this one is {image.shape} {image.dtype}")
-    return image  # type: ignore[return-value]  # the check of dtype above narrows it
+    return image

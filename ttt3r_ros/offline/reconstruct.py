@@ -61,8 +61,8 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     folder = RunFolder(options.output)
     with folder.locked():
         network = NetworkSettings.of(options)
-        loaded = load_backbone(network, warn=lambda sentence: print(f"warning: {sentence}", file=sys.stderr))
-        covariance = read_covariance(network.covariance_file)
+        loaded = load_backbone(network, warn=_warn)
+        covariance = read_covariance(network.covariance_file, loaded.backbone.fingerprint, warn=_warn)
         mask = read_mask(options.mask_file)
         left = folder.begin(_settings(options, loaded, covariance, mask), overwrite=options.overwrite)
         output_options = OutputOptions(
@@ -96,6 +96,10 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         soft_wrap=True,
     )
     return _STOPPED
+
+
+def _warn(sentence: str) -> None:
+    print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _most_common(reasons: dict[str, int]) -> str:

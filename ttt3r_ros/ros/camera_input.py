@@ -29,6 +29,7 @@ from ttt3r_ros.ros.receiver import Receiver, ServedElsewhere
 from ttt3r_ros.ros.statistics import Rate
 from ttt3r_ros.stream.continuity import why_broken
 
+_UNKNOWN = "_NODE_NAME_UNKNOWN_"  #: what ROS calls a node of which it has only discovered the topics so far
 MISSING_AFTER = 5.0  #: time without an image before the node warns [s]
 
 
@@ -97,23 +98,25 @@ class CameraInput:
             return (
                 f"no image on {topic} can be used: the last one is {self._last_drop[1]}; fix the camera driver's clock"
             )
+        missing = f"no image has arrived on {topic}"
+        if self.received:
+            missing += f" for {self.seconds_without_image():.0f} s"
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
-            return (
-                f"no image has arrived on {topic}: nothing publishes this topic (remap 'image' to the camera's topic)"
-            )
+            advice = "its publisher is gone" if self.received else "remap 'image' to the camera's topic"
+            return f"{missing}: nothing publishes this topic ({advice})"
         for publisher in publishers:
             name = _node_of(publisher)
             if publisher.topic_type != self._kind_name():
                 return (
-                    f"no image has arrived on {topic}: {name} publishes {publisher.topic_type} there, not "
+                    f"{missing}: {name} publishes {publisher.topic_type} there, not "
                     f"{self._kind_name()}; see the parameter image_transport"
                 )
             verdict, reason = qos_check_compatible(publisher.qos_profile, self._images_qos())
             if verdict == QoSCompatibility.ERROR:
-                return f"no image has arrived on {topic}: the QoS of {name} is incompatible with ours ({reason})"
+                return f"{missing}: the QoS of {name} is incompatible with ours ({reason})"
         names = ", ".join(sorted({_node_of(publisher) for publisher in publishers}))
-        return f"no image has arrived on {topic}: {names} publishes it but sends nothing"
+        return f"{missing}: {names} publishes it but sends nothing"
 
     def stop(self) -> bool:
         """Stop receiving images; return whether the thread has ended."""
@@ -195,4 +198,6 @@ class CameraInput:
 
 
 def _node_of(publisher: TopicEndpointInfo) -> str:
+    if publisher.node_name == _UNKNOWN:
+        return "a node whose name is unknown"
     return f"{publisher.node_namespace.rstrip('/')}/{publisher.node_name}"

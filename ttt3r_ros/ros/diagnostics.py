@@ -32,6 +32,16 @@ def lost(why: str) -> Health:
     return Health(DiagnosticStatus.ERROR, "lost", f"lost: {why}")
 
 
+def slow(why: str) -> Health:
+    """Images are processed, but so few that the poses are not to be trusted."""
+    return Health(DiagnosticStatus.WARN, "slow", why)
+
+
+def ambiguous(why: str) -> Health:
+    """Another node publishes the same outputs."""
+    return Health(DiagnosticStatus.WARN, "ambiguous", why)
+
+
 def unreadable(why: str) -> Health:
     """The input cannot be used."""
     return Health(DiagnosticStatus.ERROR, "bad input", why)

@@ -74,8 +74,16 @@ class Mount:
     So if the mount consists of static transforms, the node soon listens to /tf_static only (docs/adr/0016).
     """
 
-    def __init__(self, node: Node, base_frame: str, notices: Notices) -> None:
-        self._node, self._notices = node, notices
+    def __init__(self, node: Node, base_frame: str, notices: Notices, T_given: FloatArray | None = None) -> None:
+        """Listen to TF.
+
+        Args:
+            node: to listen with.
+            base_frame: frame of the robot.
+            notices: for the log.
+            T_given: (4, 4) mount to use, without waiting, if TF has none; None to assume a forward-looking camera.
+        """
+        self._node, self._notices, self._T_given = node, notices, T_given
         self._base_frame = base_frame
         self._assumed: dict[str, TransformStamped] = {}
         self._own: dict[str, TransformStamped] = {}  # all that were ever assumed; the listener's thread reads it
@@ -116,7 +124,7 @@ class Mount:
             return MountReading(known)
         found = self._look_up(camera_frame)
         if found is None and known is None:
-            found = self._wait_for(camera_frame, wait_seconds)
+            found = self._wait_for(camera_frame, wait_seconds if self._T_given is None else 0.0)
         self._note(is_fixed=found is not None and found.stamp_ns == 0)
         if found is None:
             return MountReading(self._assume(camera_frame, wait_seconds) if known is None else known)
@@ -211,16 +219,21 @@ class Mount:
             self._listener = _Listener(self._buffer, self._node, self._own)
 
     def _assume(self, camera_frame: str, waited: float) -> FloatArray:
-        self._node.get_logger().warning(
-            f"TF has no transform {self._base_frame} -> {quoted(camera_frame)[1:-1]} after {waited:g} s: assuming a "
-            f"forward-looking camera at the origin of {self._base_frame}, and publishing that on /tf_static. "
-            "Publish the real mount (a URDF with robot_state_publisher, or static_transform_publisher), or set "
-            "base_frame."
-        )
+        T_base_camera, log = T_BASE_CAMERA, self._node.get_logger()
+        missing = f"TF has no transform {self._base_frame} -> {quoted(camera_frame)[1:-1]}"
+        if self._T_given is not None:
+            T_base_camera = self._T_given
+            log.info(f"{missing}: publishing the camera_pose as that on /tf_static")
+        else:
+            log.warning(
+                f"{missing} after {waited:g} s: assuming a forward-looking camera at the origin of {self._base_frame}, "
+                "and publishing that on /tf_static. Publish the real mount (a URDF with robot_state_publisher, or "
+                "static_transform_publisher), or set camera_pose or base_frame."
+            )
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._base_frame)
-        self._publish({**self._assumed, camera_frame: transform_message(T_BASE_CAMERA, header, camera_frame)})
-        self._known[camera_frame] = T_BASE_CAMERA
-        return T_BASE_CAMERA
+        self._publish({**self._assumed, camera_frame: transform_message(T_base_camera, header, camera_frame)})
+        self._known[camera_frame] = T_base_camera
+        return T_base_camera
 
     def _publish(self, assumed: dict[str, TransformStamped]) -> None:
         """Assume these mounts; each message replaces the previous one for late subscribers."""

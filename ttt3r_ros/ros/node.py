@@ -8,13 +8,18 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from ttt3r_ros.errors import why_not_imported
+
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the node until a signal stops it, then end the process."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))  # nothing exists yet that needs an orderly shutdown
-    from ttt3r_ros.ros.run import run  # takes seconds, because it imports torch
-
+    try:
+        from ttt3r_ros.ros.run import run  # takes seconds, because it imports torch
+    except ImportError as error:
+        print(f"error: {why_not_imported(error)}", file=sys.stderr)
+        _leave(2)
     _leave(run(args))
 
 

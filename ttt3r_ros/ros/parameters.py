@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from rclpy.parameter import Parameter
 
 from ttt3r_ros.camera.mask import MaskSettings
 from ttt3r_ros.errors import UserError, quoted
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, T_from_rpy
 from ttt3r_ros.mapping.cloud import DepthSettings
 from ttt3r_ros.ros.save_folder import STATE_SUFFIX, check_name
 from ttt3r_ros.settings import Declaration, Settings, declarations, parameter
@@ -36,6 +38,18 @@ class FrameSettings(Settings):
     camera_frame: str = parameter(
         "camera_optical_frame", "Optical frame of images whose frame_id is empty.", read_only=True
     )
+    frame_prefix: str = parameter(
+        "",
+        "Prefix of these three frames, as in robot_state_publisher: robot1/ turns odom into robot1/odom. For several "
+        "robots on one /tf.",
+        read_only=True,
+    )
+    camera_pose: str = parameter(
+        "",
+        "Mount of the camera if TF has none: x y z roll pitch yaw of the camera (x forward, y left, z up) in "
+        "base_frame [m, rad], published on /tf_static at once; empty to wait for TF, and then to assume zeros.",
+        read_only=True,
+    )
     publish_tf: bool = parameter(
         True,
         "Broadcast odom_frame -> base_frame on /tf. Set to false if another node (robot_localization) broadcasts it.",
@@ -49,12 +63,39 @@ class FrameSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        prefix = self.frame_prefix
+        if prefix.startswith("/") or any(character.isspace() for character in prefix):
+            raise UserError(f"parameter frame_prefix is {prefix!r}: use one without spaces or a leading slash")
         for name in ("odom_frame", "base_frame", "camera_frame"):
             frame = getattr(self, name)
             if not frame or frame.startswith("/") or any(character.isspace() for character in frame):
                 raise UserError(f"parameter {name} is {frame!r}: use a name without spaces or a leading slash")
+            if not frame.startswith(prefix):
+                object.__setattr__(self, name, prefix + frame)
         if self.odom_frame == self.base_frame:
             raise UserError(f"parameters odom_frame and base_frame are both {self.odom_frame!r}: they must differ")
+        _ = self.T_base_camera  # raises an exception if the camera_pose is invalid
+
+    @property
+    def T_base_camera(self) -> FloatArray | None:
+        """The (4, 4) mount in `camera_pose`, with optical axes; None if that is empty.
+
+        Raises:
+            UserError: it is not six numbers.
+        """
+        words = self.camera_pose.replace(",", " ").split()
+        if not words:
+            return None
+        try:
+            numbers = [float(word) for word in words]
+        except ValueError:
+            numbers = []
+        if len(numbers) != 6 or not all(map(math.isfinite, numbers)):
+            raise UserError(
+                f"parameter camera_pose is {quoted(self.camera_pose)}: give six numbers, x y z [m] roll pitch yaw "
+                "[rad], as in '0.1 0 0.3 0 0 0'"
+            )
+        return T_from_rpy(numbers[:3], *numbers[3:]) @ T_BASE_CAMERA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +175,10 @@ class FileSettings(Settings):
     title: ClassVar[str] = "files of ~/save_state, ~/load_state and ~/save_map"
 
     save_folder: str = parameter(
-        "~/.ros/ttt3r", "Folder for saved files; the services neither read nor write outside it.", read_only=True
+        "",
+        "Folder for saved files; the services neither read nor write outside it. Empty for ttt3r in the folder "
+        "ROS_HOME (~/.ros).",
+        read_only=True,
     )
     save_name: str = parameter(
         "ttt3r", "Name of saved files without .state.safetensors and .ply: letters, digits, '-', '_', '.'."
@@ -148,7 +192,7 @@ class FileSettings(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.save_folder or "\0" in self.save_folder:
+        if "\0" in self.save_folder:
             raise UserError(f"parameter save_folder is {self.save_folder!r}: set it to the path of a folder")
         try:
             check_name(self.save_name + STATE_SUFFIX)

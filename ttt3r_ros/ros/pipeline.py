@@ -29,7 +29,7 @@ from ttt3r_ros.ros.mount import Mount
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.outputs import Outputs
 from ttt3r_ros.ros.parameters import Parameters
-from ttt3r_ros.ros.statistics import StreamStatistics
+from ttt3r_ros.ros.statistics import StampRate, StreamStatistics
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.covariance_file import read_covariance
@@ -56,21 +56,33 @@ class Pipeline:
         segment_frames: int,
         parameters: Parameters,
         queue: FrameQueue,
+        *,
+        min_rate_hz: float = 0.0,
     ) -> None:
-        """Prepare; `segment_frames` is the recommended reset_interval for the weights.
+        """Prepare.
+
+        Args:
+            node: to publish with.
+            backbone: the network.
+            segment_frames: the recommended reset_interval for the weights.
+            parameters: to begin with.
+            queue: where frames come from.
+            min_rate_hz: the rate of images below which the weights cannot track them.
 
         Raises:
             UserError: the covariance_file or the mask_file cannot be used.
         """
         self._node, self._queue = node, queue
         self._parameters, self._segment_frames = parameters, segment_frames
-        self._covariance = read_covariance(parameters.covariance_file)
+        self._covariance = read_covariance(
+            parameters.covariance_file, backbone.fingerprint, warn=node.get_logger().warning
+        )
         self._stream = Stream(backbone, stream_settings(parameters, segment_frames, self._covariance))
         self._notices = Notices(node.get_logger())
         self._calibration = CalibrationInput(node, self._notices)
         self.masks = MaskInput(node, self._notices, parameters.mask_file)
         self._outputs = Outputs(node, parameters)
-        self._mount = Mount(node, parameters.base_frame, self._notices)
+        self._mount = Mount(node, parameters.base_frame, self._notices, parameters.T_base_camera)
         self.imu = ImuInput(node, self._notices, self._mount, parameters.base_frame)
         self.map = MapOutput(node, self._notices, parameters)
         self._requests = threading.Lock()
@@ -86,6 +98,7 @@ class Pipeline:
         self.failed = 0
         self.lost = 0
         self._failed_in_a_row = 0
+        self._stamp_rate, self._min_rate_hz = StampRate(), min_rate_hz
         self.segment = (0, 0)
         self.intrinsics_source = "unknown"
 
@@ -237,7 +250,7 @@ class Pipeline:
         self._outputs.publish_dense(estimate, header, parameters)
         self.map.offer(estimate, motion.T_odom_base @ T_base_camera, odom_header, parameters)
         self._failed_in_a_row = 0
-        self.health = diagnostics.TRACKING
+        self.health = self._health_at(frame.stamp_ns)
         self.statistics.add(time.perf_counter() - frame.received, estimate.learning_rate)
 
     def _mount_at(self, camera_frame: str, stamp_ns: int, wait_seconds: float) -> FloatArray:
@@ -249,6 +262,19 @@ class Pipeline:
         elif reading.corrects is not None:
             self._stream.interrupt()
         return reading.T_base_camera
+
+    def _health_at(self, stamp_ns: int) -> Health:
+        """Return the health after an image of this stamp has been tracked."""
+        rate = self._stamp_rate.add(stamp_ns)
+        needed = max(self._min_rate_hz, 1.0 / self._parameters.max_frame_gap)
+        if rate is None or rate >= needed:
+            return diagnostics.TRACKING
+        why = (
+            f"only {rate:.2g} images per second are processed, and with fewer than {needed:.2g} these weights cannot "
+            "follow the camera: its pose is unreliable; raise the camera's rate, or move more slowly"
+        )
+        self._notices.warn(why)
+        return diagnostics.slow(why)
 
     def _obey_requests(self) -> int:
         """Carry out requests of other threads since the last frame; return the number of odometry resets."""

@@ -12,8 +12,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.fastdds import make_room_for_images
-from ttt3r_ros.ros.parameters import first_sentence
-from ttt3r_ros.ros.security import missing_keystore
+from ttt3r_ros.ros.initialize import initialize
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
 
 
@@ -32,7 +31,7 @@ def _run(args: Sequence[str] | None) -> int:
         # rclpy later chains its own handlers, which wake the executor. These also interrupt the loading of weights.
         _on_signals(_interrupt)
         make_room_for_images()
-        _initialize(args)
+        initialize(args)
         node = Ttt3rNode()
         _spin(node)
     except UserError as error:
@@ -50,15 +49,6 @@ def _run(args: Sequence[str] | None) -> int:
             node.destroy_node()
         rclpy.try_shutdown()
     return status
-
-
-def _initialize(args: Sequence[str] | None) -> None:
-    try:
-        rclpy.init(args=list(args) if args is not None else None)
-    except Exception as error:  # rclpy raises several classes here, most of them private
-        if lack := missing_keystore():
-            raise UserError(lack) from error
-        raise UserError(f"ROS does not accept these arguments: {first_sentence(error)}") from error
 
 
 def _spin(node: Ttt3rNode) -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from ttt3r_ros.errors import UserError, quoted
+from ttt3r_ros.ros.home import ros_home
 
 #: Suffixes of saved states and maps.
 STATE_SUFFIX, MAP_SUFFIX = ".state.safetensors", ".ply"
@@ -48,16 +49,31 @@ def check_name(name: str) -> str:
 class SaveFolder:
     """A folder that is created when the first file is written."""
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Remember the path, in which '~' stands for the user's home; nothing is read or written yet.
+    def __init__(self, path: str | os.PathLike[str] = "") -> None:
+        """Remember the path; nothing is read or written yet.
+
+        Args:
+            path: in which '~' stands for the user's home; empty for ``ttt3r`` in ``ROS_HOME``, by default ``~/.ros``.
 
         Raises:
             UserError: the home of '~' is unknown.
         """
+        home = ros_home()
         try:
-            self.path = Path(path).expanduser()
+            self._path = Path(path).expanduser() if os.fspath(path) else home and home / "ttt3r"
         except RuntimeError as error:
             raise UserError(f"the save_folder {os.fspath(path)} cannot be found: {error}") from error
+
+    @property
+    def path(self) -> Path:
+        """The folder's path.
+
+        Raises:
+            UserError: none was given, and the user has no home folder.
+        """
+        if self._path is None:
+            raise UserError("there is no folder for saved files, since this user has no home folder: set save_folder")
+        return self._path
 
     def write(self, name: str, fill: Callable[[IO[bytes]], object], *, overwrite: bool) -> Path:
         """Write a file, completely or not at all.

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 WINDOW = 10.0  #: time over which rates are averaged [s]
+INTERVALS = 5  #: number of intervals between stamps over which their rate is the median
 LATENCIES = 1000  #: number of frames over which percentiles are computed
 
 
@@ -56,6 +57,23 @@ class Summary:
     rate_hz: float
     latency_ms: tuple[float, float, float]
     learning_rate: tuple[float, float, float]
+
+
+class StampRate:
+    """The rate of images by their stamps, as the median over the last few, so that a gap does not count."""
+
+    def __init__(self) -> None:
+        self._last_ns: int | None = None
+        self._intervals_ns: deque[int] = deque(maxlen=INTERVALS)
+
+    def add(self, stamp_ns: int) -> float | None:
+        """Add an image's stamp [ns]; return the rate [Hz], None until there are enough images."""
+        if self._last_ns is not None and stamp_ns > self._last_ns:
+            self._intervals_ns.append(stamp_ns - self._last_ns)
+        self._last_ns = stamp_ns
+        if len(self._intervals_ns) < INTERVALS:
+            return None
+        return 1e9 / float(np.median(self._intervals_ns))
 
 
 class StreamStatistics:

@@ -6,7 +6,7 @@ import time
 import traceback
 from collections.abc import Sequence
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
@@ -19,7 +19,9 @@ from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.camera_input import MISSING_AFTER, CameraInput
 from ttt3r_ros.ros.diagnostics import Counters, Health
 from ttt3r_ros.ros.frame_queue import FrameQueue
+from ttt3r_ros.ros.namesakes import Namesakes
 from ttt3r_ros.ros.notices import Notices
+from ttt3r_ros.ros.outputs import ODOM
 from ttt3r_ros.ros.parameters import (
     Parameters,
     declare,
@@ -33,8 +35,7 @@ from ttt3r_ros.ros.pipeline import Pipeline, stream_settings
 from ttt3r_ros.ros.pose_input import PoseInput
 from ttt3r_ros.ros.saving import Saving
 from ttt3r_ros.ros.security import under_security
-from ttt3r_ros.stream.backbone import Backbone
-from ttt3r_ros.stream.load import load_backbone
+from ttt3r_ros.stream.load import LoadedBackbone, load_backbone
 from ttt3r_ros.stream.segments import warm_up
 
 WARM_UP_SIZE = (480, 640)  # of a blank image: the most common camera resolution
@@ -58,7 +59,8 @@ class Ttt3rNode(Node):
         self.callbacks_failed = 0
         self._settings = declare(self)
         self._notices = Notices(self.get_logger())
-        backbone, segment_frames = self._load(self._settings)
+        loaded = self._load(self._settings)
+        backbone = loaded.backbone
         queue = FrameQueue(latest_only=self._settings.drop_frames)
         self._queue = queue
         with qos_overrides(self):
@@ -70,7 +72,10 @@ class Ttt3rNode(Node):
                 max_gap=lambda: self._settings.max_frame_gap,
                 on_error=self.survive,
             )
-            self._pipeline = Pipeline(self, backbone, segment_frames, self._settings, queue)
+            self._pipeline = Pipeline(
+                self, backbone, loaded.segment_frames, self._settings, queue, min_rate_hz=loaded.min_rate_hz
+            )
+        self._namesakes = Namesakes(self, f"~/{ODOM}")
         PoseInput(self, self._pipeline, self._notices, self._settings.odom_frame)
         self._saving = Saving(self, self._pipeline, lambda: self._settings)
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -106,8 +111,8 @@ class Ttt3rNode(Node):
         self._notices.error(f"a message could not be handled ({type(error).__name__}: {first_sentence(error)[:300]})")
         self.get_logger().debug("".join(traceback.format_exception(error)))
 
-    def _load(self, parameters: Parameters) -> tuple[Backbone, int]:
-        """Load and warm up the network, logging each slow step; return it and its recommended reset_interval."""
+    def _load(self, parameters: Parameters) -> LoadedBackbone:
+        """Load and warm up the network, logging each slow step."""
         log = self.get_logger()
         begun = time.monotonic()
         log.info(f"loading weights {parameters.weights or 'of the package'}")
@@ -121,7 +126,7 @@ class Ttt3rNode(Node):
             "device": str(device),
             "precision": precision,
         }
-        return backbone, loaded.segment_frames
+        return loaded
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._pipeline.reset()
@@ -196,4 +201,9 @@ class Ttt3rNode(Node):
             why = self._input.why_nothing_arrives()
             self._notices.warn(why)
             return diagnostics.missing(why)
-        return self._pipeline.health
+        health = self._pipeline.health
+        if (others := self._namesakes.why()) is not None:
+            self._notices.warn(others)
+            if health.level == DiagnosticStatus.OK:
+                return diagnostics.ambiguous(others)
+        return health

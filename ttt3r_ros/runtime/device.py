@@ -24,7 +24,7 @@ def choose_device(name: str) -> torch.device:
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
             f"there is no device {name!r}: torch sees {torch.cuda.device_count()} CUDA devices; "
-            "use device:=cpu, or install a CUDA build of torch and its driver"
+            "choose cpu, or install a CUDA build of torch and its driver"
         )
     return device
 

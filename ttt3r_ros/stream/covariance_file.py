@@ -1,13 +1,15 @@
 """The file with the constants of a covariance model: benchmark.covariance writes it, `covariance_file` names it.
 
 JSON with ``format`` "ttt3r_ros covariance", ``version``, ``model`` (each constant of `CovarianceModel`) and
-``fitted_to``, which documents what the constants were fitted to.
+``fitted_to``, which documents what the constants were fitted to: ``weights``, their ``fingerprint``, the update rule...
 """
 
 from __future__ import annotations
 
 import json
 import math
+import warnings
+from collections.abc import Callable
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -37,8 +39,15 @@ def write_covariance(path: Path, model: CovarianceModel, fitted_to: dict[str, An
         raise UserError(f"the covariance file {path} cannot be written: {error.strerror or error}") from error
 
 
-def read_covariance(path: str) -> CovarianceModel:
+def read_covariance(
+    path: str, fingerprint: str | None = None, *, warn: Callable[[str], object] = warnings.warn
+) -> CovarianceModel:
     """Return the constants in a file, or the package's own if the path is empty.
+
+    Args:
+        path: of the file.
+        fingerprint: of the weights in use; None to accept constants that were fitted to any.
+        warn: called with one sentence if the file says that its constants were fitted to other weights.
 
     Raises:
         UserError: the file cannot be read, or is of another kind or version.
@@ -62,7 +71,12 @@ def read_covariance(path: str) -> CovarianceModel:
         raise UserError(
             f"the covariance file {path} has version {version} but this program reads version {VERSION}; {remedy}"
         )
-    return CovarianceModel(**_constants(content.get("model"), path, remedy))
+    model = CovarianceModel(**_constants(content.get("model"), path, remedy))
+    fitted_to = content.get("fitted_to")
+    if isinstance(fitted_to, dict) and fingerprint not in (None, fitted_to.get("fingerprint", fingerprint)):
+        others = quoted(str(fitted_to.get("weights", "unknown")))
+        warn(f"the covariance file {path} was fitted to other weights ({others}): covariances may be wrong; {remedy}")
+    return model
 
 
 def _constants(given: object, path: str, remedy: str) -> dict[str, float]:

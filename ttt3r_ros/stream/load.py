@@ -21,12 +21,14 @@ class LoadedBackbone:
         source: name of the weights' file.
         segment_frames: recommended reset interval.
         precision: that it computes in.
+        min_rate_hz: rate of images below which the weights cannot track them.
     """
 
     backbone: Backbone
     source: str
     segment_frames: int
     precision: str
+    min_rate_hz: float = 0.0
 
 
 def load_backbone(settings: NetworkSettings, *, warn: Callable[[str], object] = warnings.warn) -> LoadedBackbone:
@@ -45,4 +47,4 @@ def load_backbone(settings: NetworkSettings, *, warn: Callable[[str], object] = 
     backbone = Backbone(
         weights.network, device=device, precision=precision, weights_fingerprint=weights.fingerprint, warn=warn
     )
-    return LoadedBackbone(backbone, weights.source, weights.segment_frames, precision)
+    return LoadedBackbone(backbone, weights.source, weights.segment_frames, precision, weights.min_rate_hz)

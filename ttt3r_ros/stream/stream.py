@@ -7,6 +7,8 @@ and library users hold, so that they agree frame by frame.
 
 from __future__ import annotations
 
+import operator
+import reprlib
 from collections.abc import Set
 from dataclasses import dataclass, field, replace
 
@@ -15,6 +17,7 @@ import numpy.typing as npt
 
 from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image
+from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics
 from ttt3r_ros.stream import gravity, image_check, motion_check, odometry, reset_policy, segments, still_check
 from ttt3r_ros.stream.backbone import Backbone
@@ -141,9 +144,9 @@ def step(
         What became of the frame, and the state for the next one.
 
     Raises:
-        UserError: the image, its intrinsics or its mask cannot be used.
+        UserError: the image, its stamp, its intrinsics or its mask cannot be used.
     """
-    image, stamp_ns, mask = check_image(frame.image), frame.stamp_ns, frame.mask
+    image, stamp_ns, mask = check_image(frame.image), _check_stamp(frame.stamp_ns), frame.mask
     if mask is not None:
         mask.check(image.shape[1], image.shape[0])
         image = mask.filled(image)
@@ -302,7 +305,7 @@ class Stream:
         """Take in a frame; see `CameraFrame` and `step`.
 
         Raises:
-            UserError: the image, its intrinsics or its mask cannot be used; nothing has changed then.
+            UserError: the image, its stamp, its intrinsics or its mask cannot be used; nothing has changed then.
         """
         frame = CameraFrame(image, stamp_ns, T_base_camera, camera, outputs, break_reason, mask, imu)
         result, self.state = step(self.backbone, frame, self.state, self.settings)
@@ -352,6 +355,13 @@ class Stream:
                 started anew. Its segment goes on, but its velocity is not known.
         """
         self.state = replace(state, is_resumed=True, is_blind=False, failures=0, events=()) if later else state
+
+
+def _check_stamp(stamp_ns: object) -> int:
+    try:
+        return operator.index(stamp_ns)  # type: ignore[arg-type]  # checked here
+    except TypeError:
+        raise UserError(f"a stamp must be a whole number of nanoseconds, not {reprlib.repr(stamp_ns)}") from None
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,9 @@ from ttt3r_ros.weights.contents import check_finite, some
 from ttt3r_ros.weights.native_file import DTYPE_NAMES, NativeFile, Progress, read_native, write_native
 from ttt3r_ros.weights.published_file import PublishedFile, read_published
 
+#: The number that begins a PyTorch file in the legacy format, as it is pickled.
+_LEGACY = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 _SIGNATURES: dict[bytes, str] = {  # first bytes of files that users often pass by mistake, and what those files are
-    b"\x80": "a PyTorch file in the legacy format (before PyTorch 1.6); load and save it again with a newer PyTorch",
     b"version https://git-lfs": "a Git LFS pointer, not the file it points to; fetch it with `git lfs pull`",
     b"<": "a web page, perhaps from a failed download; get the weights with `fetch_weights`",
 }
@@ -166,6 +167,11 @@ def _is_published(path: Path) -> bool:
         return True
     if beginning[8:9] == b"{":  # safetensors: eight bytes of length, then a JSON header
         return False
+    if beginning[0] == 0x80 and _LEGACY in beginning:
+        raise UserError(
+            f"{path} is a PyTorch file in the legacy format (before PyTorch 1.6); load and save it again with a newer "
+            "PyTorch"
+        )
     for signature, kind in _SIGNATURES.items():
         if beginning.lstrip().startswith(signature):
             raise UserError(f"{path} is {kind}")

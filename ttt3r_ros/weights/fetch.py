@@ -19,6 +19,7 @@ from pathlib import Path
 from rich.console import Console
 
 import ttt3r_ros
+from ttt3r_ros.cli.arguments import file_path
 from ttt3r_ros.cli.progress import byte_progress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.weights.download import Mirror, MirrorError, download, sha256
@@ -151,7 +152,7 @@ def _parser(weights: Weights) -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=file_path,
         metavar="FILE",
         help="the .safetensors file to write, or a folder for it (default: "
         "$XDG_DATA_HOME/ttt3r_ros or ~/.local/share/ttt3r_ros)",
@@ -171,12 +172,16 @@ def _parser(weights: Weights) -> argparse.ArgumentParser:
         help="how to store the weights (default: float32; the others halve the file)",
     )
     parser.add_argument("--keep-pth", action="store_true", help="keep the downloaded .pth next to the converted file")
-    parser.add_argument(
-        "--convert", type=Path, metavar="FILE.pth", help="convert this file in the published format; download nothing"
+    instead = parser.add_mutually_exclusive_group()
+    instead.add_argument(
+        "--convert",
+        type=file_path,
+        metavar="FILE.pth",
+        help="convert this file in the published format; download nothing",
     )
-    parser.add_argument(
+    instead.add_argument(
         "--check",
-        type=Path,
+        type=file_path,
         metavar="FILE",
         help="report what this file is, whether it would load, and what it lacks; download and write nothing; "
         "exit code 0 if it would load, 1 if not",
@@ -205,7 +210,10 @@ def _output(chosen: Path | None, source: Path, dtype: str) -> Path:
     """Return the file to write."""
     name = source.stem + ("" if dtype == "float32" else f"_{dtype}") + ".safetensors"
     if chosen is None:
-        home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        try:
+            home = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        except RuntimeError as error:
+            raise UserError("this user has no home folder to store the weights in; name one with --output") from error
         return Path(home).absolute() / "ttt3r_ros" / name
     if chosen.is_dir():
         return chosen.absolute() / name

@@ -19,6 +19,11 @@ PUBLISHED_SEGMENT = 100
 #: The provenance entry with the recommended reset interval of other weights.
 SEGMENT_FRAMES = "segment_frames"
 
+#: Rates of images below which weights cannot track them [Hz]: the packaged ones, as measured (docs/adr/0035), and any
+#: others whose provenance does not say it in the entry `MIN_RATE`.
+PACKAGED_MIN_RATE_HZ, USUAL_MIN_RATE_HZ = 5.0, 1.0
+MIN_RATE = "min_rate_hz"
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -29,12 +34,14 @@ class Weights:
         source: file name.
         fingerprint: of the values in the file, independent of the network's precision.
         segment_frames: recommended reset interval for these weights [frames].
+        min_rate_hz: rate of images below which these weights cannot track them [Hz].
     """
 
     network: Network
     source: str
     fingerprint: str
     segment_frames: int = PUBLISHED_SEGMENT
+    min_rate_hz: float = USUAL_MIN_RATE_HZ
 
 
 def load_weights(
@@ -61,4 +68,7 @@ def load_weights(
     loaded = load_checkpoint(file, precision=now, warn=warn)
     frames = loaded.provenance.get(SEGMENT_FRAMES)
     advised = frames if isinstance(frames, int) and frames > 0 else PUBLISHED_SEGMENT
-    return Weights(loaded.network, source, loaded.fingerprint, advised)
+    rate = loaded.provenance.get(MIN_RATE)
+    if not (isinstance(rate, (int, float)) and 0 <= rate < float("inf")):
+        rate = USUAL_MIN_RATE_HZ if path else PACKAGED_MIN_RATE_HZ
+    return Weights(loaded.network, source, loaded.fingerprint, advised, float(rate))

@@ -114,6 +114,16 @@ def test_without_a_viewer_it_goes_on(
 
 
 @pytest.mark.usefixtures("perfect_node")
+def test_a_discovery_server_of_other_robots_does_not_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ROS_DISCOVERY_SERVER", "127.0.0.1:1")  # where there is none
+    assert demo.main(["--input", SOURCE, "--frames", "5", "--output", str(tmp_path)]) == 0
+    assert json.loads((tmp_path / "metrics.json").read_text())["frames_in"] == 5
+    assert "note: not using the discovery server 127.0.0.1:1" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("perfect_node")
 def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     status = demo._status
 

@@ -22,7 +22,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from ttt3r_ros.ros.tools.play import main
+from ttt3r_ros.ros.tools import play as play_module
 
 pytestmark = pytest.mark.dds
 
@@ -34,6 +34,15 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ROS_LOG_DIR", str(tmp_path_factory.mktemp("log")))
         yield
+
+
+@pytest.fixture
+def own_handlers() -> Iterator[None]:
+    """Signals are handled as before once the program has run in this process."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 class Listener(Node):
@@ -230,6 +239,27 @@ def test_the_synthetic_world_comes_with_truth(listener: Listener, play: Callable
     assert np.hypot(p5.x - p0.x, p5.y - p0.y) > 0.01
 
 
+@pytest.mark.usefixtures("environment", "own_handlers")
+def test_a_camera_that_preloads_is_seen_when_it_is_ready(monkeypatch: pytest.MonkeyPatch) -> None:
+    events = []
+
+    def preload(ready: Any, total: int | None) -> Any:
+        items = real_preload(ready, total)
+        events.append(f"{len(items)} images are ready")
+        return items
+
+    def player(options: Any) -> Any:
+        events.append("the camera is advertised")
+        return real_player(options)
+
+    real_preload, real_player = play_module._preload, play_module.Player
+    monkeypatch.setattr(play_module, "_preload", preload)
+    monkeypatch.setattr(play_module, "Player", player)
+    source = "synthetic:length=2,width=32,height=32"
+    assert play_module.main(["play", source, "--preload", "--no-wait-for-subscriber"]) == 0
+    assert events == ["2 images are ready", "the camera is advertised"]
+
+
 @pytest.mark.parametrize(("number", "heard"), [(signal.SIGINT, True), (signal.SIGTERM, False)])
 def test_signals_end_it_cleanly(
     listener: Listener, play: Callable[..., Any], folder: Path, number: signal.Signals, heard: bool
@@ -267,15 +297,9 @@ def test_a_mistake_ends_the_process_with_one_sentence(play: Callable[..., Any]) 
         (["synthetic:length=2,width=32,height=32", "--start", "9", "--no-wait-for-subscriber"], "reduce --start"),
     ],
 )
-def test_mistakes_end_in_one_sentence(
-    arguments: list[str], words: str, environment: None, capsys: pytest.CaptureFixture[str]
-) -> None:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        assert main(["play", *arguments]) == 2
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+@pytest.mark.usefixtures("environment", "own_handlers")
+def test_mistakes_end_in_one_sentence(arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert play_module.main(["play", *arguments]) == 2
     assert words in one_error(capsys.readouterr().err)
 
 

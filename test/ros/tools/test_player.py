@@ -23,7 +23,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics, T_from_pose, inverse, twist_between
 from ttt3r_ros.ros.conversions import camera_info_message, matrix_from_transform
 from ttt3r_ros.ros.tools import player as player_module
-from ttt3r_ros.ros.tools.player import TRUTH_TOPIC, CameraOptions, Player
+from ttt3r_ros.ros.tools.player import TRUTH_TOPIC, CameraOptions, Player, image_to_publish
 from ttt3r_ros.sources import SourceFrame
 
 pytestmark = pytest.mark.dds
@@ -59,7 +59,7 @@ def listen(bench: Bench, player: Player) -> None:
 
 
 def play(player: Player, frame: SourceFrame, stamp: int = STAMP) -> None:
-    player.publish(player.image_message(frame.image), frame, stamp)
+    player.publish(image_to_publish(frame.image, player.options), frame, stamp)
 
 
 def base_in(odometry: Odometry) -> np.ndarray:
@@ -176,7 +176,7 @@ def test_compressed_images_are_jpeg(make_player, bench):
 def test_an_image_too_large_for_jpeg_is_said_in_one_sentence(make_player):
     player = make_player(compressed=True)
     with pytest.raises(UserError, match=r"^an image of 70000x2 pixels cannot be compressed as jpeg$"):
-        player.image_message(np.zeros((2, 70_000, 3), np.uint8))
+        image_to_publish(np.zeros((2, 70_000, 3), np.uint8), player.options)
 
 
 def test_time_is_told_only_if_that_is_wanted(make_player, bench):

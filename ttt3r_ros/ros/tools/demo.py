@@ -108,6 +108,10 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             "PYTHONUNBUFFERED": "1",
         }
         os.environ.update(environment)
+        if server := os.environ.pop("ROS_DISCOVERY_SERVER", ""):
+            console.print(
+                f"note: not using the discovery server {server}: the demo stays on this machine", markup=False
+            )
         make_room_for_images()
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         recorder = Recorder()

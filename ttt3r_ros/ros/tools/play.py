@@ -22,9 +22,10 @@ from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.fastdds import make_room_for_images
+from ttt3r_ros.ros.initialize import initialize
 from ttt3r_ros.ros.tools.arguments import without_ros_arguments
 from ttt3r_ros.ros.tools.pacing import Pacer, Prefetch
-from ttt3r_ros.ros.tools.player import CameraOptions, Player
+from ttt3r_ros.ros.tools.player import CameraOptions, Player, image_to_publish
 from ttt3r_ros.sources import Source, open_source
 from ttt3r_ros.sources.timeline import TimedFrame, Timeline
 
@@ -70,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         source = open_source(options.source, topic=options.topic, fps=options.fps)
         _check(options, source)
         make_room_for_images()
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        initialize(arguments, signal_handlers=SignalHandlerOptions.NO)
         try:
             summary = _play(source, options, stop)
         finally:
@@ -166,14 +167,15 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
         loop=options.loop or options.loop_restart,
         restart_stamps=options.loop_restart,
     )
-    player = Player(camera)
     # messages are created in the thread as well, because copying pixels and encoding JPEG take time
-    frames = ((timed, player.image_message(timed.frame.image)) for timed in timeline.frames(source))
+    frames = ((timed, image_to_publish(timed.frame.image, camera)) for timed in timeline.frames(source))
     prefetch = Prefetch(frames, ahead=_AHEAD, stop=stop)
     ready: Iterable[_Ready] = prefetch
+    player: Player | None = None
     try:
         if options.preload:
             ready = _preload(ready, timeline.length(source))
+        player = Player(camera)  # which others see from here on, when everything is ready
         _say(f"{source.name} as {player.image_topic}, {source.rate_hz * options.rate:.4g} Hz")
         if options.wait_for_subscriber:
             _wait_for_subscribers(player, options.wait_for_truth_listener, stop)
@@ -184,7 +186,8 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
         return summary
     finally:
         prefetch.close()
-        player.destroy_node()
+        if player is not None:
+            player.destroy_node()
 
 
 def _publish(

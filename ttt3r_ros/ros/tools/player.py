@@ -57,17 +57,41 @@ class CameraOptions:
     publish_clock: bool = False
 
 
+def image_to_publish(image: npt.NDArray[np.uint8], options: CameraOptions) -> Image | CompressedImage:
+    """Return the message for an image, without its stamp; may be called from any thread.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        options: of the player that will publish it.
+
+    Raises:
+        UserError: the image cannot be compressed.
+    """
+    header = Header(frame_id=options.frame_id)
+    if not options.compressed:
+        return image_message(image, "rgb8", header)
+    bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+    encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    if not encoded:
+        raise UserError(f"an image of {image.shape[1]}x{image.shape[0]} pixels cannot be compressed as jpeg")
+    jpeg = array.array("B", data.tobytes())  # which rclpy copies in one go, and anything else byte by byte
+    return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=jpeg)
+
+
 class Player(Node):
     """Publishes frames as ``camera/image_raw`` and ``camera/camera_info``, and ground truth if it is known.
 
     Names are relative, so that a namespace applies to the whole camera. Ground truth is published on
     ``ground_truth/odom``, in the frame ``world`` (z up), and on ``ground_truth/depth/image`` if that has subscribers.
+
+    Attributes:
+        options: how it presents itself.
     """
 
     def __init__(self, options: CameraOptions) -> None:
         """Create the publishers; ``rclpy`` must be initialized."""
         super().__init__("play", start_parameter_services=False)
-        self._options = options
+        self.options = options
         # a few frames may be queued; reliable by default, so that no fragment of a large image is lost
         reliability = ReliabilityPolicy.BEST_EFFORT if options.best_effort else ReliabilityPolicy.RELIABLE
         qos = QoSProfile(depth=5, reliability=reliability)
@@ -94,27 +118,10 @@ class Player(Node):
         publishers = [self._images, self._truth, self._true_depth] if with_truth else [self._images]
         return all(publisher.get_subscription_count() > 0 for publisher in publishers)
 
-    def image_message(self, image: npt.NDArray[np.uint8]) -> Image | CompressedImage:
-        """Return the message for an image, without its stamp; may be called from another thread.
-
-        Args:
-            image: (H, W, 3) uint8, RGB.
-        """
-        header = Header(frame_id=self._options.frame_id)
-        if self._options.compressed:
-            bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-            encoded, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-            if not encoded:
-                raise UserError(f"an image of {image.shape[1]}x{image.shape[0]} pixels cannot be compressed as jpeg")
-            # rclpy copies an array.array in one go and anything else byte by byte
-            jpeg = array.array("B", data.tobytes())
-            return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=jpeg)
-        return image_message(image, "rgb8", header)
-
     def publish(self, message: Image | CompressedImage, frame: SourceFrame, stamp_ns: int) -> None:
         """Publish a frame, all of its messages with the same stamp and the image last."""
         stamp = time_message(stamp_ns)
-        header = Header(stamp=stamp, frame_id=self._options.frame_id)
+        header = Header(stamp=stamp, frame_id=self.options.frame_id)
         if frame.T_world_camera is not None:
             self._publish_truth(stamp_ns, frame.T_world_camera @ inverse(T_BASE_CAMERA))
         if frame.depth is not None and self._true_depth.get_subscription_count() > 0:
@@ -134,12 +141,12 @@ class Player(Node):
 
         The extra wait is for best-effort subscribers, which do not acknowledge anything.
         """
-        if not self._options.best_effort:
+        if not self.options.best_effort:
             self._images.wait_for_all_acked(Duration(seconds=seconds))
         time.sleep(_LINGER_S)
 
     def _publish_truth(self, stamp_ns: int, T_world_base: FloatArray) -> None:
-        message = Odometry(child_frame_id=self._options.base_frame)
+        message = Odometry(child_frame_id=self.options.base_frame)
         message.header = Header(stamp=time_message(stamp_ns), frame_id="world")
         fill_pose(message.pose.pose, T_world_base)
         last = self._last_truth
@@ -152,6 +159,6 @@ class Player(Node):
         self._truth.publish(message)
 
     def _send_mount(self) -> None:
-        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self._options.base_frame)
+        header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.options.base_frame)
         self._mount_broadcaster = StaticTransformBroadcaster(self)
-        self._mount_broadcaster.sendTransform(transform_message(T_BASE_CAMERA, header, self._options.frame_id))
+        self._mount_broadcaster.sendTransform(transform_message(T_BASE_CAMERA, header, self.options.frame_id))

@@ -35,6 +35,7 @@ from ttt3r_ros.geometry import FloatArray, Intrinsics, inverse
 from ttt3r_ros.mapping.voxel_map import MIN_MAX_POINTS, MapPoints, VoxelMap
 from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds
 from ttt3r_ros.ros.fastdds import make_room_for_images
+from ttt3r_ros.ros.initialize import initialize
 from ttt3r_ros.ros.map_output import MAP_POINTS, NO_POINTS
 from ttt3r_ros.ros.outputs import DEPTH, DEPTH_INFO, ODOM, PATH, POINT_CLOUD, RGB
 from ttt3r_ros.ros.tools.arguments import without_ros_arguments
@@ -294,7 +295,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(without_ros_arguments(arguments)[1:])
         make_room_for_images()
-        rclpy.init(args=arguments, signal_handler_options=SignalHandlerOptions.NO)
+        initialize(arguments, signal_handlers=SignalHandlerOptions.NO)
         try:
             view = View(options.host, options.port, options.max_points)
             try:

@@ -1,0 +1,176 @@
+"""How weights cope with rates, directions and mounts they may not know: ``python -m benchmark.conditions``.
+
+Each walk through a held-out apartment is seen at lower rates, backward in time (a robot in reverse), and by cameras
+that are tilted, turned or rolled. What counts is the error of the motion over one second, relative to that motion: at
+100 % the estimate says no more than that the robot stands still.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from benchmark import command
+from benchmark.runner import Frame, frames_of, go_along
+from ttt3r_ros.cli.frame_progress import FrameProgress
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, T_from_rpy, inverse, rotation_vector
+from ttt3r_ros.stream.load import load_backbone
+from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
+from ttt3r_ros.stream.stream import Stream
+from ttt3r_ros.synthetic import Sequence
+
+FIRST_SEED = 300  # of the apartments, held out from training
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a walk is seen.
+
+    Attributes:
+        name: for the table.
+        every: of its frames, every so many.
+        is_reversed: from its end to its beginning.
+        mount_deg: roll, pitch and yaw of the camera on the robot [deg]; zeros look forward.
+    """
+
+    name: str
+    every: int = 1
+    is_reversed: bool = False
+    mount_deg: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+
+CONDITIONS = (
+    *(Condition(f"every {every} frames" if every > 1 else "as it is", every) for every in (1, 2, 3, 5, 8, 15)),
+    Condition("in reverse", is_reversed=True),
+    Condition("tilted down 15°", mount_deg=(0, 15, 0)),
+    Condition("tilted down 30°", mount_deg=(0, 30, 0)),
+    Condition("turned left 45°", mount_deg=(0, 0, 45)),
+    Condition("turned left 90°", mount_deg=(0, 0, 90)),
+    Condition("looking backward", mount_deg=(0, 0, 180)),
+    Condition("rolled 15°", mount_deg=(15, 0, 0)),
+    Condition("rolled 90°", mount_deg=(90, 0, 0)),
+    Condition("upside down", mount_deg=(180, 0, 0)),
+)
+
+MIN_FRAMES = max(condition.every for condition in CONDITIONS)
+
+
+@dataclass(frozen=True)
+class Row:
+    """The figures of one condition.
+
+    Attributes:
+        condition, rate_hz: what it was.
+        translation_percent, rotation_percent: error of the motion over a second, of that motion [%].
+    """
+
+    condition: str
+    rate_hz: float
+    translation_percent: float
+    rotation_percent: float
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, and print a table."""
+    return command.start(_parser(), run, report, argv)
+
+
+def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
+    """Return the figures of all conditions.
+
+    Raises:
+        UserError: an option cannot be used.
+    """
+    if args.seeds < 1 or args.frames <= MIN_FRAMES:
+        raise UserError(f"--seeds must be at least 1 and --frames more than {MIN_FRAMES}")
+    loaded = load_backbone(NetworkSettings(weights=args.weights, device=args.device))
+    settings = StreamSettings(
+        weights_interval=loaded.segment_frames, check_images=False, max_speed=0.0, max_turn_rate=0.0
+    )
+    rows: list[Row] = []
+    with FrameProgress("conditions", len(CONDITIONS) * args.seeds, console) as progress:
+        for condition in CONDITIONS:
+            sums = np.zeros(4)
+            for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
+                frames = list(_frames(condition, seed, args))
+                steps = go_along(Stream(loaded.backbone, settings), frames, outputs=frozenset())
+                poses = [None if s.estimate is None else s.estimate.T_world_camera for s in steps]
+                sums += motion_errors(poses, [frame.T_world_camera for frame in frames], args.fps / condition.every)
+                progress.update(len(rows) * args.seeds + seed - FIRST_SEED + 1)
+            translation, rotation = 100 * sums[[0, 2]] / sums[[1, 3]]
+            rows.append(Row(condition.name, args.fps / condition.every, translation, rotation))
+    return {"weights": loaded.source, "seeds": args.seeds, "frames": args.frames, "rows": [asdict(row) for row in rows]}
+
+
+def motion_errors(poses: list[FloatArray | None], truth: list[FloatArray], rate_hz: float) -> FloatArray:
+    """Return sums over all motions of one second, or of one frame if that takes longer.
+
+    Args:
+        poses: estimated camera-to-world, (4, 4) each; None where there is none.
+        truth: the true ones.
+        rate_hz: of the frames.
+
+    Returns:
+        Error of the translation, true translation [m]; error of the rotation, true rotation [rad].
+    """
+    step, sums = max(1, round(rate_hz)), np.zeros(4)
+    for first, second, true_first, true_second in zip(poses, poses[step:], truth, truth[step:]):
+        if first is None or second is None:
+            continue
+        moved, truly = inverse(first) @ second, inverse(true_first) @ true_second
+        sums += [
+            np.linalg.norm(moved[:3, 3] - truly[:3, 3]),
+            np.linalg.norm(truly[:3, 3]),
+            np.linalg.norm(rotation_vector(moved[:3, :3].T @ truly[:3, :3])),
+            np.linalg.norm(rotation_vector(truly[:3, :3])),
+        ]
+    return sums
+
+
+def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
+    """Print the table; nothing is demanded."""
+    title = f"error of the motion over a second: {args.seeds} walks of {args.frames} frames; {result['weights']}"
+    table = Table(title=title, title_justify="left")
+    for column in ("", "rate", "translation", "rotation"):
+        table.add_column(column, justify="right")
+    for row in result["rows"]:
+        table.add_row(
+            row["condition"],
+            f"{row['rate_hz']:.3g} Hz",
+            f"{row['translation_percent']:.0f} %",
+            f"{row['rotation_percent']:.0f} %",
+        )
+    console.print(table)
+    return True
+
+
+def _frames(condition: Condition, seed: int, args: argparse.Namespace) -> Iterator[Frame]:
+    """Render the walk through one apartment as the condition has it."""
+    width, height = args.size
+    sequence = Sequence(seed, args.frames, width=width, height=height, fps=args.fps, motion=args.motion)
+    turn = T_from_rpy([0, 0, 0], *np.deg2rad(condition.mount_deg))
+    turned = torch.from_numpy(inverse(T_BASE_CAMERA) @ turn @ T_BASE_CAMERA)
+    sequence.T_world_camera = sequence.T_world_camera @ turned.to(sequence.T_world_camera.dtype)
+    frames = list(frames_of(sequence))[:: -1 if condition.is_reversed else 1][:: condition.every]
+    for number, frame in enumerate(frames):
+        yield replace(frame, stamp_ns=round(number * condition.every / args.fps * 1e9))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = command.parser(__doc__, "weights", "device", "seeds", "frames", "fps", "size")
+    parser.set_defaults(seeds=4, frames=120, size=[160, 120])
+    parser.add_argument("--motion", choices=("wheeled", "handheld"), default="wheeled", help="(default: %(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""A second node of the same name, over DDS."""
+
+from __future__ import annotations
+
+import pytest
+from harness import Bench, wait_until
+from nav_msgs.msg import Odometry
+
+from ttt3r_ros.ros import namesakes
+from ttt3r_ros.ros.namesakes import Namesakes
+
+pytestmark = pytest.mark.dds
+
+
+@pytest.fixture
+def now(monkeypatch) -> list[float]:
+    now = [1000.0]
+    monkeypatch.setattr(namesakes.time, "monotonic", lambda: now[0])
+    return now
+
+
+def test_another_node_is_said_once_it_stays(now):
+    ours, other = Bench("twin"), Bench("twin")
+    try:
+        ours.publisher(Odometry, "/twin/odom")
+        watch = Namesakes(ours.node, "~/odom")
+        assert watch.why() is None
+        theirs = other.publisher(Odometry, "/twin/odom")
+        wait_until(lambda: ours.node.count_publishers("/twin/odom") == 2, "the other to be discovered")
+        assert watch.why() is None  # it may have been killed a moment ago
+        now[0] += namesakes.LEASE_S
+        assert watch.why() == (
+            "2 nodes publish /twin/odom (/twin, /twin), so odometry and TF alternate between them: stop one, or give "
+            "each its own namespace and frame_prefix"
+        )
+        other.node.destroy_publisher(theirs)
+        wait_until(lambda: ours.node.count_publishers("/twin/odom") == 1, "the other to be gone")
+        assert watch.why() is None
+    finally:
+        ours.close()
+        other.close()

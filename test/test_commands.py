@@ -1,0 +1,57 @@
+"""The commands where a library is missing."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+SCRIPT = """
+import sys
+missing, command = sys.argv[1:3]
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == missing:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Without())
+from ttt3r_ros import commands
+del sys.argv[1:3]
+sys.exit(getattr(commands, command)())
+"""
+
+
+@pytest.mark.parametrize(
+    ("missing", "command", "arguments"),
+    [
+        ("cv_bridge", "ttt3r", []),
+        ("torch", "ttt3r", []),
+        ("cv_bridge", "play", ["synthetic"]),
+        ("rclpy", "demo", []),
+        ("tf2_ros", "view", []),
+        ("torch", "reconstruct", ["synthetic", "--output", "nowhere"]),
+        ("torch", "fetch_weights", ["--check", "README.md"]),
+    ],
+)
+def test_a_missing_library_is_one_sentence(missing: str, command: str, arguments: list[str]):
+    run = subprocess.run(
+        [sys.executable, "-c", SCRIPT, missing, command, *arguments],
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=100,
+    )  # fmt: skip
+    assert run.returncode == 2, run.stderr
+    (line,) = run.stderr.splitlines()
+    assert line.startswith(f"error: the Python module '{missing}' is missing: ")
+
+
+def test_every_command_that_is_installed_exists():
+    (names,) = re.findall(r"for name in \(([^)]*)\)", (ROOT / "setup.py").read_text())
+    from ttt3r_ros import commands
+
+    for name in re.findall(r'"(\w+)"', names):
+        assert callable(getattr(commands, name))
