@@ -15,10 +15,16 @@ from ttt3r_ros.stream.scale_filter import (
     MAX_SLEW,
     MIN_RATIO,
     OWN_METRES,
+    PLACE,
     ScaleState,
     chained,
+    helped,
+    looked,
     measured,
+    path_measured,
+    reopened,
     slewed,
+    travelled,
     unchained,
 )
 
@@ -47,31 +53,89 @@ def test_whatever_the_bias_lengths_stay_within_what_the_network_says(bias, seed)
     assert np.abs(published).max() < np.abs(own).max() + 2 * abs(bias)  # before it is known
 
 
-def test_it_is_a_kalman_filter():
+@pytest.mark.parametrize("told", [None, 0.2], ids=["network alone", "with a source"])
+def test_it_is_a_kalman_filter(told):
     """Against the naive twin: the joint Gaussian of all unknowns, conditioned on all that was measured."""
     rng = np.random.default_rng(0)
     ratios, n = rng.normal(0, 0.1, 12), 12
-    state = ScaleState()
-    for ratio in ratios:
+    state = ScaleState() if told is None else helped(ScaleState())
+    for k, ratio in enumerate(ratios):
         state = chained(state, LogRatio(float(ratio), 0.03))
-    # unknowns: x_0, b_0, noise of n ratios, steps of n biases
-    prior = np.diag([OWN_METRES**2, BIAS**2, *[0.03**2] * n, *[BIAS_WALK**2] * n])
-    H, known = [], []
+        if told is not None and k % 3 == 2:
+            state = measured(state, told, 0.05**2, gate=math.inf)[1]
+    # unknowns: x_0 − m, b_0, m, noise of n ratios, steps of n biases
+    prior = np.diag([OWN_METRES**2, BIAS**2, 0.0 if told is None else PLACE**2, *[0.03**2] * n, *[BIAS_WALK**2] * n])
+    H, known, variances = [], [], []
     for k in range(1, n + 1):
-        row = np.zeros(2 + 2 * n)
-        row[0], row[1], row[2 : 2 + k] = 1.0, -k, 1.0
-        row[2 + n : 2 + n + k - 1] = -np.arange(k - 1, 0, -1)
-        H.append(row)
-        known.append(ratios[:k].sum())
-    H, known = np.array(H), np.array(known)
-    gain = prior @ H.T @ np.linalg.inv(H @ prior @ H.T + OWN_METRES**2 * np.eye(n))
-    estimate = gain @ -known
-    assert state.log_scale == pytest.approx(known[-1] + H[-1] @ estimate, abs=1e-9)
-    P = prior - gain @ H @ prior
-    assert state.covariance[0, 0] == pytest.approx(H[-1] @ P @ H[-1], abs=1e-9)
-    bias = np.zeros(2 + 2 * n)
-    bias[1], bias[2 + n :] = 1.0, 1.0
+        row = np.zeros(3 + 2 * n)
+        row[0], row[1], row[2], row[3 : 3 + k] = 1.0, -k, 1.0, 1.0
+        row[3 + n : 3 + n + k - 1] = -np.arange(k - 1, 0, -1)
+        chain = ratios[:k].sum()
+        own = row.copy()
+        own[2] -= 1.0
+        H.append(own)
+        known.append(-chain)
+        variances.append(OWN_METRES**2)
+        if told is not None and k % 3 == 0:
+            H.append(row)
+            known.append(told - chain)
+            variances.append(0.05**2)
+    H = np.array(H)
+    gain = prior @ H.T @ np.linalg.inv(H @ prior @ H.T + np.diag(variances))
+    estimate, P = gain @ known, prior - gain @ H @ prior
+    assert state.log_scale == pytest.approx(chain + row @ estimate, abs=1e-9)
+    assert state.covariance[0, 0] == pytest.approx(row @ P @ row, abs=1e-9)
+    bias = np.zeros(3 + 2 * n)
+    bias[1], bias[3 + n :] = 1.0, 1.0
     assert state.bias == pytest.approx(bias @ estimate, abs=1e-9)
+    assert state.place == pytest.approx(estimate[2], abs=1e-9)
+
+
+def test_between_two_measurements_the_networks_own_metres_pull_to_what_they_are_worth_here():
+    state = helped(ScaleState())
+    for _ in range(30):
+        state = chained(measured(state, 0.3, 0.03**2)[1], LogRatio(0.0, 0.01))
+    assert state.place == pytest.approx(0.3, abs=0.05)
+    for _ in range(100):  # the source is silent
+        state = chained(state, LogRatio(0.0, 0.01))
+    assert state.log_scale == pytest.approx(0.3, abs=0.06)
+
+
+def test_what_comes_with_the_view_goes_with_it():
+    state = ScaleState()
+    for _ in range(20):
+        state = measured(looked(state, 0.1), 0.0, 0.03**2)[1]
+    sudden = measured(looked(state, 1.0), 0.3, 0.03**2)[1]
+    assert sudden.view > 0.6 * 0.3  # not the segment's factor
+    assert sudden.factor == pytest.approx(state.factor)  # not at once
+    gone = looked(sudden, 10.0)
+    assert gone.view == pytest.approx(0.0, abs=1e-3)
+    assert gone.factor == pytest.approx(sudden.factor)
+    for _ in range(20):
+        sudden = slewed(sudden)
+    assert math.log(sudden.factor / state.factor) > 0.2
+
+
+@given(st.lists(st.floats(-0.5, 0.5), min_size=1, max_size=30), st.floats(0.1, 5.0), st.floats(0.0, 5.0))
+def test_covariances_stay_covariances(logs, seconds, metres):
+    state = helped(ScaleState())
+    for log in logs:
+        state = chained(measured(looked(travelled(state, metres), seconds), log, 0.01)[1], LogRatio(log, 0.02))
+        assert np.linalg.eigvalsh(state.covariance)[0] >= -1e-12
+    assert np.linalg.eigvalsh(reopened(state).covariance)[0] >= -1e-12
+    assert reopened(state).covariance[0, 0] > state.covariance[0, 0]
+
+
+def test_the_paths_factor_is_the_mean_of_noisy_motions_and_does_not_touch_depth():
+    rng = np.random.default_rng(0)
+    state = ScaleState()
+    for _ in range(300):
+        published = state.path + state.path_lag
+        state = slewed(path_measured(travelled(state, 0.1), 0.25 + 0.3 * rng.normal() - published, 0.01))
+    assert state.path == pytest.approx(0.25, abs=0.1)
+    assert state.factor == 1.0
+    assert state.path_factor == pytest.approx(math.exp(state.path + state.path_lag))
+    assert path_measured(state, 5.0, 0.01) is state
 
 
 @given(st.floats(-1, 1), st.floats(1e-4, 1.0))
@@ -103,19 +167,19 @@ def test_a_measurement_far_off_is_refused(log):
 
 
 def test_a_ratio_carries_what_is_published_over_a_reset():
-    state = replace(ScaleState(), covariance=np.diag([1e-6, 1e-12]), lag=0.02)
+    state = replace(ScaleState(), covariance=np.diag([1e-6, 1e-12, 1e-6, 0.0]), lag=0.02)
     after = chained(state, LogRatio(0.3, 0.001))
     assert math.log(after.factor) == pytest.approx(0.32, abs=1e-9)
     assert after.lag == pytest.approx(0.02, abs=0.01)
 
 
 def test_without_a_ratio_the_scale_is_less_certain():
-    state = replace(ScaleState(), covariance=np.diag([1e-4, 1e-4]))
+    state = replace(ScaleState(), covariance=np.diag([1e-4, 1e-4, 0.04, 0.0]))
     assert chained(state, None).covariance[0, 0] > chained(state, LogRatio(0.0, MIN_RATIO)).covariance[0, 0]
 
 
 def test_a_gap_forgets_most_of_the_factor_and_all_of_the_lag():
-    state = replace(ScaleState(log_scale=0.4, lag=0.1), covariance=np.diag([1e-3, 1e-4]))
+    state = replace(ScaleState(log_scale=0.4, lag=0.1), covariance=np.diag([1e-3, 1e-4, 1e-6, 0.0]))
     after = unchained(state)
     assert 0 < after.log_scale < 0.25
     assert after.lag == 0.0

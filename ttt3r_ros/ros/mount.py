@@ -145,6 +145,21 @@ class Mount:
             self._note(is_fixed=False)
         return None if found is None else found.T_base_camera
 
+    def T_ground_camera(self, ground_frame: str, camera_frame: str) -> FloatArray | None:
+        """Return the (4, 4) pose of a camera frame over the ground; None where TF does not have it.
+
+        An assumed mount says nothing about the ground. The ground should be joined to the base by static transforms:
+        once the mount is known to be static, nobody listens to others.
+        """
+        if not ground_frame or camera_frame in self._assumed:
+            return None
+        try:
+            return matrix_from_transform(
+                self._buffer.lookup_transform_core(ground_frame, camera_frame, Time()).transform
+            )
+        except TransformException:
+            return None
+
     def _look_up(self, camera_frame: str, stamp_ns: int = 0) -> _Found | None:
         """Return the transform at a stamp [ns], by default the latest; None if TF does not have it."""
         try:

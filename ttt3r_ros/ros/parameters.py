@@ -35,6 +35,12 @@ class FrameSettings(Settings):
     base_frame: str = parameter(
         "base_link", "Frame of the robot; its pose is published as odometry and TF.", read_only=True
     )
+    ground_frame: str = parameter(
+        "base_footprint",
+        "Frame on the ground that the robot stands on, z up. Where TF has it, the camera's height above it tells the "
+        "scale. Empty to disable.",
+        read_only=True,
+    )
     camera_frame: str = parameter(
         "camera_optical_frame", "Optical frame of images whose frame_id is empty.", read_only=True
     )
@@ -66,11 +72,15 @@ class FrameSettings(Settings):
         prefix = self.frame_prefix
         if prefix.startswith("/") or any(character.isspace() for character in prefix):
             raise UserError(f"parameter frame_prefix is {prefix!r}: use one without spaces or a leading slash")
-        for name in ("odom_frame", "base_frame", "camera_frame"):
+        for name in ("odom_frame", "base_frame", "ground_frame", "camera_frame"):
             frame = getattr(self, name)
-            if not frame or frame.startswith("/") or any(character.isspace() for character in frame):
+            if (
+                (not frame and name != "ground_frame")
+                or frame.startswith("/")
+                or any(character.isspace() for character in frame)
+            ):
                 raise UserError(f"parameter {name} is {frame!r}: use a name without spaces or a leading slash")
-            if not frame.startswith(prefix):
+            if frame and not frame.startswith(prefix):
                 object.__setattr__(self, name, prefix + frame)
         if self.odom_frame == self.base_frame:
             raise UserError(f"parameters odom_frame and base_frame are both {self.odom_frame!r}: they must differ")

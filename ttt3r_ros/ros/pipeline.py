@@ -30,6 +30,8 @@ from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.outputs import Outputs
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.ros.statistics import StampRate, StreamStatistics
+from ttt3r_ros.ros.wheel_input import WheelInput
+from ttt3r_ros.stream import scale_sources
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.covariance_file import read_covariance
@@ -84,6 +86,7 @@ class Pipeline:
         self._outputs = Outputs(node, parameters)
         self._mount = Mount(node, parameters.base_frame, self._notices, parameters.T_base_camera)
         self.imu = ImuInput(node, self._notices, self._mount, parameters.base_frame)
+        self._wheels = WheelInput(node, self._notices, parameters.base_frame)
         self.map = MapOutput(node, self._notices, parameters)
         self._requests = threading.Lock()
         self._reset_wanted = False
@@ -115,6 +118,13 @@ class Pipeline:
     def segment_reason(self) -> str:
         """Why the running segment began."""
         return self._stream.state.segment_reason
+
+    def scale_facts(self) -> dict[str, str]:
+        """Return what tells the scale, and why something does not, for the diagnostics."""
+        state, refused = self._stream.state, self._wheels.refused
+        scale = state.segments.scale_state
+        facts = {"scale": f"{scale.factor:.3f}", **scale_sources.described(state.sources)}
+        return {**facts, "wheel_odom_refused": str(refused)} if refused else facts
 
     def stop(self, timeout: float = 1.0) -> bool:
         """Stop processing; wait at most the timeout [s] for the current frame; return whether all threads ended."""
@@ -228,6 +238,8 @@ class Pipeline:
             break_reason=break_reason,
             mask=mask,
             imu=self.imu.samples(frame.stamp_ns),
+            T_ground_camera=self._mount.T_ground_camera(parameters.ground_frame, camera_frame),
+            other_odometry=self._wheels.take(frame.stamp_ns, frame.received),
         )
         for event in done.events:
             self._notices.info(event)

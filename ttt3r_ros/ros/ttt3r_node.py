@@ -180,6 +180,7 @@ class Ttt3rNode(Node):
             "mask": self._pipeline.masks.fact(),
             "imu": self._pipeline.imu.fact,
             **self._pipeline.map.facts(),
+            **self._pipeline.scale_facts(),
             "reset_policy": self._settings.reset_policy,
             "segment_reason": self._pipeline.segment_reason,
         }

@@ -13,7 +13,8 @@ rest affects only the frame's own pose. And a network that underestimates one mo
 the accumulating errors of two motions a time t apart have the correlation exp(−t / memory), with `translation_memory`
 and `rotation_memory`. So a pose's standard deviation grows with the path at first, later with its square root.
 
-Position, orientation and the relative error of the scale, constant over a session, are propagated together: a wrong
+Position, orientation and the relative error of the scale (constant unless something measures the scale,
+`with_scale`) are propagated together: a wrong
 heading shifts every later position sideways, a wrong scale shifts it along the path. The diagonal is published. While
 the motion is unknown, both standard deviations grow with time. A velocity is a frame's motion divided by its duration,
 and its variances are that motion's, scaled accordingly.
@@ -131,6 +132,21 @@ def at_pose(covariance: FloatArray, P: FloatArray | None, model: CovarianceModel
     known[:6, :6] = covariance
     known[_SCALE, _SCALE] = at_origin(model)[_SCALE, _SCALE] if P is None else P[_SCALE, _SCALE]
     return known
+
+
+def with_scale(P: FloatArray, sigma: float) -> FloatArray:
+    """Return the covariance where the scale's error has another standard deviation from here on.
+
+    Where it has become smaller, something has measured the scale, and what is left of its error has that much less to
+    do with the position reached so far; where it has become larger, something unknown has been added.
+    """
+    before, variance = float(P[_SCALE, _SCALE]), sigma**2
+    kept = min(variance / before, 1.0) if before > 0.0 else 1.0
+    P = P.copy()
+    P[_SCALE, :_SCALE] *= kept
+    P[:_SCALE, _SCALE] *= kept
+    P[_SCALE, _SCALE] = variance
+    return P
 
 
 def after_motion(P: FloatArray, translation: FloatArray, sigmas: tuple[float, float]) -> FloatArray:

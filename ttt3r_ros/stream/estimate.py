@@ -44,8 +44,9 @@ class Estimate:
         segment_frames: frames of this segment so far, including this one. It is 1 if this frame started the segment and
             shares no frame with the segment before, so that the motion up to it is unknown.
         pixel_map: from the input image to the network's image.
-        scale: factor on the network's lengths in this segment; the fields of the estimate include it.
+        scale: factor on the network's points in this segment; the fields of the estimate include it.
         timings: seconds spent.
+        path_sigma: standard deviation of the logarithm of the factor on the network's translations.
         points: (H, W, 3) float32 pointmap in the camera frame, as predicted, NaN where masked; None if not requested.
         depth: (H, W) float32, the points' z: meters along the optical axis; None if points were not requested.
         confidence: (H, W) float32 >= 1, 1 where masked; None if points were not requested.
@@ -64,6 +65,7 @@ class Estimate:
     pixel_map: PixelMap
     scale: float
     timings: Timings
+    path_sigma: float = 1.0
     points: Float32Array | None = None
     depth: Float32Array | None = None
     confidence: Float32Array | None = None

@@ -18,6 +18,7 @@ from ttt3r_ros.stream.covariance import (
     pose_variances,
     standing_variances,
     twist_variances,
+    with_scale,
 )
 
 
@@ -189,7 +190,7 @@ def update(
         T_base_camera: (4, 4) mount of the camera on the robot at this moment.
         stamp_ns: of the frame [ns].
         confidence: the frame's median confidence; None where it was not computed, the last one then holds.
-        model: how errors grow.
+        model: how errors grow; its `scale` is that of the frame.
     """
     is_first, T_odom_world = state.T_odom_world is None, state.T_odom_world
     if T_odom_world is None:
@@ -198,7 +199,7 @@ def update(
     age = state.frames_since_confidence + 1 if confidence is None else 0
     confidence = state.confidence if confidence is None else confidence
 
-    P = at_origin(model) if state.covariance is None else state.covariance
+    P = at_origin(model) if state.covariance is None else with_scale(state.covariance, model.scale)
     tails = (0.0, 0.0)
     sigmas, seconds, twist = (0.0, 0.0), None, (np.zeros(3), np.zeros(3))
     if state.T_odom_base is not None and not is_first:

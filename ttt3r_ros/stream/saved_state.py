@@ -18,6 +18,7 @@ from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.image_check import THUMBNAIL
 from ttt3r_ros.stream.scale_filter import ScaleState
+from ttt3r_ros.stream.scale_sources import HEIGHT, ODOMETRY, SourcesState
 from ttt3r_ros.stream.segments import SegmentState
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream, StreamState, prepare
@@ -122,6 +123,7 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         "focal lengths": all(focal > 0 for focal in focals),
         "stamps": all(stamp is None or 0 <= stamp < 2**63 for stamp in stamps),
         "counts": all(0 <= count < MAX_MAGNITUDE for count in [*counts, state.failures]),
+        "sources": _are_sources(state.sources),
         "covariance": _has_shape(odometry.covariance, (7, 7)),
         "gravity": _has_shape(state.gravity.force, (3,)) and 0 <= state.gravity.seconds < MAX_MAGNITUDE,
         "images": _has_shape(state.images.thumbnail, THUMBNAIL[::-1]),
@@ -134,9 +136,28 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
 
 
 def _is_scale(state: ScaleState) -> bool:
-    log_max, P = math.log(MAX_MAGNITUDE), state.covariance
-    within = all(abs(log) < log_max for log in (state.log_scale, state.lag, state.bias))
-    return bool(within and P.shape == (2, 2) and P[0, 0] > 0 and P[1, 1] > 0 and P[0, 0] * P[1, 1] > P[0, 1] * P[1, 0])
+    P = state.covariance
+    if not all(abs(log) < math.log(MAX_MAGNITUDE) for log in vars(state).values() if isinstance(log, float)):
+        return False
+    return bool(P.shape == (4, 4) and P[0, 0] > 0 and np.allclose(P, P.T) and np.linalg.eigvalsh(P)[0] > -1e-9)
+
+
+def _are_sources(state: SourcesState) -> bool:
+    samples, key, poses = state.wheels.samples, state.key, [state.T_ground_camera]
+    possible = [samples.ndim == 2 and samples.shape[1] == 8 and bool((np.diff(samples[:, 0]) > 0).all())]
+    possible += [state.outvoted in ("", HEIGHT, ODOMETRY), state.view is None]
+    possible += [state.due.shape == (3,), state.shifted.shape == (3,)]
+    if key is not None:
+        poses += [key.view.T_world_camera, key.view.T_base_camera]
+        count = len(key.corners.pixels)
+        possible += [key.view.image.ndim == 2 and key.view.image.size > 0]
+        possible += [key.corners.pixels.shape == (count, 2), key.corners.points.shape == (count, 3)]
+    for pair in state.pairs:
+        poses += [pair.T_base_start, pair.T_base_stop]
+        count = len(pair.followed.rays)
+        possible += [pair.followed.rays.shape == (count, 2), pair.followed.points.shape == (count, 3)]
+        possible += [pair.R_world_start.shape == (3, 3), pair.moved.shape == (3,), _has_shape(pair.fits, (3,))]
+    return all(possible) and all(T is None or _is_pose(T) for T in poses)
 
 
 def _is_last(state: SegmentState, backbone: Backbone, settings: StreamSettings) -> bool:

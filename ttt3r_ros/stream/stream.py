@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import reprlib
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -19,7 +19,16 @@ from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics
-from ttt3r_ros.stream import gravity, image_check, motion_check, odometry, reset_policy, segments, still_check
+from ttt3r_ros.stream import (
+    gravity,
+    image_check,
+    motion_check,
+    odometry,
+    reset_policy,
+    scale_sources,
+    segments,
+    still_check,
+)
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.continuity import why_broken
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, POINTS, Estimate, Float32Array
@@ -28,9 +37,11 @@ from ttt3r_ros.stream.image_check import ImageState
 from ttt3r_ros.stream.motion_check import MotionState
 from ttt3r_ros.stream.odometry import Motion, OdometryState
 from ttt3r_ros.stream.reset_policy import PolicyState
+from ttt3r_ros.stream.scale_sources import SourcesState
 from ttt3r_ros.stream.segments import SegmentState
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.still_check import StillState
+from ttt3r_ros.stream.wheels import OdometrySample
 
 #: Odometry's covariance needs a confidence; while nobody wants dense outputs, every so many frames compute one.
 CONFIDENCE_INTERVAL = 10
@@ -54,6 +65,10 @@ class CameraFrame:
         break_reason: why this frame does not follow smoothly on the last one, where the caller knows.
         mask: of pixels that never show the scene, of the image's size; None where all do.
         imu: what the IMU has measured since the last frame; None without one.
+        T_ground_camera: (4, 4) pose of the camera over the ground that the robot stands on (z up, 0 on the ground; x
+            and y do not matter), optical axes; None where it is not known.
+        other_odometry: poses of the robot by another odometry (wheels) that have come since the last frame, in order of
+            arrival, stamped by the clock of the images; they may be late, or end before this frame.
     """
 
     image: npt.NDArray[np.uint8]
@@ -64,6 +79,8 @@ class CameraFrame:
     break_reason: str | None = None
     mask: Mask | None = None
     imu: ImuSamples | None = None
+    T_ground_camera: FloatArray | None = None
+    other_odometry: Sequence[OdometrySample] = ()
 
 
 @dataclass(frozen=True)
@@ -99,6 +116,7 @@ class StreamState:
         still: what the check for standing still compares with.
         motions: what the motion check compares with.
         policy: what the adaptive reset policy has noticed.
+        sources: what camera height and other odometry say about the scale.
         last_stamp_ns: of the last image, refused or not [ns].
         segment_reason: why the running segment began, in one clause.
         is_blind: whether the last image was refused.
@@ -115,6 +133,7 @@ class StreamState:
     still: StillState = field(default_factory=StillState)
     motions: MotionState = field(default_factory=MotionState)
     policy: PolicyState = field(default_factory=PolicyState)
+    sources: SourcesState = field(default_factory=SourcesState)
     last_stamp_ns: int | None = None
     segment_reason: str = "the stream began"
     is_blind: bool = False
@@ -156,7 +175,8 @@ def step(
         state, break_reason = _after_pause(state, stamp_ns), None
     if settings.judges_gaps and state.last_stamp_ns is not None:
         break_reason = break_reason or why_broken(state.last_stamp_ns, stamp_ns, settings.max_frame_gap)
-    state = replace(state, last_stamp_ns=stamp_ns)
+    sources = scale_sources.received(state.sources, frame.T_ground_camera, frame.other_odometry)
+    state = replace(state, last_stamp_ns=stamp_ns, sources=sources)
     if break_reason:
         state = start_segment(state, break_reason)
     checking = backbone.beside(_check_image, state, image, stamp_ns, settings, mask)
@@ -171,7 +191,7 @@ def step(
         state = _told(replace(state, segments=fitting), misfit)
 
     outputs = set(frame.outputs)
-    if state.odometry.frames_since_confidence >= CONFIDENCE_INTERVAL - 1:
+    if state.odometry.frames_since_confidence >= CONFIDENCE_INTERVAL - 1 or scale_sources.wants_points(state.sources):
         outputs.add(POINTS)
     can_hold = settings.hold_still and state.segments.state is not None and state.odometry.T_odom_base is not None
     needs_no_network = can_hold and state.still.is_still and POINTS not in frame.outputs
@@ -189,7 +209,12 @@ def step(
         return _held(backbone, frame, state, looked, settings, estimate)
     state = replace(state, images=looked.images, is_blind=False)
     if estimate.segment_frames == 1:  # nothing is known of the motion up to here
-        state = replace(state, motions=MotionState(), odometry=odometry.interrupted(state.odometry))
+        state = replace(
+            state,
+            motions=MotionState(),
+            sources=scale_sources.interrupted(state.sources),
+            odometry=odometry.interrupted(state.odometry),
+        )
     T_world_camera = estimate.T_world_camera
     fault = estimate.fault or motion_check.check(
         state.motions, T_world_camera, stamp_ns, settings.max_speed, settings.max_turn_rate
@@ -197,13 +222,16 @@ def step(
     if fault:
         return _result(fail(state, fault), stamp_ns, estimate, lost=fault)
     before = gravity.leveled(state.odometry, frame.imu, settings.covariance)
+    model = replace(settings.covariance, scale=scale_sources.sigma(state.sources, estimate, settings.covariance.scale))
     motion, moved = odometry.update(
-        before, T_world_camera, frame.T_base_camera, stamp_ns, estimate.typical_confidence(), settings.covariance
+        before, T_world_camera, frame.T_base_camera, stamp_ns, estimate.typical_confidence(), model
     )
     motion, moved, vertical = gravity.corrected(state.gravity, before, motion, moved, frame.imu)
+    sources = scale_sources.seen(state.sources, image, stamp_ns, T_world_camera, frame.T_base_camera)
     state = replace(
         state,
         segments=advanced,
+        sources=sources,
         odometry=moved,
         still=looked.still,  # only now: the anchor is an image whose pose is known
         gravity=vertical,
@@ -218,6 +246,7 @@ def prepare(backbone: Backbone, state: StreamState, settings: StreamSettings) ->
     """Do now what the next frame would otherwise wait for; pure, to be called when a frame has been published."""
     if state.pending is not None:
         estimate, state = state.pending, replace(state, pending=None)
+        state = _rescaled(state, estimate)
         reason, policy = _reset_reason(backbone, state, estimate, settings)
         state = replace(state, policy=policy)
         if reason:
@@ -248,6 +277,7 @@ def start_segment(state: StreamState, reason: str) -> StreamState:
         still=StillState(),
         motions=MotionState(),
         gravity=GravityState(),
+        sources=scale_sources.interrupted(state.sources),
         odometry=odometry.interrupted(state.odometry),
     )
     return _told(state, reason)
@@ -301,13 +331,17 @@ class Stream:
         break_reason: str | None = None,
         mask: Mask | None = None,
         imu: ImuSamples | None = None,
+        T_ground_camera: FloatArray | None = None,
+        other_odometry: Sequence[OdometrySample] = (),
     ) -> StreamResult:
         """Take in a frame; see `CameraFrame` and `step`.
 
         Raises:
             UserError: the image, its stamp, its intrinsics or its mask cannot be used; nothing has changed then.
         """
-        frame = CameraFrame(image, stamp_ns, T_base_camera, camera, outputs, break_reason, mask, imu)
+        frame = CameraFrame(
+            image, stamp_ns, T_base_camera, camera, outputs, break_reason, mask, imu, T_ground_camera, other_odometry
+        )
         result, self.state = step(self.backbone, frame, self.state, self.settings)
         return result
 
@@ -434,6 +468,14 @@ def _held(
         motion = odometry.flattened(motion)
     result, state = _result(state, frame.stamp_ns, estimate, motion)
     return replace(result, is_still=True), state
+
+
+def _rescaled(state: StreamState, estimate: Estimate) -> StreamState:
+    """Return the state whose sources of scale have been asked about a frame."""
+    sources, scale, told = scale_sources.asked(state.sources, state.segments.scale_state, estimate)
+    shift, sources = scale_sources.shift(sources)
+    running = segments.shifted(replace(state.segments, scale_state=scale), shift)
+    return replace(state, sources=sources, segments=running, events=(*state.events, *told)[-MAX_EVENTS:])
 
 
 def _reset_reason(

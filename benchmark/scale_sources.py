@@ -1,0 +1,223 @@
+"""What height and wheels do for the metres: ``python -m benchmark.scale_sources [--json FILE] [--markdown FILE]``.
+
+A wheeled camera goes along walks through flats that nothing was trained on or fitted to, with the stream's own
+settings: without help; with the known height of the camera; with wheel odometry (2 % noise, 1 % too long, and for five
+seconds slip: the wheels turn 1.4 times as far as the robot goes); with both; and with a height that is wrong by 30 %,
+alone and beside the wheels. Of each: depth over true depth (5th, 50th, 95th percentile over frames), length of the path
+over the true one (over stretches of three seconds), trajectory error, and NEES of the position.
+
+The network does not know the scale: its answers along a walk are computed once and used for every case.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Set
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmark.walk import Walk, WalkSpec
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.evaluation.metrics import resample_depth
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse
+from ttt3r_ros.model.network import POINTS_CAMERA, Network, Prediction, State
+from ttt3r_ros.model.update import UpdateRule
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.settings import StreamSettings
+from ttt3r_ros.stream.stream import Stream
+from ttt3r_ros.stream.wheels import OdometrySample
+from ttt3r_ros.weights.load import load_weights
+
+FIRST_SEED, FPS = 340, 15.0
+#: Of the wheels: noise of a motion and what all have in common (shares), and from when to when they slip how much.
+NOISE, BIAS, SLIP = 0.02, 0.01, (10.0, 15.0, 1.4)
+#: Cases: by which factor the height is known, None where it is not; and whether there are wheels.
+CASES: dict[str, tuple[float | None, bool]] = {
+    "nothing": (None, False),
+    "height": (1.0, False),
+    "wheels": (None, True),
+    "both": (1.0, True),
+    "height 30 % too large": (1.3, False),
+    "the same, and wheels": (1.3, True),
+    "height 30 % too small, and wheels": (0.7, True),
+}
+STRETCH = round(3 * FPS)
+
+
+class KeptBackbone(Backbone):
+    """Answers as the first time: the stream asks for the same steps in the same order whatever the scale."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__(network)
+        self._answers: list[tuple[Prediction, State]] = []
+        self.place = 0
+
+    def forget(self) -> None:
+        """Prepare for another walk."""
+        self._answers, self.place = [], 0
+
+    def step(self, image: Any, state: Any, *, rule: UpdateRule, outputs: Set[str]) -> tuple[Prediction, State]:
+        """See `Backbone.step`."""
+        if self.place == len(self._answers):
+            self._answers.append(super().step(image, state, rule=rule, outputs={POINTS_CAMERA, *outputs}))
+        self.place += 1
+        return self._answers[self.place - 1]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of a case on a walk: the docstring's figures, frames by the sources in charge, and what was said of them."""
+
+    seed: int
+    case: str
+    depth: list[float]
+    path: list[float]
+    ate_m: float
+    nees: float
+    charge: dict[str, int]
+    said: list[str]
+
+
+def wheel_odometry(walk: Walk) -> list[OdometrySample]:
+    """Return poses of a robot's wheels, one for every image and at its time."""
+    rng = np.random.default_rng(walk.spec.seed)
+    T_world_base = walk.T_world_camera @ inverse(T_BASE_CAMERA)
+    T, samples = np.eye(4), []
+    for index, stamp_ns in enumerate(walk.stamps_ns):
+        if index:
+            moved = inverse(T_world_base[index - 1]) @ T_world_base[index]
+            slips = SLIP[0] <= index / FPS < SLIP[1]
+            moved[:3, 3] *= (1 + BIAS + NOISE * rng.standard_normal()) * (SLIP[2] if slips else 1.0)
+            T = T @ moved
+        samples.append(OdometrySample(int(stamp_ns), T))
+    return samples
+
+
+def go_along(stream: Stream, walk: Walk, case: str) -> Result:
+    """Feed a walk to a stream; a frame's wheel odometry comes with the next frame."""
+    factor, has_wheels = CASES[case]
+    samples = wheel_odometry(walk) if has_wheels else []
+    stream.reset_odometry()
+    depth: list[float] = []
+    poses, truth, variances, charge, said = [], [], [], dict[str, int](), []
+    for index in range(walk.spec.frames):
+        ground = None
+        if factor is not None:
+            ground = walk.T_world_camera[index].copy()  # the floor is at 0
+            ground[2, 3] *= factor
+        result = stream.process(
+            walk.image(index), walk.stamps_ns[index], camera=walk.intrinsics, T_ground_camera=ground,
+            other_odometry=samples[max(index - 1, 0) : index],
+        )  # fmt: skip
+        stream.prepare()
+        said += [event for event in result.events if "camera height" in event or "wheel odometry" in event]
+        names = " and ".join(stream.state.sources.in_charge) or "network"
+        charge[names] = charge.get(names, 0) + 1
+        if result.motion is None or result.estimate is None:
+            continue
+        poses.append(result.motion.T_odom_base)
+        truth.append(walk.T_world_camera[index] @ inverse(T_BASE_CAMERA))
+        variances.append(result.motion.covariances.pose[:3])
+        true = walk.depth(index)
+        if true is not None and result.estimate.depth is not None:
+            true = resample_depth(true, walk.intrinsics, result.estimate.pixel_map.intrinsics(walk.intrinsics))
+            with np.errstate(invalid="ignore", divide="ignore"):
+                depth.append(float(np.nanmedian(result.estimate.depth / true)))
+    p = np.array(poses)[:, :3, 3]
+    q = (inverse(truth[0]) @ np.array(truth))[:, :3, 3]
+    nees = float(((p - q) ** 2 / np.array(variances))[STRETCH:].sum(axis=1).mean() / 3)
+    return Result(walk.spec.seed, case, depth, _lengths(p, q), _ate(p, q), nees, charge, said)
+
+
+def _lengths(p: FloatArray, q: FloatArray) -> list[float]:
+    """Return the distance covered in each stretch over the true one, where that is 30 cm or more."""
+    starts = range(0, len(p) - STRETCH, STRETCH // 3)
+    both = [(np.linalg.norm(p[i + STRETCH] - p[i]), np.linalg.norm(q[i + STRETCH] - q[i])) for i in starts]
+    return [float(a / b) for a, b in both if b >= 0.3]
+
+
+def _ate(p: FloatArray, q: FloatArray) -> float:
+    """Return the RMS distance of two paths after the best rigid alignment [m] (Kabsch)."""
+    a, b = p - p.mean(axis=0), q - q.mean(axis=0)
+    U, _, Vt = np.linalg.svd(a.T @ b)
+    R = (U @ np.diag([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))]) @ Vt).T
+    return float(np.sqrt(((a @ R.T - b) ** 2).sum(axis=1).mean()))
+
+
+def rows_of(results: list[Result]) -> list[tuple[str, ...]]:
+    """Return the table, a row for each case."""
+    rows: list[tuple[str, ...]] = []
+    for case in CASES:
+        some = [result for result in results if result.case == case]
+        if not some:
+            continue
+        said = sum(any("is not used" in event for event in result.said) for result in some)
+        rows.append(
+            (
+                case,
+                _spread([value for result in some for value in result.depth]),
+                _spread([value for result in some for value in result.path]),
+                f"{np.median([result.ate_m for result in some]):.2f}",
+                f"{np.median([result.nees for result in some]):.2f}",
+                f"{said} of {len(some)}",
+            )
+        )
+    return rows
+
+
+def _spread(values: list[float]) -> str:
+    low, middle, high = np.percentile(values, (5, 50, 95))
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print a table, write what was asked for."""
+    parser = argparse.ArgumentParser(prog="scale_sources", description=(__doc__ or "").partition("\n")[0])
+    add = parser.add_argument
+    add("--weights", default="", help="a weights file; default: the package's own")
+    add("--interval", type=int, default=6, help="frames between resets (default: %(default)s, the packaged weights')")
+    add("--walks", type=int, default=6, help="(default: %(default)s)")
+    add("--frames", type=int, default=400, help="of each walk (default: %(default)s)")
+    add("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="(default: all)")
+    add("--work", type=Path, default=Path(".cache/scale"), help="folder for the walks (default: %(default)s)")
+    add("--json", type=Path)
+    add("--markdown", type=Path)
+    args, console = parser.parse_args(argv), Console()
+    try:
+        backbone = KeptBackbone(load_weights(args.weights).network)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    stream = Stream(backbone, StreamSettings(reset_interval=args.interval))
+    args.work.mkdir(parents=True, exist_ok=True)
+    results: list[Result] = []
+    for seed in range(FIRST_SEED, FIRST_SEED + args.walks):
+        walk = Walk(WalkSpec(seed, "wheeled", args.frames, 160, 120, FPS), args.work)
+        walk.render(lambda _: None)
+        backbone.forget()
+        for case in args.cases:
+            backbone.place = 0
+            results.append(go_along(stream, walk, case))
+            console.print(f"{seed}, {case}: {' | '.join(rows_of(results[-1:])[0][1:])}", highlight=False)
+        if args.json:
+            args.json.write_text(json.dumps([asdict(result) for result in results]) + "\n")
+    header = ("with", "depth over true", "path over true", "ATE [m]", "NEES", "a source refused, and said")
+    table = Table(*header)
+    for row in rows_of(results):
+        table.add_row(*row)
+    console.print(table)
+    if args.markdown:
+        lines = [header, ("---",) * len(header), *rows_of(results)]
+        args.markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

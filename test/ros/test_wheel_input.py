@@ -1,0 +1,107 @@
+"""The node's other odometry and ground frame, told over DDS by another process than the node's."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from geometry_msgs.msg import TransformStamped
+from harness import Bench, header, node, wait_until
+from nav_msgs.msg import Odometry
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from tf2_msgs.msg import TFMessage
+
+from ttt3r_ros.geometry import T_BASE_CAMERA
+from ttt3r_ros.ros.conversions import fill_pose, transform_message
+
+pytestmark = pytest.mark.dds
+
+TOPIC = "/ttt3r/wheel_odom"
+LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+@pytest.fixture(scope="module")
+def running(weights, tmp_path_factory):
+    log = tmp_path_factory.mktemp("node") / "node.log"
+    with node(log, weights=weights, wait_for_transform=5.0) as running:
+        yield running
+        assert "Traceback" not in running.text()
+
+
+@pytest.fixture(scope="module")
+def robot(running):
+    """A robot whose camera is mounted 0.5 m above the ground, until the tests end."""
+    bench = Bench("robot")
+    bench.listen_to_all()
+    bench.wait_for_node()
+    raised = np.eye(4)
+    raised[2, 3] = 0.5
+    transforms: list[TransformStamped] = [
+        transform_message(raised, header(0, "base_footprint"), "base_link"),
+        transform_message(T_BASE_CAMERA, header(0, "base_link"), "camera"),
+    ]
+    bench.publisher(TFMessage, "/tf_static", LATCHED).publish(TFMessage(transforms=transforms))
+    publisher = bench.publisher(Odometry, TOPIC, 50)
+    wait_until(publisher.get_subscription_count, "the node to listen to wheel_odom")
+    bench.send_until_answered()
+    yield bench
+    bench.close()
+
+
+def odometry(stamp: int, x: float = 0.0, **changes: float) -> Odometry:
+    message = Odometry(header=header(stamp, "wheels"), child_frame_id="base_link")
+    T = np.eye(4)
+    T[0, 3] = x
+    fill_pose(message.pose.pose, T)
+    for name, value in changes.items():
+        setattr(message.pose.pose.position if name in "xyz" else message.pose.pose.orientation, name[-1], value)
+    return message
+
+
+def drive(robot: Bench, count: int, *, ahead: float = 0.0, at: float = 0.0) -> None:
+    """Send images, each with its wheel odometry, whose clock is ahead [s]."""
+    for number in range(count):
+        stamp = robot.next_stamp
+        robot.publisher(Odometry, TOPIC).publish(odometry(stamp + round(ahead * 1e9), at + 0.01 * number))
+        robot.send(stamp=stamp)
+        robot.get("odom", stamp)
+
+
+def says(robot: Bench, key: str, what: str) -> None:
+    wait_until(lambda: what in robot.diagnostics().get(key, ""), f"{key}: {what}, not {robot.diagnostics().get(key)}")
+
+
+def test_the_height_above_the_ground_is_heard(robot):
+    drive(robot, 3)
+    wait_until(lambda: robot.diagnostics().get("camera_height", "not known")[:9] != "not known", "the height")
+
+
+def test_bad_messages_are_refused_in_a_sentence_each(running, robot):
+    bad = [
+        (odometry(robot.next_stamp, x=math.nan), "its pose is not finite"),
+        (odometry(robot.next_stamp, ow=0.0), "its orientation is not a unit quaternion"),
+        (odometry(0), "it has no valid stamp"),
+    ]
+    for message, sentence in bad:
+        robot.publisher(Odometry, TOPIC).publish(message)
+        wait_until(lambda sentence=sentence: sentence in running.text(), sentence)
+    drive(robot, 1)
+    says(robot, "wheel_odom_refused", "3")
+
+
+def test_another_clock_a_restart_and_a_gap(running, robot):
+    drive(robot, 12, ahead=1000.0)
+    wait_until(lambda: "ahead of those of wheel_odom by -1000" in running.text(), "the clocks to be compared")
+    drive(robot, 12, ahead=1000.0, at=50.0)
+    says(robot, "wheel_odom", "jumped by 49.89 m")
+    robot.next_stamp += 3_000_000_000
+    drive(robot, 8, ahead=1000.0, at=50.5)
+    says(robot, "wheel_odom", "nothing came of it for 3.1 s")
+
+
+def test_a_change_of_frames_is_said(running, robot):
+    message = odometry(robot.next_stamp)
+    message.header.frame_id, message.child_frame_id = "fused", "base_link"
+    robot.publisher(Odometry, TOPIC).publish(message)
+    wait_until(lambda: "wheel_odom changed from" in running.text(), "the change to be said")
