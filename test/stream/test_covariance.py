@@ -15,6 +15,7 @@ from ttt3r_ros.stream.covariance import (
     at_origin,
     pose_variances,
     twist_variances,
+    with_scale,
 )
 
 MODEL = CovarianceModel()
@@ -110,3 +111,20 @@ def test_errors_that_follow_the_model_are_told_truly():
         errors = np.concatenate([truth[:3, 3] - found[:3, 3], rotation_vector(truth[:3, :3] @ found[:3, :3].T)])
         ratios.append(errors**2 / pose_variances(P))
     np.testing.assert_allclose(np.mean(ratios, axis=0), 1.0, atol=0.25)
+
+
+def test_a_scale_that_is_measured_says_less_about_the_way_so_far():
+    """Against the naive twin: the measurement of a Kalman filter that leaves the scale that variance."""
+    model = CovarianceModel()
+    P = after_motion(at_origin(model), np.array([2.0, 1.0, 0.0]), (0.1, 0.02))
+    left = 0.05**2
+    noise = 1.0 / (1.0 / left - 1.0 / P[6, 6])
+    gain = P[:, 6] / (P[6, 6] + noise)
+    twin = P - np.outer(gain, P[6])
+    found = with_scale(P, 0.05)
+    np.testing.assert_allclose(found[6], twin[6], atol=1e-12)
+    np.testing.assert_array_equal(found[:6, :6], P[:6, :6])  # what has been published of the position stays
+    assert np.linalg.eigvalsh(found)[0] > -1e-12
+    grown = with_scale(found, 0.3)
+    assert grown[6, 6] == pytest.approx(0.09)
+    np.testing.assert_array_equal(grown[6, :6], found[6, :6])

@@ -238,15 +238,14 @@ def asked(
     """Ask every source about a frame that has been published.
 
     Args:
-        state: after the frame.
+        state: after the frame, which it has `seen`.
         scale: of the running segment, after the frame.
         estimate: of the frame.
 
     Returns:
         The state, the scale, and sentences for the log.
     """
-    if state.view is None:
-        return state, scale, ()
+    assert state.view is not None
     stamp_ns = state.view.stamp_ns
     seconds = math.inf if state.last_ns is None else (stamp_ns - state.last_ns) * 1e-9
     scale = scale_filter.looked(scale_filter.helped(scale) if state.last_ns is None else scale, seconds)

@@ -472,6 +472,8 @@ def _held(
 
 def _rescaled(state: StreamState, estimate: Estimate) -> StreamState:
     """Return the state whose sources of scale have been asked about a frame."""
+    if state.sources.view is None:
+        return state
     sources, scale, told = scale_sources.asked(state.sources, state.segments.scale_state, estimate)
     shift, sources = scale_sources.shift(sources)
     running = segments.shifted(replace(state.segments, scale_state=scale), shift)
