@@ -326,7 +326,7 @@ def test_a_jump_of_the_recordings_time_is_a_segment(tmp_path, weights, monkeypat
     ]
     source = open_source(WORLD)
     monkeypatch.setattr(source, "frames", lambda start_s=0.0: iter(frames))
-    monkeypatch.setattr(reconstruct, "open_source", lambda *_, **__: source)
+    monkeypatch.setattr("ttt3r_ros.sources.open_source", lambda *_, **__: source)
     assert run(tmp_path / "out", weights) == 0
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert metrics["segments_begun"] == {"the stream began": 1, "time jumped back by # s": 1}

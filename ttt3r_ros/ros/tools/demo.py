@@ -47,10 +47,11 @@ _START_TIMEOUT_S = 600.0
 _SILENCE_S = 2.5
 _SILENCE_PERIODS = 4.0
 _FIRST_PERIOD_S = 5.0  # assumed frame period before the second pose
+_ROUNDING = 1e-9  # poses of images that follow on none differ by no more [m], [rad]
 _SETTLE_S = 1.0  # silence after the last image's odometry, for its other outputs
 
 
-class _NoMotion(UserError):
+class _StillError(UserError):
     """The demo ran, but its input shows no motion."""
 
 _VIEWER = [sys.executable, "-m", "ttt3r_ros.ros.tools.view"]
@@ -67,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(options, console, stop)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1 if isinstance(error, _NoMotion) else 2
+        return 1 if isinstance(error, _StillError) else 2
     return 0
 
 
@@ -310,12 +311,12 @@ def _raise_if_still(recording: Recording, log: Path) -> None:
     """Check that the path is one.
 
     Raises:
-        _NoMotion: all poses are the same, since no image follows on another.
+        _StillError: all poses are the same, since no image follows on another.
     """
     poses = list(recording.poses.values())
-    if len(poses) > 1 and all(np.array_equal(pose, poses[0]) for pose in poses):
+    if len(poses) > 1 and all(np.allclose(pose, poses[0], rtol=0.0, atol=_ROUNDING) for pose in poses):
         why = recording.diagnostics.get("segment_reason", "")
-        raise _NoMotion(
+        raise _StillError(
             f"no image follows on another{f' ({why})' if why else ''}, so nothing is known of the camera's motion; "
             f"give images of one size, less than max_frame_gap apart (log: {log})"
         )
