@@ -72,7 +72,7 @@ def call(name: str, *, node: str, timeout_s: float) -> tuple[bool, str]:
     node = f"/{node.strip('/')}"
     caller = Node("call", start_parameter_services=False, enable_rosout=False)
     try:
-        client = caller.create_client(kind, f"{node}/{service}")
+        client: Any = caller.create_client(kind, f"{node}/{service}")
         if not client.wait_for_service(timeout_s):
             raise UserError(f"no node {node} offers {service}{_where(caller, node, service)}")
         request = kind.Request() if data is None else kind.Request(data=data)
