@@ -54,6 +54,7 @@ _SETTLE_S = 1.0  # silence after the last image's odometry, for its other output
 class _StillError(UserError):
     """The demo ran, but its input shows no motion."""
 
+
 _VIEWER = [sys.executable, "-m", "ttt3r_ros.ros.tools.view"]
 
 
