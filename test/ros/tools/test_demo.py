@@ -205,11 +205,11 @@ def test_it_says_what_it_waits_for_and_for_how_long() -> None:
     assert demo._status(recorder) == "waiting for the node"
     assert demo._silence_s(recorder, 1) == 4 * 5.0
     recorder.recording.diagnostics["frames_lost"] = "1"
-    assert demo._silence_s(recorder, 1) == 1.0
+    assert demo._silence_s(recorder, 1) == 1.5
     recorder.recording.poses |= {0: np.eye(4), 10**9: np.eye(4)}
     assert demo._status(recorder) == "2 poses, - Hz"
     assert demo._silence_s(recorder, None) == demo._silence_s(recorder, 3) == 4.0
-    assert demo._silence_s(recorder, 2) == 1.0
+    assert demo._silence_s(recorder, 2) == 1.5
 
 
 def test_the_real_node_on_images_without_truth(tmp_path: Path) -> None:
