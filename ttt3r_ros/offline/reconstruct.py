@@ -65,6 +65,7 @@ def _checked(options: argparse.Namespace) -> Source:
     network.check_weights_file()
     read_covariance(network.covariance_file, warn=lambda _: None)
     StreamSettings.of(options)
+    read_mask(options.mask_file)
     RunFolder(options.output).check(overwrite=options.overwrite)
     return open_source(options.input, topic=options.topic, fps=options.fps)
 
