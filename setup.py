@@ -32,7 +32,7 @@ setup(
     entry_points={
         "console_scripts": [
             f"{name} = {PACKAGE}.commands:{name}"
-            for name in ("ttt3r", "play", "view", "demo", "reconstruct", "evaluate", "fetch_weights")
+            for name in ("ttt3r", "play", "view", "call", "demo", "reconstruct", "evaluate", "fetch_weights")
         ],
     },
 )

@@ -40,6 +40,9 @@ from ttt3r_ros.weights.load import load_weights
 
 #: First seeds of the walks: to fit, among those of training but beyond what it reaches; to check, held out.
 FIT_SEED, CHECK_SEED = 1_000_000, 300
+#: Fewest walks, and fewest frames of each, to judge by: 40 walks determine the NEES of the pose to a quarter of its
+#: value, so 10 to a half.
+MIN_WALKS, MIN_FRAMES = 10, 100
 #: What NEES per degree of freedom counts as true.
 TRUE_NEES = (0.5, 2.0)
 
@@ -70,8 +73,12 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
     Raises:
         UserError: an option cannot be used.
     """
-    if min(args.fit_walks, args.check_walks) < 1 or args.frames < 10:
-        raise UserError("--fit-walks and --check-walks must be at least 1, --frames at least 10")
+    walks = args.check_walks if args.no_fit else min(args.fit_walks, args.check_walks)
+    if walks < MIN_WALKS or args.frames < MIN_FRAMES:
+        raise UserError(
+            f"too little to judge covariances by: --fit-walks and --check-walks must be at least {MIN_WALKS}, --frames "
+            f"at least {MIN_FRAMES}"
+        )
     weights, device = load_weights(args.weights), choose_device(args.device)
     precision = choose_precision(args.precision, device)
     shipped = read_covariance(args.covariance_file)

@@ -25,8 +25,8 @@ from benchmark import command
 from benchmark.runner import frames_of, go_along, resident_bytes, trajectory_error
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray
-from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.stream.backbone import PRECISIONS, Backbone, dtype_of
+from ttt3r_ros.runtime.device import PRECISIONS, choose_device
+from ttt3r_ros.stream.backbone import Backbone, dtype_of
 from ttt3r_ros.stream.segments import SegmentReader, warm_up
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.synthetic import Sequence

@@ -48,6 +48,9 @@ SAMPLES = 200  #: of the process, in a whole run
 SETTLED = 0.25  #: share of a run after which nothing may grow any more
 PATIENCE = 60.0  #: seconds for an answer
 
+#: Fewest frames that tell growth from the noise of a starting process: its memory and caches settle over some hundreds.
+MIN_FRAMES = 5000
+
 #: What counts as flat: memory per thousand frames [MB], and median latency late in a run over that early in it.
 MOST_GROWTH_MB, MOST_SLOWDOWN = 1.0, 1.3
 
@@ -148,8 +151,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Soak the node; return the figures, the samples and what was found wrong.
 
     Raises:
-        UserError: the node ended or went silent.
+        UserError: the run would be too short, or the node ended or went silent.
     """
+    if args.frames < MIN_FRAMES:
+        raise UserError(f"--frames must be at least {MIN_FRAMES}: a shorter run cannot tell whether anything grows")
     keep_to_this_computer()
     launch = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", "-p", "drop_frames:=false"]
     launch += ["-p", "wait_for_transform:=0.1"]

@@ -37,10 +37,10 @@ from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, Prediction
 from ttt3r_ros.model.reference import ReferenceNetwork, ReferenceState
 from ttt3r_ros.runtime.captured import CapturedStep
 from ttt3r_ros.runtime.cuda_capture import CudaCapture
-from ttt3r_ros.runtime.device import choose_device
+from ttt3r_ros.runtime.device import PRECISIONS, choose_device
 from ttt3r_ros.runtime.device_outputs import DeviceOutputs
 from ttt3r_ros.runtime.transfer import download
-from ttt3r_ros.stream.backbone import PRECISIONS
+from ttt3r_ros.stream.backbone import dtype_of
 from ttt3r_ros.weights.load import PACKAGED
 from ttt3r_ros.weights.native_file import read_native
 from ttt3r_ros.weights.published import reference_of
@@ -109,7 +109,7 @@ def measure(options: argparse.Namespace, console: Console) -> Result:
     naive = None if options.no_naive else reference_of(plain)
     if naive:  # the twin keeps the float32 weights; the network gets a copy where it changes them
         plain = plain if options.precision == "float32" else _copy(plain)
-    network = plain.set_precision(PRECISIONS[options.precision])
+    network = plain.set_precision(dtype_of(options.precision))
     images = [rule_image(index, height, width)[None].to(device) for index in range(4)]
 
     if device.type == "cuda":

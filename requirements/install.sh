@@ -149,6 +149,16 @@ is_usable() {
         is_of_the_python_asked_for
 }
 
+# Lets programs started by hand keep logs and caches in this folder rather than in the user's home, as the Makefile does.
+# Python runs this line whenever it starts from .venv; what the user has set stays.
+keep_files_here() {
+    local packages
+    packages="$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+    cat >"$packages/keep_files_here.pth" <<'PYTHON'
+import os, sys; cache = os.path.join(os.path.dirname(sys.prefix), ".cache"); os.environ.setdefault("MPLCONFIGDIR", os.path.join(cache, "matplotlib")); "ROS_HOME" in os.environ or os.environ.setdefault("ROS_LOG_DIR", os.path.join(cache, "ros", "log"))
+PYTHON
+}
+
 main() {
     # Keep other ROS installations and environments out, and pip from installing elsewhere.
     unset PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
@@ -177,6 +187,7 @@ main() {
     say "adding the ROS 2 packages that PyPI lacks (see underlay/README.md)"
     .venv/bin/python underlay/install.py 2>&1 | sed 's/^underlay: /        /' || fail "setup failed. \`make venv\` tries again."
     pip_install --quiet --no-deps --no-index --no-build-isolation --editable .
+    keep_files_here
     fingerprint >.venv/fingerprint
     rm -rf .venv/incomplete .cache/pip .cache/tmp
     say "done in $SECONDS s"

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ttt3r_ros import __version__
+
 ROOT = Path(__file__).parents[1]
 
 SCRIPT = """
@@ -55,3 +57,19 @@ def test_every_command_that_is_installed_exists():
 
     for name in re.findall(r'"(\w+)"', names):
         assert callable(getattr(commands, name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ttt3r", "play", "view", "call", "demo", "reconstruct", "evaluate", "fetch_weights"])
+def test_every_command_has_a_version_and_refuses_what_it_does_not_know(name):
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        script = f"import sys; from ttt3r_ros.commands import {name}; sys.exit({name}())"
+        needed = {"play": ["synthetic"], "reconstruct": ["synthetic", "--output", "out"]}.get(name, [])
+        command = [sys.executable, "-c", script, *needed, *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    version = run("--version")
+    assert (version.returncode, version.stdout) == (0, f"{name} of ttt3r_ros {__version__}\n")
+    unknown = run("--no-such-option")
+    assert unknown.returncode == 2
+    assert "unrecognized arguments: --no-such-option" in unknown.stderr

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,11 @@ from ttt3r_ros.errors import UserError
 if TYPE_CHECKING:
     from ttt3r_ros.stream.estimate import Estimate
     from ttt3r_ros.stream.stream import Stream, StreamResult
+
+# Torch's threads (GNU OpenMP) wait for each other by spinning, some milliseconds long. On a machine whose cores are
+# busy with other processes a spinning thread keeps the core from the very thread it waits for, and a frame takes 20
+# times as long. Spinning for microseconds costs an idle machine nothing. Read once, when torch is loaded (ADR 7).
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 __version__ = "0.1.0"
 __all__ = ["Estimate", "Stream", "StreamResult", "load"]

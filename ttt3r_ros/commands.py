@@ -48,6 +48,14 @@ def view() -> int:
 
 
 @_command
+def call() -> int:
+    """Call a service of the node."""
+    from ttt3r_ros.ros.tools.call import main
+
+    return main()
+
+
+@_command
 def demo() -> int:
     """Run camera, node and consumer, and write what comes out."""
     from ttt3r_ros.ros.tools.demo import main

@@ -18,7 +18,7 @@ from benchmark.stages import stages_of
 from ttt3r_ros.model import Network, State
 from ttt3r_ros.model.network import Prediction
 from ttt3r_ros.runtime.captured import CapturedStep
-from ttt3r_ros.stream.backbone import PRECISIONS
+from ttt3r_ros.stream.backbone import dtype_of
 from ttt3r_ros.weights.rule import rule_image
 
 Step = Callable[[Tensor, State | None], tuple[Prediction, State]]
@@ -133,7 +133,7 @@ class StepBench:
         self._findings.add(f"{width}x{height}, {precision}, by stage", rows)
 
     def _network(self, precision: str) -> Network:
-        return self._make().drop_world_and_color().set_precision(PRECISIONS[precision])
+        return self._make().drop_world_and_color().set_precision(dtype_of(precision))
 
     def _images(self) -> list[Tensor]:
         width, height = self._size

@@ -8,7 +8,7 @@ from rule_weights import TINY, rule_image, rule_network
 from torch import nn
 
 from benchmark import floor, step
-from ttt3r_ros.stream.backbone import PRECISIONS
+from ttt3r_ros.stream.backbone import dtype_of
 
 needs_vnni = pytest.mark.skipif(
     not any(torch.cpu.get_capabilities().get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8")),
@@ -87,7 +87,7 @@ def test_the_weights_that_a_step_reads_are_counted(precision, bytes_each):
     linears = [layer for part in used for layer in part.modules() if isinstance(layer, nn.Linear)]
     least = bytes_each * sum(layer.weight.numel() for layer in linears)
     everything = sum(parameter.nbytes for parameter in network.parameters())
-    counted = floor.weight_bytes(network.set_precision(PRECISIONS[precision]))
+    counted = floor.weight_bytes(network.set_precision(dtype_of(precision)))
     assert least < counted < everything
     colour_and_world = sum(
         parameter.nbytes

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from ttt3r_ros.evaluation.demo_report import MAX_CLOUD_POINTS, show_metrics, write_report
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.evaluation.demo_report import FILES, MAX_CLOUD_POINTS, claim_folder, show_metrics, write_report
 from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.evaluation.run_log import Moment, Recording
 from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics, T_from_pose
@@ -39,7 +40,9 @@ def moment(i: int, points: int = 400) -> Moment:
 
 
 def recording(*, truth: bool = True, poses: int = 10) -> Recording:
-    made = Recording(diagnostics={"frames_dropped": "3", "rss_mb": "412", "weights": "small.safetensors"})
+    made = Recording(
+        diagnostics={"frames_dropped": "1", "frames_lost": "1", "rss_mb": "412", "weights": "small.safetensors"}
+    )
     for i in range(poses):
         stamp = T0_NS + i * 10**8
         corner = [[0, 0], [1, 0], [1, 1], [0, 1]][i % 4]
@@ -58,7 +61,8 @@ def test_everything_is_written(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.json").read_text()) == {
         "frames_in": 13,
         "frames_out": 10,
-        "dropped": 3,
+        "dropped": 2,
+        "lost": 1,
         "ate_rmse_m": 0.0,
         "path_length_m": 9.0,
         "depth_abs_rel": 0.15,
@@ -134,3 +138,30 @@ def test_the_table_tells_all_numbers(tmp_path: Path) -> None:
     text = out.getvalue()
     for words in ("frames in", "13", "412 MB", "104 ms", "trajectory error", " - "):
         assert words in text
+
+
+def test_every_image_is_accounted_for(tmp_path: Path) -> None:
+    metrics = write_report(tmp_path, recording(), frames_in=13)
+    assert metrics.dropped is not None
+    assert metrics.lost is not None
+    assert metrics.frames_out + metrics.dropped + metrics.lost == 13
+    unknown = write_report(tmp_path, Recording(), frames_in=None)
+    assert (unknown.dropped, unknown.lost) == (None, None)
+
+
+def test_a_folder_is_claimed_only_from_another_run(tmp_path: Path) -> None:
+    ours, others = tmp_path / "a/ours", tmp_path / "others"
+    for _ in range(2):
+        claim_folder(ours)
+        (ours / "metrics.json").write_text("of an earlier run")
+    others.mkdir()
+    for name in FILES:
+        (others / name).write_text("mine")
+        with pytest.raises(UserError, match=f"others contains {name}, which no demo wrote"):
+            claim_folder(others)
+        (others / name).unlink()
+    (others / "notes.txt").write_text("mine")
+    claim_folder(others)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be created"):
+        claim_folder(tmp_path / "file/below")

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.model.config import UPDATE_RULES
 from ttt3r_ros.model.update import (
     RULES,
     Brake,
@@ -193,3 +194,7 @@ def test_sequences_of_a_batch_do_not_touch_each_other(name):
             rate, carried = rule.learning_rate(frame, carried)
         rates.append(rate)
     torch.testing.assert_close(rates[0], torch.cat(rates[1:]))
+
+
+def test_command_lines_list_the_rules_that_there_are():
+    assert tuple(RULES) == UPDATE_RULES

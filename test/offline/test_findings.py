@@ -28,7 +28,7 @@ def moment(i: int) -> Moment:
 
 
 def findings(frames: int) -> Findings:
-    found = Findings(segments=3, camera=Intrinsics(50.5, 51.5, 3.0, 2.0, 6, 4), seconds=12.5)
+    found = Findings(segments=3, unconnected=2, camera=Intrinsics(50.5, 51.5, 3.0, 2.0, 6, 4), seconds=12.5)
     for i in range(frames):
         found.poses[1_700_000_000_000_000_123 + i] = T_from_pose([i, 0, 1], [1, 0.1 * i, 0, 0])
         found.true_poses[i] = T_from_pose([2 * i, 0, 1], [1, 0, 0, 0])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -244,6 +246,68 @@ def test_no_pose_at_all_is_a_failure_that_says_why(tmp_path, weights, capsys):
     assert (metrics["frames"], metrics["poses"], metrics["lost"]) == (3, 0, {"the image is black": 3})
 
 
+@pytest.mark.parametrize(
+    ("seconds", "shapes", "why"),
+    [
+        ((1, 4, 7), [(60, 80)], "no image for # s"),
+        ((1.0, 1.1, 1.2, 1.3), [(60, 80), (60, 96)], "the image's size has changed"),
+    ],
+)
+def test_images_that_follow_on_none_are_a_failure_that_says_why(tmp_path, weights, capsys, seconds, shapes, why):
+    (tmp_path / "images").mkdir()
+    for i, second in enumerate(seconds):
+        height, width = shapes[i % len(shapes)]
+        cv2.imwrite(str(tmp_path / f"images/{second:.1f}.png"), np.resize(noise(i), (height, width, 3)))
+    assert run(tmp_path / "out", weights, source=str(tmp_path / "images")) == 1
+    count = len(seconds)
+    assert f"error: the motion before {count} of {count} frames is unknown" in (err := capsys.readouterr().err)
+    assert f": {why}; give images of one size" in err
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert (metrics["poses"], metrics["unconnected"]) == (count, count)
+
+
+@pytest.mark.slow
+def test_a_reset_after_every_frame_is_no_failure(tmp_path, weights):
+    assert run(tmp_path, weights, "--reset-interval", "1", "--max-frames", "4") == 0
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert (metrics["segments"] > 2, metrics["unconnected"]) == (True, 1)
+
+
+def test_tiny_images_are_refused(tmp_path, weights, capsys):
+    (tmp_path / "images").mkdir()
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"images/{i}.png"), noise(i)[:3, :3])
+    assert run(tmp_path / "out", weights, source=str(tmp_path / "images")) == 2
+    assert "error: an image of 3x3 pixels is too small" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["nowhere.mp4", "--output", "{}"], "'nowhere.mp4' does not exist"),
+        ([WORLD, "--output", "{}", "--weights", "nowhere"], "nowhere does not exist"),
+        ([WORLD, "--output", "{}", "--covariance-file", "nowhere"], "the covariance file nowhere cannot be read"),
+        ([WORLD, "--output", "{}", "--image-size", "20"], "image_size must be 0 or at least 32 px"),
+        ([WORLD, "--output", "{}", "--device", "gpu"], "device must be auto, cpu, cuda"),
+        ([WORLD, "--output", "{}", "--fast"], "unrecognized arguments: --fast"),
+        ([WORLD, "--output", "{}/mine"], "mine contains depth, which no run"),
+        (["--help"], ""),
+        (["--version"], ""),
+    ],
+)
+def test_mistakes_are_said_before_torch_is_loaded(tmp_path, options, words):
+    (tmp_path / "mine/depth").mkdir(parents=True)
+    script = (
+        "import sys\nfrom ttt3r_ros.offline.reconstruct import main\ntry:\n    code = main(sys.argv[1:])\n"
+        "except SystemExit as end:\n    code = end.code\nassert 'torch' not in sys.modules\nsys.exit(code)"
+    )
+    command = [sys.executable, "-c", script, *(option.format(tmp_path) for option in options)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == (2 if words else 0), done.stderr
+    assert words in done.stderr
+    assert (done.stdout == "") == bool(words)
+
+
 def test_segments_are_counted_by_why_they_began(tmp_path, weights, capsys):
     for i, second in enumerate((0.0, 0.1, 0.2, 9.0, 9.1, 19.0)):
         (tmp_path / "images").mkdir(exist_ok=True)
@@ -262,7 +326,7 @@ def test_a_jump_of_the_recordings_time_is_a_segment(tmp_path, weights, monkeypat
     ]
     source = open_source(WORLD)
     monkeypatch.setattr(source, "frames", lambda start_s=0.0: iter(frames))
-    monkeypatch.setattr(reconstruct, "open_source", lambda *_, **__: source)
+    monkeypatch.setattr("ttt3r_ros.sources.open_source", lambda *_, **__: source)
     assert run(tmp_path / "out", weights) == 0
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert metrics["segments_begun"] == {"the stream began": 1, "time jumped back by # s": 1}

@@ -61,7 +61,7 @@ def data(size: int, fill: int) -> array.array:
 
 def fits_the_network(width: int, height: int) -> bool:
     """Return whether enough of an image is left once its long side is the network's."""
-    return min(width, height) > 0 and round(min(width, height) * LONG_SIDE / max(width, height)) >= 16
+    return min(width, height) >= 16 and round(min(width, height) * LONG_SIDE / max(width, height)) >= 16
 
 
 def layout(encoding: str, width: int, height: int) -> tuple[int, int] | None:

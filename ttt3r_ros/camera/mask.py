@@ -10,18 +10,20 @@ import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.camera.encoded_image import FILE_FORMATS, decode_image
-from ttt3r_ros.camera.preprocess import ImageArray, PixelMap
 from ttt3r_ros.camera.rectify import Rectifier
 from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.settings import Settings, parameter
+
+if TYPE_CHECKING:  # it imports torch, and command lines only need the settings
+    from ttt3r_ros.camera.preprocess import ImageArray, PixelMap
 
 #: A pixel of a mask is hidden from this gray level on.
 HIDDEN = 128

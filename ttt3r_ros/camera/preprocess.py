@@ -217,7 +217,7 @@ def _bicubic(x: FloatArray, a: float = -0.5) -> FloatArray:
 
 
 def check_image(image: object) -> ImageArray:
-    """Check that an image is (H, W, 3) uint8, and return it.
+    """Check that an image is (H, W, 3) uint8 and not tiny, and return it.
 
     Raises:
         UserError: it is not.
@@ -226,4 +226,10 @@ def check_image(image: object) -> ImageArray:
         raise UserError(f"an RGB image must be a numpy array, (H, W, 3) uint8, not {type(image).__name__}")
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or math.prod(image.shape) == 0:
         raise UserError(f"an RGB image must be (H, W, 3) uint8, but this one is {image.shape} {image.dtype}")
+    if min(image.shape[:2]) < PATCH:
+        height, width = image.shape[:2]
+        raise UserError(
+            f"an image of {width}x{height} pixels is too small: it needs at least {PATCH} pixels on each side, and a "
+            "few hundred to be useful"
+        )
     return image

@@ -30,6 +30,8 @@ FILES = {
     "cloud.ply": "the point cloud",
     "metrics.json": "these numbers",
 }
+#: Logs that every run leaves, by which its folder is known.
+LOGS = ("node.log", "player.log")
 
 #: Columns of frames.png.
 _SHOWN_MOMENTS = 6
@@ -45,7 +47,8 @@ class Metrics:
     Attributes:
         frames_in: images published.
         frames_out: poses received.
-        dropped: images that the node skipped because newer ones had arrived.
+        dropped: images that the node skipped because newer ones had arrived, before or after it had received them.
+        lost: images that the node received but could not use.
         ate_rmse_m: absolute trajectory error after SE(3) alignment [m].
         path_length_m: of the ground truth if there is one, else of the estimate [m].
         depth_abs_rel: mean relative error of the depth.
@@ -57,12 +60,31 @@ class Metrics:
     frames_in: int | None
     frames_out: int
     dropped: int | None
+    lost: int | None
     ate_rmse_m: float | None
     path_length_m: float | None
     depth_abs_rel: float | None
     latency_ms_p50: float | None
     latency_ms_p95: float | None
     node_rss_mb: float | None
+
+
+def claim_folder(output: Path) -> None:
+    """Create the folder of a run, unless it exists.
+
+    Raises:
+        UserError: it cannot be created, or it contains files that no run has written and this one would replace.
+    """
+    if not all((output / name).exists() for name in LOGS):
+        foreign = next((name for name in (*FILES, *LOGS, "view.log") if (output / name).exists()), None)
+        if foreign is not None:
+            raise UserError(f"{output} contains {foreign}, which no demo wrote; choose another folder for the results")
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        for name in LOGS:
+            (output / name).touch()
+    except OSError as error:
+        raise UserError(f"the folder {output} cannot be created or written: {error.strerror}") from None
 
 
 def write_report(output: Path, recording: Recording, *, frames_in: int | None) -> Metrics:
@@ -104,6 +126,7 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
         ("frames in", metrics.frames_in, "", "images the camera published"),
         ("frames out", metrics.frames_out, "", "poses received"),
         ("dropped", metrics.dropped, "", "replaced by a newer image while the node was busy"),
+        ("lost", metrics.lost, "", "not usable, as node.log says"),
         ("trajectory error", metrics.ate_rmse_m, "m", "ATE RMSE after SE(3) alignment"),
         ("path length", metrics.path_length_m, "m", "of the ground truth, or of the estimate without one"),
         ("depth error", metrics.depth_abs_rel, "", "AbsRel: mean of |depth - truth| / truth"),
@@ -130,11 +153,15 @@ def _metrics(recording: Recording, error: TrajectoryError | None, frames_in: int
         path_length = recording.trajectory().path_length() if recording.poses else math.nan
     latencies = np.percentile(recording.latencies_ms, [50, 95]) if recording.latencies_ms else (math.nan, math.nan)
     depth_errors = recording.depth_errors
-    dropped = _number(recording.diagnostics.get("frames_dropped"))
+    lost = _count(recording, "frames_lost", "frames_failed", "frames_dropped_by_stamp")
+    dropped = _count(recording, "frames_dropped")
+    if frames_in is not None:  # the middleware replaces images as well, uncounted
+        dropped = max(frames_in - len(recording.poses) - (lost or 0), 0)
     return Metrics(
         frames_in=frames_in,
         frames_out=len(recording.poses),
-        dropped=None if dropped is None else round(dropped),
+        dropped=dropped,
+        lost=lost,
         ate_rmse_m=rounded(error.ate_rmse_m, 4) if error else None,
         path_length_m=rounded(path_length, 3),
         depth_abs_rel=rounded(float(np.mean(depth_errors)), 4) if depth_errors else None,
@@ -149,6 +176,13 @@ def _caption(metrics: Metrics) -> str:
     if metrics.ate_rmse_m is not None:
         parts.append(f"error {formatted(metrics.ate_rmse_m, 'm')} (ATE RMSE after SE(3) alignment)")
     return ", ".join(parts)
+
+
+def _count(recording: Recording, *keys: str) -> int | None:
+    """Return the sum of counters of the node; None if it has not reported any."""
+    values = [_number(recording.diagnostics.get(key)) for key in keys]
+    known = [value for value in values if value is not None]
+    return round(sum(known)) if known else None
 
 
 def _number(text: str | None) -> float | None:

@@ -10,6 +10,8 @@ from ttt3r_ros.errors import UserError
 
 #: Entries introduced after the first files were written, with the values that a file without them implies.
 LATER: Mapping[str, Any] = {"dpt_width": 256}
+#: Names of the rules in `model.update`; here, because command lines list them before torch is loaded.
+UPDATE_RULES = ("ttt3r", "filt3r", "recal3r", "recal3r_pressure", "gain", "brake", "cut3r")
 PATCH = 16  #: side of a patch [px]; the same in every published configuration
 
 

@@ -209,7 +209,7 @@ class Brake:
         return torch.sigmoid(-self.tau * cosine) * torch.sigmoid(seen.alignment), (push,)
 
 
-#: The rules by name, with their published constants. A new rule is one class and one entry here.
+#: The rules by name, with their published constants. A new rule is one class, one entry here and one in `UPDATE_RULES`.
 RULES: Mapping[str, UpdateRule] = {
     rule.name: rule for rule in (Ttt3r(), Filt3r(), Recal3r(), Recal3r(pressure=True), Gain(), Brake(), Cut3r())
 }

@@ -30,6 +30,8 @@ class Findings:
         lost_reasons: number of lost frames by kind of reason.
         depth_errors: AbsRel and δ<1.25 of each frame with true depth.
         segments: number of segments so far.
+        unconnected: number of frames with a pose that follow on none, so that the motion up to them is unknown: the
+            first one, and those after a gap or a change of the images' size. Not those after a reset.
         segment_reasons: number of segments by kind of the reason why they began.
         camera: of the depth images; None while unknown.
         seconds: processing time so far, including that before interruptions [s].
@@ -43,6 +45,7 @@ class Findings:
     lost_reasons: Counter[str] = field(default_factory=Counter)
     depth_errors: list[tuple[float, float]] = field(default_factory=list)
     segments: int = 0
+    unconnected: int = 0
     segment_reasons: Counter[str] = field(default_factory=Counter)
     camera: Intrinsics | None = None
     seconds: float = 0.0
@@ -77,6 +80,7 @@ class _Kept:
     segment_reasons: tuple[tuple[str, int], ...]
     depth_errors: npt.NDArray[np.float64]
     segments: int
+    unconnected: int
     camera: Intrinsics | None
     seconds: float
     moments: tuple[Moment, ...]
@@ -105,6 +109,7 @@ def save_findings(path: Path, findings: Findings) -> None:
         segment_reasons=tuple(findings.segment_reasons.items()),
         depth_errors=np.array(findings.depth_errors, np.float64).reshape(-1, 2),
         segments=findings.segments,
+        unconnected=findings.unconnected,
         camera=findings.camera,
         seconds=findings.seconds,
         moments=tuple(findings.moments),
@@ -129,6 +134,7 @@ def load_findings(path: Path) -> Findings:
             segment_reasons=Counter(dict(kept.segment_reasons)),
             depth_errors=[(float(abs_rel), float(delta)) for abs_rel, delta in kept.depth_errors],
             segments=kept.segments,
+            unconnected=kept.unconnected,
             camera=kept.camera,
             seconds=kept.seconds,
             moments=EvenlySpaced.resumed(MOMENTS, kept.moments, kept.moments_seen),

@@ -31,6 +31,7 @@ class Metrics:
         frames: number of frames processed.
         poses: number of frames with a pose; the others were lost.
         segments: number of segments.
+        unconnected: number of poses that follow on none, so that the motion up to them is unknown; at least the first.
         lost: number of frames without a pose, by kind of reason ('#' for numbers).
         segments_begun: number of segments, by kind of the reason why they began.
         left_out: number of frames of the recording that were not processed, by reason.
@@ -48,6 +49,7 @@ class Metrics:
     frames: int
     poses: int
     segments: int
+    unconnected: int
     lost: dict[str, int]
     segments_begun: dict[str, int]
     left_out: dict[str, int]
@@ -159,6 +161,7 @@ def _metrics(found: Findings, error: TrajectoryError | None, reading: SourceRepo
         frames=found.frames,
         poses=len(found.poses),
         segments=found.segments,
+        unconnected=found.unconnected,
         lost=_by_number(found.lost_reasons),
         segments_begun=_by_number(found.segment_reasons),
         left_out=_by_number(reading.left_out),

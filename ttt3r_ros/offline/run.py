@@ -146,6 +146,7 @@ class Run:
             if begun := estimate.segment + 1 - found.segments:
                 found.segment_reasons[kind_of(self._stream.state.segment_reason)] += begun
             found.segments = estimate.segment + 1
+            found.unconnected += estimate.segment_frames == 1  # after a reset it is 2, since that begins with the last
             found.camera = estimate.intrinsics
             self._keep(frame, estimate, motion.T_odom_base @ T_BASE_CAMERA, camera)
         self._stream.prepare()

@@ -69,6 +69,23 @@ class RunFolder:
         finally:
             os.close(handle)
 
+    def check(self, *, overwrite: bool) -> None:
+        """Check whether a run may write here; nothing is read of its settings, or written.
+
+        Raises:
+            UserError: the folder contains a finished run, or files that no run has written.
+        """
+        earlier = self._earlier()
+        if earlier is not None and earlier.get("finished") and not overwrite:
+            raise UserError(f"{self.path} contains a finished run; choose another --output, or add --overwrite")
+        if earlier is None:
+            names = (*_RESULTS, *_IMAGE_FOLDERS, _UNFINISHED)
+            foreign = next((name for name in names if (self.path / name).exists()), None)
+            if foreign is not None:
+                raise UserError(
+                    f"{self.path} contains {foreign}, which no run of this program wrote; choose another --output"
+                )
+
     def begin(self, settings: dict[str, Any], *, overwrite: bool) -> Path | None:
         """Prepare for a run.
 
@@ -82,10 +99,9 @@ class RunFolder:
         Raises:
             UserError: the folder contains the results of another run, or files that no run has written.
         """
+        self.check(overwrite=overwrite)
         earlier = self._earlier()
         if earlier is not None and not overwrite:
-            if earlier.get("finished"):
-                raise UserError(f"{self.path} contains a finished run; choose another --output, or add --overwrite")
             changed = _difference(earlier.get("settings", {}), settings)
             if changed is not None:
                 raise UserError(
@@ -95,14 +111,6 @@ class RunFolder:
             left = self._newest()
             if left is not None:
                 return left
-        elif earlier is None:
-            foreign = next(
-                (name for name in (*_RESULTS, *_IMAGE_FOLDERS, _UNFINISHED) if (self.path / name).exists()), None
-            )
-            if foreign is not None:
-                raise UserError(
-                    f"{self.path} contains {foreign}, which no run of this program wrote; choose another --output"
-                )
         self._clear()
         self._write(_RUN, {"format": FORMAT, "finished": False, "settings": settings})
         return None

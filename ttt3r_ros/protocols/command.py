@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ttt3r_ros.cli.arguments import at_least_one, not_negative
+from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
 
 _MISTAKE, _STOPPED = 2, 130
@@ -82,8 +83,8 @@ def _list() -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="evaluate",
+    parser = CommandParser(
+        "evaluate",
         description="Run a public data set by its published protocol and write figures beside the published ones. "
         "An interrupted run goes on with the same command.",
     )

@@ -20,6 +20,7 @@ from ttt3r_ros.protocols.catalog import Task
 from ttt3r_ros.protocols.images import cropped, squeezed
 from ttt3r_ros.protocols.recording import ImageArray
 from ttt3r_ros.runtime.device import choose_device
+from ttt3r_ros.runtime.threads import choose_threads
 from ttt3r_ros.runtime.transfer import download
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import POINTS
@@ -254,10 +255,13 @@ def loaded(weights: str) -> Weights:
 
 @lru_cache(maxsize=1)
 def _network(weights: str, device: str) -> Network:
-    return load_weights(weights).network.eval().requires_grad_(False).to(choose_device(device))
+    network = load_weights(weights).network.eval().requires_grad_(False).to(choose_device(device))
+    choose_threads(network)
+    return network
 
 
 @lru_cache(maxsize=1)
 def _backbone(weights: str, device: str) -> tuple[Backbone, int]:
     found = load_backbone(NetworkSettings(weights=weights, device=device))
+    choose_threads(found.backbone.network)
     return found.backbone, found.segment_frames

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
+from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import why_not_imported
 
 
@@ -16,11 +18,31 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: os._exit(0))  # nothing exists yet that needs an orderly shutdown
     try:
+        _refuse_unknown(sys.argv[1:] if args is None else args)
         from ttt3r_ros.ros.run import run  # takes seconds, because it imports torch
     except ImportError as error:
         print(f"error: {why_not_imported(error)}", file=sys.stderr)
         _leave(2)
     _leave(run(args))
+
+
+def _refuse_unknown(arguments: Sequence[str]) -> None:
+    """End the process if an argument is not one of ROS, or asks for help or the version."""
+    from rclpy.utilities import remove_ros_args
+
+    with contextlib.suppress(Exception):  # of a private class: arguments that `run` refuses in a sentence
+        arguments = remove_ros_args(list(arguments))
+        _parser().parse_args(arguments)
+
+
+def _parser() -> CommandParser:
+    return CommandParser(
+        "ttt3r",
+        usage="ttt3r [-h] [--version] [--ros-args ...]",
+        description="The node: one camera in; odometry, TF, depth and a point cloud out.",
+        epilog="ROS arguments follow --ros-args: -r image:=/camera/image_raw remaps a topic, -p device:=cpu sets a "
+        "parameter, --params-file FILE sets many (config/ttt3r.yaml of this package lists them).",
+    )
 
 
 def _leave(status: int) -> NoReturn:

@@ -35,6 +35,7 @@ from ttt3r_ros.ros.pipeline import Pipeline, stream_settings
 from ttt3r_ros.ros.pose_input import PoseInput
 from ttt3r_ros.ros.saving import Saving
 from ttt3r_ros.ros.security import under_security
+from ttt3r_ros.runtime.threads import choose_threads
 from ttt3r_ros.stream.load import LoadedBackbone, load_backbone
 from ttt3r_ros.stream.segments import warm_up
 
@@ -117,6 +118,7 @@ class Ttt3rNode(Node):
         begun = time.monotonic()
         log.info(f"loading weights {parameters.weights or 'of the package'}")
         loaded = load_backbone(parameters, warn=log.warning)
+        choose_threads(loaded.backbone.network)
         backbone, device, precision = loaded.backbone, loaded.backbone.device, loaded.precision
         log.info(f"warming up on {device} in {precision}")
         warm_up(backbone, *WARM_UP_SIZE, stream_settings(parameters, loaded.segment_frames), log.info)

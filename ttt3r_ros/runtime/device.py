@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from ttt3r_ros.errors import UserError
 
+if TYPE_CHECKING:
+    import torch
+
 AUTO = "auto"
+#: Names of the number formats in which a network computes.
+PRECISIONS = ("float32", "bfloat16", "float16", "int8")
 
 
 def choose_device(name: str) -> torch.device:
@@ -15,6 +20,8 @@ def choose_device(name: str) -> torch.device:
     Raises:
         UserError: this machine has no such device.
     """
+    import torch  # slow to import, and command lines only need the names above
+
     if name == AUTO:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

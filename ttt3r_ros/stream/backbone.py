@@ -17,9 +17,8 @@ from ttt3r_ros.model.network import Network, Prediction, State, Trace
 from ttt3r_ros.model.update import UpdateRule, can_carry
 from ttt3r_ros.runtime.captured import CapturedStep
 from ttt3r_ros.runtime.cuda_capture import CudaCapture
+from ttt3r_ros.runtime.device import PRECISIONS
 from ttt3r_ros.runtime.tensor_tree import mapped
-
-PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int8": torch.int8}
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -34,7 +33,8 @@ def dtype_of(precision: str) -> torch.dtype:
     """
     if precision not in PRECISIONS:
         raise UserError(f"there is no precision {precision!r}; choose one of {', '.join(PRECISIONS)}")
-    return PRECISIONS[precision]
+    dtype: torch.dtype = getattr(torch, precision)
+    return dtype
 
 
 class Backbone:

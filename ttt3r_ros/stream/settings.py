@@ -1,16 +1,18 @@
-"""What a user can set about a stream and its network, declared once (see `ttt3r_ros.settings`)."""
+"""What a user can set about a stream and its network, declared once (see `ttt3r_ros.settings`).
+
+Command lines read it before they load torch, which takes seconds.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import ClassVar, Literal, get_args
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model.config import PATCH
-from ttt3r_ros.model.update import RULES
-from ttt3r_ros.runtime.device import AUTO
+from ttt3r_ros.model.config import PATCH, UPDATE_RULES
+from ttt3r_ros.runtime.device import AUTO, PRECISIONS
 from ttt3r_ros.settings import Settings, parameter
-from ttt3r_ros.stream.backbone import PRECISIONS
 from ttt3r_ros.stream.covariance import CovarianceModel
 
 ResetPolicy = Literal["never", "interval", "adaptive"]
@@ -52,6 +54,15 @@ class NetworkSettings(Settings):
         if self.device not in (AUTO, "cpu", "cuda") and not self.device.removeprefix("cuda:").isdigit():
             raise UserError(f"parameter device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
 
+    def check_weights_file(self) -> None:
+        """Check that the weights file exists, for command lines that have not loaded torch yet.
+
+        Raises:
+            UserError: it does not.
+        """
+        if self.weights and not Path(self.weights).expanduser().exists():
+            raise UserError(f"{self.weights} does not exist; get the published weights with `fetch_weights`")
+
 
 @dataclass(frozen=True, kw_only=True)
 class StreamSettings(Settings):
@@ -68,8 +79,8 @@ class StreamSettings(Settings):
 
     update_rule: str = parameter(
         "ttt3r",
-        f"How a frame changes the recurrent state: {', '.join(RULES)}. A change starts a new segment.",
-        choices=RULES,
+        f"How a frame changes the recurrent state: {', '.join(UPDATE_RULES)}. A change starts a new segment.",
+        choices=UPDATE_RULES,
     )
     image_size: int = parameter(
         0,

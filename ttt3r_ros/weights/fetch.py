@@ -20,6 +20,7 @@ from rich.console import Console
 
 import ttt3r_ros
 from ttt3r_ros.cli.arguments import file_path
+from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.cli.progress import byte_progress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.weights.download import Mirror, MirrorError, download, sha256
@@ -145,8 +146,8 @@ def main(argv: Sequence[str] | None = None, weights: Weights = CUT3R_512_DPT) ->
 
 
 def _parser(weights: Weights) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="fetch_weights",
+    parser = CommandParser(
+        "fetch_weights",
         description=f"Download the published weights {weights.name} ({weights.size / 1e9:.1f} GB), check them, and "
         "convert them to safetensors. Their license is CC BY-NC-SA 4.0: no commercial use.",
     )

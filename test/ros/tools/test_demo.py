@@ -10,12 +10,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
 
 from ttt3r_ros.evaluation.metrics import read_tum
+from ttt3r_ros.evaluation.run_log import Recording
 from ttt3r_ros.ros.tools import demo
 from ttt3r_ros.ros.tools.recorder import Recorder
 from ttt3r_ros.sources import open_source
@@ -26,6 +28,7 @@ KEYS = [
     "frames_in",
     "frames_out",
     "dropped",
+    "lost",
     "ate_rmse_m",
     "path_length_m",
     "depth_abs_rel",
@@ -104,7 +107,8 @@ def test_without_a_viewer_it_goes_on(
     monkeypatch.setitem(sys.modules, "viser", None)
     crash = [sys.executable, "-c", "import sys; print('error: the viewer needs viser'); sys.exit(2)"]
     monkeypatch.setattr(demo, "_VIEWER", crash)
-    (tmp_path / "view.html").write_text("of an earlier run")
+    for name in ("node.log", "player.log", "view.html"):
+        (tmp_path / name).write_text("of an earlier run")
     assert demo.main(["--input", SOURCE, "--output", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "not available, the demo goes on without: the viewer ended" in out
@@ -170,13 +174,51 @@ def test_a_node_that_dies_ends_it_with_its_last_words(
     assert "about to fall" in err
 
 
+def test_files_of_others_are_never_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("cloud.ply", "node.log"):
+        mine = tmp_path / name
+        mine.write_text("mine")
+        assert demo.main(["--input", SOURCE, "--output", str(tmp_path)]) == 2
+        assert f"contains {name}, which no demo wrote; choose another" in capsys.readouterr().err
+        assert mine.read_text() == "mine"
+        assert [file.name for file in tmp_path.iterdir()] == [name]
+        mine.unlink()
+
+
+def test_images_that_follow_on_none_are_a_failure_that_says_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "images").mkdir()
+    for i in range(4):
+        image = np.random.default_rng(i).integers(0, 256, (60 + i % 2, 80, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / f"images/{i}.png"), image)
+    assert demo.main(["--input", str(tmp_path / "images"), "--output", str(tmp_path / "out"), "--no-view"]) == 1
+    assert "error: no image follows on another (the image's size has changed)" in capsys.readouterr().err
+    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
+    assert (metrics["frames_in"], metrics["frames_out"], metrics["latency_ms_p50"]) == (4, 4, None)
+
+
+def test_it_says_what_it_waits_for_and_for_how_long() -> None:
+    recorder = SimpleNamespace(recording=Recording())
+    assert demo._status(recorder) == "the camera is preparing its images"
+    recorder.recording.diagnostics["frames_received"] = "1"
+    assert demo._status(recorder) == "waiting for the node"
+    assert demo._silence_s(recorder, 1) == 4 * 5.0
+    recorder.recording.diagnostics["frames_lost"] = "1"
+    assert demo._silence_s(recorder, 1) == 1.5
+    recorder.recording.poses |= {0: np.eye(4), 10**9: np.eye(4)}
+    assert demo._status(recorder) == "2 poses, - Hz"
+    assert demo._silence_s(recorder, None) == demo._silence_s(recorder, 3) == 4.0
+    assert demo._silence_s(recorder, 2) == 1.5
+
+
 def test_the_real_node_on_images_without_truth(tmp_path: Path) -> None:
     images, output = tmp_path / "images", tmp_path / "out"
     images.mkdir()
     for i, frame in enumerate(open_source(SOURCE).frames()):
         cv2.imwrite(str(images / f"{i}.png"), cv2.cvtColor(frame.image, cv2.COLOR_RGB2BGR))
     command = [sys.executable, "-m", "ttt3r_ros.ros.tools.demo", "--input", str(images), "--output", str(output)]
-    command += ["--frames", "15", "--param", "drop_frames:=false"]
+    command += ["--frames", "15"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     metrics = json.loads((output / "metrics.json").read_text())

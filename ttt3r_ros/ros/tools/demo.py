@@ -21,16 +21,19 @@ from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
 from ttt3r_ros.cli.frame_progress import FrameProgress
+from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation.demo_report import FILES, show_metrics, write_report
+from ttt3r_ros.evaluation.demo_report import FILES, claim_folder, show_metrics, write_report
 from ttt3r_ros.evaluation.run_log import Recording
 from ttt3r_ros.ros.domain import free_domain
 from ttt3r_ros.ros.fastdds import make_room_for_images
 from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.ros.tools.backlog import frames_answered
 from ttt3r_ros.ros.tools.processes import ChildProcess
 from ttt3r_ros.ros.tools.recorder import Recorder
 from ttt3r_ros.settings import add_options
 from ttt3r_ros.sources import open_source
+from ttt3r_ros.sources.synthetic import is_synthetic
 from ttt3r_ros.sources.timeline import Timeline
 from ttt3r_ros.viewer.page import write_page
 
@@ -44,12 +47,19 @@ _START_TIMEOUT_S = 600.0
 _SILENCE_S = 2.5
 _SILENCE_PERIODS = 4.0
 _FIRST_PERIOD_S = 5.0  # assumed frame period before the second pose
+_ROUNDING = 1e-9  # poses of images that follow on none differ by no more [m], [rad]
+_SETTLE_S = 1.5  # silence after the last image's odometry, for its other outputs and the diagnostics
+
+
+class _StillError(UserError):
+    """The demo ran, but its input shows no motion."""
+
 
 _VIEWER = [sys.executable, "-m", "ttt3r_ros.ros.tools.view"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 done or stopped, 2 for a user error."""
+    """Run the command line and return its exit code: 0 done or stopped, 1 no motion, 2 for a user error."""
     options = _parser().parse_args(argv)
     console = Console()
     stop = threading.Event()
@@ -59,13 +69,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         _run(options, console, stop)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 1 if isinstance(error, _StillError) else 2
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="demo",
+    parser = CommandParser(
+        "demo",
         description="Play a source to the node and write the results: trajectory, pictures, cloud, metrics.",
     )
     add = parser.add_argument
@@ -93,10 +103,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     specification = options.input or _SYNTHETIC.format(frames=options.frames or _SYNTHETIC_FRAMES)
     source = open_source(specification, topic=options.topic or None)
     total = Timeline(max_frames=options.frames or None).length(source)
-    try:
-        options.output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"the folder {options.output} cannot be created: {error.strerror}") from None
+    claim_folder(options.output)
 
     with TemporaryDirectory() as scratch:
         summary = Path(scratch) / "summary.json"
@@ -114,7 +121,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             )
         make_room_for_images()
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-        recorder = Recorder()
+        recorder = Recorder(is_live=not _is_recording(options))
         player_command = _player_command(specification, options, summary)
         failure: UserError | None = None
         try:
@@ -130,13 +137,13 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
                 console.print(f"camera: {source.name}" + (f", {total} frames" if total else ""), highlight=False)
                 with ChildProcess("player", player_command, options.output / "player.log") as player:
                     try:
-                        _record(recorder, node, player, viewer, total, console, stop)
+                        _record(recorder, node, player, viewer, summary, total, console, stop)
                     except UserError as error:
                         failure = error
         finally:
             recorder.destroy_node()
             rclpy.try_shutdown()
-        frames_in = json.loads(summary.read_text())["frames"] if summary.exists() else None
+        frames_in = _frames_played(summary)
 
     recording = recorder.recording
     if failure is not None and not recording.poses:
@@ -153,6 +160,11 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             console.print(f"  {name:<15} {words}", highlight=False)
     if failure is not None:
         raise failure
+    _raise_if_still(recording, options.output / "node.log")
+
+
+def _is_recording(options: argparse.Namespace) -> bool:
+    return bool(options.input) and not is_synthetic(options.input)
 
 
 class _Viewer(ChildProcess):
@@ -192,6 +204,8 @@ def _write_page(output: Path, recording: Recording, console: Console) -> None:
 def _node_command(options: argparse.Namespace) -> list[str]:
     command = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args"]
     command += ["-r", "image:=/camera/image_raw", "-r", "camera_info:=/camera/camera_info"]
+    if _is_recording(options):
+        command += ["-p", "drop_frames:=false"]
     if options.weights:
         command += ["-p", f"weights:={Path(options.weights).expanduser().resolve()}"]
     for parameter in options.param:
@@ -200,7 +214,9 @@ def _node_command(options: argparse.Namespace) -> list[str]:
 
 
 def _player_command(specification: str, options: argparse.Namespace, summary: Path) -> list[str]:
-    command = [sys.executable, "-m", "ttt3r_ros.ros.tools.play", specification, "--stamps", "now", "--mount-tf"]
+    command = [sys.executable, "-m", "ttt3r_ros.ros.tools.play", specification, "--mount-tf"]
+    # a recording is played whole, as fast as the node follows, so that only its own times tell how fast it moves
+    command += ["--stamps", "source", "--follow-node"] if _is_recording(options) else ["--stamps", "now"]
     # each subscription is discovered separately: that for the ground truth may be found well after the node's
     command += ["--wait-for-truth-listener", "--summary", str(summary)]
     if not options.input:
@@ -228,6 +244,7 @@ def _record(
     node: ChildProcess,
     player: ChildProcess,
     viewer: _Viewer | None,
+    summary: Path,
     total: int | None,
     console: Console,
     stop: threading.Event,
@@ -251,7 +268,7 @@ def _record(
             progress.update(_frames_received(recorder), _status(recorder))
             if player.exit_code() is not None:
                 ended_at = ended_at or now
-                if now > max(ended_at, recorder.heard_at) + _silence_s(recorder):
+                if now > max(ended_at, recorder.heard_at) + _silence_s(recorder, _frames_played(summary)):
                     break
     executor.remove_node(recorder)
     recorder.finish()
@@ -265,18 +282,46 @@ def _frames_received(recorder: Recorder) -> int:
 
 
 def _status(recorder: Recorder) -> str:
-    latencies = recorder.recording.latencies_ms[-50:]
-    if not latencies:
-        return "waiting for the node"
-    rate = recorder.recording.diagnostics.get("output_rate_hz", "-")
-    return f"{len(recorder.recording.poses)} poses, {rate} Hz, latency {np.median(latencies):.0f} ms"
+    recording = recorder.recording
+    if not recording.poses:
+        return "waiting for the node" if _frames_received(recorder) else "the camera is preparing its images"
+    status = f"{len(recording.poses)} poses, {recording.diagnostics.get('output_rate_hz', '-')} Hz"
+    latencies = recording.latencies_ms[-50:]
+    return f"{status}, latency {np.median(latencies):.0f} ms" if latencies else status
 
 
-def _silence_s(recorder: Recorder) -> float:
+def _frames_played(summary: Path) -> int | None:
+    """Return how many frames the player has published; None before its end."""
+    try:
+        return int(json.loads(summary.read_text())["frames"])
+    except (OSError, ValueError):
+        return None
+
+
+def _silence_s(recorder: Recorder, frames_played: int | None) -> float:
     """Return how long the node must be silent to be considered done [s]."""
-    stamps = sorted(recorder.recording.poses)[-20:]
+    recording = recorder.recording
+    if frames_played is not None and max(len(recording.poses), frames_answered(recording.diagnostics)) >= frames_played:
+        return _SETTLE_S
+    stamps = sorted(recording.poses)[-20:]
     period_s = float(np.median(np.diff(stamps))) * 1e-9 if len(stamps) > 1 else _FIRST_PERIOD_S
     return max(_SILENCE_S, _SILENCE_PERIODS * period_s)
+
+
+def _raise_if_still(recording: Recording, log: Path) -> None:
+    """Check that the path is one.
+
+    Raises:
+        _StillError: all poses are the same, since no image follows on another.
+    """
+    poses, segment = list(recording.poses.values()), recording.diagnostics.get("segment", "")
+    begins_often = segment.isdigit() and 2 * (int(segment) + 1) > len(poses)  # unlike a camera that stands still
+    if len(poses) > 1 and begins_often and all(np.allclose(pose, poses[0], rtol=0.0, atol=_ROUNDING) for pose in poses):
+        why = recording.diagnostics.get("segment_reason", "")
+        raise _StillError(
+            f"no image follows on another{f' ({why})' if why else ''}, so nothing is known of the camera's motion; "
+            f"give images of one size, less than max_frame_gap apart (log: {log})"
+        )
 
 
 if __name__ == "__main__":

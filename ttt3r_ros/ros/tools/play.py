@@ -20,10 +20,12 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
 from ttt3r_ros.cli.frame_progress import FrameProgress
+from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.fastdds import make_room_for_images
 from ttt3r_ros.ros.initialize import initialize
 from ttt3r_ros.ros.tools.arguments import without_ros_arguments
+from ttt3r_ros.ros.tools.backlog import Backlog
 from ttt3r_ros.ros.tools.pacing import Pacer, Prefetch
 from ttt3r_ros.ros.tools.player import CameraOptions, Player, image_to_publish
 from ttt3r_ros.sources import Source, open_source
@@ -87,8 +89,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="play",
+    parser = CommandParser(
+        "play",
         description="Publish images as a camera: camera/image_raw and camera/camera_info, and ground_truth/odom if"
         " ground truth is known.",
         epilog="Remap names as usual: --ros-args -r camera/image_raw:=/front/image -r __ns:=/robot1",
@@ -131,6 +133,11 @@ def _parser() -> argparse.ArgumentParser:
         help="wait for a subscriber, so that no image is lost (default)",
     )
     add("--wait-for-truth-listener", action="store_true", help="also wait for subscribers of ground_truth/*")
+    add(
+        "--follow-node",
+        action="store_true",
+        help="wait for the node ttt3r, so that it processes every image (with its drop_frames:=false)",
+    )
     add("--preload", action="store_true", help="read or render everything before the first image is published")
     add("--summary", type=Path, metavar="FILE", help="write what was played as JSON")
     return parser
@@ -198,6 +205,7 @@ def _publish(
     progress: FrameProgress,
 ) -> Summary:
     pacer = Pacer(options.rate, wait=stop.wait)
+    backlog = Backlog(player) if options.follow_node else None
     count, first_s, last_s, shift_ns = 0, 0.0, 0.0, 0
     for timed, message in ready:
         if count == 0 and timed.stamp_ns < _FIRST_STAMP_NS:
@@ -211,7 +219,12 @@ def _publish(
         if due_ns is None:
             break
         player.publish_clock(stamp_ns)
-        player.publish(message, timed.frame, stamp_ns if options.stamps == "source" else due_ns)
+        stamp_ns = stamp_ns if options.stamps == "source" else due_ns
+        player.publish(message, timed.frame, stamp_ns)
+        if backlog is not None:
+            player.flush(_FLUSH_S, linger_s=0.0)
+            backlog.add(stamp_ns)
+            backlog.wait(stop)
         count += 1
         last_s = time.monotonic()
         first_s = first_s or last_s

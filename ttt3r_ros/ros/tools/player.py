@@ -136,14 +136,14 @@ class Player(Node):
         if self._clock_publisher is not None:
             self._clock_publisher.publish(Clock(clock=time_message(now_ns)))
 
-    def flush(self, seconds: float) -> None:
+    def flush(self, seconds: float, *, linger_s: float = _LINGER_S) -> None:
         """Wait until reliable subscribers have acknowledged the last images, at most ``seconds``, then a moment more.
 
         The extra wait is for best-effort subscribers, which do not acknowledge anything.
         """
         if not self.options.best_effort:
             self._images.wait_for_all_acked(Duration(seconds=seconds))
-        time.sleep(_LINGER_S)
+        time.sleep(linger_s)
 
     def _publish_truth(self, stamp_ns: int, T_world_base: FloatArray) -> None:
         message = Odometry(child_frame_id=self.options.base_frame)

@@ -45,11 +45,16 @@ class Recorder(Node):
         heard_at: monotonic time of the last odometry [s]; 0 before the first.
     """
 
-    def __init__(self) -> None:
-        """Subscribe; ``rclpy`` must be initialized."""
+    def __init__(self, *, is_live: bool = True) -> None:
+        """Subscribe; ``rclpy`` must be initialized.
+
+        Args:
+            is_live: whether images are stamped when they are published, so that stamps tell the latency.
+        """
         super().__init__("recorder", start_parameter_services=False)
         self.recording = Recording()
         self.heard_at = 0.0
+        self._is_live = is_live
         self._bridge = CvBridge()
         self._pending: dict[int, dict[str, Any]] = {}
         self._true_depths: dict[int, Image] = {}
@@ -72,7 +77,8 @@ class Recorder(Node):
         stamp_ns = nanoseconds(message.header.stamp)
         if part == "odom":
             self.heard_at = time.monotonic()
-            self.recording.latencies_ms.append((time.time_ns() - stamp_ns) * 1e-6)
+            if self._is_live:
+                self.recording.latencies_ms.append((time.time_ns() - stamp_ns) * 1e-6)
             self.recording.poses[stamp_ns] = pose_of(message)
         self._pending.setdefault(stamp_ns, {})[part] = message
         truth_to_come = self.count_publishers("ground_truth/depth/image") > 0

@@ -29,6 +29,7 @@ from tf2_ros import Buffer, TransformException, TransformListener
 
 from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.cli.arguments import at_least_one
+from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.run_log import EvenlySpaced
 from ttt3r_ros.geometry import FloatArray, Intrinsics, inverse
@@ -313,8 +314,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="view",
+    parser = CommandParser(
+        "view",
         description="Show the node ttt3r in the browser: camera, path, cloud and map, state, and buttons for reset and"
         " save.",
         epilog="The page is on this machine only. From another one: ssh -L 8080:127.0.0.1:8080 ROBOT, then open"

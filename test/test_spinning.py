@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parents[1]
 SCRIPT = """
 import os, sys
 import {module}
@@ -25,14 +25,14 @@ def run(module: str, **environment: str) -> list[str]:
 
 
 def test_it_is_set_before_torch_is_loaded():
-    assert run("ttt3r_ros.ros") == ["10000", "False"]
+    assert run("ttt3r_ros") == ["10000", "False"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("module", ["ttt3r_ros.ros.node", "ttt3r_ros.ros.tools.play"])
+@pytest.mark.parametrize("module", ["ttt3r_ros.ros.node", "ttt3r_ros.reconstruct", "ttt3r_ros.stream.load"])
 def test_every_program_has_it(module):
     assert run(module)[0] == "10000"
 
 
 def test_the_users_own_setting_stays():
-    assert run("ttt3r_ros.ros", GOMP_SPINCOUNT="5") == ["5", "False"]
+    assert run("ttt3r_ros", GOMP_SPINCOUNT="5") == ["5", "False"]

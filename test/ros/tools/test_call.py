@@ -1,0 +1,82 @@
+"""Calling the node's services without the tools of ROS."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import pytest
+import rclpy
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from std_srvs.srv import SetBool, Trigger
+
+from ttt3r_ros.ros.tools import call
+
+pytestmark = pytest.mark.dds
+
+
+@pytest.fixture
+def calls() -> Iterator[list[object]]:
+    """Offer services of the node /robot/ttt3r, and note how they are called."""
+    context, noted = rclpy.Context(), []
+    rclpy.init(args=[], context=context)
+    stand_in = rclpy.create_node("ttt3r", namespace="robot", context=context)
+
+    def trigger(name: str) -> None:
+        def answer(_request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            noted.append(name)
+            response.success, response.message = name == "reset", f"answer to {name}"
+            return response
+
+        stand_in.create_service(Trigger, f"~/{name}", answer)
+
+    def enable(request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        noted.append(request.data)
+        response.success = True
+        return response
+
+    trigger("reset")
+    trigger("save_map")
+    stand_in.create_service(SetBool, "~/enable", enable)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(stand_in)
+
+    def spin() -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin)
+    thread.start()
+    yield noted
+    context.shutdown()
+    thread.join()
+    stand_in.destroy_node()
+
+
+def test_services_are_called_and_their_answers_shown(calls, capsys):
+    there = ["--node", "robot/ttt3r", "--timeout", "20"]
+    assert call.main(["reset", *there]) == 0
+    assert capsys.readouterr() == ("answer to reset\n", "")
+    assert call.main(["save_map", *there]) == 1
+    assert capsys.readouterr() == ("", "error: answer to save_map\n")
+    assert call.main(["pause", *there]) == 0
+    assert call.main(["resume", *there]) == 0
+    assert calls == ["reset", "save_map", False, True]
+    assert call.main(["reset", "--timeout", "3"]) == 2
+    assert capsys.readouterr().err.endswith(
+        "error: no node /ttt3r offers reset, but /robot/ttt3r: choose with --node\n"
+    )
+
+
+def test_where_no_node_answers_it_says_so(capsys, monkeypatch):
+    assert call.main(["reset_odometry", "--timeout", "0.2"]) == 2
+    assert "error: no node /ttt3r offers reset_odometry in the ROS domain " in capsys.readouterr().err
+
+
+def test_without_a_service_it_lists_them(capsys):
+    assert call.main([]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(call.SERVICES)
+    with pytest.raises(SystemExit):
+        call.main(["jump"])
+    assert "invalid choice: 'jump'" in capsys.readouterr().err
