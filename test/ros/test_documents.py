@@ -24,8 +24,12 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.mark.parametrize(
     ("file", "wanted"),
-    [(parameters.CONFIG, parameters.config_text()), (parameters.README, parameters.readme_text(README))],
-    ids=["config", "readme"],
+    [
+        (parameters.CONFIG, parameters.config_text()),
+        (parameters.PAGE, parameters.page_text()),
+        (parameters.README, parameters.readme_text(README)),
+    ],
+    ids=["config", "page", "readme"],
 )
 def test_what_documents_say_of_parameters_follows_from_their_declarations(file, wanted):
     missing = [line for line in difflib.ndiff(file.read_text().splitlines(), wanted.splitlines()) if line[0] in "+-"]
@@ -42,6 +46,14 @@ def test_the_launch_file_has_arguments_for_parameters_that_exist():
     for name in launch["PARAMETERS"]:
         advice = "; empty: as in the parameters file."
         assert launch["ARGUMENTS"][name] == ("", declared[name].help.split(";")[0].rstrip(".") + advice)
+
+
+def test_ten_parameters_are_in_the_readme_and_all_are_on_their_page():
+    table = README.partition("| parameter | default | |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(parameters.FIRST)
+    assert len(parameters.FIRST) == 10
+    page = re.findall(r"^\| `(\w+)` \|", parameters.PAGE.read_text(), re.MULTILINE)
+    assert page == [item.name for item in declarations(Parameters)]
 
 
 def test_the_readme_names_every_output():

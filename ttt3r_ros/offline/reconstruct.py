@@ -62,6 +62,9 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     with folder.locked():
         network = NetworkSettings.of(options)
         loaded = load_backbone(network, warn=_warn)
+        note = "" if is_synthetic(options.input) else loaded.note
+        if note:
+            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
         covariance = read_covariance(network.covariance_file, loaded.backbone.fingerprint, warn=_warn)
         mask = read_mask(options.mask_file)
         left = folder.begin(_settings(options, loaded, covariance, mask), overwrite=options.overwrite)
@@ -80,7 +83,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             run.go_on_from(left)
             console.print(f"resuming after {run.findings.frames} frames of an earlier run", highlight=False)
         finished = _take_all(run, source, options, console, stop)
-        metrics = write_report(folder, run, output_options, source.report, f"weights: {loaded.source}")
+        metrics = write_report(folder, run, output_options, source.report, f"weights: {loaded.source}", note)
         if finished:
             folder.finish()
     show_metrics(metrics, console)
