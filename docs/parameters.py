@@ -1,7 +1,7 @@
 """Writes what documents say of the node's parameters from their declarations: ``make config``.
 
-That is config/ttt3r.yaml and docs/parameters.md as a whole, and the table in README.md. A test holds all of them to what
-would be written.
+That is config/ttt3r.yaml and docs/parameters.md as a whole, and the table in README.md. A test holds all of them to
+what would be written.
 """
 
 from __future__ import annotations
@@ -57,10 +57,11 @@ _TAIL = """
 _PAGE_HEAD = """\
 # Parameters
 
-All parameters of the node, at their defaults; *start* marks those that are read once, at start. The others can be changed
-while the node runs: `ros2 param set /ttt3r NAME VALUE`. [config/ttt3r.yaml](../config/ttt3r.yaml) is the same as a file for
-`params_file`, and `ros2 param describe /ttt3r NAME` says the same on the command line. Those of the network, the stream and
-the depth are options of `reconstruct` as well. The node rejects a bad value with a sentence, at start and while running.
+All parameters of the node, at their defaults; *start* marks those that are read once, at start. The others can be
+changed while the node runs: `ros2 param set /ttt3r NAME VALUE`. [config/ttt3r.yaml](../config/ttt3r.yaml) is the same
+as a file for `params_file`, and `ros2 param describe /ttt3r NAME` says the same on the command line. Those of the
+network, the stream and the depth are options of `reconstruct` as well. The node rejects a bad value with a sentence, at
+start and while running.
 
 This page is written by `make config` from the declarations in the code.
 """

@@ -17,7 +17,8 @@ RECORDING = "synthetic:seed=5,length=15,width=160,height=120"
 
 
 def snippet() -> str:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "interface.md").read_text(encoding="utf-8"), re.DOTALL)
+    page = (ROOT / "docs" / "interface.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     return code
 
 
