@@ -80,7 +80,7 @@ format: venv ## format the code and sort the imports with ruff
 	.venv/bin/ruff format
 
 .PHONY: config
-config: venv ## write config/ttt3r.yaml and README's table of parameters from their declarations
+config: venv ## write config/ttt3r.yaml, docs/parameters.md and README's table from the declarations of parameters
 	.venv/bin/python -m docs.parameters
 
 .PHONY: lock

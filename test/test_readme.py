@@ -1,4 +1,4 @@
-"""What README says as code runs as it stands."""
+"""What the documents say as code runs as it stands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ RECORDING = "synthetic:seed=5,length=15,width=160,height=120"
 
 
 def snippet() -> str:
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    page = (ROOT / "docs" / "interface.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     return code
 
 

@@ -17,7 +17,7 @@ import torch
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
 from ttt3r_ros.weights.checkpoint import load_network, save_network
-from ttt3r_ros.weights.load import SEGMENT_FRAMES
+from ttt3r_ros.weights.load import SEGMENT_FRAMES, SYNTHETIC
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,7 +61,7 @@ def blend(files: Sequence[str], shares: Sequence[float], output: Path) -> None:
         for share, record in zip(shares, records)
     ]
     provenance = {
-        "source": "training/ of ttt3r_ros, in its synthetic world",
+        "source": SYNTHETIC,
         "license": "Apache-2.0",
         "started_from": {"part": "mean", "of": started_from},
         SEGMENT_FRAMES: records[0].get(SEGMENT_FRAMES, 0),

@@ -15,7 +15,7 @@ from training.run_folder import RunFolder
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
 from ttt3r_ros.weights.checkpoint import save_network
-from ttt3r_ros.weights.load import SEGMENT_FRAMES
+from ttt3r_ros.weights.load import SEGMENT_FRAMES, SYNTHETIC
 
 #: The package carries the file in its repository.
 MAX_BYTES = 24 * 2**20
@@ -65,7 +65,7 @@ def export(state: dict[str, Any], output: Path, figures: dict[str, Any] | None =
         )
     counters = state["counters"]
     provenance = {
-        "source": "training/ of ttt3r_ros, in its synthetic world",
+        "source": SYNTHETIC,
         "license": "Apache-2.0",
         "recipe": {key: value for key, value in recipe.to_dict().items() if key != "network"},
         "started_from": state["origin"],

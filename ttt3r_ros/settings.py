@@ -1,7 +1,7 @@
 """Settings, declared once: a dataclass field specifies name, type, default, unit, range, choices and meaning.
 
 Everything else is derived from the fields: checks and command-line options in this module, the ROS parameters in
-`ttt3r_ros.ros.parameters`, and config/ttt3r.yaml and the table in README, which ``make config`` writes.
+`ttt3r_ros.ros.parameters`, and config/ttt3r.yaml, docs/parameters.md and README's table, which ``make config`` writes.
 """
 
 from __future__ import annotations

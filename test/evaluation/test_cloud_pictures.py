@@ -106,6 +106,17 @@ def test_the_clip_grows(tmp_path: Path) -> None:
     assert all(count(frame, colors.ESTIMATE) > 50 for frame in frames)  # the frustum
 
 
+def test_a_note_is_below_the_clip(tmp_path: Path) -> None:
+    recording = a_run(truth=False, frames=1)
+    for name, note in (("plain", ""), ("noted", "a sentence " * 10)):
+        draw_clip(tmp_path / f"{name}.gif", recording, list(recording.moments), note=note)
+    with Image.open(tmp_path / "plain.gif") as plain, Image.open(tmp_path / "noted.gif") as noted:
+        assert plain.size == (600, 360)
+        assert noted.size == (600, 360 + 2 * 18)
+        below = np.asarray(noted.convert("L"))[360:]
+        assert all((below[row : row + 18] < 150).sum() > 100 for row in (0, 18))
+
+
 def test_one_moment_without_truth_is_a_clip(tmp_path: Path) -> None:
     recording = a_run(truth=False, frames=1)
     draw_clip(tmp_path / "c.gif", recording, list(recording.moments))

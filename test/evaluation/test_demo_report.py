@@ -80,6 +80,18 @@ def test_everything_is_written(tmp_path: Path) -> None:
         assert picture.std() > 10
 
 
+@pytest.mark.slow
+def test_every_picture_says_what_must_be_said_of_the_weights(tmp_path: Path) -> None:
+    pictures = [(tmp_path / name) for name in ("trajectory.png", "frames.png", "cloud.png", "demo.gif")]
+    drawn = []
+    for note in ("", "", "these weights have never seen a real image"):
+        write_report(tmp_path, recording(), frames_in=13, note=note)
+        drawn.append([picture.read_bytes() for picture in pictures])
+    assert drawn[0] == drawn[1]
+    for name, without, noted in zip(pictures, drawn[1], drawn[2]):
+        assert without != noted, name
+
+
 def test_without_truth_its_numbers_are_null(tmp_path: Path) -> None:
     (tmp_path / "groundtruth.txt").write_text("of an earlier run")
     write_report(tmp_path, recording(truth=False), frames_in=None)

@@ -18,12 +18,13 @@ from segment_runner import tiny_segments
 
 from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.geometry import R_BODY_OPTICAL, inverse
-from ttt3r_ros.offline import reconstruct
+from ttt3r_ros.offline import reconstruct, report
 from ttt3r_ros.offline.run import Run
 from ttt3r_ros.sources import SourceFrame, open_source
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.covariance_file import write_covariance
 from ttt3r_ros.weights.checkpoint import save_network
+from ttt3r_ros.weights.load import SYNTHETIC
 
 WORLD = "synthetic:seed=2,length=12,width=80,height=60,fps=10"
 #: The rule's weights make a camera that jumps about, and no confidence.
@@ -183,6 +184,27 @@ def test_frames_are_chosen(tmp_path, weights):
     assert not (tmp_path / "depth").exists()
     assert not (tmp_path / "cloud.ply").exists()
     assert json.loads((tmp_path / "metrics.json").read_text())["ate_rmse_m"] is None  # two poses compare to nothing
+
+
+@pytest.mark.parametrize("real", [True, False])
+def test_weights_that_know_no_real_image_say_so_where_they_see_one(tmp_path, monkeypatch, capsys, real):
+    captions = []
+    for name in ("draw_frames", "draw_trajectory"):
+        monkeypatch.setattr(report, name, lambda *args, caption: captions.append(caption))
+    synthetic = tmp_path / "mine.safetensors"
+    save_network(rule_network(TINY), synthetic, provenance={"source": SYNTHETIC})
+    images = tmp_path / "images"
+    images.mkdir()
+    for i in range(3):
+        image = np.random.default_rng(i).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        cv2.imwrite(str(images / f"{i}.png"), image)
+    source = str(images) if real else WORLD
+    assert run(tmp_path / "out", synthetic, "--max-frames", "3", source=source) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    said = "the weights mine.safetensors have never seen a real image"
+    assert (f"note: {said}" in out) == real
+    assert len(captions) == 2
+    assert all((said in " ".join(caption.split())) == real for caption in captions)
 
 
 def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights, capsys):

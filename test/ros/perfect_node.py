@@ -86,6 +86,7 @@ class PerfectNode(Node):
 
     def _publish_diagnostics(self) -> None:
         values = {"frames_received": str(self._count), "frames_dropped": "0", "rss_mb": "100", "weights": "the truth"}
+        values["weights_note"] = "the truth has never seen a real image"
         status = DiagnosticStatus(name="ttt3r: stream", values=[KeyValue(key=k, value=v) for k, v in values.items()])
         self._diagnostics.publish(DiagnosticArray(status=[status]))
 

@@ -24,8 +24,12 @@ README = (ROOT / "README.md").read_text()
 
 @pytest.mark.parametrize(
     ("file", "wanted"),
-    [(parameters.CONFIG, parameters.config_text()), (parameters.README, parameters.readme_text(README))],
-    ids=["config", "readme"],
+    [
+        (parameters.CONFIG, parameters.config_text()),
+        (parameters.PAGE, parameters.page_text()),
+        (parameters.README, parameters.readme_text(README)),
+    ],
+    ids=["config", "page", "readme"],
 )
 def test_what_documents_say_of_parameters_follows_from_their_declarations(file, wanted):
     missing = [line for line in difflib.ndiff(file.read_text().splitlines(), wanted.splitlines()) if line[0] in "+-"]
@@ -42,6 +46,14 @@ def test_the_launch_file_has_arguments_for_parameters_that_exist():
     for name in launch["PARAMETERS"]:
         advice = "; empty: as in the parameters file."
         assert launch["ARGUMENTS"][name] == ("", declared[name].help.split(";")[0].rstrip(".") + advice)
+
+
+def test_ten_parameters_are_in_the_readme_and_all_are_on_their_page():
+    table = README.partition("| parameter | default | |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(parameters.FIRST)
+    assert len(parameters.FIRST) == 10
+    page = re.findall(r"^\| `(\w+)` \|", parameters.PAGE.read_text(), re.MULTILINE)
+    assert sorted(page) == sorted(item.name for item in declarations(Parameters))
 
 
 def test_the_readme_names_every_output():
@@ -82,7 +94,17 @@ def test_foxglove_shows_topics_and_services_that_exist_in_the_colors_of_every_pi
 
 
 def test_links_of_the_documents_lead_somewhere():
+    """Files and their sections."""
     for document in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)\)", document.read_text()):
-            if not target.startswith("http"):
-                assert (document.parent / target).exists(), f"{document.name}: {target}"
+        for target in re.findall(r"\]\(([^)\s]+)\)", document.read_text()):
+            if target.startswith("http"):
+                continue
+            name, _, section = target.partition("#")
+            file = document.parent / name if name else document
+            assert file.exists(), f"{document.name}: {target}"
+            assert not section or section in sections(file.read_text()), f"{document.name}: {target}"
+
+
+def sections(text: str) -> set[str]:
+    """Return the addresses of a document's sections."""
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in re.findall(r"^#+ (.*)$", text, re.M)}

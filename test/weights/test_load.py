@@ -15,7 +15,14 @@ from ttt3r_ros.model.fingerprint import fingerprint
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.weights import load as weights
 from ttt3r_ros.weights.checkpoint import save_network
-from ttt3r_ros.weights.load import MIN_RATE, PUBLISHED_SEGMENT, SEGMENT_FRAMES, USUAL_MIN_RATE_HZ, load_weights
+from ttt3r_ros.weights.load import (
+    MIN_RATE,
+    PUBLISHED_SEGMENT,
+    SEGMENT_FRAMES,
+    SYNTHETIC,
+    USUAL_MIN_RATE_HZ,
+    load_weights,
+)
 
 
 def test_those_of_the_package_are_taken_where_none_are_given() -> None:
@@ -24,6 +31,20 @@ def test_those_of_the_package_are_taken_where_none_are_given() -> None:
     assert 1 < found.segment_frames < PUBLISHED_SEGMENT
     assert found.min_rate_hz >= USUAL_MIN_RATE_HZ
     assert weights.PACKAGED.stat().st_size <= 16 * 2**20
+    assert found.note == (
+        f"the weights small.safetensors have never seen a real image and reset every {found.segment_frames} frames: "
+        "they are for trying and testing, not for robots"
+    )
+
+
+@pytest.mark.parametrize(("source", "noted"), [(SYNTHETIC, True), ("cut3r.pth", False), (None, False), (3, False)])
+def test_weights_of_the_synthetic_world_say_so(tmp_path: Path, source: object, noted: bool) -> None:
+    """Also those that a user has trained."""
+    file = tmp_path / "mine.safetensors"
+    save_network(rule_network(TINY), file, provenance={"source": source, SEGMENT_FRAMES: 1})
+    note = load_weights(str(file)).note
+    assert note.startswith("the weights mine.safetensors have never seen a real image and reset every frame:") == noted
+    assert bool(note) == noted
 
 
 def test_a_package_without_its_weights_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

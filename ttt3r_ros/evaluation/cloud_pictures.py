@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ttt3r_ros import colors
-from ttt3r_ros.evaluation.pictures import save
+from ttt3r_ros.evaluation.pictures import noted, save
 from ttt3r_ros.evaluation.run_log import Moment, Recording
 from ttt3r_ros.evaluation.splat import Eye, draw_line, draw_points, frustum
 from ttt3r_ros.geometry import FloatArray
@@ -27,6 +28,7 @@ _MAX_POINTS = 200_000
 _ABOVE_M = 0.4
 
 _BACKGROUND = (250, 250, 250)
+_TEXT = (80, 84, 92)
 _POINT_M = 0.045
 _ELEVATION_DEG = 50.0
 _FOV_DEG = 30.0
@@ -43,6 +45,7 @@ _CLIP_FRAMES = 30
 _CLIP_SECONDS = 5.0
 _LAST_FRAME_S = 1.5
 _CLIP_COLORS = 128
+_NOTE_COLUMNS = 80
 _FRUSTUM_M = 0.5
 _SWEEP_DEG = 40.0
 
@@ -79,13 +82,14 @@ def confident_points(moments: list[Moment], max_points: int) -> list[Points]:
     return clouds
 
 
-def draw_cloud(path: Path, recording: Recording, moments: list[Moment]) -> None:
+def draw_cloud(path: Path, recording: Recording, moments: list[Moment], *, note: str = "") -> None:
     """Draw the cloud from two opposite sides, and beside it the true one where that is known.
 
     Args:
         path: path of the PNG file.
         recording: the run.
         moments: of this run; at least one has points.
+        note: a sentence for below; may be empty.
     """
     rows = [("estimate", joined(confident_points(moments, _MAX_POINTS)))]
     truths = [Points(*found) for moment in moments if (found := recording.true_points(moment)) is not None]
@@ -116,17 +120,18 @@ def draw_cloud(path: Path, recording: Recording, moments: list[Moment]) -> None:
             if column == 0:
                 axes.set_ylabel("from behind the start" if side == 0 else "from the other side", fontsize=10)
     caption = f"the line is the camera's path; cut open {_ABOVE_M} m above it"
-    figure.supxlabel(caption, fontsize=10, color="#8a8f98", x=0.02, ha="left")
+    figure.supxlabel(noted(caption, note), fontsize=10, color="#8a8f98", x=0.02, ha="left")
     save(figure, path)
 
 
-def draw_clip(path: Path, recording: Recording, moments: list[Moment]) -> None:
+def draw_clip(path: Path, recording: Recording, moments: list[Moment], *, note: str = "") -> None:
     """Draw a run as a moving picture: image and depth, and beside them the cloud as it grows along the path.
 
     Args:
         path: path of the GIF file.
         recording: the run.
         moments: of this run, in order of time; at least one has points.
+        note: a sentence for below; may be empty.
     """
     shown = set(np.linspace(0, len(moments) - 1, _CLIP_FRAMES).round().astype(int).tolist())
     clouds = confident_points(moments, _MAX_POINTS)
@@ -152,7 +157,8 @@ def draw_clip(path: Path, recording: Recording, moments: list[Moment]) -> None:
         half = _CLIP_HEIGHT // 2
         _place(side[:half], moment.rgb, "image")
         _place(side[half:], colors.depth_colors(moment.depth, limit), f"depth, 0 to {limit:.0f} m")
-        frames.append(Image.fromarray(np.concatenate([side, scene], axis=1)))
+        rows = [np.concatenate([side, scene], axis=1), *_lines(note)]
+        frames.append(Image.fromarray(np.concatenate(rows, axis=0)))
     # one palette for all, so that still parts do not flicker; no dither, which would triple the file
     palette = _palette(frames[-1])
     indexed = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
@@ -206,6 +212,15 @@ def _blank(width: int, height: int) -> npt.NDArray[np.uint8]:
     return np.full((height, width, 3), _BACKGROUND, np.uint8)
 
 
+def _lines(note: str) -> list[npt.NDArray[np.uint8]]:
+    """Return strips as wide as the clip, with a line of the note on each."""
+    strips = []
+    for line in textwrap.wrap(note, _NOTE_COLUMNS):
+        strips.append(_blank(_CLIP_WIDTH, 18))
+        cv2.putText(strips[-1], line, (8, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _TEXT, 1, cv2.LINE_AA)
+    return strips
+
+
 def _place(room: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8], label: str) -> None:
     """Fit an image into its room, and its label above it."""
     margin, top = 8, 22
@@ -213,7 +228,7 @@ def _place(room: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8], label: str
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     resized = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
     room[top : top + size[1], margin : margin + size[0]] = resized
-    cv2.putText(room, label, (margin, top - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (80, 84, 92), 1, cv2.LINE_AA)
+    cv2.putText(room, label, (margin, top - 7), cv2.FONT_HERSHEY_SIMPLEX, 0.42, _TEXT, 1, cv2.LINE_AA)
 
 
 def _palette(frame: Image.Image) -> Image.Image:

@@ -13,7 +13,7 @@ from rich.console import Console
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.cloud_pictures import confident_points, draw_clip, draw_cloud, joined
 from ttt3r_ros.evaluation.metrics import TrajectoryError, compare_trajectories, write_tum
-from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory
+from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory, noted
 from ttt3r_ros.evaluation.run_log import Recording
 from ttt3r_ros.evaluation.tables import formatted, rounded, show_result
 from ttt3r_ros.mapping.ply import write_ply
@@ -87,13 +87,14 @@ def claim_folder(output: Path) -> None:
         raise UserError(f"the folder {output} cannot be created or written: {error.strerror}") from None
 
 
-def write_report(output: Path, recording: Recording, *, frames_in: int | None) -> Metrics:
+def write_report(output: Path, recording: Recording, *, frames_in: int | None, note: str = "") -> Metrics:
     """Write every file for which the run has data, except view.html.
 
     Args:
         output: an existing folder; files of an earlier run are replaced, or removed if this run has no data for them.
         recording: the log of the run.
         frames_in: images published, None if unknown.
+        note: what every picture says of the weights; may be empty.
     """
     for name in FILES:
         (output / name).unlink(missing_ok=True)
@@ -103,19 +104,19 @@ def write_report(output: Path, recording: Recording, *, frames_in: int | None) -
         estimate = recording.trajectory()
         write_tum(output / "trajectory.txt", estimate)
         aligned, reference = (error.aligned, error.reference) if error else (estimate, None)
-        draw_trajectory(output / "trajectory.png", aligned, reference, caption=_caption(metrics))
+        draw_trajectory(output / "trajectory.png", aligned, reference, caption=noted(_caption(metrics), note))
     if recording.true_poses:
         write_tum(output / "groundtruth.txt", recording.ground_truth())
     moments = sorted(recording.moments, key=lambda moment: moment.stamp_ns)
     if moments:
         chosen = np.unique(np.linspace(0, len(moments) - 1, _SHOWN_MOMENTS).round().astype(int))
         weights = recording.diagnostics.get("weights", "unknown")
-        draw_frames(output / "frames.png", [moments[i] for i in chosen], caption=f"weights: {weights}")
+        draw_frames(output / "frames.png", [moments[i] for i in chosen], caption=noted(f"weights: {weights}", note))
         cloud = joined(confident_points(moments, MAX_CLOUD_POINTS))
         if len(cloud.positions):
             write_ply(output / "cloud.ply", cloud.positions, cloud.colors)
-            draw_cloud(output / "cloud.png", recording, moments)
-            draw_clip(output / "demo.gif", recording, moments)
+            draw_cloud(output / "cloud.png", recording, moments, note=note)
+            draw_clip(output / "demo.gif", recording, moments, note=note)
     (output / "metrics.json").write_text(json.dumps(asdict(metrics), indent=2) + "\n")
     return metrics
 

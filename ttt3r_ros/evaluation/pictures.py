@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,12 @@ _ESTIMATE = colors.hex_color(colors.ESTIMATE)
 _TRUTH = colors.hex_color(colors.TRUTH)
 _MUTED = "#8a8f98"
 _DPI = 110
+_NOTE_COLUMNS = 80
+
+
+def noted(caption: str, note: str) -> str:
+    """Return a caption with a note below it, if there is one."""
+    return f"{caption}\n{textwrap.fill(note, _NOTE_COLUMNS)}" if note else caption
 
 
 def draw_trajectory(path: Path, estimate: Trajectory, truth: Trajectory | None, *, caption: str) -> None:

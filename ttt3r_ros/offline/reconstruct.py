@@ -78,6 +78,7 @@ def _run(source: Source, options: argparse.Namespace, stop: threading.Event) -> 
     from ttt3r_ros.offline.run import OutputOptions, Run
     from ttt3r_ros.offline.run_folder import RunFolder
     from ttt3r_ros.runtime.threads import choose_threads
+    from ttt3r_ros.sources.synthetic import is_synthetic
     from ttt3r_ros.stream.covariance_file import read_covariance
     from ttt3r_ros.stream.load import load_backbone
     from ttt3r_ros.stream.stream import Stream
@@ -87,6 +88,9 @@ def _run(source: Source, options: argparse.Namespace, stop: threading.Event) -> 
         network = NetworkSettings.of(options)
         loaded = load_backbone(network, warn=_warn)
         choose_threads(loaded.backbone.network)
+        note = "" if is_synthetic(options.input) else loaded.note
+        if note:
+            console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
         covariance = read_covariance(network.covariance_file, loaded.backbone.fingerprint, warn=_warn)
         mask = read_mask(options.mask_file)
         left = folder.begin(_settings(options, loaded, covariance, mask), overwrite=options.overwrite)
@@ -105,7 +109,7 @@ def _run(source: Source, options: argparse.Namespace, stop: threading.Event) -> 
             run.go_on_from(left)
             console.print(f"resuming after {run.findings.frames} frames of an earlier run", highlight=False)
         finished = _take_all(run, source, options, console, stop)
-        metrics = write_report(folder, run, output_options, source.report, f"weights: {loaded.source}")
+        metrics = write_report(folder, run, output_options, source.report, f"weights: {loaded.source}", note)
         if finished:
             folder.finish()
     show_metrics(metrics, console)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.metrics import TrajectoryError, compare_trajectories, write_tum
-from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory
+from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory, noted
 from ttt3r_ros.evaluation.tables import formatted, rounded, show_result
 from ttt3r_ros.mapping.ply import write_ply
 from ttt3r_ros.offline.findings import Findings
@@ -65,7 +65,9 @@ class Metrics:
     frames_per_second: float | None
 
 
-def write_report(folder: RunFolder, run: Run, options: OutputOptions, reading: SourceReport, caption: str) -> Metrics:
+def write_report(
+    folder: RunFolder, run: Run, options: OutputOptions, reading: SourceReport, weights: str, note: str = ""
+) -> Metrics:
     """Write all available results, even if the run was stopped.
 
     Args:
@@ -73,7 +75,8 @@ def write_report(folder: RunFolder, run: Run, options: OutputOptions, reading: S
         run: the run, with its findings.
         options: which images were written.
         reading: what the source could not provide.
-        caption: of the pictures.
+        weights: a word about them, below the pictures of frames.
+        note: what every picture says of the weights; may be empty.
 
     Raises:
         UserError: a file cannot be written.
@@ -82,7 +85,7 @@ def write_report(folder: RunFolder, run: Run, options: OutputOptions, reading: S
     error = _error(found)
     metrics = _metrics(found, error, reading)
     try:
-        _write(folder, run, options, metrics, error, caption)
+        _write(folder, run, options, metrics, error, weights, note)
     except OSError as failure:
         raise UserError(f"{failure.filename or folder.path} cannot be written: {failure.strerror}") from None
     folder.write_json("metrics.json", asdict(metrics))
@@ -90,14 +93,20 @@ def write_report(folder: RunFolder, run: Run, options: OutputOptions, reading: S
 
 
 def _write(
-    folder: RunFolder, run: Run, options: OutputOptions, metrics: Metrics, error: TrajectoryError | None, caption: str
+    folder: RunFolder,
+    run: Run,
+    options: OutputOptions,
+    metrics: Metrics,
+    error: TrajectoryError | None,
+    weights: str,
+    note: str,
 ) -> None:
     found = run.findings
     if found.poses:
         trajectory = found.trajectory()
         write_tum(folder.path / "trajectory.txt", trajectory)
         aligned, reference = (error.aligned, error.reference) if error else (trajectory, None)
-        draw_trajectory(folder.path / "trajectory.png", aligned, reference, caption=_summary(metrics))
+        draw_trajectory(folder.path / "trajectory.png", aligned, reference, caption=noted(_summary(metrics), note))
     if found.true_poses:
         write_tum(folder.path / "groundtruth.txt", found.ground_truth())
     for name, written in (("depth", options.depth), ("rgb", options.rgb)):
@@ -109,7 +118,7 @@ def _write(
     moments = list(found.moments)
     if moments and len({moment.depth.shape for moment in moments}) == 1:
         chosen = np.unique(np.linspace(0, len(moments) - 1, _SHOWN).round().astype(int))
-        draw_frames(folder.path / "frames.png", [moments[i] for i in chosen], caption=caption)
+        draw_frames(folder.path / "frames.png", [moments[i] for i in chosen], caption=noted(weights, note))
     if run.voxel_map is not None:
         points = run.voxel_map.points()
         write_ply(folder.path / "cloud.ply", points.positions, points.colors, comment="metres, x forward, z up")

@@ -123,10 +123,13 @@ class Ttt3rNode(Node):
         log.info(f"warming up on {device} in {precision}")
         warm_up(backbone, *WARM_UP_SIZE, stream_settings(parameters, loaded.segment_frames), log.info)
         log.info(f"network ready after {time.monotonic() - begun:.1f} s")
+        if loaded.note:
+            log.warning(loaded.note)
         self._facts = {
             "weights": loaded.source,
             "device": str(device),
             "precision": precision,
+            **({"weights_note": loaded.note} if loaded.note else {}),
         }
         return loaded
 

@@ -22,6 +22,7 @@ class LoadedBackbone:
         segment_frames: recommended reset interval.
         precision: that it computes in.
         min_rate_hz: rate of images below which the weights cannot track them.
+        note: what everyone who shows them real images must be told, in a sentence; empty if nothing.
     """
 
     backbone: Backbone
@@ -29,6 +30,7 @@ class LoadedBackbone:
     segment_frames: int
     precision: str
     min_rate_hz: float = 0.0
+    note: str = ""
 
 
 def load_backbone(settings: NetworkSettings, *, warn: Callable[[str], object] = warnings.warn) -> LoadedBackbone:
@@ -47,4 +49,6 @@ def load_backbone(settings: NetworkSettings, *, warn: Callable[[str], object] = 
     backbone = Backbone(
         weights.network, device=device, precision=precision, weights_fingerprint=weights.fingerprint, warn=warn
     )
-    return LoadedBackbone(backbone, weights.source, weights.segment_frames, precision, weights.min_rate_hz)
+    return LoadedBackbone(
+        backbone, weights.source, weights.segment_frames, precision, weights.min_rate_hz, weights.note
+    )

@@ -24,6 +24,9 @@ SEGMENT_FRAMES = "segment_frames"
 PACKAGED_MIN_RATE_HZ, USUAL_MIN_RATE_HZ = 5.0, 1.0
 MIN_RATE = "min_rate_hz"
 
+#: What the provenance of weights from training/ says of their source.
+SYNTHETIC = "training/ of ttt3r_ros, in its synthetic world"
+
 
 @dataclass(frozen=True)
 class Weights:
@@ -35,6 +38,7 @@ class Weights:
         fingerprint: of the values in the file, independent of the network's precision.
         segment_frames: recommended reset interval for these weights [frames].
         min_rate_hz: rate of images below which these weights cannot track them [Hz].
+        is_synthetic: they have never seen a real image.
     """
 
     network: Network
@@ -42,6 +46,18 @@ class Weights:
     fingerprint: str
     segment_frames: int = PUBLISHED_SEGMENT
     min_rate_hz: float = USUAL_MIN_RATE_HZ
+    is_synthetic: bool = False
+
+    @property
+    def note(self) -> str:
+        """What everyone who shows them real images must be told, in a sentence; empty if nothing."""
+        if not self.is_synthetic:
+            return ""
+        every = f"{self.segment_frames} frames" if self.segment_frames > 1 else "frame"
+        return (
+            f"the weights {Path(self.source).name} have never seen a real image and reset every {every}: "
+            "they are for trying and testing, not for robots"
+        )
 
 
 def load_weights(
@@ -71,4 +87,5 @@ def load_weights(
     rate = loaded.provenance.get(MIN_RATE)
     if not (isinstance(rate, (int, float)) and 0 <= rate < float("inf")):
         rate = USUAL_MIN_RATE_HZ if path else PACKAGED_MIN_RATE_HZ
-    return Weights(loaded.network, source, loaded.fingerprint, advised, float(rate))
+    is_synthetic = loaded.provenance.get("source") == SYNTHETIC
+    return Weights(loaded.network, source, loaded.fingerprint, advised, float(rate), is_synthetic)

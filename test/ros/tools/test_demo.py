@@ -15,6 +15,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
 from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.evaluation.run_log import Recording
@@ -69,7 +70,7 @@ def read_ply(path: Path) -> np.ndarray:
 
 
 @pytest.mark.usefixtures("perfect_node")
-def test_the_truth_gets_perfect_marks(tmp_path: Path) -> None:
+def test_the_truth_gets_perfect_marks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert demo.main(["--input", SOURCE, "--no-view", "--output", str(tmp_path)]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert list(metrics) == KEYS
@@ -82,6 +83,9 @@ def test_the_truth_gets_perfect_marks(tmp_path: Path) -> None:
     assert 0 < metrics["latency_ms_p50"] <= metrics["latency_ms_p95"]
     assert metrics["node_rss_mb"] == 100
     assert metrics["path_length_m"] > 0.1
+    out = capsys.readouterr().out
+    assert "metrics.json" in out
+    assert "never seen a real image" not in out  # the node's weights have not, but these images are not real
     estimate, truth = read_tum(tmp_path / "trajectory.txt"), read_tum(tmp_path / "groundtruth.txt")
     assert len(truth) == 20
     assert len(estimate) == metrics["frames_out"]
@@ -236,4 +240,9 @@ def test_the_real_node_on_images_without_truth(tmp_path: Path) -> None:
     for name in ("view.html", "demo.gif", "cloud.png"):
         assert (output / name).stat().st_size > 1000
         assert name in done.stdout
+    note = "the weights small.safetensors have never seen a real image"
+    assert f"note: {note}" in done.stdout
+    assert note in (output / "node.log").read_text()
+    with Image.open(output / "demo.gif") as clip:
+        assert clip.height > 360  # the note is below
     assert not (output / "groundtruth.txt").exists()

@@ -150,10 +150,13 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         raise failure
     if stop.is_set():
         console.print("stopped; writing the results so far")
-    metrics = write_report(options.output, recording, frames_in=frames_in)
+    note = "" if is_synthetic(specification) else recording.diagnostics.get("weights_note", "")
+    metrics = write_report(options.output, recording, frames_in=frames_in, note=note)
     if options.view:
         _write_page(options.output, recording, console)
     show_metrics(metrics, console)
+    if note:
+        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"written to {options.output}/ after {time.monotonic() - begun:.0f} s:", highlight=False)
     for name, words in FILES.items():
         if (options.output / name).exists():
