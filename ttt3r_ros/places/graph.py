@@ -80,10 +80,12 @@ class Solution:
     Attributes:
         poses: S_map_camera by number.
         rejected: indices of the edges that contradict the others.
+        sigmas: standard deviations of the positions, along their least certain axis [m].
     """
 
     poses: dict[int, Similarity]
     rejected: frozenset[int]
+    sigmas: dict[int, float]
 
 
 def gtsam() -> ModuleType:
@@ -144,7 +146,16 @@ def solve(problem: Problem) -> Solution:
     else:
         values = g.LevenbergMarquardtOptimizer(graph, values).optimize()
     poses = {number: _from_gtsam(values.atSimilarity3(number)) for number in problem.poses}
-    return Solution(poses, rejected)
+    trusted = g.NonlinearFactorGraph()
+    for index in range(graph.size()):
+        if index not in rejected:
+            trusted.push_back(graph.at(index))
+    marginals = g.Marginals(trusted, values)
+    sigmas = {}
+    for number, pose in poses.items():
+        position = marginals.marginalCovariance(number)[3:6, 3:6]
+        sigmas[number] = pose.scale * float(np.sqrt(max(np.linalg.eigvalsh(position)[-1], 0.0)))
+    return Solution(poses, rejected, sigmas)
 
 
 def _similarity(g: ModuleType, pose: Similarity) -> object:

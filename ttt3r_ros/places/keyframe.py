@@ -52,9 +52,11 @@ class Keyframe:
 
     @property
     def image(self) -> ImageArray:
-        """(H, W, 3) uint8 RGB."""
+        """(H, W, 3) uint8 RGB; black, so that nothing is recognized, if a file's image cannot be decoded."""
         decoded = cv2.imdecode(self.jpeg, cv2.IMREAD_COLOR)
-        assert decoded is not None  # a map file's images are checked when it is read
+        if decoded is None:
+            width, height = self.pixel_map.input_size
+            return np.zeros((height, width, 3), np.uint8)
         return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
     @property

@@ -9,15 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.geometry import FloatArray, inverse
+from ttt3r_ros.places.graph import Sigmas
 from ttt3r_ros.places.keyframe import Keyframe
+from ttt3r_ros.places.refinement import Sight, refined
 from ttt3r_ros.places.similarity import Similarity
 
 #: Features of an image at most, and how much better than the second-best match a match must be (Lowe, IJCV 2004).
 MAX_FEATURES, RATIO = 600, 0.8
 #: Images with fewer columns than this are enlarged to twice their size before features are sought [px].
 SMALL_COLUMNS = 400
-#: A point may be seen this far from where it should be, as a fraction of the focal length.
-TOLERANCE = 0.012
+#: For a first pose, a point may be seen this far from where it should be, as a fraction of the focal length.
+LOOSE = 0.03
+#: And this far from its epipolar line, likewise; lengths of such a pose that are tried [median depths].
+EPIPOLAR, LENGTHS = 0.009, (0.05, 0.2, 0.6)
 #: Fewer matches are not worth a pose.
 MIN_MATCHES = 10
 _ITERATIONS, _CONFIDENCE = 300, 0.999
@@ -50,6 +54,7 @@ class Match:
         coverage: the fewest cells of a 4 x 4 grid over either image that have inliers.
         share: inliers among the matches.
         spread: of the inliers' ratios of depth, as standard deviation of the logarithm.
+        sigmas: of the error of the similarity.
     """
 
     S_old_new: Similarity
@@ -57,6 +62,7 @@ class Match:
     coverage: int
     share: float
     spread: float
+    sigmas: Sigmas
 
 
 def features_of(keyframe: Keyframe) -> Features:
@@ -65,7 +71,7 @@ def features_of(keyframe: Keyframe) -> Features:
     factor = 2 if gray.shape[1] < SMALL_COLUMNS else 1
     if factor > 1:
         gray = cv2.resize(gray, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
-    sift = cv2.SIFT.create(nfeatures=MAX_FEATURES, contrastThreshold=0.02)
+    sift = cv2.SIFT_create(nfeatures=MAX_FEATURES, contrastThreshold=0.02)  # type: ignore[attr-defined]
     found, descriptors = sift.detectAndCompute(gray, None)
     if descriptors is None:
         return Features(np.empty((0, 2)), np.empty((0, 3)), np.empty((0, 128), np.float32))
@@ -79,51 +85,86 @@ def features_of(keyframe: Keyframe) -> Features:
 def match(old: Keyframe, new: Keyframe, features_old: Features, features_new: Features) -> Match | None:
     """Return the pose between two keyframes that their features agree on; None where there is none.
 
-    Matches must be mutual. RANSAC finds the pose from the old keyframe's points and the new one's pixels; inliers must
-    also see the new keyframe's points at the old one's pixels, once these have the scale that most of them agree on.
+    Matches must be mutual. RANSAC finds first poses, which `refined` improves; the best one counts.
     """
     pairs = _mutual(features_old.descriptors, features_new.descriptors)
-    pairs = pairs[np.isfinite(features_old.points[pairs[:, 0]]).all(axis=1)] if len(pairs) else pairs
+    known = np.isfinite(features_old.points[pairs[:, 0], 2]) & np.isfinite(features_new.points[pairs[:, 1], 2])
+    pairs = pairs[known]
     if len(pairs) < MIN_MATCHES:
         return None
-    points_old, pixels_old = features_old.points[pairs[:, 0]], features_old.pixels[pairs[:, 0]]
-    points_new, pixels_new = features_new.points[pairs[:, 1]], features_new.pixels[pairs[:, 1]]
-    K = new.intrinsics.matrix()
-    tolerance_new, tolerance_old = TOLERANCE * new.intrinsics.fx, TOLERANCE * old.intrinsics.fx
-    try:
-        found, rotation, translation, chosen = cv2.solvePnPRansac(
-            points_old, pixels_new, K, None,
-            iterationsCount=_ITERATIONS, reprojectionError=tolerance_new, confidence=_CONFIDENCE,
-            flags=cv2.SOLVEPNP_EPNP,
-        )  # fmt: skip
-        if not found or chosen is None or len(chosen) < MIN_MATCHES:
-            return None
-        some = chosen.ravel()
-        rotation, translation = cv2.solvePnPRefineLM(points_old[some], pixels_new[some], K, None, rotation, translation)
-    except cv2.error:
-        return None  # a degenerate set of points
-    T_new_old = np.eye(4)
-    T_new_old[:3, :3], T_new_old[:3, 3] = cv2.Rodrigues(rotation)[0], translation.ravel()
-    T_old_new = inverse(T_new_old)
-    seen_by_new = points_old @ T_new_old[:3, :3].T + T_new_old[:3, 3]
-    fits = _near(seen_by_new, pixels_new, K, tolerance_new) & np.isfinite(points_new).all(axis=1)
+    sights = (
+        Sight(features_old.points[pairs[:, 0]], features_old.pixels[pairs[:, 0]], old.intrinsics.matrix()),
+        Sight(features_new.points[pairs[:, 1]], features_new.pixels[pairs[:, 1]], new.intrinsics.matrix()),
+    )
+    fitted = [refined(*sights, first) for first in _first_poses(*sights)]
+    if not fitted:
+        return None
+    best = min(fitted, key=lambda fit: fit.cost)
+    S, fits = best.S_old_new, best.fits
     if fits.sum() < MIN_MATCHES:
         return None
-    ratios = np.log(seen_by_new[fits, 2] / points_new[fits, 2])
-    scale = float(np.exp(np.median(ratios)))
-    S_old_new = Similarity.of(T_old_new, scale)
-    with np.errstate(invalid="ignore"):
-        fits &= _near(S_old_new.apply(points_new), pixels_old, old.intrinsics.matrix(), 2 * tolerance_old)
-    if not fits.any():
-        return None
-    ratios = np.log(seen_by_new[fits, 2] / points_new[fits, 2])
+    ratios = np.log(S.apply(sights[1].points)[fits, 2] / sights[0].points[fits, 2])
     return Match(
-        S_old_new=S_old_new,
+        S_old_new=S,
         inliers=int(fits.sum()),
-        coverage=min(_cells(pixels_old[fits], old), _cells(pixels_new[fits], new)),
+        coverage=min(_cells(sights[0].pixels[fits], old), _cells(sights[1].pixels[fits], new)),
         share=float(fits.mean()),
         spread=float(1.4826 * np.median(np.abs(ratios - np.median(ratios)))),
+        sigmas=best.sigmas,
     )
+
+
+def _first_poses(old: Sight, new: Sight) -> list[Similarity]:
+    """Return poses to start from, by RANSAC: from either one's points, and from pixels alone with a few lengths.
+
+    A wall's depth that is tilted by an error has a pose of its own that fits almost as well as the right one, so one
+    start is not enough.
+    """
+    starts = [_by_points(old, new)]
+    if (other := _by_points(new, old)) is not None:
+        starts.append(other.inverse())
+    depth = float(np.median(old.points[:, 2]))
+    starts += [Similarity.of(T, 1.0) for T in _by_pixels(old, new, [share * depth for share in LENGTHS])]
+    return [start for start in starts if start is not None]
+
+
+def _by_points(old: Sight, new: Sight) -> Similarity | None:
+    """Return the pose that most matches agree on, from the old points and the new pixels."""
+    try:
+        found, rotation, translation, chosen = cv2.solvePnPRansac(
+            old.points, new.pixels, new.K, None,
+            iterationsCount=_ITERATIONS, reprojectionError=LOOSE * new.K[0, 0], confidence=_CONFIDENCE,
+            flags=cv2.SOLVEPNP_EPNP,
+        )  # fmt: skip
+    except cv2.error:
+        return None  # a degenerate set of points
+    if not found or chosen is None or len(chosen) < MIN_MATCHES:
+        return None
+    T_new_old = np.eye(4)
+    T_new_old[:3, :3], T_new_old[:3, 3] = cv2.Rodrigues(rotation)[0], translation.ravel()
+    seen_by_new = old.points @ T_new_old[:3, :3].T + T_new_old[:3, 3]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        ratios = np.log(seen_by_new[chosen.ravel(), 2] / new.points[chosen.ravel(), 2])
+    ratios = ratios[np.isfinite(ratios)]
+    return Similarity.of(inverse(T_new_old), float(np.exp(np.median(ratios)))) if len(ratios) else None
+
+
+def _by_pixels(old: Sight, new: Sight, lengths: list[float]) -> list[FloatArray]:
+    """Return the poses T_old_new (4, 4) of the epipolar geometry, with translations of these lengths."""
+    rays = [(sight.pixels - sight.K[:2, 2]) / sight.K[[0, 1], [0, 1]] for sight in (new, old)]
+    try:
+        E, mask = cv2.findEssentialMat(*rays, np.eye(3), cv2.RANSAC, _CONFIDENCE, EPIPOLAR)
+        if E is None or E.shape != (3, 3):
+            return []
+        _, R, t, _ = cv2.recoverPose(E, *rays, np.eye(3), mask=mask)
+    except cv2.error:
+        return []
+    result = []
+    for length in lengths:
+        T = np.eye(4)
+        T[:3, :3], T[:3, 3] = R, length * t.ravel()
+        result.append(T)
+    return result
 
 
 def _mutual(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
@@ -137,13 +178,6 @@ def _mutual(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.NDArr
     distance, other = 1 - product[rows, best_b], 1 - second
     chosen = (best_a[best_b] == rows) & (distance < RATIO**2 * other)
     return np.stack([rows[chosen], best_b[chosen]], axis=1)
-
-
-def _near(points: FloatArray, pixels: FloatArray, K: FloatArray, tolerance: float) -> npt.NDArray[np.bool_]:
-    """Return which points (N, 3) a camera sees within a tolerance [px] of pixels (N, 2)."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        seen = points[:, :2] / points[:, 2:] * [K[0, 0], K[1, 1]] + [K[0, 2], K[1, 2]]
-        return np.asarray((points[:, 2] > 0) & (np.linalg.norm(seen - pixels, axis=1) < tolerance))
 
 
 def _cells(pixels: FloatArray, keyframe: Keyframe) -> int:

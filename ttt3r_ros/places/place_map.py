@@ -57,6 +57,8 @@ GATE_SIGMAS = 3.0
 METERS_SIGMA = 0.1
 #: Share of the keyframes that go when the map is full.
 THINNED = 0.05
+#: Share by which the map must have grown before the graph is solved again, where that is not done beside.
+SOLVE_GROWN = 0.05
 #: Keyframes whose recognition may wait; older ones are given up, so that a slow computer is never behind.
 MAX_WAITING = 4
 #: Features of keyframes are kept of so many.
@@ -153,7 +155,9 @@ class PlaceMap:
         self._solving: Future[Solution] | None = None
         self._problem_solving: Problem | None = None
         self._is_stale = False
-        self._drift = _Drift()
+        self._drift, self._sigma_then = _Drift(), 0.0  # since the graph was solved, and what it said then
+        self._sigmas: dict[int, float] = {}
+        self._solved_at = -1
         self._skill = PoseSkill()
         self._events: list[str] = []
 
@@ -221,7 +225,7 @@ class PlaceMap:
         assert self._path is not None
         if self._last is None:
             self._poses[number] = Similarity.of(keyframe.T_odom_camera)
-            self._drift = _Drift()
+            self._drift, self._sigma_then, self._sigmas[number] = _Drift(), 0.0, 0.0
             if not self._connected:  # the first track is the map
                 self._connected.add(number)
         else:
@@ -232,6 +236,7 @@ class PlaceMap:
             self._drift = self._drift.after(self._path.sigmas, moved.distance)
             if self._last in self._connected:
                 self._connected.add(number)
+            self._sigmas[number] = math.hypot(self._sigma_then, self._drift.sigma)
             if not self._skill.is_measured and self._path.is_known:
                 self._waiting.append(self._measure(before, keyframe, moved))
         self._path = self._path.restarted()
@@ -246,7 +251,7 @@ class PlaceMap:
     @property
     def has_work(self) -> bool:
         """Whether `work` has something to do."""
-        return bool(self._waiting) or (self._is_stale and self._solving is None)
+        return bool(self._waiting) or self._must_solve
 
     def work(self) -> bool:
         """Do a piece of work, as long as a step of the network at most; return whether there is more."""
@@ -256,18 +261,28 @@ class PlaceMap:
                 next(self._waiting[0])
             except StopIteration:
                 self._waiting.popleft()
-        elif self._is_stale and self._solving is None:
+        elif self._must_solve:
             self._solve()
         return self.has_work
 
+    @property
+    def _must_solve(self) -> bool:
+        """Whether to solve the graph now: beside, as often as it can be; else not again before the map has grown."""
+        if not self._is_stale or self._solving is not None:
+            return False
+        grown = self._next_number - self._solved_at
+        return self._executor is not None or self._solved_at < 0 or grown > SOLVE_GROWN * len(self._keyframes)
+
     def finish(self) -> None:
         """Do all the work that there is, and wait for the graph."""
-        while self.has_work or self._solving is not None:
+        while self.has_work or self._is_stale or self._solving is not None:
             if self._solving is not None:
                 self._solving.result()
                 self._collect()
-            if self.has_work:
+            elif self.has_work:
                 self.work()
+            else:
+                self._solve()
 
     def _measure(self, old: Keyframe, new: Keyframe, S_old_new: Similarity) -> Generator[None, None, None]:
         """Measure whether the network can tell the pose between two keyframes that odometry connects."""
@@ -314,12 +329,12 @@ class PlaceMap:
         similarity = similarities(np.stack([self._keyframes[n].descriptor for n in others]), keyframe.descriptor)
         is_connected = keyframe.number in self._connected
         positions = np.stack([self._poses[n].t for n in others])
-        reach = self._reach(keyframe)
+        reach = self._reach(keyframe, others)
         for index, number in enumerate(others):
             old = self._keyframes[number]
             is_recent = old.track == keyframe.track and here - rank[number] <= RECENT
             same_frame = (number in self._connected) == is_connected
-            is_far = same_frame and np.linalg.norm(positions[index] - self._poses[keyframe.number].t) > reach
+            is_far = same_frame and np.linalg.norm(positions[index] - self._poses[keyframe.number].t) > reach[index]
             if is_recent or (is_connected and number not in self._connected) or is_far:
                 similarity[index] = -np.inf
         ranks = np.array([rank[n] for n in others])
@@ -330,19 +345,24 @@ class PlaceMap:
 
         return [others[index] for index in best(similarity, near, CANDIDATES, MIN_SIMILARITY)]
 
-    def _reach(self, keyframe: Keyframe) -> float:
-        """Return how far from the keyframe another one can be, as the graph knows it, that sees the same [m]."""
+    def _reach(self, keyframe: Keyframe, others: list[int]) -> FloatArray:
+        """Return how far from the keyframe each other one can be, as the graph knows it, that sees the same [m]."""
         if keyframe.number not in self._connected:
-            return np.inf
-        return GATE_SIGMAS * self._drift.sigma + 2 * self._thresholds.max_distance * keyframe.median_depth
+            return np.full(len(others), np.inf)
+        sigmas = np.hypot([self._sigmas.get(n, 0.0) for n in others], self._sigmas.get(keyframe.number, 0.0))
+        scale = self._poses[keyframe.number].scale
+        return np.asarray(GATE_SIGMAS * sigmas + self._thresholds.max_distance * keyframe.median_depth * scale)
 
     def _are_alike(self, edges: list[Edge], keyframe: Keyframe) -> bool:
         """Return whether recognized places contradict one another about where the camera is."""
-        seen = [self._poses[edge.first] @ edge.S_first_second for edge in edges]
-        for index, a in enumerate(seen):
-            for b in seen[:index]:
+        seen = [(self._poses[edge.first] @ edge.S_first_second, edge) for edge in edges]
+        for index, (a, edge_a) in enumerate(seen):
+            for b, edge_b in seen[:index]:
                 angle, offset, _ = difference(a, b)
-                if angle > ALIKE_ANGLE or offset > ALIKE_OFFSET * a.scale * keyframe.median_depth:
+                known = math.hypot(*(self._sigmas.get(edge.first, 0.0) for edge in (edge_a, edge_b)))
+                if offset > ALIKE_OFFSET * a.scale * keyframe.median_depth + GATE_SIGMAS * known:
+                    return True
+                if angle > ALIKE_ANGLE and known < NEAR_M:
                     return True
         return False
 
@@ -376,8 +396,6 @@ class PlaceMap:
         self._is_stale = True
         if edge.first in self._connected and edge.second not in self._connected:
             self._join(edge)
-        if edge.second == self._last:
-            self._drift = _Drift()
 
     def _join(self, edge: Edge) -> None:
         """Put a track into the map by the place that was recognized from it."""
@@ -401,7 +419,7 @@ class PlaceMap:
     # the graph
 
     def _solve(self) -> None:
-        self._is_stale = False
+        self._is_stale, self._solved_at = False, self._next_number
         problem = self._problem()
         if self._executor is None:
             self._apply(graph.solve(problem), problem)
@@ -441,9 +459,16 @@ class PlaceMap:
         self._rejected = {pair for pair in self._rejected | rejected if pair not in asked or pair in rejected}
         solved = {number for number in solution.poses if number in self._keyframes}
         self._poses |= {number: solution.poses[number] for number in solved}
+        self._sigmas |= {number: solution.sigmas[number] for number in solved}
         for edge in self._odometry:  # in order, so that each has been moved before the next
             if edge.second in self._connected and edge.second not in solved:
+                if edge.first in solved:
+                    self._drift, self._sigma_then = _Drift(), self._sigmas[edge.first]
                 self._poses[edge.second] = self._poses[edge.first] @ edge.S_first_second
+                self._drift = self._drift.after(edge.sigmas, edge.S_first_second.distance)
+                self._sigmas[edge.second] = math.hypot(self._sigma_then, self._drift.sigma)
+        if self._last in solved:
+            self._drift, self._sigma_then = _Drift(), self._sigmas[self._last]
 
     # what comes of it
 
@@ -561,6 +586,7 @@ class PlaceMap:
     def _drop(self, number: int) -> None:
         self._odometry, self._places = without(number, self._odometry, self._places)
         del self._keyframes[number], self._poses[number]
+        self._sigmas.pop(number, None)
         self._connected.discard(number)
         self._features.pop(number, None)
         self._rejected &= set(self._places)

@@ -29,6 +29,7 @@ class Thresholds:
         min_inliers, min_coverage, min_share: of the local features, see `Match`.
         max_scale_spread: of the ratio of depths at the features.
         max_distance: between the cameras: from farther away, appearances are too different.
+        max_rotation_sigma, max_offset_sigma: how uncertain the features' pose may be [rad, median depths].
         min_overlap, min_agreeing: of the depth images, see `Agreement`.
         max_shape_spread: between the depth that the network sees now and what the keyframes hold.
         max_scale_error: between the network's scale and that of the features, logarithm.
@@ -42,21 +43,23 @@ class Thresholds:
     min_share: float = 0.3
     max_scale_spread: float = 0.2
     max_distance: float = 1.5
+    max_rotation_sigma: float = 0.25
+    max_offset_sigma: float = 0.5
     min_overlap: float = 0.2
     min_agreeing: float = 0.7
     max_shape_spread: float = 0.3
     max_scale_error: float = 0.3
     max_angle: float = 0.2
     max_offset: float = 0.3
-    pair_angle: float = 0.12
-    pair_offset: float = 0.2
+    pair_angle: float = 0.15
+    pair_offset: float = 0.25
     pair_scale: float = 0.3
 
 
 THRESHOLDS = Thresholds()
 
-#: Standard deviations of a recognized place's relative pose: rotation [rad], translation [median depths], scale.
-PLACE_SIGMAS = Sigmas(0.02, 0.03, 0.05)
+#: What a recognized place's relative pose is uncertain by at least: rotation [rad], translation [median depths], scale.
+MIN_SIGMAS = Sigmas(0.01, 0.01, 0.02)
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,8 @@ def fault_of_match(found: Match | None, depth: float, limits: Thresholds = THRES
         return "the depths at the features are not of one scale"
     if found.S_old_new.distance > limits.max_distance * depth:
         return "the cameras are too far apart"
+    if found.sigmas.rotation > limits.max_rotation_sigma or found.sigmas.translation > limits.max_offset_sigma * depth:
+        return "the features leave the pose open"
     return None
 
 
@@ -195,5 +200,9 @@ def verify(
     looks = yield from both_ways(backbone, old, new)
     if (fault := fault_of_network(found, looks, depth, limits, tells_poses=tells_poses)) is not None:
         return fault
-    sigmas = Sigmas(PLACE_SIGMAS.rotation, PLACE_SIGMAS.translation * depth, PLACE_SIGMAS.scale)
+    sigmas = Sigmas(
+        float(np.hypot(found.sigmas.rotation, MIN_SIGMAS.rotation)),
+        float(np.hypot(found.sigmas.translation, MIN_SIGMAS.translation * depth)),
+        float(np.hypot(found.sigmas.scale, MIN_SIGMAS.scale)),
+    )
     return Edge(old.number, new.number, found.S_old_new, sigmas, is_place=True)
