@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Set
 from dataclasses import replace
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -82,10 +83,10 @@ class PerfectBackbone(Backbone):
 def drifting(
     poses: FloatArray, *, scale_per_meter: float = 0.02, radians_per_meter: float = 0.02
 ) -> tuple[list[FloatArray], list[float]]:
-    """Return the poses (4, 4) that an odometry with a drift along the path makes of true ones, and its scale at each."""
+    """Return the poses (4, 4) that an odometry that drifts along the path makes of true ones, and its scale at each."""
     T, scale = np.array(poses[0]), 1.0
     result, scales = [T], [scale]
-    for before, after in zip(poses, poses[1:]):
+    for before, after in pairwise(poses):
         moved = inverse(before) @ after
         meters = float(np.linalg.norm(moved[:3, 3]))
         yaw = radians_per_meter * meters
@@ -100,7 +101,13 @@ def drifting(
 
 
 def result_of(
-    backbone: PerfectBackbone, index: int, stamp_ns: int, T_odom_camera: FloatArray, scale: float, *, begins: bool = False
+    backbone: PerfectBackbone,
+    index: int,
+    stamp_ns: int,
+    T_odom_camera: FloatArray,
+    scale: float,
+    *,
+    begins: bool = False,
 ) -> tuple[CameraFrame, StreamResult, Callable[[], tuple[Float32Array, Float32Array]]]:
     """Return what a stream would say of a frame: the frame, its result, and its points."""
     depth = backbone.depths[index] * np.float32(scale)

@@ -23,6 +23,8 @@ from ttt3r_ros.offline.report import show_metrics, write_report
 from ttt3r_ros.offline.run import OutputOptions, Run
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
+from ttt3r_ros.places.place_map import PlaceMap
+from ttt3r_ros.places.settings import MapSettings
 from ttt3r_ros.settings import add_options
 from ttt3r_ros.sources import Source, open_source
 from ttt3r_ros.sources.synthetic import is_synthetic
@@ -75,7 +77,12 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         )
         voxel_map = VoxelMap(_VOXEL_SIZE, _MAX_POINTS) if options.cloud else None
         settings = StreamSettings.of(options, weights_interval=loaded.segment_frames, covariance=covariance)
-        run = Run(Stream(loaded.backbone, settings), folder, output_options, voxel_map, mask)
+        place_map = None
+        if options.map:
+            place_map = PlaceMap(
+                loaded.backbone, MapSettings(map_max_keyframes=options.map_max_keyframes), covariance=covariance
+            )
+        run = Run(Stream(loaded.backbone, settings), folder, output_options, voxel_map, mask, place_map)
         if left is not None:
             run.go_on_from(left)
             console.print(f"resuming after {run.findings.frames} frames of an earlier run", highlight=False)
@@ -162,6 +169,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     results("--cloud", action=argparse.BooleanOptionalAction, default=True, help="write cloud.ply (default)")
     add_options(group, DepthSettings)
+    results(
+        "--map",
+        action="store_true",
+        help="recognize places and take the drift back: write trajectory_map.txt and the map (needs GTSAM)",
+    )
+    add_options(group, MapSettings, only=("map_max_keyframes",))
     return parser
 
 

@@ -37,7 +37,8 @@ class Edge:
         first, second: numbers of the keyframes.
         S_first_second: from the second camera to the first one, each in its own meters.
         sigmas: of its error.
-        is_place: whether a place was recognized, which may be wrong; odometry is not doubted.
+        is_place: whether it comes of recognizing a place, which may be wrong; odometry is not doubted.
+        is_tie: whether the place is the one where the keyframe before was, so that nothing new is learned but the pose.
     """
 
     first: int
@@ -45,6 +46,7 @@ class Edge:
     S_first_second: Similarity
     sigmas: Sigmas
     is_place: bool = False
+    is_tie: bool = False
 
 
 @dataclass(frozen=True)

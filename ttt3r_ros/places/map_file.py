@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass
+from pathlib import Path
 from typing import TypeVar
 
 import cv2
@@ -43,7 +44,7 @@ class _Saved:
         depth_shapes: (N, 2).
         depths, confidences: bits of float16.
         poses_map: (N, 13) S_map_camera: scale, R row by row, t.
-        pairs: (E, 3) numbers of the keyframes, and whether a place was recognized.
+        pairs: (E, 3) numbers of the keyframes, and 0 for odometry, 1 for a recognized place, 2 for a tie.
         motions: (E, 13) S_first_second.
         sigmas: (E, 3).
         rejected: (R,) indices of edges.
@@ -95,7 +96,7 @@ def to_bytes(content: MapContent, backbone: Backbone) -> bytes:
         depths=_joined([np.nan_to_num(k.depth, nan=0.0).view(np.int16) for k in keyframes], np.int16),
         confidences=_joined([k.confidence.view(np.int16) for k in keyframes], np.int16),
         poses_map=_packed(content.poses),
-        pairs=np.array([(e.first, e.second, e.is_place) for e in edges], np.int64).reshape(-1, 3),
+        pairs=np.array([(e.first, e.second, e.is_place + e.is_tie) for e in edges], np.int64).reshape(-1, 3),
         motions=_packed([e.S_first_second for e in edges]),
         sigmas=np.array([astuple(e.sigmas) for e in edges], np.float64).reshape(-1, 3),
         rejected=np.array(content.rejected, np.int64),
@@ -123,6 +124,19 @@ def from_bytes(data: bytes, backbone: Backbone, name: str) -> MapContent:
         return _unpacked(saved)
     except (ValueError, IndexError, OverflowError, cv2.error) as error:
         raise FORMAT.damaged(name) from error
+
+
+def read(path: Path, backbone: Backbone) -> MapContent:
+    """Return the map in a file.
+
+    Raises:
+        UserError: as `from_bytes`, or the file cannot be read.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); {FORMAT.remedy}") from None
+    return from_bytes(data, backbone, str(path))
 
 
 def _check(saved: _Saved, backbone: Backbone) -> None:
@@ -158,7 +172,7 @@ def _check(saved: _Saved, backbone: Backbone) -> None:
         "map": all(_is_similarity(row) for row in saved.poses_map),
         "motions": all(_is_similarity(row) for row in saved.motions),
         "sigmas": bool((saved.sigmas > 1 / MAX_MAGNITUDE).all()),
-        "pairs": bool((saved.pairs[:, 0] < saved.pairs[:, 1]).all() and np.isin(saved.pairs[:, 2], [0, 1]).all()),
+        "pairs": bool((saved.pairs[:, 0] < saved.pairs[:, 1]).all() and np.isin(saved.pairs[:, 2], [0, 1, 2]).all()),
         "ends": bool(np.isin(saved.pairs[:, :2], numbers).all()),
         "doubles": len({tuple(pair) for pair in saved.pairs.tolist()}) == edges,
         "rejected": saved.rejected.ndim == 1 and bool(((saved.rejected >= 0) & (saved.rejected < edges)).all()),
@@ -201,8 +215,8 @@ def _unpacked(saved: _Saved) -> MapContent:
         _check_image(keyframe)
         keyframes.append(keyframe)
     edges = tuple(
-        Edge(first, second, _similarity(motion), Sigmas(*sigmas), bool(is_place))
-        for (first, second, is_place), motion, sigmas in zip(
+        Edge(first, second, _similarity(motion), Sigmas(*sigmas), kind > 0, kind == 2)
+        for (first, second, kind), motion, sigmas in zip(
             saved.pairs.tolist(), saved.motions, saved.sigmas.tolist(), strict=True
         )
     )

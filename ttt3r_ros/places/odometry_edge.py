@@ -17,7 +17,7 @@ SCALE_PER_SEGMENT = 0.05
 
 
 @dataclass(frozen=True)
-class Path:
+class Stretch:
     """The frames since a keyframe.
 
     Attributes:
@@ -40,7 +40,7 @@ class Path:
     meters: float = 0.0
     is_known: bool = True
 
-    def restarted(self) -> Path:
+    def restarted(self) -> Stretch:
         """Return the path of a keyframe at the last frame; errors go on being alike."""
         return replace(self, rotation=0.0, translation=0.0, scale=0.0, meters=0.0, is_known=True)
 
@@ -53,7 +53,7 @@ class Path:
         model: CovarianceModel,
         *,
         is_known: bool,
-    ) -> Path:
+    ) -> Stretch:
         """Return the path to a further frame.
 
         Args:
@@ -75,7 +75,7 @@ class Path:
             seconds = min(seconds, MAX_LOST_S)
             translation += (model.lost_metres_per_second * seconds) ** 2
             rotation += (model.lost_radians_per_second * seconds) ** 2
-        return Path(
+        return Stretch(
             T_odom_camera=T_odom_camera,
             stamp_ns=stamp_ns,
             segment=segment,

@@ -25,13 +25,22 @@ from ttt3r_ros.places import graph
 from ttt3r_ros.places.candidates import best, similarities
 from ttt3r_ros.places.graph import Edge, Problem, ScalePrior, Sigmas, Solution
 from ttt3r_ros.places.keyframe import Keyframe, keyframe_of
-from ttt3r_ros.places.matching import Features, features_of
-from ttt3r_ros.places.odometry_edge import Path
+from ttt3r_ros.places.matching import Features, Match, features_of
+from ttt3r_ros.places.odometry_edge import Stretch
 from ttt3r_ros.places.settings import MapSettings
 from ttt3r_ros.places.similarity import Similarity
 from ttt3r_ros.places.thinning import connected, redundant, without
 from ttt3r_ros.places.two_frame import both_ways
-from ttt3r_ros.places.verification import THRESHOLDS, PoseSkill, Thresholds, agree, difference, verify
+from ttt3r_ros.places.verification import (
+    THRESHOLDS,
+    PoseSkill,
+    Thresholds,
+    agree,
+    difference,
+    edge_of,
+    recognized,
+    verify,
+)
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.estimate import Float32Array
@@ -141,13 +150,14 @@ class PlaceMap:
         self._poses: dict[int, Similarity] = {}
         self._odometry: list[Edge] = []
         self._places: dict[Pair, Edge] = {}
+        self._ties: dict[Pair, Edge] = {}
         self._rejected: set[Pair] = set()
         self._pending: list[Edge] = []
         self._connected: set[int] = set()  # numbers of the keyframes that have a place in the map
         self._next_number, self._track = 0, 0
         self._last: int | None = None  # the track's last keyframe
         self._view: View | None = None
-        self._path: Path | None = None
+        self._path: Stretch | None = None
         self._T_looked: FloatArray | None = None
         self._features: dict[int, Features] = {}
         self._waiting: deque[Generator[None, None, None]] = deque()
@@ -184,7 +194,7 @@ class PlaceMap:
         confidence = estimate.typical_confidence()
         is_known = estimate.segment_frames > 1
         if self._path is None:
-            self._path = Path(T, result.stamp_ns, estimate.segment)
+            self._path = Stretch(T, result.stamp_ns, estimate.segment)
         else:
             self._path = self._path.extended(
                 T, result.stamp_ns, estimate.segment, confidence, self._model, is_known=is_known
@@ -237,8 +247,8 @@ class PlaceMap:
             if self._last in self._connected:
                 self._connected.add(number)
             self._sigmas[number] = math.hypot(self._sigma_then, self._drift.sigma)
-            if not self._skill.is_measured and self._path.is_known:
-                self._waiting.append(self._measure(before, keyframe, moved))
+            if self._path.is_known:
+                self._waiting.append(self._tie(before, keyframe, moved))
         self._path = self._path.restarted()
         self._last = number
         self._waiting.append(self._recognize(keyframe))
@@ -284,8 +294,19 @@ class PlaceMap:
             else:
                 self._solve()
 
-    def _measure(self, old: Keyframe, new: Keyframe, S_old_new: Similarity) -> Generator[None, None, None]:
-        """Measure whether the network can tell the pose between two keyframes that odometry connects."""
+    def _tie(self, old: Keyframe, new: Keyframe, S_old_new: Similarity) -> Generator[None, None, None]:
+        """Tie a keyframe to the one before by their features, too: some networks see motions shorter than depths.
+
+        The first few pairs also tell whether the network can tell the pose between two keyframes.
+        """
+        features = self._features_of(old), self._features_of(new)
+        yield
+        found = recognized(old, new, *features, self._thresholds)
+        if isinstance(found, Match):
+            self._ties[old.number, new.number] = replace(edge_of(old, new, found), is_tie=True)
+        if self._skill.is_measured:
+            return
+        yield
         looks = yield from both_ways(self._backbone, old, new)
         if looks is not None:
             self._skill = self._skill.after(looks, S_old_new)
@@ -304,7 +325,7 @@ class PlaceMap:
             features = self._features_of(old), self._features_of(keyframe)
             yield
             outcome = yield from verify(
-                self._backbone, old, keyframe, *features, self._thresholds, tells_poses=self._skill.is_good
+                self._backbone, old, keyframe, *features, self._thresholds, asks_network=self._skill.is_good
             )
             if isinstance(outcome, str):
                 self._refuse(outcome)
@@ -436,7 +457,7 @@ class PlaceMap:
             if (segment := (keyframe.track, keyframe.segment)) not in segments:
                 segments.add(segment)
                 priors.append(ScalePrior(number, -math.log(keyframe.factor), METERS_SIGMA))
-        edges = [*self._odometry, *self._places.values()]
+        edges = [*self._odometry, *self._ties.values(), *self._places.values()]
         return Problem(
             poses={number: self._poses[number] for number in inside},
             anchor=inside[0],
@@ -456,6 +477,7 @@ class PlaceMap:
         self.counts.solved += 1
         rejected = {(problem.edges[i].first, problem.edges[i].second) for i in solution.rejected}
         asked = {(edge.first, edge.second) for edge in problem.edges if edge.is_place}
+        rejected &= set(self._places)
         self._rejected = {pair for pair in self._rejected | rejected if pair not in asked or pair in rejected}
         solved = {number for number in solution.poses if number in self._keyframes}
         self._poses |= {number: solution.poses[number] for number in solved}
@@ -518,14 +540,25 @@ class PlaceMap:
 
     def content(self) -> MapContent:
         """Return the map as it is; what happens afterward does not change it."""
-        edges = (*self._odometry, *self._places.values())
+        edges = (*self._odometry, *self._ties.values(), *self._places.values())
         return MapContent(
             keyframes=tuple(self._keyframes.values()),
             poses=tuple(self._poses[number] for number in self._keyframes),
             edges=edges,
-            rejected=tuple(i for i, e in enumerate(edges) if e.is_place and (e.first, e.second) in self._rejected),
+            rejected=tuple(
+                i for i, e in enumerate(edges) if e.is_place and not e.is_tie and (e.first, e.second) in self._rejected
+            ),
             connected=tuple(sorted(self._connected)),
         )
+
+    def resume(self, content: MapContent) -> None:
+        """Go on with the last track of a map, in the middle of its stream; nothing else may have come before."""
+        self._connected = set(content.connected)
+        self._take_in(content, 0, 0)
+        if content.keyframes:
+            last = content.keyframes[-1]
+            self._next_number, self._track, self._last = last.number + 1, last.track, last.number
+            self._is_stale = bool(self._places)
 
     def load(self, content: MapContent) -> None:
         """Go on with a map that was saved; what is known so far joins it once a place of it is recognized."""
@@ -539,7 +572,7 @@ class PlaceMap:
         self._thinning = None
         self._pending.clear()
         self._features.clear()
-        self._keyframes, self._poses, self._odometry, self._places = {}, {}, [], {}
+        self._keyframes, self._poses, self._odometry, self._places, self._ties = {}, {}, [], {}, {}
         self._rejected, self._connected = set(), set(content.connected)
         self._take_in(content, 0, 0)
         self._take_in(mine, offset, tracks)
@@ -555,7 +588,9 @@ class PlaceMap:
             self._poses[number] = pose
         for index, edge in enumerate(content.edges):
             moved = replace(edge, first=edge.first + offset, second=edge.second + offset)
-            if edge.is_place:
+            if edge.is_tie:
+                self._ties[moved.first, moved.second] = moved
+            elif edge.is_place:
                 self._places[moved.first, moved.second] = moved
                 if index in content.rejected:
                     self._rejected.add((moved.first, moved.second))
@@ -585,6 +620,7 @@ class PlaceMap:
 
     def _drop(self, number: int) -> None:
         self._odometry, self._places = without(number, self._odometry, self._places)
+        self._ties = {pair: edge for pair, edge in self._ties.items() if number not in pair}
         del self._keyframes[number], self._poses[number]
         self._sigmas.pop(number, None)
         self._connected.discard(number)

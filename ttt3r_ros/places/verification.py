@@ -133,8 +133,6 @@ def fault_of_network(
     looks: tuple[TwoFrames, TwoFrames] | None,
     depth: float,
     limits: Thresholds = THRESHOLDS,
-    *,
-    tells_poses: bool = False,
 ) -> str | None:
     """Return in what the network's two looks contradict local features, in a few words; None where in nothing.
 
@@ -143,7 +141,6 @@ def fault_of_network(
         looks: the network's, None where it has none.
         depth: the old keyframe's median [m].
         limits: of the checks.
-        tells_poses: whether the network's relative poses count.
     """
     if looks is None:
         return "the network's answer is of no use"
@@ -153,9 +150,9 @@ def fault_of_network(
             return "the network sees other shapes"
         if scale > limits.max_scale_error:
             return "the network sees another scale"
-        if tells_poses and angle > limits.max_angle:
+        if angle > limits.max_angle:
             return "the network sees another rotation"
-        if tells_poses and offset > limits.max_offset * depth:
+        if offset > limits.max_offset * depth:
             return "the network sees another translation"
     return None
 
@@ -175,6 +172,18 @@ def difference(a: Similarity, b: Similarity) -> tuple[float, float, float]:
     )
 
 
+def recognized(
+    old: Keyframe, new: Keyframe, features_old: Features, features_new: Features, limits: Thresholds = THRESHOLDS
+) -> Match | str:
+    """Return the pose that local features and depth images of two keyframes agree on, or why there is none."""
+    depth = old.median_depth
+    found = match(old, new, features_old, features_new)
+    if (fault := fault_of_match(found, depth, limits)) is not None:
+        return fault
+    assert found is not None
+    return fault_of_depth(agreement(old, new, found.S_old_new), limits) or found
+
+
 def verify(
     backbone: Backbone,
     old: Keyframe,
@@ -183,26 +192,35 @@ def verify(
     features_new: Features,
     limits: Thresholds = THRESHOLDS,
     *,
-    tells_poses: bool = False,
+    asks_network: bool = False,
 ) -> Generator[None, None, Edge | str]:
     """Return the edge between two keyframes that show one place, or why they do not, in a few words.
 
     Yields between pieces of work, so that whoever runs it can do something more urgent in between.
+
+    Args:
+        backbone: the network.
+        old, new: the keyframes.
+        features_old, features_new: theirs.
+        limits: of the checks.
+        asks_network: whether the network can tell poses of views so far apart, and is asked for them.
     """
-    depth = old.median_depth
-    found = match(old, new, features_old, features_new)
-    if (fault := fault_of_match(found, depth, limits)) is not None:
-        return fault
-    assert found is not None
-    if (fault := fault_of_depth(agreement(old, new, found.S_old_new), limits)) is not None:
-        return fault
-    yield
-    looks = yield from both_ways(backbone, old, new)
-    if (fault := fault_of_network(found, looks, depth, limits, tells_poses=tells_poses)) is not None:
-        return fault
+    found = recognized(old, new, features_old, features_new, limits)
+    if isinstance(found, str):
+        return found
+    if asks_network:
+        yield
+        looks = yield from both_ways(backbone, old, new)
+        if (fault := fault_of_network(found, looks, old.median_depth, limits)) is not None:
+            return fault
+    return edge_of(old, new, found)
+
+
+def edge_of(old: Keyframe, new: Keyframe, found: Match) -> Edge:
+    """Return the graph's edge of two keyframes that show one place."""
     sigmas = Sigmas(
         float(np.hypot(found.sigmas.rotation, MIN_SIGMAS.rotation)),
-        float(np.hypot(found.sigmas.translation, MIN_SIGMAS.translation * depth)),
+        float(np.hypot(found.sigmas.translation, MIN_SIGMAS.translation * old.median_depth)),
         float(np.hypot(found.sigmas.scale, MIN_SIGMAS.scale)),
     )
     return Edge(old.number, new.number, found.S_old_new, sigmas, is_place=True)
