@@ -23,7 +23,7 @@ LOOSE = 0.03
 #: And this far from its epipolar line, likewise; lengths of such a pose that are tried [median depths].
 EPIPOLAR, LENGTHS = 0.009, (0.05, 0.2, 0.6)
 #: Fewer matches are not worth a pose.
-MIN_MATCHES = 10
+MIN_MATCHES = 20
 _ITERATIONS, _CONFIDENCE = 300, 0.999
 #: Inliers are counted in the cells of a grid this fine.
 GRID = (4, 4)
@@ -96,10 +96,11 @@ def match(old: Keyframe, new: Keyframe, features_old: Features, features_new: Fe
         Sight(features_old.points[pairs[:, 0]], features_old.pixels[pairs[:, 0]], old.intrinsics.matrix()),
         Sight(features_new.points[pairs[:, 1]], features_new.pixels[pairs[:, 1]], new.intrinsics.matrix()),
     )
-    fitted = [refined(*sights, first) for first in _first_poses(*sights)]
-    if not fitted:
+    starts = _first_poses(*sights)
+    if not starts:
         return None
-    best = min(fitted, key=lambda fit: fit.cost)
+    begun = min((refined(*sights, start, steps=6) for start in starts), key=lambda fit: fit.cost)
+    best = refined(*sights, begun.S_old_new)
     S, fits = best.S_old_new, best.fits
     if fits.sum() < MIN_MATCHES:
         return None
@@ -120,11 +121,13 @@ def _first_poses(old: Sight, new: Sight) -> list[Similarity]:
     A wall's depth that is tilted by an error has a pose of its own that fits almost as well as the right one, so one
     start is not enough.
     """
-    starts = [_by_points(old, new)]
+    depth = float(np.median(old.points[:, 2]))
+    poses = _by_pixels(old, new, [share * depth for share in LENGTHS])
+    if poses is None:
+        return []
+    starts = [_by_points(old, new), *(Similarity.of(T) for T in poses)]
     if (other := _by_points(new, old)) is not None:
         starts.append(other.inverse())
-    depth = float(np.median(old.points[:, 2]))
-    starts += [Similarity.of(T, 1.0) for T in _by_pixels(old, new, [share * depth for share in LENGTHS])]
     return [start for start in starts if start is not None]
 
 
@@ -149,13 +152,18 @@ def _by_points(old: Sight, new: Sight) -> Similarity | None:
     return Similarity.of(inverse(T_new_old), float(np.exp(np.median(ratios)))) if len(ratios) else None
 
 
-def _by_pixels(old: Sight, new: Sight, lengths: list[float]) -> list[FloatArray]:
-    """Return the poses T_old_new (4, 4) of the epipolar geometry, with translations of these lengths."""
+def _by_pixels(old: Sight, new: Sight, lengths: list[float]) -> list[FloatArray] | None:
+    """Return the poses T_old_new (4, 4) of the epipolar geometry, with translations of these lengths.
+
+    None where too few matches have any such geometry in common: then they show different things.
+    """
     rays = [(sight.pixels - sight.K[:2, 2]) / sight.K[[0, 1], [0, 1]] for sight in (new, old)]
     try:
         E, mask = cv2.findEssentialMat(*rays, np.eye(3), cv2.RANSAC, _CONFIDENCE, EPIPOLAR)
         if E is None or E.shape != (3, 3):
             return []
+        if np.count_nonzero(mask) < MIN_MATCHES:
+            return None
         _, R, t, _ = cv2.recoverPose(E, *rays, np.eye(3), mask=mask)
     except cv2.error:
         return []

@@ -12,7 +12,7 @@ from ttt3r_ros.places.graph import Sigmas
 from ttt3r_ros.stream.covariance import MAX_LOST_S, CovarianceModel
 
 #: What an edge is uncertain by at least, and how much the logarithm of the scale wanders from segment to segment.
-MIN_SIGMAS = Sigmas(0.003, 0.01, 0.01)
+MIN_SIGMAS = Sigmas(0.003, 0.01, 0.03)
 SCALE_PER_SEGMENT = 0.05
 
 

@@ -20,7 +20,7 @@ INFLATION = 5.0
 MAX_STEP = 0.5
 #: A match fits if both of its whitened residuals are shorter than this.
 MAX_ERROR = 3.0
-_STEPS = 12
+STEPS = 12
 #: Squared residual at which a match counts half.
 _HALF = 4.0
 
@@ -57,7 +57,7 @@ class Fit:
     sigmas: Sigmas
 
 
-def refined(old: Sight, new: Sight, S_old_new: Similarity) -> Fit:
+def refined(old: Sight, new: Sight, S_old_new: Similarity, *, steps: int = STEPS) -> Fit:
     """Return the similarity that fits points and pixels of both views best, from a first one.
 
     Gauss-Newton on its seven unknowns with Cauchy weights. A residual is that of a point's projection, whitened by two
@@ -67,7 +67,7 @@ def refined(old: Sight, new: Sight, S_old_new: Similarity) -> Fit:
     """
     S, H = S_old_new, np.eye(7)
     error = _squared(old, new, S)
-    for _ in range(_STEPS):
+    for _ in range(steps):
         weight = 1.0 / (1.0 + error / _HALF)
         H, g = 1e-9 * np.eye(7), np.zeros(7)
         for residual, jacobian in _linearized(old, new, S):
