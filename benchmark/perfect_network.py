@@ -46,6 +46,7 @@ class PerfectBackbone(Backbone):
             cv2.remap(depth, pixels[..., 0], pixels[..., 1], cv2.INTER_NEAREST) for depth in frames.depth.cpu().numpy()
         ]
         self._planes = [self.planes(image, self.mapping) for image in self.images]
+        self._descriptors: dict[int, Float32Array] = {}
         self._thumbnails = np.stack([self._thumbnail(planes) for planes in self._planes])
 
     def step(
@@ -70,6 +71,11 @@ class PerfectBackbone(Backbone):
 
     def describe(self, index: int) -> Float32Array:
         """Return a frame's descriptor."""
+        if index not in self._descriptors:
+            self._descriptors[index] = self._describe(index)
+        return self._descriptors[index]
+
+    def _describe(self, index: int) -> Float32Array:
         with torch.inference_mode():
             tokens = self.network.encode(self._planes[index][None].float() / 127.5 - 1)[0].float()
         return torch.cat([tokens.mean(dim=0), tokens.std(dim=0, correction=0)]).numpy()

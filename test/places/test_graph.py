@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -24,7 +25,9 @@ def similarity(yaw: float, t: tuple[float, float, float], scale: float = 1.0) ->
 
 def circle(count: int, lap: int) -> list[Similarity]:
     return [
-        similarity(2 * np.pi * i / lap + np.pi / 2, (5 * np.cos(2 * np.pi * i / lap), 5 * np.sin(2 * np.pi * i / lap), 0))
+        similarity(
+            2 * np.pi * i / lap + np.pi / 2, (5 * np.cos(2 * np.pi * i / lap), 5 * np.sin(2 * np.pi * i / lap), 0)
+        )
         for i in range(count)
     ]
 
@@ -32,7 +35,7 @@ def circle(count: int, lap: int) -> list[Similarity]:
 def drifted(true: list[Similarity]) -> tuple[list[Similarity], list[Edge]]:
     """Return poses and edges of an odometry whose heading and scale drift."""
     drift, poses, edges = similarity(0.003, (0, 0, 0), 1.004), [true[0]], []
-    for i, (a, b) in enumerate(zip(true, true[1:])):
+    for i, (a, b) in enumerate(pairwise(true)):
         moved = a.inverse() @ b @ drift
         poses.append(poses[-1] @ moved)
         edges.append(Edge(i, i + 1, moved, ODOMETRY))
@@ -116,7 +119,7 @@ def test_edges_can_be_turned_around_and_chained(a, b):
 
 def test_a_graph_without_a_keyframe_says_the_same_of_the_others():
     true = circle(60, 40)
-    edges = [Edge(i, i + 1, a.inverse() @ b, ODOMETRY) for i, (a, b) in enumerate(zip(true, true[1:]))]
+    edges = [Edge(i, i + 1, a.inverse() @ b, ODOMETRY) for i, (a, b) in enumerate(pairwise(true))]
     recognized = {(e.first, e.second): e for e in places(true, 40)}
     path, kept = without(40, edges, recognized)
     assert len(path) == len(edges) - 1

@@ -87,7 +87,7 @@ def to_bytes(content: MapContent, backbone: Backbone) -> bytes:
         ),
         poses_odom=np.array([k.T_odom_camera for k in keyframes], np.float64).reshape(-1, 4, 4),
         factors=np.array([k.factor for k in keyframes], np.float64),
-        descriptors=np.array([k.descriptor for k in keyframes], np.float32).reshape(len(keyframes), -1),
+        descriptors=np.stack([k.descriptor for k in keyframes]) if keyframes else np.zeros((0, 0), np.float32),
         jpegs=_joined([k.jpeg for k in keyframes], np.uint8),
         jpeg_sizes=np.array([len(k.jpeg) for k in keyframes], np.int64),
         pixel_maps=np.array([np.ravel(astuple(k.pixel_map)) for k in keyframes], np.int64).reshape(-1, 8),
