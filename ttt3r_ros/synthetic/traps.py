@@ -19,6 +19,8 @@ TRAPS: tuple[Trap, ...] = get_args(Trap)
 
 _WIDTH, _CORRIDOR, _DEPTH, _HEIGHT = 12.0, 2.6, 8.4, 2.5  # [m]
 _DOOR_SPACING_M = 1.5
+#: High enough that the lintel is no obstacle for who walks through (see `scene.assembled`).
+_DOORWAY_HEIGHT_M = 2.25
 
 
 def build_trap(seed: int, trap: Trap) -> Scene:
@@ -44,8 +46,8 @@ def _twins(builder: Builder, *, mirrored: bool) -> Scene:
     for room in (left, right):
         low = start if room is left else move - start - DOORWAY_M[0] if mirrored else move + start
         along = (low, low + DOORWAY_M[0])
-        room.openings.append(Opening("doorway", "south", along, (0.0, DOORWAY_M[1])))
-        corridor.openings.append(Opening("doorway", "north", along, (0.0, DOORWAY_M[1])))
+        room.openings.append(Opening("doorway", "south", along, (0.0, _DOORWAY_HEIGHT_M)))
+        corridor.openings.append(Opening("doorway", "north", along, (0.0, _DOORWAY_HEIGHT_M)))
     left.openings.append(Opening("window", "north", (1.2, 2.8), (0.9, 2.1)))
     plan = Plan([corridor, left, right], _HEIGHT, (_WIDTH, _DEPTH))
     occluders, light = _room(builder, plan, 0, "study")
@@ -81,8 +83,8 @@ def _doors(builder: Builder) -> Scene:
     room = Room((0.0, _WIDTH), (_CORRIDOR + WALL_M, _DEPTH), {"west", "east", "north"})
     for low in (_WIDTH / 2 - 4.6, _WIDTH / 2 + 3.2):
         along = (low, low + DOORWAY_M[0])
-        room.openings.append(Opening("doorway", "south", along, (0.0, DOORWAY_M[1])))
-        corridor.openings.append(Opening("doorway", "north", along, (0.0, DOORWAY_M[1])))
+        room.openings.append(Opening("doorway", "south", along, (0.0, _DOORWAY_HEIGHT_M)))
+        corridor.openings.append(Opening("doorway", "north", along, (0.0, _DOORWAY_HEIGHT_M)))
     for low in np.arange(0.4, _WIDTH - DOOR_M[0] - 0.2, _DOOR_SPACING_M):
         for side in ("south", "north"):
             along = (float(low), float(low) + DOOR_M[0])
