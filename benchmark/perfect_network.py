@@ -43,7 +43,8 @@ class PerfectBackbone(Backbone):
         x, y = np.meshgrid(np.arange(self.seen.width), np.arange(self.seen.height))
         pixels = self.mapping.to_input(np.stack([x, y], axis=-1)).astype(np.float32)
         self.depths: list[Float32Array] = [
-            cv2.remap(depth, pixels[..., 0], pixels[..., 1], cv2.INTER_NEAREST) for depth in frames.depth.cpu().numpy()
+            np.asarray(cv2.remap(depth, pixels[..., 0], pixels[..., 1], cv2.INTER_NEAREST), np.float32)
+            for depth in frames.depth.cpu().numpy()
         ]
         self._planes = [self.planes(image, self.mapping) for image in self.images]
         self._descriptors: dict[int, Float32Array] = {}
