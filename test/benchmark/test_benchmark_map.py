@@ -12,7 +12,21 @@ from benchmark import map as map_benchmark
 
 @pytest.mark.slow
 def test_the_benchmark_runs_and_says_what_the_map_has_done(tmp_path, capsys):
-    options = ["--frames", "40", "--fps", "3", "--seed", "3", "--size", "96", "72", "--device", "cpu", "--trap", "twins"]
+    options = [
+        "--frames",
+        "40",
+        "--fps",
+        "3",
+        "--seed",
+        "3",
+        "--size",
+        "96",
+        "72",
+        "--device",
+        "cpu",
+        "--trap",
+        "twins",
+    ]
     files = ["--json", str(tmp_path / "a.json"), "--picture", str(tmp_path / "a.png"), "--work", str(tmp_path)]
     assert map_benchmark.main([*options, *files]) in (0, 1)
     found = json.loads((tmp_path / "a.json").read_text())

@@ -157,14 +157,14 @@ def _by_pixels(old: Sight, new: Sight, lengths: list[float]) -> list[FloatArray]
 
     None where too few matches have any such geometry in common: then they show different things.
     """
-    rays = [(sight.pixels - sight.K[:2, 2]) / sight.K[[0, 1], [0, 1]] for sight in (new, old)]
+    rays_new, rays_old = ((sight.pixels - sight.K[:2, 2]) / sight.K[[0, 1], [0, 1]] for sight in (new, old))
     try:
-        E, mask = cv2.findEssentialMat(*rays, np.eye(3), cv2.RANSAC, _CONFIDENCE, EPIPOLAR)
+        E, mask = cv2.findEssentialMat(rays_new, rays_old, np.eye(3), cv2.RANSAC, _CONFIDENCE, EPIPOLAR)
         if E is None or E.shape != (3, 3):
             return []
         if np.count_nonzero(mask) < MIN_MATCHES:
             return None
-        _, R, t, _ = cv2.recoverPose(E, *rays, np.eye(3), mask=mask)
+        _, R, t, _ = cv2.recoverPose(E, rays_new, rays_old, np.eye(3), mask=mask)
     except cv2.error:
         return []
     result = []

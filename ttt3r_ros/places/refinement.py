@@ -79,7 +79,8 @@ def refined(old: Sight, new: Sight, S_old_new: Similarity, *, steps: int = STEPS
         if not np.isfinite(length):
             break
         step *= min(1.0, MAX_STEP / max(length, 1e-12))
-        S = S @ Similarity(float(np.exp(step[6])), cv2.Rodrigues(step[:3])[0], step[3:6])
+        turned = np.asarray(cv2.Rodrigues(step[:3])[0], np.float64)
+        S = S @ Similarity(float(np.exp(step[6])), turned, np.asarray(step[3:6], np.float64))
         error = _squared(old, new, S)
         if length < 1e-4:
             break
@@ -91,7 +92,8 @@ def refined(old: Sight, new: Sight, S_old_new: Similarity, *, steps: int = STEPS
 
 def _squared(old: Sight, new: Sight, S: Similarity) -> FloatArray:
     """Return the larger of both squared residuals of each match, (N,)."""
-    return np.maximum(*(np.sum(residual**2, axis=1) for residual, _ in _linearized(old, new, S)))
+    to_old, to_new = (np.sum(residual**2, axis=1) for residual, _ in _linearized(old, new, S))
+    return np.asarray(np.maximum(to_old, to_new))
 
 
 def _linearized(old: Sight, new: Sight, S: Similarity) -> list[tuple[FloatArray, FloatArray]]:
