@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from benchmark.runner import Frame
 from ttt3r_ros.geometry import FloatArray, Intrinsics
-from ttt3r_ros.synthetic import Sequence
+from ttt3r_ros.synthetic import Sequence, Trap
 from ttt3r_ros.synthetic.path import Motion
 
 #: True depth is kept of one frame in so many.
@@ -33,11 +33,13 @@ class WalkSpec:
     width: int
     height: int
     fps: float
+    trap: Trap | None = None
 
     @property
     def name(self) -> str:
         """For its file; a longer walk begins like a shorter one, so that the length does not matter."""
-        return f"walk_{self.seed}_{self.motion}_{self.width}x{self.height}_{self.fps:g}"
+        trap = f"_{self.trap}" if self.trap else ""
+        return f"walk_{self.seed}_{self.motion}_{self.width}x{self.height}_{self.fps:g}{trap}"
 
 
 class Walk:
@@ -61,6 +63,7 @@ class Walk:
             fps=spec.fps,
             motion=spec.motion,
             device=device,
+            trap=spec.trap,
         )
         self.intrinsics: Intrinsics = self._sequence.intrinsics
         self.T_world_camera: FloatArray = self._sequence.T_world_camera.cpu().double().numpy()

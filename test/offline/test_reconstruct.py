@@ -20,9 +20,12 @@ from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.geometry import R_BODY_OPTICAL, inverse
 from ttt3r_ros.offline import reconstruct, report
 from ttt3r_ros.offline.run import Run
+from ttt3r_ros.places.map_file import read as read_map
 from ttt3r_ros.sources import SourceFrame, open_source
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.covariance_file import write_covariance
+from ttt3r_ros.stream.load import load_backbone
+from ttt3r_ros.stream.settings import NetworkSettings
 from ttt3r_ros.weights.checkpoint import save_network
 from ttt3r_ros.weights.load import SYNTHETIC
 
@@ -121,13 +124,52 @@ def test_what_a_run_leaves(tmp_path, weights, capsys):
 
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert (metrics["frames"], metrics["poses"], metrics["segments"]) == (12, 12, 1)
-    assert all(value is not None for value in metrics.values())
+    assert all(value is not None for name, value in metrics.items() if not name.startswith("map_"))
     assert b"element vertex" in (tmp_path / "cloud.ply").read_bytes()[:200]
     for picture in ("trajectory.png", "frames.png"):
         assert cv2.imread(str(tmp_path / picture)).std() > 10
     assert json.loads((tmp_path / "run.json").read_text())["finished"]
     assert not (tmp_path / "unfinished").exists()
     assert "results in" in capsys.readouterr().out
+
+
+MAPPED = "synthetic:seed=7,length=10,motion=wheeled,width=160,height=120,fps=15"
+
+
+@pytest.mark.slow
+def test_a_map_is_written_and_changes_nothing_where_no_place_is_recognized(tmp_path):
+    """With the package's weights, whose features are real; what a recognized place does is tested with the map."""
+    options = [MAPPED, "--output", str(tmp_path), "--map", "--no-depth", "--no-cloud", "--device", "cpu"]
+    assert reconstruct.main(options) == 0
+    odometry, corrected = (read_tum(tmp_path / name) for name in ("trajectory.txt", "trajectory_map.txt"))
+    assert corrected.stamps_ns.tolist() == odometry.stamps_ns.tolist()
+    np.testing.assert_allclose(corrected.positions, odometry.positions, atol=1e-6)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["map_keyframes"] >= 1
+    assert metrics["map_places"] == 0
+    assert metrics["map_ate_rmse_m"] == pytest.approx(metrics["ate_rmse_m"], abs=1e-3)
+    assert cv2.imread(str(tmp_path / "trajectory_map.png")).std() > 10
+    backbone = load_backbone(NetworkSettings(device="cpu")).backbone
+    assert len(read_map(tmp_path / "map.places.safetensors", backbone).keyframes) == metrics["map_keyframes"]
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_goes_on_with_its_map(tmp_path, monkeypatch):
+    options = [MAPPED, "--output", str(tmp_path), "--map", "--no-depth", "--no-cloud", "--device", "cpu"]
+    take, count = Run._take, 0
+
+    def interrupted(self: Run, frame: SourceFrame) -> None:
+        nonlocal count
+        count += 1
+        if count == 6:
+            signal.raise_signal(signal.SIGTERM)
+        take(self, frame)
+
+    monkeypatch.setattr(Run, "_take", interrupted)
+    assert reconstruct.main(options) == 130
+    monkeypatch.setattr(Run, "_take", take)
+    assert reconstruct.main(options) == 0
+    assert len(read_tum(tmp_path / "trajectory_map.txt")) == 10
 
 
 @pytest.mark.slow

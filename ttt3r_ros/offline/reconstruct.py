@@ -19,6 +19,7 @@ from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.mapping.cloud import DepthSettings
+from ttt3r_ros.places.settings import MapSettings
 from ttt3r_ros.settings import add_options
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 
@@ -77,6 +78,7 @@ def _run(source: Source, options: argparse.Namespace, stop: threading.Event) -> 
     from ttt3r_ros.offline.report import show_metrics, write_report
     from ttt3r_ros.offline.run import OutputOptions, Run
     from ttt3r_ros.offline.run_folder import RunFolder
+    from ttt3r_ros.places.place_map import PlaceMap
     from ttt3r_ros.runtime.threads import choose_threads
     from ttt3r_ros.sources.synthetic import is_synthetic
     from ttt3r_ros.stream.covariance_file import read_covariance
@@ -104,7 +106,12 @@ def _run(source: Source, options: argparse.Namespace, stop: threading.Event) -> 
         )
         voxel_map = VoxelMap(_VOXEL_SIZE, _MAX_POINTS) if options.cloud else None
         settings = StreamSettings.of(options, weights_interval=loaded.segment_frames, covariance=covariance)
-        run = Run(Stream(loaded.backbone, settings), folder, output_options, voxel_map, mask)
+        place_map = None
+        if options.map:
+            place_map = PlaceMap(
+                loaded.backbone, MapSettings(map_max_keyframes=options.map_max_keyframes), covariance=covariance
+            )
+        run = Run(Stream(loaded.backbone, settings), folder, output_options, voxel_map, mask, place_map)
         if left is not None:
             run.go_on_from(left)
             console.print(f"resuming after {run.findings.frames} frames of an earlier run", highlight=False)
@@ -210,6 +217,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     results("--cloud", action=argparse.BooleanOptionalAction, default=True, help="write cloud.ply (default)")
     add_options(group, DepthSettings)
+    results(
+        "--map",
+        action="store_true",
+        help="recognize places and take the drift back: write trajectory_map.txt and the map (needs GTSAM)",
+    )
+    add_options(group, MapSettings, only=("map_max_keyframes",))
     return parser
 
 

@@ -10,13 +10,15 @@ import numpy as np
 from rich.console import Console
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation.metrics import TrajectoryError, compare_trajectories, write_tum
+from ttt3r_ros.evaluation.metrics import Trajectory, TrajectoryError, compare_trajectories, write_tum
 from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory, noted
 from ttt3r_ros.evaluation.tables import formatted, rounded, show_result
+from ttt3r_ros.geometry import T_BASE_CAMERA, inverse
 from ttt3r_ros.mapping.ply import write_ply
 from ttt3r_ros.offline.findings import Findings
 from ttt3r_ros.offline.run import OutputOptions, Run, image_name
 from ttt3r_ros.offline.run_folder import RunFolder
+from ttt3r_ros.places.map_file import to_bytes
 from ttt3r_ros.sources import SourceReport
 
 #: Number of columns in frames.png.
@@ -43,6 +45,8 @@ class Metrics:
         rpe_translation_m, rpe_rotation_deg: relative pose error between consecutive frames, RMSE [m], [deg].
         depth_abs_rel: mean relative error of the depth.
         depth_delta_125: share of pixels whose depth is correct within a factor of 1.25.
+        map_keyframes, map_places: keyframes in the map, and places recognized from them; None without a map.
+        map_ate_rmse_m, map_ate_rmse_scaled_m: as above, of the poses that the map has corrected [m].
         frames_per_second: overall, including writing.
     """
 
@@ -62,6 +66,10 @@ class Metrics:
     rpe_rotation_deg: float | None
     depth_abs_rel: float | None
     depth_delta_125: float | None
+    map_keyframes: int | None
+    map_places: int | None
+    map_ate_rmse_m: float | None
+    map_ate_rmse_scaled_m: float | None
     frames_per_second: float | None
 
 
@@ -82,10 +90,19 @@ def write_report(
         UserError: a file cannot be written.
     """
     found = run.findings
-    error = _error(found)
-    metrics = _metrics(found, error, reading)
+    error = _error(found, found.trajectory()) if found.poses else None
+    corrected = _corrected(run)
+    map_error = _error(found, corrected) if corrected is not None else None
+    metrics = _metrics(run, error, map_error, reading)
     try:
         _write(folder, run, options, metrics, error, weights, note)
+        if corrected is not None and run.place_map is not None:
+            write_tum(folder.path / "trajectory_map.txt", corrected)
+            aligned, reference = (map_error.aligned, map_error.reference) if map_error else (corrected, None)
+            draw_trajectory(
+                folder.path / "trajectory_map.png", aligned, reference, caption=noted(_summary_of_map(metrics), note)
+            )
+            (folder.path / "map.places.safetensors").write_bytes(to_bytes(run.place_map.content(), run.backbone))
     except OSError as failure:
         raise UserError(f"{failure.filename or folder.path} cannot be written: {failure.strerror}") from None
     folder.write_json("metrics.json", asdict(metrics))
@@ -134,6 +151,8 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
         ("trajectory error", metrics.ate_rmse_m, "m", "ATE RMSE after SE(3) alignment"),
         ("with best scale", metrics.ate_rmse_scaled_m, "m", "ATE RMSE after Sim(3) alignment"),
         ("scale", metrics.scale, "", "factor that aligns the estimate; 1 is metric"),
+        ("with the map", metrics.map_ate_rmse_m, "m", "trajectory error of the poses that the map has corrected"),
+        ("places", metrics.map_places, "", "recognized, from the map's keyframes"),
         ("rotation error", metrics.rpe_rotation_deg, "°", "RPE from frame to frame, RMSE"),
         ("depth error", metrics.depth_abs_rel, "", "AbsRel: mean of |depth - truth| / truth"),
         ("speed", metrics.frames_per_second, "Hz", "frames per second, including writing"),
@@ -149,11 +168,23 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
             console.print(f"{label}: {reasons}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _error(found: Findings) -> TrajectoryError | None:
+def _corrected(run: Run) -> Trajectory | None:
+    """Return the path of the base in the map's frame; None without a map, or without a pose."""
+    found = run.findings
+    if run.place_map is None or not found.poses or not run.place_map.is_localized:
+        return None
+    run.place_map.finish()
+    stamps = sorted(found.poses)
+    cameras = run.place_map.corrected(stamps, [found.poses[stamp] @ T_BASE_CAMERA for stamp in stamps])
+    T_camera_base = inverse(T_BASE_CAMERA)
+    return Trajectory.from_transforms(stamps, [T @ T_camera_base for T in cameras])
+
+
+def _error(found: Findings, trajectory: Trajectory) -> TrajectoryError | None:
     if not found.true_poses:
         return None
     try:
-        return compare_trajectories(found.trajectory(), found.ground_truth())
+        return compare_trajectories(trajectory, found.ground_truth())
     except UserError:
         return None  # too short to compare
 
@@ -162,7 +193,10 @@ def _by_number(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
 
-def _metrics(found: Findings, error: TrajectoryError | None, reading: SourceReport) -> Metrics:
+def _metrics(
+    run: Run, error: TrajectoryError | None, map_error: TrajectoryError | None, reading: SourceReport
+) -> Metrics:
+    found, place_map = run.findings, run.place_map
     path_length = error.path_length_m if error else found.trajectory().path_length() if found.poses else math.nan
     depth = np.array(found.depth_errors).reshape(-1, 2)
     abs_rel, delta = depth.mean(axis=0) if len(depth) else (math.nan, math.nan)
@@ -183,8 +217,20 @@ def _metrics(found: Findings, error: TrajectoryError | None, reading: SourceRepo
         rpe_rotation_deg=rounded(error.rpe_rotation_deg, 4) if error else None,
         depth_abs_rel=rounded(abs_rel, 4),
         depth_delta_125=rounded(delta, 4),
+        map_keyframes=len(place_map.content().keyframes) if place_map else None,
+        map_places=place_map.counts.accepted if place_map else None,
+        map_ate_rmse_m=rounded(map_error.ate_rmse_m, 4) if map_error else None,
+        map_ate_rmse_scaled_m=rounded(map_error.ate_rmse_scaled_m, 4) if map_error else None,
         frames_per_second=rounded(found.frames / found.seconds, 2) if found.seconds > 0 else None,
     )
+
+
+def _summary_of_map(metrics: Metrics) -> str:
+    parts = [f"{metrics.map_keyframes} keyframes, {metrics.map_places} places recognized"]
+    if metrics.map_ate_rmse_m is not None:
+        before = formatted(metrics.ate_rmse_m, "m")
+        parts.append(f"error {formatted(metrics.map_ate_rmse_m, 'm')} instead of {before} (ATE RMSE, SE(3))")
+    return ", ".join(parts)
 
 
 def _summary(metrics: Metrics) -> str:

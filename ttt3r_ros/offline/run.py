@@ -27,10 +27,13 @@ from ttt3r_ros.offline.findings import Findings, load_findings, save_findings
 from ttt3r_ros.offline.kept_map import load_map, save_map
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
+from ttt3r_ros.places.map_file import read as read_places
+from ttt3r_ros.places.map_file import to_bytes as places_to_bytes
+from ttt3r_ros.places.place_map import PlaceMap
 from ttt3r_ros.sources import Source, SourceFrame
-from ttt3r_ros.stream.estimate import IMAGE, POINTS, Estimate
+from ttt3r_ros.stream.estimate import DESCRIPTOR, IMAGE, POINTS, Estimate, Float32Array
 from ttt3r_ros.stream.saved_state import from_bytes, to_bytes
-from ttt3r_ros.stream.stream import Stream
+from ttt3r_ros.stream.stream import CameraFrame, Stream, StreamResult
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +42,7 @@ SAVE_PERIOD_S = 30.0
 
 #: Files that an interrupted run resumes from.
 _FINDINGS, _STREAM, _MAP = "findings.safetensors", "stream.state.safetensors", "map.safetensors"
+_PLACES = "places.safetensors"
 
 #: Approximate number of points per frame that are added to the map.
 _POINTS_PER_FRAME = 20_000
@@ -70,6 +74,8 @@ class Run:
     Attributes:
         findings: results so far.
         voxel_map: map so far; None if no cloud is requested.
+        place_map: places so far, which correct the drift; None if that is not requested.
+        backbone: the stream's.
     """
 
     def __init__(
@@ -79,8 +85,10 @@ class Run:
         options: OutputOptions,
         voxel_map: VoxelMap | None,
         mask: Mask | None = None,
+        place_map: PlaceMap | None = None,
     ) -> None:
         self._stream, self._folder, self._options = stream, folder, options
+        self.place_map, self.backbone = place_map, stream.backbone
         self.findings = Findings()
         self.voxel_map = voxel_map
         self._mask, self._masked = mask, mask  # of the images as recorded, and without distortion
@@ -102,6 +110,8 @@ class Run:
         self._stream.resume(from_bytes(data, self._stream, str(file)))
         if self.voxel_map is not None:
             load_map(left / _MAP, self.voxel_map)
+        if self.place_map is not None:
+            self.place_map.resume(read_places(left / _PLACES, self._stream.backbone))
 
     def take_all(self, source: Source, selection: Selection, progress: FrameProgress, stop: threading.Event) -> bool:
         """Process all remaining frames; return True at the end of the recording, False if stopped before it.
@@ -131,10 +141,15 @@ class Run:
     def _take(self, frame: SourceFrame) -> None:
         found = self.findings
         image, camera = self._without_distortion(frame)
-        outputs = frozenset({POINTS, IMAGE})
+        outputs = frozenset({POINTS, IMAGE} if self.place_map is None else {POINTS, IMAGE, DESCRIPTOR})
         result = self._stream.process(
             image, frame.stamp_ns, T_BASE_CAMERA, camera, outputs=outputs, break_reason=frame.jump, mask=self._masked
         )
+        if self.place_map is not None:
+            taken = CameraFrame(image, frame.stamp_ns, T_BASE_CAMERA, camera)
+            self.place_map.add(taken, result, lambda: _points(result))
+            while self.place_map.work():
+                pass
         if frame.T_world_camera is not None:
             found.true_poses[frame.stamp_ns] = frame.T_world_camera @ inverse(T_BASE_CAMERA)
         estimate, motion = result.estimate, result.motion
@@ -228,12 +243,21 @@ class Run:
             (folder / _STREAM).write_bytes(to_bytes(self._stream))
             if self.voxel_map is not None:
                 save_map(folder / _MAP, self.voxel_map)
+            if self.place_map is not None:
+                (folder / _PLACES).write_bytes(places_to_bytes(self.place_map.content(), self._stream.backbone))
 
         self._folder.save(self.findings.frames, fill)
 
     def _detail(self, seconds: float) -> str:
         lost = f", {len(self.findings.lost)} lost" if self.findings.lost else ""
         return f"{self.findings.frames / max(self.findings.seconds, 1e-3):.1f} Hz{lost}"
+
+
+def _points(result: StreamResult) -> tuple[Float32Array, Float32Array] | None:
+    estimate = result.estimate
+    if estimate is None or estimate.points is None or estimate.confidence is None:
+        return None
+    return estimate.points, estimate.confidence
 
 
 def image_name(stamp_ns: int) -> str:

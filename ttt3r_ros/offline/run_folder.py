@@ -19,6 +19,9 @@ _RUN = "run.json"
 _UNFINISHED = "unfinished"
 _RESULTS = (
     "trajectory.txt",
+    "trajectory_map.txt",
+    "trajectory_map.png",
+    "map.places.safetensors",
     "groundtruth.txt",
     "metrics.json",
     "camera.json",

@@ -20,6 +20,7 @@ class DeviceOutputs:
         points: (H, W, 3) [m], scaled; None if the prediction has none.
         confidence: (H, W); None like the points.
         planes: (3, H, W) uint8, the network's input image; None if not requested.
+        descriptor: (2·C_e,), see `descriptor_of`; None if not requested.
     """
 
     pose: Tensor
@@ -27,9 +28,12 @@ class DeviceOutputs:
     points: Tensor | None
     confidence: Tensor | None
     planes: Tensor | None
+    descriptor: Tensor | None = None
 
     @classmethod
-    def of(cls, prediction: Prediction, state: State, scale: float, planes: Tensor | None) -> DeviceOutputs:
+    def of(
+        cls, prediction: Prediction, state: State, scale: float, planes: Tensor | None, *, describes: bool = False
+    ) -> DeviceOutputs:
         """Return the results of a step, its points multiplied by the scale."""
         points, confidence = prediction.points_camera, prediction.confidence
         return cls(
@@ -38,6 +42,7 @@ class DeviceOutputs:
             points=None if points is None else without_batch(points, scale),
             confidence=None if confidence is None else without_batch(confidence),
             planes=planes,
+            descriptor=descriptor_of(prediction) if describes else None,
         )
 
 
@@ -50,6 +55,12 @@ def packed_pose(prediction: Prediction, state: State) -> Tensor:
     # `where` would copy a number to the GPU and wait for it
     level = state.tokens.abs().mean().masked_fill(~torch.isfinite(state.pose_memory).all(), torch.nan)
     return torch.cat([prediction.translation[0], prediction.quaternion[0], level[None]])
+
+
+def descriptor_of(prediction: Prediction) -> Tensor:
+    """Return mean and standard deviation over the image of the encoder's tokens, (2·C_e,) float32."""
+    tokens = prediction.trace.encoder_tokens[0].float()
+    return torch.cat([tokens.mean(dim=0), tokens.std(dim=0, correction=0)])
 
 
 def without_batch(batch: Tensor, scale: float = 1.0) -> Tensor:

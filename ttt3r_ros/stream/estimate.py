@@ -14,7 +14,7 @@ from ttt3r_ros.geometry import FloatArray, Intrinsics
 Float32Array = npt.NDArray[np.float32]
 
 #: Outputs that can be requested in addition to the pose.
-POINTS, IMAGE = "points", "image"
+POINTS, IMAGE, DESCRIPTOR = "points", "image", "descriptor"
 DEFAULT_OUTPUTS = frozenset({POINTS})
 
 
@@ -51,6 +51,8 @@ class Estimate:
         depth: (H, W) float32, the points' z: meters along the optical axis; None if points were not requested.
         confidence: (H, W) float32 >= 1, 1 where masked; None if points were not requested.
         image: (H, W, 3) uint8 RGB, the network's input; None if not requested.
+        descriptor: (2·C_e,) float32, mean and standard deviation over the image of the encoder's tokens: similar images
+            have similar ones; None if not requested.
         intrinsics: of the network's image; None while unknown (no camera calibration and no points yet).
         intrinsics_source: 'given' by the caller, 'estimated' from the points, or 'assumed' (a common lens) as long as
             no focal length fits the points.
@@ -70,6 +72,7 @@ class Estimate:
     depth: Float32Array | None = None
     confidence: Float32Array | None = None
     image: npt.NDArray[np.uint8] | None = None
+    descriptor: Float32Array | None = None
     intrinsics: Intrinsics | None = None
     intrinsics_source: Literal["given", "estimated", "assumed"] = "given"
 

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.geometry import FloatArray, focal_from_points, inverse
+from ttt3r_ros.geometry import FloatArray, focal_from_points, inverse, rotation_vector
 
 #: Pointmaps are subsampled to about this many columns; an overlap needs hundreds of points, not hundreds of thousands.
 COLUMNS = 32
 #: A view has seen a point if its depth at the same pixel differs by at most this fraction.
 DEPTH_TOLERANCE = 0.25
+#: A view becomes a keyframe if its overlap with the others is below this.
+NEW_VIEW = 0.6
+#: A view is compared with the keyframes after a motion by this fraction of the depth, or a turn by this angle [rad].
+LOOK_DISTANCE, LOOK_ANGLE = 0.1, 0.15
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,14 @@ def overlap(view: View, others: Sequence[View]) -> float:
     for other in others:
         seen |= _has_seen(other, points_world)
     return float(seen.mean())
+
+
+def has_moved(T_world_before: FloatArray, T_world_now: FloatArray, depth: float) -> bool:
+    """Return whether a camera that sees things at this depth [m] has moved so far that its view may be a new one."""
+    T_before_now = inverse(T_world_before) @ T_world_now
+    if np.linalg.norm(rotation_vector(T_before_now[:3, :3])) > LOOK_ANGLE:
+        return True
+    return bool(np.linalg.norm(T_before_now[:3, 3]) > LOOK_DISTANCE * depth)
 
 
 def _has_seen(view: View, points_world: FloatArray) -> npt.NDArray[np.bool_]:

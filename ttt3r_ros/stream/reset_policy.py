@@ -17,17 +17,17 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector
+from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.stream.estimate import Estimate
-from ttt3r_ros.stream.keyframes import View, overlap, view_of
+from ttt3r_ros.stream.keyframes import NEW_VIEW, View, has_moved, overlap, view_of
 from ttt3r_ros.stream.usual_range import UsualRange
 
 #: Shortest and longest segment, as multiples of the fixed reset interval: the first frames define what is usual; with
 #: the published weights (100) the longest is well below the 1000 frames after which runs without a reset drift (TTT3R,
 #: arXiv 2509.26645).
 MIN_LENGTH, MAX_LENGTH = 0.2, 4.0
-#: Keyframes of a segment, and the overlap with them below which a view becomes one.
-MAX_KEYFRAMES, NEW_VIEW = 8, 0.6
+#: Keyframes of a segment.
+MAX_KEYFRAMES = 8
 #: The camera has left a full segment after this many looks at its points with an overlap below LEFT...
 LEFT, LOOKS = 0.3, 3
 #: ...and none in between above this.
@@ -36,8 +36,8 @@ RETURNED = 0.5
 COLLAPSED, CONFIDENT = 0.3, 0.5
 #: Frames with a learning rate or state magnitude outside its usual range, without one well inside it in between.
 UNUSUAL_FRAMES = 5
-#: Points are checked after a motion by this fraction of the depth, a turn by this angle [rad], or this many frames.
-LOOK_DISTANCE, LOOK_ANGLE, LOOK_FRAMES = 0.1, 0.15, 10
+#: Points are checked after a motion (`keyframes.has_moved`), or this many frames.
+LOOK_FRAMES = 10
 #: Recent looks whose confidence defines what is usual.
 MAX_LOOKS = 20
 
@@ -116,10 +116,7 @@ def _reason(state: PolicyState, frames: int, interval: int) -> str | None:
 def _must_look(state: PolicyState, T_world_camera: FloatArray) -> bool:
     if state.last_look is None or not state.keyframes or state.frames_since_look >= LOOK_FRAMES:
         return True
-    T_last_now = inverse(state.last_look) @ T_world_camera
-    if np.linalg.norm(rotation_vector(T_last_now[:3, :3])) > LOOK_ANGLE:
-        return True
-    return bool(np.linalg.norm(T_last_now[:3, 3]) > LOOK_DISTANCE * state.keyframes[-1].median_depth)
+    return has_moved(state.last_look, T_world_camera, state.keyframes[-1].median_depth)
 
 
 def _after_look(

@@ -28,7 +28,7 @@ from ttt3r_ros.runtime.transfer import download
 from ttt3r_ros.stream import scale_filter
 from ttt3r_ros.stream.alignment import LogRatio, scale_between
 from ttt3r_ros.stream.backbone import Backbone
-from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, IMAGE, POINTS, Estimate, Float32Array, Timings
+from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, DESCRIPTOR, IMAGE, POINTS, Estimate, Float32Array, Timings
 from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.settings import StreamSettings
 
@@ -229,7 +229,7 @@ def advance(
         image: (H, W, 3) uint8 RGB, without lens distortion.
         camera: intrinsics of this image where known.
         settings: of which `update_rule` and `image_size` count here.
-        outputs: which of 'points' and 'image' to compute beside the pose.
+        outputs: which of 'points', 'image' and 'descriptor' to compute beside the pose.
         mask: of the pixels that have no point; the image is filled there.
 
     Returns:
@@ -262,7 +262,9 @@ def advance(
     prediction, network_state = backbone.step(network_input, state.state, rule=rule, outputs=wanted)
     stepped = time.perf_counter()
 
-    seen = download(DeviceOutputs.of(prediction, network_state, state.scale, planes if IMAGE in outputs else None))
+    shown = planes if IMAGE in outputs else None
+    describes = DESCRIPTOR in outputs
+    seen = download(DeviceOutputs.of(prediction, network_state, state.scale, shown, describes=describes))
     pose, points = seen.pose, None if seen.points is None else seen.points.numpy()
     confidence = None if seen.confidence is None else seen.confidence.numpy()
     hidden = None if mask is None else mask.on(mapping)
@@ -306,6 +308,7 @@ def advance(
         depth=depth,
         confidence=confidence,
         image=None if seen.planes is None else interleaved(seen.planes.numpy()),
+        descriptor=None if seen.descriptor is None else seen.descriptor.numpy(),
         intrinsics=mapping.intrinsics(camera) if camera else guessed,
         intrinsics_source="given" if camera else "estimated" if state.focals else "assumed",
     )

@@ -61,7 +61,7 @@ class CameraFrame:
         stamp_ns: when it was taken [ns].
         T_base_camera: (4, 4) mount of the camera on the robot at that time, optical axes; looks forward by default.
         camera: intrinsics of this image where known.
-        outputs: which of 'points' and 'image' to compute beside the pose; the stream may add to them.
+        outputs: which of 'points', 'image' and 'descriptor' to compute beside the pose; the stream may add to them.
         break_reason: why this frame does not follow smoothly on the last one, where the caller knows.
         mask: of pixels that never show the scene, of the image's size; None where all do.
         imu: what the IMU has measured since the last frame; None without one.

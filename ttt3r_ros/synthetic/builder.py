@@ -62,6 +62,7 @@ class Builder:
     room: int = 0
     _rows: list[tuple[float, ...]] = field(default_factory=list)
     _paints: dict[Paint, int] = field(default_factory=dict)
+    _copies: dict[int, int] = field(default_factory=dict)  # rows whose patterns begin where those of others do
 
     def box(
         self,
@@ -112,6 +113,22 @@ class Builder:
     def _paint(self, paint: Paint) -> int:
         return self._paints.setdefault(paint, len(self._paints))
 
+    def copy(self, first: int, last: int, room: int, move: float, *, mirrored: bool = False) -> None:
+        """Add copies of primitives first, ..., last - 1, with the same patterns, for another room.
+
+        Args:
+            first, last: which ones.
+            room: that lights the copies.
+            move: along x [m]; if mirrored, the copies' x is this minus the originals'.
+            mirrored: whether the copies are mirror images.
+        """
+        for index in range(first, last):
+            x, y, z, half_x, half_y, half_z, yaw, *rest = self._rows[index]
+            x, yaw = (move - x, -yaw) if mirrored else (move + x, yaw)
+            flatness, roundness, _, *paints = rest
+            self._copies[len(self._rows)] = index
+            self._rows.append((x, y, z, half_x, half_y, half_z, yaw, flatness, roundness, room, *paints))
+
     def primitives(self) -> dict[str, Array]:
         """Return center (N, 3), half (N, 3), yaw, flatness, roundness, room (N,)."""
         rows = np.array(self._rows)
@@ -142,6 +159,9 @@ class Builder:
         anywhere = self.rng.uniform(0, SIZE, (2, *paint.shape))
         start_p = np.where(anchored > 0, texels * center[:, 0, along_p], anywhere[0])
         start_q = np.where(anchored > 0, texels * center[:, 0, along_q], anywhere[1])
+        if self._copies:
+            copies, originals = list(self._copies), list(self._copies.values())
+            start_p[copies], start_q[copies] = start_p[originals], start_q[originals]
         turn = np.where(turned < 0, size_q > size_p, turned > 0)
         # pictures: the whole cell over the whole face, its first row on top
         width = SIZE / grid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
@@ -100,9 +101,7 @@ def build_scene(seed: int, variety: Variety = USUAL) -> Scene:
         palette = draw_palette(rng)
         return widened(palette, of_textures) if variety.wide_textures else palette
 
-    low, high = -OUTER_WALL_M, (plan.size[0] + OUTER_WALL_M, plan.size[1] + OUTER_WALL_M)
-    occluders: list[tuple[float, ...]] = [(low, low, z, *high, z + 0.2) for z in (-0.2, plan.height)]
-    lights = []
+    occluders, lights = slabs(plan), []
     if variety.place == "yard":
         palette = palette_of_a_room()
         occluders = build_yard(builder, plan, palette) or [(-1e3,) * 6]
@@ -110,16 +109,46 @@ def build_scene(seed: int, variety: Variety = USUAL) -> Scene:
     else:
         for index, kind in enumerate(_kinds(rng, plan, variety.place)):
             palette = palette_of_a_room()
-            occluders += build_shell(builder, plan, index, palette)
-            if rng.random() < 0.5 and any(o.kind == "window" for o in plan.rooms[index].openings):
-                lay_sunlight(builder, plan, index, palette)
-            furnish(builder, plan, index, kind, palette)
+            occluders += build_room(builder, plan, index, kind, palette)
             if variety.place == "hall":
                 furnish_hall(builder, plan, palette)
-            lights.append(_light(builder, plan, index, bright=variety.place == "hall"))
+            lights.append(hang_light(builder, plan, index, bright=variety.place == "hall"))
     standing = len(builder)
     doors = hang_doors(builder, plan, palette) if variety.doors else []
     people = add_people(builder, variety.people)
+    scene = assembled(builder, plan, occluders, lights, standing, doors, has_sky=variety.place == "yard")
+    if not people:
+        return scene
+    return replace(scene, movers=(*scene.movers, *walk_about(people, Floor(scene), rng)))
+
+
+def slabs(plan: Plan) -> list[tuple[float, ...]]:
+    """Return the occluders below the floor and above the ceiling."""
+    low, high = -OUTER_WALL_M, (plan.size[0] + OUTER_WALL_M, plan.size[1] + OUTER_WALL_M)
+    return [(low, low, z, *high, z + 0.2) for z in (-0.2, plan.height)]
+
+
+def build_room(builder: Builder, plan: Plan, index: int, kind: str | None, palette: Palette) -> list[tuple[float, ...]]:
+    """Build a room and, if it is of a kind, furnish it; return its occluders."""
+    occluders = build_shell(builder, plan, index, palette)
+    if builder.rng.random() < 0.5 and any(o.kind == "window" for o in plan.rooms[index].openings):
+        lay_sunlight(builder, plan, index, palette)
+    if kind is not None:
+        furnish(builder, plan, index, kind, palette)
+    return occluders
+
+
+def assembled(
+    builder: Builder,
+    plan: Plan,
+    occluders: list[tuple[float, ...]],
+    lights: list[dict[str, float]],
+    standing: int,
+    doors: Sequence[Mover] = (),
+    *,
+    has_sky: bool = False,
+) -> Scene:
+    """Return the scene of what has been built, of which the first `standing` primitives never move."""
     things = builder.primitives()
     cells = cells_for(plan.size)
     top, bottom = things["center"][:, 2] + things["half"][:, 2], things["center"][:, 2] - things["half"][:, 2]
@@ -131,7 +160,7 @@ def build_scene(seed: int, variety: Variety = USUAL) -> Scene:
 
     low_things, high_things = (bottom < 0.8) & (top > 0.03), (top > 1.7) & (bottom < plan.height - 0.01)
     solid = (bottom < 2.15) & (top > 0.03)
-    scene = Scene(
+    return Scene(
         plan=plan,
         center=things["center"], half=things["half"], flatness=things["flatness"], roundness=things["roundness"],
         cosine=np.cos(things["yaw"]), sine=np.sin(things["yaw"]),
@@ -139,11 +168,8 @@ def build_scene(seed: int, variety: Variety = USUAL) -> Scene:
         surfaces=builder.surfaces(),
         rooms={name: np.array([light[name] for light in lights]) for name in lights[0]},
         openness=_open(near(low_things, 0.6), 0.5) + 65536 * _open(near(high_things, 0.6), 0.35),
-        distance=near(solid, 1.2), movers=tuple(doors), has_sky=variety.place == "yard",
+        distance=near(solid, 1.2), movers=tuple(doors), has_sky=has_sky,
     )  # fmt: skip
-    if not people:
-        return scene
-    return replace(scene, movers=(*scene.movers, *walk_about(people, Floor(scene), rng)))
 
 
 def _kinds(rng: np.random.Generator, plan: Plan, place: Kind) -> list[str]:
@@ -157,7 +183,7 @@ def _kinds(rng: np.random.Generator, plan: Plan, place: Kind) -> list[str]:
     return ["living" if room is largest else str(others.pop()) for room in plan.rooms]
 
 
-def _light(builder: Builder, plan: Plan, index: int, *, bright: bool = False) -> dict[str, float]:
+def hang_light(builder: Builder, plan: Plan, index: int, *, bright: bool = False) -> dict[str, float]:
     """Hang a lamp and return the light sources of a room: the lamp, one window, and (if bright, more) ambient light."""
     rng, room = builder.rng, plan.rooms[index]
     x, y = sum(room.x) / 2, sum(room.y) / 2

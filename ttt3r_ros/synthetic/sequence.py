@@ -19,6 +19,7 @@ from ttt3r_ros.synthetic.places import HORIZON_M, Kind
 from ttt3r_ros.synthetic.render import render
 from ttt3r_ros.synthetic.route import Floor
 from ttt3r_ros.synthetic.scene import USUAL, Variety, build_scene
+from ttt3r_ros.synthetic.traps import Trap, build_trap
 from ttt3r_ros.synthetic.world import World
 
 HORIZONTAL_FOV_DEG = 70.0  # default
@@ -65,6 +66,7 @@ class Sequence:
         samples_per_axis: int = 1,
         path_seed: int | None = None,
         variety: Variety = USUAL,
+        trap: Trap | None = None,
     ) -> None:
         """Build the place and the path; nothing is rendered yet.
 
@@ -79,6 +81,7 @@ class Sequence:
             samples_per_axis: n > 1 averages n x n rays per pixel: smooth edges at n² + 1 times the work.
             path_seed: seed of the path; the place's if None.
             variety: what kind of place it is, of what it is made, and what moves in it; an apartment by default.
+            trap: a building whose places look alike instead of that place.
 
         Raises:
             UserError: a value is out of range.
@@ -91,7 +94,7 @@ class Sequence:
         focal = width / 2 / np.tan(np.deg2rad(fov) / 2)
         self.intrinsics = Intrinsics(focal, focal, (width - 1) / 2, (height - 1) / 2, width, height)
         self._samples_per_axis = samples_per_axis
-        self._scene = build_scene(seed, variety)
+        self._scene = build_scene(seed, variety) if trap is None else build_trap(seed, trap)
         poses = camera_path(Floor(self._scene), motion, path_seed, np.arange(length) / fps)
         self._world = World.stack([self._scene], self.device)
         self.T_world_camera = torch.from_numpy(poses).to(self.device)

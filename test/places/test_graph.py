@@ -1,0 +1,131 @@
+"""The pose graph: what it takes back, and what it refuses."""
+
+from __future__ import annotations
+
+import sys
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import rotation_from_quaternion
+from ttt3r_ros.places.graph import Edge, Problem, ScalePrior, Sigmas, gtsam, solve
+from ttt3r_ros.places.similarity import IDENTITY, Similarity
+from ttt3r_ros.places.thinning import chained, connected, inverted, without
+
+ODOMETRY, PLACE = Sigmas(0.01, 0.02, 0.02), Sigmas(0.02, 0.05, 0.05)
+
+
+def similarity(yaw: float, t: tuple[float, float, float], scale: float = 1.0) -> Similarity:
+    return Similarity(scale, rotation_from_quaternion([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]), np.array(t))
+
+
+def circle(count: int, lap: int) -> list[Similarity]:
+    return [
+        similarity(
+            2 * np.pi * i / lap + np.pi / 2, (5 * np.cos(2 * np.pi * i / lap), 5 * np.sin(2 * np.pi * i / lap), 0)
+        )
+        for i in range(count)
+    ]
+
+
+def drifted(true: list[Similarity]) -> tuple[list[Similarity], list[Edge]]:
+    """Return poses and edges of an odometry whose heading and scale drift."""
+    drift, poses, edges = similarity(0.003, (0, 0, 0), 1.004), [true[0]], []
+    for i, (a, b) in enumerate(pairwise(true)):
+        moved = a.inverse() @ b @ drift
+        poses.append(poses[-1] @ moved)
+        edges.append(Edge(i, i + 1, moved, ODOMETRY))
+    return poses, edges
+
+
+def places(true: list[Similarity], lap: int, every: int = 4) -> list[Edge]:
+    return [
+        Edge(i - lap, i, true[i - lap].inverse() @ true[i], PLACE, is_place=True) for i in range(lap, len(true), every)
+    ]
+
+
+def error(poses: dict[int, Similarity], true: list[Similarity]) -> float:
+    return float(np.sqrt(np.mean([np.sum((poses[i].t - pose.t) ** 2) for i, pose in enumerate(true)])))
+
+
+def test_recognized_places_take_drift_back():
+    true = circle(90, 40)
+    odometry, edges = drifted(true)
+    # what a place says of the scale is relative: the drifted scale of the old keyframe is not known to it
+    solution = solve(Problem(dict(enumerate(odometry)), 0, [*edges, *places(true, 40)], [ScalePrior(0, 0.0, 0.01)]))
+    assert error(dict(enumerate(odometry)), true) > 1.0
+    assert error(solution.poses, true) < 0.35
+    assert not solution.rejected
+    assert solution.sigmas[0] < 1e-3 < solution.sigmas[20]
+
+
+def test_a_false_place_is_rejected_and_bends_nothing():
+    true = circle(90, 40)
+    odometry, edges = drifted(true)
+    right = [*edges, *places(true, 40)]
+    false = [Edge(5, 65, IDENTITY, PLACE, is_place=True), Edge(6, 66, IDENTITY, PLACE, is_place=True)]
+    poses, prior = dict(enumerate(odometry)), [ScalePrior(0, 0.0, 0.01)]
+    solution = solve(Problem(poses, 0, [*right, *false], prior))
+    assert solution.rejected == {len(right), len(right) + 1}
+    expected = solve(Problem(poses, 0, right, prior))
+    assert all(np.allclose(solution.poses[i].t, expected.poses[i].t, atol=1e-2) for i in poses)
+
+
+def test_the_scale_of_the_network_holds_the_map_where_no_place_is_recognized():
+    true = circle(20, 40)
+    odometry, edges = drifted(true)
+    priors = [ScalePrior(i, 0.3, 0.05) for i in range(20)]
+    solution = solve(Problem(dict(enumerate(odometry)), 0, edges, priors))
+    assert np.median([pose.log_scale for pose in solution.poses.values()]) == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize("module", [None, object()], ids=["missing", "too old"])
+def test_gtsam_that_is_missing_or_too_old_is_said_in_one_sentence(monkeypatch, module):
+    monkeypatch.setitem(sys.modules, "gtsam", module)
+    with pytest.raises(UserError, match="the map needs GTSAM") as failure:
+        gtsam()
+    assert "\n" not in str(failure.value)
+
+
+angles = st.floats(-3, 3)
+lengths = st.floats(-5, 5)
+similarities = st.builds(
+    lambda yaw, x, y, z, scale: similarity(yaw, (x, y, z), scale), angles, lengths, lengths, lengths, st.floats(0.2, 5)
+)
+
+
+@settings(deadline=None)
+@given(similarities, similarities, similarities)
+def test_similarities_are_a_group(a, b, c):
+    points = np.array([[1.0, 2.0, 3.0], [-1.0, 0.5, 0.0]])
+    np.testing.assert_allclose(((a @ b) @ c).apply(points), a.apply(b.apply(c.apply(points))), atol=1e-6)
+    np.testing.assert_allclose((a @ a.inverse()).apply(points), points, atol=1e-8)
+
+
+@settings(deadline=None)
+@given(similarities, similarities)
+def test_edges_can_be_turned_around_and_chained(a, b):
+    first, second = Edge(0, 1, a, ODOMETRY), Edge(1, 2, b, PLACE, is_place=True)
+    whole = chained(first, second)
+    assert (whole.first, whole.second, whole.is_place) == (0, 2, True)
+    np.testing.assert_allclose(whole.S_first_second.t, (a @ b).t, atol=1e-8)
+    back = chained(inverted(second), inverted(first))
+    np.testing.assert_allclose(back.S_first_second.t, (a @ b).inverse().t, atol=1e-6)
+
+
+def test_a_graph_without_a_keyframe_says_the_same_of_the_others():
+    true = circle(60, 40)
+    edges = [Edge(i, i + 1, a.inverse() @ b, ODOMETRY) for i, (a, b) in enumerate(pairwise(true))]
+    recognized = {(e.first, e.second): e for e in places(true, 40)}
+    path, kept = without(40, edges, recognized)
+    assert len(path) == len(edges) - 1
+    assert connected(0, path) == set(range(60)) - {40}
+    for edge in [*path, *kept.values()]:
+        assert 40 not in (edge.first, edge.second)
+        expected = true[edge.first].inverse() @ true[edge.second]
+        np.testing.assert_allclose(edge.S_first_second.t, expected.t, atol=1e-9)
+    assert len(kept) == len(recognized)  # the place of keyframe 40 is now known of keyframe 39

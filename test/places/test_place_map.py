@@ -1,0 +1,178 @@
+"""The map as a whole, fed by a network that is never wrong and an odometry that drifts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from benchmark.perfect_network import PerfectBackbone, drifting, result_of
+from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories
+from ttt3r_ros.geometry import T_from_pose, inverse
+from ttt3r_ros.places.graph import Edge, Sigmas
+from ttt3r_ros.places.map_file import from_bytes, to_bytes
+from ttt3r_ros.places.place_map import PlaceMap
+from ttt3r_ros.places.settings import MapSettings
+from ttt3r_ros.places.similarity import IDENTITY
+from ttt3r_ros.synthetic import Sequence
+from ttt3r_ros.weights.load import load_weights
+
+pytestmark = pytest.mark.slow
+
+FRAMES, FPS = 42, 3.0
+
+
+@pytest.fixture(scope="module")
+def backbone() -> PerfectBackbone:
+    torch.set_num_threads(1)
+    sequence = Sequence(7, FRAMES, width=160, height=120, fps=FPS, motion="revisiting")
+    return PerfectBackbone(load_weights("").network, sequence)
+
+
+STAMPS = [round(i * 1e9 / FPS) for i in range(FRAMES)]
+
+
+def fed(place_map: PlaceMap, backbone: PerfectBackbone, frames: range, *, drift: float = 0.05, stamp_ns: int = 0):
+    """Feed frames whose odometry begins at its own origin; return the odometry's poses."""
+    poses, scales = drifting(backbone.poses[list(frames)], scale_per_meter=drift, radians_per_meter=1.5 * drift)
+    poses = [inverse(poses[0]) @ T for T in poses]
+    for index, T, scale in zip(frames, poses, scales):
+        begins = index == frames[0]
+        place_map.add(*result_of(backbone, index, stamp_ns + STAMPS[index], T, scale, begins=begins))
+        while place_map.work():
+            pass
+    return poses
+
+
+@pytest.fixture(scope="module")
+def whole(backbone) -> tuple[PlaceMap, list[np.ndarray]]:
+    place_map = PlaceMap(backbone)
+    poses = fed(place_map, backbone, range(FRAMES))
+    place_map.finish()
+    return place_map, poses
+
+
+def error(backbone: PerfectBackbone, frames: range, poses: list[np.ndarray], *, scaled: bool = False) -> float:
+    stamps = [STAMPS[i] for i in frames]
+    truth = Trajectory.from_transforms(stamps, list(backbone.poses[list(frames)]))
+    found = compare_trajectories(Trajectory.from_transforms(stamps, poses), truth)
+    return found.ate_rmse_scaled_m if scaled else found.ate_rmse_m
+
+
+def test_drift_is_taken_back(backbone, whole):
+    place_map, odometry = whole
+    before = error(backbone, range(FRAMES), odometry)
+    after = error(backbone, range(FRAMES), place_map.corrected(STAMPS, odometry), scaled=True)
+    assert before > 0.5
+    assert after < 0.05 * before
+    assert place_map.counts.accepted > 5
+
+
+def test_every_recognized_place_is_the_right_one(backbone, whole):
+    place_map, _ = whole
+    index_of = {k.number: STAMPS.index(k.stamp_ns) for k in place_map.content().keyframes}
+    recognized = [edge for edge in place_map.content().edges if edge.is_place]
+    assert recognized
+    for edge in recognized:
+        true = inverse(backbone.poses[index_of[edge.first]]) @ backbone.poses[index_of[edge.second]]
+        turned = edge.S_first_second.R.T @ true[:3, :3]
+        angle = np.arccos(np.clip((np.trace(turned) - 1) / 2, -1, 1))
+        assert angle < max(0.05, 4 * edge.sigmas.rotation)
+
+
+def test_the_odometry_moves_in_the_map_without_a_jump_but_by_corrections(backbone):
+    """map -> odom is the identity until something is recognized, and moves rigidly with the camera."""
+    place_map = PlaceMap(backbone)
+    assert place_map.T_map_odom(np.eye(4)) is None
+    poses = fed(place_map, backbone, range(6))
+    np.testing.assert_allclose(place_map.T_map_odom(poses[-1]), np.eye(4), atol=1e-9)
+
+
+def test_a_false_place_that_passed_every_check_is_rejected_by_the_graph(backbone, whole):
+    place_map, odometry = PlaceMap(backbone), whole[1]
+    place_map.resume(whole[0].content())
+    expected = place_map.corrected(STAMPS, odometry)
+    numbers = [k.number for k in place_map.content().keyframes]
+    false = Edge(numbers[2], numbers[-2], replace(IDENTITY, t=np.array([2.0, 0.5, 0])), Sigmas(0.02, 0.05, 0.05), True)
+    place_map._accept(false)
+    place_map.finish()
+    assert (false.first, false.second) in place_map._rejected
+    content = place_map.content()
+    assert [content.edges[i] for i in content.rejected if content.edges[i] is false]
+    for a, b in zip(place_map.corrected(STAMPS, odometry), expected):
+        assert np.linalg.norm(a[:3, 3] - b[:3, 3]) < 0.05
+
+
+def test_a_robot_that_starts_in_a_saved_map_finds_itself_and_not_before(backbone, whole):
+    saved = from_bytes(to_bytes(whole[0].content(), backbone), backbone, "a map")
+    place_map = PlaceMap(backbone)
+    place_map.load(saved)
+    assert place_map.T_map_odom(np.eye(4)) is None
+    place_map.start_track()
+    frames = range(24, 40)
+    # a new odometry, a new clock
+    odometry = fed(place_map, backbone, frames, drift=0.01, stamp_ns=10**15)
+    place_map.finish()
+    assert place_map.is_localized
+    assert "recognized a place" in " ".join(place_map.events())
+    content = place_map.content()
+    index_of = {k.number: STAMPS.index(k.stamp_ns % 10**15) for k in content.keyframes}
+    poses = {k.number: pose for k, pose in zip(content.keyframes, content.poses)}
+    last = content.keyframes[-1].number
+    nearest = min(
+        (k.number for k in saved.keyframes),
+        key=lambda n: np.linalg.norm(backbone.poses[index_of[n]][:3, 3] - backbone.poses[index_of[last]][:3, 3]),
+    )
+    true = inverse(backbone.poses[index_of[nearest]]) @ backbone.poses[index_of[last]]
+    found = poses[nearest].inverse() @ poses[last]
+    assert np.linalg.norm(found.t / poses[nearest].inverse().scale * poses[nearest].scale - true[:3, 3]) < 0.3
+    assert place_map.T_map_odom(odometry[-1]) is not None
+
+
+def test_the_bound_holds_and_the_map_stays_useful(backbone):
+    place_map = PlaceMap(backbone, MapSettings(map_max_keyframes=20))
+    odometry = fed(place_map, backbone, range(FRAMES))
+    place_map.finish()
+    content = place_map.content()
+    assert len(content.keyframes) <= 20
+    assert place_map.counts.thinned > 0
+    assert content.keyframes[0].number == 0  # age does not count
+    numbers = {k.number for k in content.keyframes}
+    assert all({e.first, e.second} <= numbers for e in content.edges)
+    before = error(backbone, range(FRAMES), odometry)
+    assert error(backbone, range(FRAMES), place_map.corrected(STAMPS, odometry), scaled=True) < 0.15 * before
+
+
+def test_a_graph_that_is_solved_beside_gives_the_same_map(backbone, whole):
+    with ThreadPoolExecutor(1) as pool:
+        place_map = PlaceMap(backbone, executor=pool)
+        odometry = fed(place_map, backbone, range(34))
+        place_map.finish()
+    before = error(backbone, range(34), odometry)
+    assert place_map.counts.solved > 0
+    assert error(backbone, range(34), place_map.corrected(STAMPS[:34], odometry), scaled=True) < 0.1 * before
+
+
+def test_a_gap_is_a_weak_edge_and_a_new_track_is_none(backbone):
+    place_map = PlaceMap(backbone)
+    fed(place_map, backbone, range(8))
+    T = T_from_pose([0.5, 0, 0], [1, 0, 0, 0])
+    frame, result, points = result_of(backbone, 9, STAMPS[8] + 5 * 10**9, T, 1.0, begins=True)
+    assert place_map.add(frame, result, points)
+    odometry = [edge for edge in place_map.content().edges if not edge.is_place]
+    assert odometry[-1].sigmas.translation > 1.0 > 10 * odometry[-2].sigmas.translation
+    place_map.start_track()
+    assert not place_map.is_localized
+    count = len(place_map.content().edges)
+    assert place_map.add(*result_of(backbone, 30, STAMPS[8] + 6 * 10**9, T, 1.0, begins=True))
+    assert len(place_map.content().edges) == count
+
+
+def test_a_map_that_is_off_imports_no_gtsam():
+    code = "import sys, ttt3r_ros.offline.reconstruct, ttt3r_ros.places.place_map; sys.exit('gtsam' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

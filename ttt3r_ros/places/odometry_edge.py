@@ -1,0 +1,97 @@
+"""How uncertain the odometry's motion between two keyframes is, worked out frame by frame."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector
+from ttt3r_ros.places.graph import Sigmas
+from ttt3r_ros.stream.covariance import MAX_LOST_S, CovarianceModel
+
+#: What an edge is uncertain by at least, and how much the logarithm of the scale wanders from segment to segment.
+MIN_SIGMAS = Sigmas(0.003, 0.01, 0.03)
+SCALE_PER_SEGMENT = 0.05
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """The frames since a keyframe.
+
+    Attributes:
+        T_odom_camera: (4, 4) pose at the last frame.
+        stamp_ns: of the last frame [ns].
+        segment: of the last frame.
+        rotation, translation, scale: variances so far [rad², m², logarithm].
+        tails: of the errors of the motions, see `CovarianceModel.added`.
+        meters: length.
+        is_known: whether odometry has seen all of the motion.
+    """
+
+    T_odom_camera: FloatArray
+    stamp_ns: int
+    segment: int
+    rotation: float = 0.0
+    translation: float = 0.0
+    scale: float = 0.0
+    tails: tuple[float, float] = (0.0, 0.0)
+    meters: float = 0.0
+    is_known: bool = True
+
+    def restarted(self) -> Stretch:
+        """Return the path of a keyframe at the last frame; errors go on being alike."""
+        return replace(self, rotation=0.0, translation=0.0, scale=0.0, meters=0.0, is_known=True)
+
+    def extended(
+        self,
+        T_odom_camera: FloatArray,
+        stamp_ns: int,
+        segment: int,
+        confidence: float | None,
+        model: CovarianceModel,
+        *,
+        is_known: bool,
+    ) -> Stretch:
+        """Return the path to a further frame.
+
+        Args:
+            T_odom_camera: its pose.
+            stamp_ns: its stamp [ns].
+            segment: its segment.
+            confidence: its median confidence.
+            model: how errors grow.
+            is_known: whether odometry has seen the motion; if not, the camera may have gone anywhere meanwhile.
+        """
+        T = inverse(self.T_odom_camera) @ T_odom_camera
+        meters = float(np.linalg.norm(T[:3, 3]))
+        turned = float(np.linalg.norm(rotation_vector(T[:3, :3])))
+        seconds = max((stamp_ns - self.stamp_ns) * 1e-9, 0.0)
+        sigmas = model.lasting(model.step_sigmas(meters, turned, confidence))
+        added, tails = model.added(sigmas, self.tails if is_known else (0.0, 0.0), seconds)
+        translation, rotation = self.translation + added[0] ** 2, self.rotation + added[1] ** 2
+        if not is_known:
+            seconds = min(seconds, MAX_LOST_S)
+            translation += (model.lost_metres_per_second * seconds) ** 2
+            rotation += (model.lost_radians_per_second * seconds) ** 2
+        return Stretch(
+            T_odom_camera=T_odom_camera,
+            stamp_ns=stamp_ns,
+            segment=segment,
+            rotation=rotation,
+            translation=translation,
+            scale=self.scale + SCALE_PER_SEGMENT**2 * (segment - self.segment),
+            tails=tails,
+            meters=self.meters + meters,
+            is_known=self.is_known and is_known,
+        )
+
+    @property
+    def sigmas(self) -> Sigmas:
+        """Standard deviations of the motion since the keyframe."""
+        return Sigmas(
+            math.sqrt(self.rotation + MIN_SIGMAS.rotation**2),
+            math.sqrt(self.translation + MIN_SIGMAS.translation**2),
+            math.sqrt(self.scale + MIN_SIGMAS.scale**2),
+        )

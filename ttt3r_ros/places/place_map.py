@@ -1,0 +1,667 @@
+"""The map of places: what comes of the frames, one by one, and where the odometry's frame stands in it.
+
+A *track* is a stretch of odometry in one frame of its own: a stream begins one, `start_track` begins another. The map's
+frame is that of its oldest track. A younger track has no place in the map until a place is recognized from it.
+
+`add` takes a frame that has been published, and is cheap. All else is work for the time between frames: `work` does a
+piece of it, not much longer than a step of the network, so that a waiting image never waits for more than one. The
+graph is solved in another thread. Nothing here is safe for use from several threads at once, but `content`, which
+saving reads, is a value of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.geometry import FloatArray, T_from_pose, inverse, quaternion_from_rotation
+from ttt3r_ros.places import graph
+from ttt3r_ros.places.candidates import best, similarities
+from ttt3r_ros.places.graph import Edge, Problem, ScalePrior, Sigmas, Solution
+from ttt3r_ros.places.keyframe import Keyframe, keyframe_of
+from ttt3r_ros.places.matching import Features, Match, features_of
+from ttt3r_ros.places.odometry_edge import Stretch
+from ttt3r_ros.places.settings import MapSettings
+from ttt3r_ros.places.similarity import Similarity
+from ttt3r_ros.places.thinning import connected, redundant, without
+from ttt3r_ros.places.two_frame import both_ways
+from ttt3r_ros.places.verification import (
+    THRESHOLDS,
+    PoseSkill,
+    Thresholds,
+    agree,
+    difference,
+    edge_of,
+    recognized,
+    verify,
+)
+from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.covariance import CovarianceModel
+from ttt3r_ros.stream.estimate import Float32Array
+from ttt3r_ros.stream.keyframes import View, has_moved, overlap, view_of
+from ttt3r_ros.stream.stream import CameraFrame, StreamResult
+
+#: A view becomes a keyframe of the map if its overlap with the one before is below this; more than a segment's, since
+#: a place must be recognized from near a keyframe.
+NEW_VIEW = 0.8
+#: Keyframes that a new one cannot be compared with, since odometry has just come from there.
+RECENT = 12
+#: Candidates that are verified for a keyframe, and how similar they must be.
+CANDIDATES, MIN_SIMILARITY = 3, 0.2
+#: Keyframes within so many of one another, or this near [m], show one place and are compared as one.
+NEIGHBORS, NEAR_M = 4, 0.5
+#: A recognized place waits for another one to agree with it among so many keyframes.
+PAIR_WITHIN = 8
+#: Two recognized places that put one camera this far apart [median depths], or turn it this far [rad], are alike.
+ALIKE_OFFSET, ALIKE_ANGLE = 0.5, 0.35
+#: A place farther away than this many standard deviations, beyond the distance at which one place is seen, is none.
+GATE_SIGMAS = 3.0
+#: Standard deviation of the logarithm of the network's own meters in a segment: what keeps the map's scale.
+METERS_SIGMA = 0.1
+#: Share of the keyframes that go when the map is full.
+THINNED = 0.05
+#: Share by which the map must have grown before the graph is solved again, where that is not done beside.
+SOLVE_GROWN = 0.05
+#: Keyframes whose recognition may wait; older ones are given up, so that a slow computer is never behind.
+MAX_WAITING = 4
+#: Features of keyframes are kept of so many.
+KEPT_FEATURES = 64
+
+
+Pair = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class MapContent:
+    """The map as a value, for saving.
+
+    Attributes:
+        keyframes: in the order of their numbers.
+        poses: S_map_camera of each, or in its track's own frame while that has no place in the map.
+        edges: odometry's, then recognized places.
+        rejected: indices of the edges that the graph has rejected.
+        connected: numbers of the keyframes that have a place in the map.
+    """
+
+    keyframes: tuple[Keyframe, ...] = ()
+    poses: tuple[Similarity, ...] = ()
+    edges: tuple[Edge, ...] = ()
+    rejected: tuple[int, ...] = ()
+    connected: tuple[int, ...] = ()
+
+
+@dataclass
+class Counts:
+    """What has happened so far.
+
+    Attributes:
+        accepted: places that entered the graph.
+        refused: pairs of keyframes that were compared and are none, by reason.
+        thinned: keyframes dropped because the map was full.
+        solved: times that the graph was solved.
+    """
+
+    accepted: int = 0
+    refused: dict[str, int] = field(default_factory=dict)
+    thinned: int = 0
+    solved: int = 0
+
+
+class PlaceMap:
+    """Frames in, the odometry's place in the map out.
+
+    Attributes:
+        counts: what has happened so far.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        settings: MapSettings | None = None,
+        *,
+        covariance: CovarianceModel | None = None,
+        executor: Executor | None = None,
+        thresholds: Thresholds = THRESHOLDS,
+    ) -> None:
+        """Begin with an empty map.
+
+        Args:
+            backbone: the stream's network; used only in `work`.
+            settings: how the map grows.
+            covariance: how odometry's errors grow.
+            executor: solves the graph beside; where there is none, `work` does.
+            thresholds: of the checks.
+
+        Raises:
+            UserError: GTSAM is not installed, or too old.
+        """
+        graph.gtsam()
+        self._backbone, self._settings = backbone, MapSettings() if settings is None else settings
+        self._model = CovarianceModel() if covariance is None else covariance
+        self._executor, self._thresholds = executor, thresholds
+        self.counts = Counts()
+        self._keyframes: dict[int, Keyframe] = {}
+        self._poses: dict[int, Similarity] = {}
+        self._odometry: list[Edge] = []
+        self._places: dict[Pair, Edge] = {}
+        self._ties: dict[Pair, Edge] = {}
+        self._rejected: set[Pair] = set()
+        self._pending: list[Edge] = []
+        self._connected: set[int] = set()  # numbers of the keyframes that have a place in the map
+        self._next_number, self._track = 0, 0
+        self._last: int | None = None  # the track's last keyframe
+        self._view: View | None = None
+        self._path: Stretch | None = None
+        self._T_looked: FloatArray | None = None
+        self._features: dict[int, Features] = {}
+        self._waiting: deque[Generator[None, None, None]] = deque()
+        self._thinning: Generator[None, None, None] | None = None
+        self._solving: Future[Solution] | None = None
+        self._problem_solving: Problem | None = None
+        self._is_stale = False
+        self._drift, self._sigma_then = _Drift(), 0.0  # since the graph was solved, and what it said then
+        self._sigmas: dict[int, float] = {}
+        self._solved_at = -1
+        self._skill = PoseSkill()
+        self._events: list[str] = []
+
+    # what a frame brings
+
+    def add(
+        self,
+        frame: CameraFrame,
+        result: StreamResult,
+        points: Callable[[], tuple[Float32Array, Float32Array] | None],
+    ) -> bool:
+        """Take in a frame, once it has been published; return whether it became a keyframe.
+
+        Args:
+            frame: as the stream took it.
+            result: what came of it, with a descriptor.
+            points: returns the frame's points (H, W, 3) [m] and confidence; called for frames that may be keyframes.
+        """
+        self._collect()
+        estimate, motion = result.estimate, result.motion
+        if estimate is None or motion is None:
+            return False
+        T = motion.T_odom_base @ frame.T_base_camera
+        confidence = estimate.typical_confidence()
+        is_known = estimate.segment_frames > 1
+        if self._path is None:
+            self._path = Stretch(T, result.stamp_ns, estimate.segment)
+        else:
+            self._path = self._path.extended(
+                T, result.stamp_ns, estimate.segment, confidence, self._model, is_known=is_known
+            )
+        if estimate.descriptor is None or estimate.intrinsics is None:
+            return False
+        view = self._view if is_known else None  # after a gap, every view is a new one
+        if view is not None and self._T_looked is not None and not has_moved(self._T_looked, T, view.median_depth):
+            return False
+        self._T_looked = T
+        found = points()
+        seen = None if found is None else view_of(found[0], T)
+        if found is None or seen is None or not np.isfinite(seen.median_depth):
+            return False
+        if view is not None and overlap(seen, [view]) >= NEW_VIEW:
+            return False
+        self._view = seen
+        depth = np.ascontiguousarray(found[0][..., 2])
+        keyframe = keyframe_of(
+            self._next_number, self._track, result.stamp_ns, frame.image, estimate, (depth, found[1]), T
+        )
+        self._insert(keyframe)
+        return True
+
+    def start_track(self) -> None:
+        """Say that the next frame's pose has nothing to do with the poses before: odometry starts anew."""
+        self._track += 1
+        self._last = self._view = self._path = self._T_looked = None
+        self._waiting.clear()
+        self._thinning = None
+        self._pending.clear()
+        self._drift = _Drift()
+
+    def _insert(self, keyframe: Keyframe) -> None:
+        number = keyframe.number
+        self._next_number += 1
+        self._keyframes[number] = keyframe
+        assert self._path is not None
+        if self._last is None:
+            self._poses[number] = Similarity.of(keyframe.T_odom_camera)
+            self._drift, self._sigma_then, self._sigmas[number] = _Drift(), 0.0, 0.0
+            if not self._connected:  # the first track is the map
+                self._connected.add(number)
+        else:
+            before = self._keyframes[self._last]
+            moved = Similarity.of(inverse(before.T_odom_camera) @ keyframe.T_odom_camera)
+            self._poses[number] = self._poses[self._last] @ moved
+            self._odometry.append(Edge(self._last, number, moved, self._path.sigmas))
+            self._drift = self._drift.after(self._path.sigmas, moved.distance)
+            if self._last in self._connected:
+                self._connected.add(number)
+            self._sigmas[number] = math.hypot(self._sigma_then, self._drift.sigma)
+            if self._path.is_known:
+                self._waiting.append(self._tie(before, keyframe, moved))
+        self._path = self._path.restarted()
+        self._last = number
+        self._waiting.append(self._recognize(keyframe))
+        while len(self._waiting) > MAX_WAITING and self._waiting[0] is not self._thinning:
+            self._waiting.popleft().close()
+        self._bound()
+
+    # what is done between frames
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `work` has something to do."""
+        return bool(self._waiting) or self._must_solve
+
+    def work(self) -> bool:
+        """Do a piece of work, as long as a step of the network at most; return whether there is more."""
+        self._collect()
+        if self._waiting:
+            try:
+                next(self._waiting[0])
+            except StopIteration:
+                self._waiting.popleft()
+        elif self._must_solve:
+            self._solve()
+        return self.has_work
+
+    @property
+    def _must_solve(self) -> bool:
+        """Whether to solve the graph now: beside, as often as it can be; else not again before the map has grown."""
+        if not self._is_stale or self._solving is not None:
+            return False
+        grown = self._next_number - self._solved_at
+        return self._executor is not None or self._solved_at < 0 or grown > SOLVE_GROWN * len(self._keyframes)
+
+    def finish(self) -> None:
+        """Do all the work that there is, and wait for the graph."""
+        while self.has_work or self._is_stale or self._solving is not None:
+            if self._solving is not None:
+                self._solving.result()
+                self._collect()
+            elif self.has_work:
+                self.work()
+            else:
+                self._solve()
+
+    def _tie(self, old: Keyframe, new: Keyframe, S_old_new: Similarity) -> Generator[None, None, None]:
+        """Tie a keyframe to the one before by their features, too: some networks see motions shorter than depths.
+
+        The first few pairs also tell whether the network can tell the pose between two keyframes.
+        """
+        features = self._features_of(old), self._features_of(new)
+        yield
+        found = recognized(old, new, *features, self._thresholds)
+        if isinstance(found, Match):
+            self._ties[old.number, new.number] = replace(edge_of(old, new, found), is_tie=True)
+        if self._skill.is_measured:
+            return
+        yield
+        looks = yield from both_ways(self._backbone, old, new)
+        if looks is not None:
+            self._skill = self._skill.after(looks, S_old_new)
+
+    def _recognize(self, keyframe: Keyframe) -> Generator[None, None, None]:
+        """Look for the place that a keyframe shows among earlier ones."""
+        numbers = self._candidates(keyframe)
+        if not numbers:
+            return
+        yield
+        verified: list[Edge] = []
+        for number in numbers:
+            old = self._keyframes.get(number)
+            if old is None or keyframe.number not in self._keyframes:
+                continue
+            features = self._features_of(old), self._features_of(keyframe)
+            yield
+            outcome = yield from verify(
+                self._backbone, old, keyframe, *features, self._thresholds, asks_network=self._skill.is_good
+            )
+            if isinstance(outcome, str):
+                self._refuse(outcome)
+            elif outcome.first in self._keyframes and outcome.second in self._keyframes:
+                verified.append(outcome)
+            yield
+        if self._are_alike(verified, keyframe):
+            for _ in verified:
+                self._refuse("several places look alike")
+            return
+        for edge in verified:
+            self._confirm(edge)
+
+    def _candidates(self, keyframe: Keyframe) -> list[int]:
+        """Return the numbers of the keyframes that may show the same place, most similar first."""
+        others = [n for n in self._keyframes if n < keyframe.number]
+        order = list(self._keyframes)
+        rank = {number: index for index, number in enumerate(order)}
+        here = rank[keyframe.number]
+        if len(others) < 2:
+            return []
+        similarity = similarities(np.stack([self._keyframes[n].descriptor for n in others]), keyframe.descriptor)
+        is_connected = keyframe.number in self._connected
+        positions = np.stack([self._poses[n].t for n in others])
+        reach = self._reach(keyframe, others)
+        for index, number in enumerate(others):
+            old = self._keyframes[number]
+            is_recent = old.track == keyframe.track and here - rank[number] <= RECENT
+            same_frame = (number in self._connected) == is_connected
+            is_far = same_frame and np.linalg.norm(positions[index] - self._poses[keyframe.number].t) > reach[index]
+            if is_recent or (is_connected and number not in self._connected) or is_far:
+                similarity[index] = -np.inf
+        ranks = np.array([rank[n] for n in others])
+
+        def near(index: int) -> npt.NDArray[np.bool_]:
+            apart = np.linalg.norm(positions - positions[index], axis=1)
+            return np.asarray((np.abs(ranks - ranks[index]) <= NEIGHBORS) | (apart < NEAR_M))
+
+        return [others[index] for index in best(similarity, near, CANDIDATES, MIN_SIMILARITY)]
+
+    def _reach(self, keyframe: Keyframe, others: list[int]) -> FloatArray:
+        """Return how far from the keyframe each other one can be, as the graph knows it, that sees the same [m]."""
+        if keyframe.number not in self._connected:
+            return np.full(len(others), np.inf)
+        sigmas = np.hypot([self._sigmas.get(n, 0.0) for n in others], self._sigmas.get(keyframe.number, 0.0))
+        scale = self._poses[keyframe.number].scale
+        return np.asarray(GATE_SIGMAS * sigmas + self._thresholds.max_distance * keyframe.median_depth * scale)
+
+    def _are_alike(self, edges: list[Edge], keyframe: Keyframe) -> bool:
+        """Return whether recognized places contradict one another about where the camera is."""
+        seen = [(self._poses[edge.first] @ edge.S_first_second, edge) for edge in edges]
+        for index, (a, edge_a) in enumerate(seen):
+            for b, edge_b in seen[:index]:
+                angle, offset, _ = difference(a, b)
+                known = math.hypot(*(self._sigmas.get(edge.first, 0.0) for edge in (edge_a, edge_b)))
+                if offset > ALIKE_OFFSET * a.scale * keyframe.median_depth + GATE_SIGMAS * known:
+                    return True
+                if angle > ALIKE_ANGLE and known < NEAR_M:
+                    return True
+        return False
+
+    def _confirm(self, edge: Edge) -> None:
+        """Accept a recognized place if a neighboring one agrees, else let it wait for one."""
+        self._pending = [e for e in self._pending if edge.second - e.second <= PAIR_WITHIN]
+        agreeing = [e for e in self._pending if self._agree(e, edge)]
+        recent = [e for pair, e in self._places.items() if pair not in self._rejected and self._agree(e, edge)]
+        if not agreeing and not recent:
+            self._pending.append(edge)
+            return
+        for accepted in (*agreeing, edge):
+            self._accept(accepted)
+        self._pending = [e for e in self._pending if e not in agreeing]
+
+    def _agree(self, a: Edge, b: Edge) -> bool:
+        """Return whether two recognized places are neighbors and agree on the motion between their keyframes."""
+        involved = (a.first, a.second, b.first, b.second)
+        if a.second == b.second or b.second - a.second > PAIR_WITHIN or any(n not in self._keyframes for n in involved):
+            return False
+        first, second = self._keyframes[a.second], self._keyframes[b.second]
+        if first.track != second.track or (a.first in self._connected) != (b.first in self._connected):
+            return False
+        moved = Similarity.of(inverse(first.T_odom_camera) @ second.T_odom_camera)
+        expected = self._poses[b.first].inverse() @ self._poses[a.first] @ a.S_first_second @ moved
+        return agree(b.S_first_second, expected, self._keyframes[b.first].median_depth, self._thresholds)
+
+    def _accept(self, edge: Edge) -> None:
+        self._places[edge.first, edge.second] = edge
+        self.counts.accepted += 1
+        self._is_stale = True
+        if edge.first in self._connected and edge.second not in self._connected:
+            self._join(edge)
+
+    def _join(self, edge: Edge) -> None:
+        """Put a track into the map by the place that was recognized from it."""
+        members = connected(edge.second, self._odometry)
+        S_map_track = self._poses[edge.first] @ edge.S_first_second @ self._poses[edge.second].inverse()
+        for number in members:
+            self._poses[number] = S_map_track @ self._poses[number]
+        self._connected |= members
+        self._events.append("recognized a place of the map: the odometry has its place in the map now")
+
+    def _refuse(self, reason: str) -> None:
+        self.counts.refused[reason] = self.counts.refused.get(reason, 0) + 1
+
+    def _features_of(self, keyframe: Keyframe) -> Features:
+        found = self._features.pop(keyframe.number, None) or features_of(keyframe)
+        self._features[keyframe.number] = found  # the last one is the most recently used
+        while len(self._features) > KEPT_FEATURES:
+            del self._features[next(iter(self._features))]
+        return found
+
+    # the graph
+
+    def _solve(self) -> None:
+        self._is_stale, self._solved_at = False, self._next_number
+        problem = self._problem()
+        if self._executor is None:
+            self._apply(graph.solve(problem), problem)
+        else:
+            self._solving = self._executor.submit(graph.solve, problem)
+            self._problem_solving = problem
+
+    def _problem(self) -> Problem:
+        inside = sorted(self._connected)
+        segments: set[tuple[int, int]] = set()
+        priors = []
+        for number in inside:  # one for each segment, whose meters are one measurement
+            keyframe = self._keyframes[number]
+            if (segment := (keyframe.track, keyframe.segment)) not in segments:
+                segments.add(segment)
+                priors.append(ScalePrior(number, -math.log(keyframe.factor), METERS_SIGMA))
+        edges = [*self._odometry, *self._ties.values(), *self._places.values()]
+        return Problem(
+            poses={number: self._poses[number] for number in inside},
+            anchor=inside[0],
+            edges=[edge for edge in edges if edge.first in self._connected and edge.second in self._connected],
+            priors=priors,
+        )
+
+    def _collect(self) -> None:
+        """Take the solution of the graph where there is a new one."""
+        if self._solving is not None and self._solving.done():
+            solving, self._solving = self._solving, None
+            assert self._problem_solving is not None
+            self._apply(solving.result(), self._problem_solving)
+
+    def _apply(self, solution: Solution, problem: Problem) -> None:
+        """Move the keyframes to where the graph has found them; those that came since keep their place beside them."""
+        self.counts.solved += 1
+        rejected = {(problem.edges[i].first, problem.edges[i].second) for i in solution.rejected}
+        asked = {(edge.first, edge.second) for edge in problem.edges if edge.is_place}
+        rejected &= set(self._places)
+        self._rejected = {pair for pair in self._rejected | rejected if pair not in asked or pair in rejected}
+        solved = {number for number in solution.poses if number in self._keyframes}
+        self._poses |= {number: solution.poses[number] for number in solved}
+        self._sigmas |= {number: solution.sigmas[number] for number in solved}
+        for edge in self._odometry:  # in order, so that each has been moved before the next
+            if edge.second in self._connected and edge.second not in solved:
+                if edge.first in solved:
+                    self._drift, self._sigma_then = _Drift(), self._sigmas[edge.first]
+                self._poses[edge.second] = self._poses[edge.first] @ edge.S_first_second
+                self._drift = self._drift.after(edge.sigmas, edge.S_first_second.distance)
+                self._sigmas[edge.second] = math.hypot(self._sigma_then, self._drift.sigma)
+        if self._last in solved:
+            self._drift, self._sigma_then = _Drift(), self._sigmas[self._last]
+
+    # what comes of it
+
+    @property
+    def is_localized(self) -> bool:
+        """Whether the current odometry has a place in the map."""
+        return self._last is not None and self._last in self._connected
+
+    def T_map_odom(self, T_odom_camera: FloatArray) -> FloatArray | None:
+        """Return where the odometry's frame stands in the map, (4, 4), for a camera here; None while nobody knows.
+
+        Where odometry's meters are not the map's, it depends on the camera's pose, so ask for every frame.
+        """
+        if not self.is_localized:
+            return None
+        assert self._last is not None
+        return self._T_map_camera(self._last, T_odom_camera) @ inverse(T_odom_camera)
+
+    def corrected(self, stamps_ns: Iterable[int], poses: Iterable[FloatArray]) -> list[FloatArray]:
+        """Return the camera's poses in the map for those of the current odometry's frames, (4, 4) each.
+
+        Between two keyframes both say where the camera was, and what they say is blended, so that nothing jumps.
+        """
+        own = [n for n, k in self._keyframes.items() if k.track == self._track and n in self._connected]
+        stamps = np.array([self._keyframes[n].stamp_ns for n in own], np.int64)
+        result = []
+        for stamp, T in zip(stamps_ns, poses, strict=True):
+            after = int(np.searchsorted(stamps, stamp, side="right"))
+            before = max(after - 1, 0)
+            a = self._T_map_camera(own[before], T)
+            if 0 < after < len(own):
+                share = (stamp - stamps[before]) / (stamps[after] - stamps[before])
+                a = _blended(a, self._T_map_camera(own[after], T), float(share))
+            result.append(a)
+        return result
+
+    def events(self) -> list[str]:
+        """Return sentences for the log since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def _T_map_camera(self, number: int, T_odom_camera: FloatArray) -> FloatArray:
+        moved = Similarity.of(inverse(self._keyframes[number].T_odom_camera) @ T_odom_camera)
+        return (self._poses[number] @ moved).rigid
+
+    # keeping and bounding
+
+    def content(self) -> MapContent:
+        """Return the map as it is; what happens afterward does not change it."""
+        edges = (*self._odometry, *self._ties.values(), *self._places.values())
+        return MapContent(
+            keyframes=tuple(self._keyframes.values()),
+            poses=tuple(self._poses[number] for number in self._keyframes),
+            edges=edges,
+            rejected=tuple(
+                i for i, e in enumerate(edges) if e.is_place and not e.is_tie and (e.first, e.second) in self._rejected
+            ),
+            connected=tuple(sorted(self._connected)),
+        )
+
+    def resume(self, content: MapContent) -> None:
+        """Go on with the last track of a map, in the middle of its stream; nothing else may have come before."""
+        self._connected = set(content.connected)
+        self._take_in(content, 0, 0)
+        if content.keyframes:
+            last = content.keyframes[-1]
+            self._next_number, self._track, self._last = last.number + 1, last.track, last.number
+            self._is_stale = bool(self._places)
+
+    def load(self, content: MapContent) -> None:
+        """Go on with a map that was saved; what is known so far joins it once a place of it is recognized."""
+        while self._solving is not None:
+            self._solving.result()
+            self._collect()
+        mine = self.content()
+        offset = 1 + max((k.number for k in content.keyframes), default=-1)
+        tracks = 1 + max((k.track for k in content.keyframes), default=-1)
+        self._waiting.clear()
+        self._thinning = None
+        self._pending.clear()
+        self._features.clear()
+        self._keyframes, self._poses, self._odometry, self._places, self._ties = {}, {}, [], {}, {}
+        self._rejected, self._connected = set(), set(content.connected)
+        self._take_in(content, 0, 0)
+        self._take_in(mine, offset, tracks)
+        self._next_number += offset
+        self._track += tracks
+        self._last = None if self._last is None else self._last + offset
+        self._is_stale = False
+
+    def _take_in(self, content: MapContent, offset: int, tracks: int) -> None:
+        for keyframe, pose in zip(content.keyframes, content.poses, strict=True):
+            number = keyframe.number + offset
+            self._keyframes[number] = replace(keyframe, number=number, track=keyframe.track + tracks)
+            self._poses[number] = pose
+        for index, edge in enumerate(content.edges):
+            moved = replace(edge, first=edge.first + offset, second=edge.second + offset)
+            if edge.is_tie:
+                self._ties[moved.first, moved.second] = moved
+            elif edge.is_place:
+                self._places[moved.first, moved.second] = moved
+                if index in content.rejected:
+                    self._rejected.add((moved.first, moved.second))
+            else:
+                self._odometry.append(moved)
+
+    def _bound(self) -> None:
+        """See to it that there is room for the next keyframes."""
+        limit = self._settings.map_max_keyframes
+        room = limit - len(self._keyframes)
+        if room < max(THINNED * limit / 2, 1) and self._thinning is None:
+            self._thinning = self._thin()
+            self._waiting.append(self._thinning)
+        if room < 0 and self._thinning is not None:  # there has been no time for it
+            deque(self._thinning, maxlen=0)
+
+    def _thin(self) -> Generator[None, None, None]:
+        """Drop those keyframes whose views others have too."""
+        limit = self._settings.map_max_keyframes
+        count = len(self._keyframes) - math.floor((1 - THINNED) * limit)
+        kept = {self._last, min(self._connected, default=None)}
+        for number in (yield from redundant(dict(self._keyframes), dict(self._poses), count, kept)):
+            if number in self._keyframes and number != self._last:
+                self._drop(number)
+                yield
+        self._thinning = None
+
+    def _drop(self, number: int) -> None:
+        self._odometry, self._places = without(number, self._odometry, self._places)
+        self._ties = {pair: edge for pair, edge in self._ties.items() if number not in pair}
+        del self._keyframes[number], self._poses[number]
+        self._sigmas.pop(number, None)
+        self._connected.discard(number)
+        self._features.pop(number, None)
+        self._rejected &= set(self._places)
+        self._pending = [edge for edge in self._pending if number not in (edge.first, edge.second)]
+        self.counts.thinned += 1
+
+
+@dataclass(frozen=True)
+class _Drift:
+    """How uncertain a track's pose in the map has become since a place was last recognized from it.
+
+    Attributes:
+        translation, rotation: variances [m², rad²].
+        scale: of the logarithm.
+        meters: path length.
+    """
+
+    translation: float = 0.0
+    rotation: float = 0.0
+    scale: float = 0.0
+    meters: float = 0.0
+
+    def after(self, sigmas: Sigmas, meters: float) -> _Drift:
+        """Return the drift after a further motion."""
+        return _Drift(
+            self.translation + sigmas.translation**2,
+            self.rotation + sigmas.rotation**2,
+            self.scale + sigmas.scale**2,
+            self.meters + meters,
+        )
+
+    @property
+    def sigma(self) -> float:
+        """Standard deviation of the position [m]: errors of heading and scale act along the path, by a third each."""
+        return math.sqrt(self.translation + self.meters**2 * (self.rotation + self.scale) / 3)
+
+
+def _blended(a: FloatArray, b: FloatArray, share: float) -> FloatArray:
+    """Return the pose between two that are close to one another."""
+    qa, qb = quaternion_from_rotation(a[:3, :3]), quaternion_from_rotation(b[:3, :3])
+    qb = qb if qa @ qb >= 0 else -qb
+    return T_from_pose((1 - share) * a[:3, 3] + share * b[:3, 3], (1 - share) * qa + share * qb)

@@ -1,0 +1,154 @@
+"""The similarity between two views from matched pixels and uncertain depths, by least squares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from ttt3r_ros.geometry import FloatArray
+from ttt3r_ros.places.graph import Sigmas
+from ttt3r_ros.places.similarity import Similarity
+
+#: Standard deviations: of a pixel, as a fraction of the focal length, and of the logarithm of a depth.
+PIXEL_SIGMA, DEPTH_SIGMA = 0.006, 0.2
+#: Errors of neighboring depths are alike, so that many matches tell less than as many independent ones would.
+INFLATION = 5.0
+#: Longest step of an iteration, of each unknown [rad, m, logarithm].
+MAX_STEP = 0.5
+#: A match fits if both of its whitened residuals are shorter than this.
+MAX_ERROR = 3.0
+STEPS = 12
+#: Squared residual at which a match counts half.
+_HALF = 4.0
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What a keyframe sees at N matches.
+
+    Attributes:
+        points: (N, 3) in its camera frame [m].
+        pixels: (N, 2) where it sees them.
+        K: (3, 3).
+    """
+
+    points: FloatArray
+    pixels: FloatArray
+    K: FloatArray
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A similarity that fits two sights.
+
+    Attributes:
+        S_old_new: from the new camera to the old one.
+        fits: (N,) bool, which matches fit it.
+        cost: robust sum of squares.
+        sigmas: of its error.
+    """
+
+    S_old_new: Similarity
+    fits: npt.NDArray[np.bool_]
+    cost: float
+    sigmas: Sigmas
+
+
+def refined(old: Sight, new: Sight, S_old_new: Similarity, *, steps: int = STEPS) -> Fit:
+    """Return the similarity that fits points and pixels of both views best, from a first one.
+
+    Gauss-Newton on its seven unknowns with Cauchy weights. A residual is that of a point's projection, whitened by two
+    errors: that of the pixel, in all directions, and that of the point's depth, which moves the projection along the
+    epipolar line. So depths decide only what pixels leave open. Taken at their word, those of a small network turn the
+    pose by several degrees.
+    """
+    S, H = S_old_new, np.eye(7)
+    error = _squared(old, new, S)
+    for _ in range(steps):
+        weight = 1.0 / (1.0 + error / _HALF)
+        H, g = 1e-9 * np.eye(7), np.zeros(7)
+        for residual, jacobian in _linearized(old, new, S):
+            weighted = (jacobian * weight[:, None, None]).reshape(-1, 7)
+            H += weighted.T @ jacobian.reshape(-1, 7)
+            g += weighted.T @ residual.ravel()
+        step = np.linalg.solve(H, -g)
+        length = float(np.abs(step).max())
+        if not np.isfinite(length):
+            break
+        step *= min(1.0, MAX_STEP / max(length, 1e-12))
+        turned = np.asarray(cv2.Rodrigues(step[:3])[0], np.float64)
+        S = S @ Similarity(float(np.exp(step[6])), turned, np.asarray(step[3:6], np.float64))
+        error = _squared(old, new, S)
+        if length < 1e-4:
+            break
+    variances = np.diag(np.linalg.inv(H)) * INFLATION**2
+    rotation, translation = (float(np.sqrt(variances[part].max())) for part in (slice(0, 3), slice(3, 6)))
+    sigmas = Sigmas(rotation, S.scale * translation, float(np.sqrt(variances[6])))
+    return Fit(S, error < MAX_ERROR**2, float(np.log1p(error / _HALF).sum()), sigmas)
+
+
+def _squared(old: Sight, new: Sight, S: Similarity) -> FloatArray:
+    """Return the larger of both squared residuals of each match, (N,)."""
+    to_old, to_new = (np.sum(residual**2, axis=1) for residual, _ in _linearized(old, new, S))
+    return np.asarray(np.maximum(to_old, to_new))
+
+
+def _linearized(old: Sight, new: Sight, S: Similarity) -> list[tuple[FloatArray, FloatArray]]:
+    """Return the whitened residuals (N, 2) of both directions, and their derivatives (N, 2, 7).
+
+    The seven are those of ``S @ exp(δ)``: rotation, translation, logarithm of the scale, in the new camera's frame.
+    """
+    x = new.points
+    there = S.apply(x)
+    to_old = _whitened(there, S.scale * np.einsum("ij,njk->nik", S.R, _moved(x)), there - S.t, old)
+    back = S.inverse()
+    here = back.apply(old.points)
+    to_new = _whitened(here, -_moved(here), here - back.t, new)
+    return [to_old, to_new]
+
+
+def _moved(points: FloatArray) -> FloatArray:
+    """Return the derivative (N, 3, 7) of moved points by a small similarity transform."""
+    x, y, z = points.T
+    zero, one = np.zeros_like(x), np.ones_like(x)
+    return np.stack(
+        [
+            np.stack([zero, z, -y, one, zero, zero, x], axis=1),
+            np.stack([-z, zero, x, zero, one, zero, y], axis=1),
+            np.stack([y, -x, zero, zero, zero, one, z], axis=1),
+        ],
+        axis=1,
+    )
+
+
+def _whitened(points: FloatArray, jacobian: FloatArray, ray: FloatArray, seer: Sight) -> tuple[FloatArray, FloatArray]:
+    """Return the whitened residual of points' projections, and its derivative.
+
+    Args:
+        points: (N, 3) in the seer's camera frame.
+        jacobian: (N, 3, k), their derivative.
+        ray: (N, 3), their derivative by the logarithm of their depth in the other camera.
+        seer: the camera.
+    """
+    z = points[:, 2]
+    behind = z < 1e-3
+    safe = np.where(behind, 1.0, z)
+    focal = seer.K[[0, 1], [0, 1]]
+    residual = points[:, :2] / safe[:, None] * focal + seer.K[:2, 2] - seer.pixels
+    projection = np.zeros((len(points), 2, 3))
+    projection[:, 0, 0], projection[:, 1, 1] = focal[0] / safe, focal[1] / safe
+    projection[:, :, 2] = -points[:, :2] / safe[:, None] ** 2 * focal
+    along = np.einsum("nij,nj->ni", projection, ray) * DEPTH_SIGMA
+    sigma = PIXEL_SIGMA * focal[0]
+    length = np.linalg.norm(along, axis=1)
+    direction = along / np.maximum(length, 1e-12)[:, None]
+    shrink = 1.0 - 1.0 / np.sqrt(1.0 + (length / sigma) ** 2)
+    whitening = (np.eye(2) - shrink[:, None, None] * np.einsum("ni,nj->nij", direction, direction)) / sigma
+    residual = np.einsum("nij,nj->ni", whitening, residual)
+    residual[behind] = 1e3
+    derivative = np.einsum("nij,njk,nkl->nil", whitening, projection, jacobian)
+    derivative[behind] = 0.0
+    return residual, derivative
