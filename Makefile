@@ -30,7 +30,7 @@ export MPLCONFIGDIR := $(CURDIR)/.cache/matplotlib
 
 .PHONY: help
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 .PHONY: venv
 venv: ## create or update .venv (PYTHON=python3.12 chooses the interpreter)
@@ -63,6 +63,11 @@ train-night: ## train for HOURS=12 in the background on a spare core; resumes an
 	  --training-minutes $$((60 * $(or $(HOURS),12))) $(if $(wildcard training/runs/night/checkpoint.pt),--resume) \
 	  $(ARGS) >> training/runs/night.log 2>&1 < /dev/null & \
 	  echo "process $$! writes training/runs/night.log; kill stops it cleanly, kill -STOP and -CONT pause and continue it"
+
+.PHONY: test-jazzy
+test-jazzy: ## every test on ROS 2 Jazzy, in .venv-jazzy
+	@ROS=jazzy VENV=.venv-jazzy requirements/install.sh
+	.venv-jazzy/bin/python -m pytest -q -n auto --dist worksteal $(ARGS)
 
 .PHONY: test
 test: lint ## all checks: lint, then every test (ARGS="-k name" passes options to pytest)
@@ -101,5 +106,5 @@ audit: ## check all pins for known vulnerabilities on PyPI
 
 .PHONY: clean
 clean: ## remove .venv, caches and outputs
-	rm -rf .venv .cache build install log demo_output gpu_report .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-jazzy .cache build install log demo_output gpu_report .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,7 +21,7 @@ fi
 rm -f "$cache/audit.json"
 "$tool/bin/pip-audit" --disable-pip --require-hashes --progress-spinner off --cache-dir "$tool/cache" \
     --format json --output "$cache/audit.json" \
-    -r runtime.txt -r dev.txt -r torch.txt -r cuda.txt -r pip.txt -r compiler.txt >"$cache/audit.log" 2>&1 || true
+    -r runtime.txt -r kilted.txt -r jazzy.txt -r dev.txt -r torch.txt -r cuda.txt -r pip.txt -r compiler.txt >"$cache/audit.log" 2>&1 || true
 
 "$tool/bin/python" - "$cache/audit.json" <<'PYTHON'
 import json

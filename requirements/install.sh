@@ -1,25 +1,27 @@
 #!/usr/bin/env bash
-# Makes .venv match requirements/, underlay/ and setup.py. `make` runs it first; if nothing has changed, it takes a few
-# milliseconds. It writes nothing outside this folder. After an interrupted setup it starts over, with the downloads
-# kept in .cache.
+# Makes the environment $VENV (.venv) match requirements/, underlay/ and setup.py, with the ROS distribution $ROS (kilted).
+# `make` runs it first; if nothing has changed, it takes a few milliseconds. It writes nothing outside this folder. After
+# an interrupted setup it starts over, with the downloads kept in .cache.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+ros="${ROS:-kilted}"
+venv="${VENV:-.venv}"
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
-# Prints what .venv must match: every file that goes into it, and the path of its folder.
+# Prints what the environment must match: every file that goes into it, and the path of its folder.
 fingerprint() {
     { pwd -P; cat requirements/*.txt requirements/install.sh setup.py setup.cfg; } | sha256sum
     find underlay -type f ! -path '*/__pycache__/*' -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
 }
 
 is_current() {
-    [[ -x .venv/bin/python && "$(cat .venv/fingerprint 2>/dev/null)" == "$(fingerprint)" ]] && is_of_the_python_asked_for
+    [[ -x "$venv"/bin/python && "$(cat "$venv"/fingerprint 2>/dev/null)" == "$(fingerprint)" ]] && is_of_the_python_asked_for
 }
 
 is_of_the_python_asked_for() {
-    [[ -z ${PYTHON:-} || "$("$PYTHON" --version 2>&1)" == "$(.venv/bin/python -S --version)" ]]
+    [[ -z ${PYTHON:-} || "$("$PYTHON" --version 2>&1)" == "$("$venv"/bin/python -S --version)" ]]
 }
 
 # Prints nothing if $1 can run the environment, else the reason. The code runs on any Python version.
@@ -78,7 +80,7 @@ condense() {
 
 pip_install() {
     local status=0
-    .venv/bin/python -m pip install --disable-pip-version-check "$@" 2>>"$log" | tee -a "$log" | condense || status=$?
+    "$venv"/bin/python -m pip install --disable-pip-version-check "$@" 2>>"$log" | tee -a "$log" | condense || status=$?
     if ((status)); then
         if grep -q 'DO NOT MATCH THE HASHES' "$log"; then
             fail "$(stranger) does not have the SHA-256 in requirements/, so it was not installed: the index, a proxy or a" \
@@ -102,19 +104,19 @@ stranger() {
 torch_of_another_index() {
     local pinned
     pinned="$(sed -n 's/^torch==\([^ ]*\).*/\1/p' requirements/torch.txt)"
-    .venv/bin/python -m pip index versions torch 2>>"$log" | tr -s ', ' '\n' | grep -F "$pinned+" | head -n 1 || true
+    "$venv"/bin/python -m pip index versions torch 2>>"$log" | tr -s ', ' '\n' | grep -F "$pinned+" | head -n 1 || true
 }
 
 hash_of_cpu_torch_is_known() {
     grep -E '^# known:' requirements/torch-cpu.txt |
-        grep -qw "$(.venv/bin/python -S -c 'import sys; print("cp%d%d" % sys.version_info[:2])')"
+        grep -qw "$("$venv"/bin/python -S -c 'import sys; print("cp%d%d" % sys.version_info[:2])')"
 }
 
 # Every file must match a hash in requirements/, except a torch from another index without a known hash. Every package
 # comes as a wheel, which runs no code during installation, except empy, which has no wheel.
 install_packages() {
     local options=(--progress-bar raw --no-build-isolation --only-binary :all: --no-binary empy) other
-    local verified=("${options[@]}" --require-hashes -r requirements/runtime.txt -r requirements/dev.txt)
+    local verified=("${options[@]}" --require-hashes -r requirements/runtime.txt -r "requirements/$ros.txt" -r requirements/dev.txt)
     other="$(torch_of_another_index)"
     if [[ -z $other ]]; then
         pip_install "${verified[@]}" -r requirements/torch.txt -r requirements/cuda.txt
@@ -136,24 +138,24 @@ advise_on_torch() {
 create_environment() {
     local python
     python="$(find_python)"
-    say "creating .venv with $("$python" --version) ($(command -v "$python"))"
-    rm -rf .venv
-    mkdir .venv
-    touch .venv/incomplete
-    "$python" -m venv .venv >>"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "$python could not make a virtual environment."; }
+    say "creating $venv with $("$python" --version) ($(command -v "$python"))"
+    rm -rf "$venv"
+    mkdir "$venv"
+    touch "$venv"/incomplete
+    "$python" -m venv "$venv" >>"$log" 2>&1 || { tail -n 5 "$log" >&2; fail "$python could not make a virtual environment."; }
 }
 
-# A .venv is not usable if its setup was interrupted, its Python is gone, or it was moved here from elsewhere.
+# An environment is not usable if its setup was interrupted, its Python is gone, or it was moved here from elsewhere.
 is_usable() {
-    [[ -x .venv/bin/python && ! -e .venv/incomplete ]] && head -n 2 .venv/bin/pip 2>/dev/null | grep -qF "$PWD/.venv" &&
+    [[ -x "$venv"/bin/python && ! -e "$venv"/incomplete ]] && head -n 2 "$venv"/bin/pip 2>/dev/null | grep -qF "$PWD/$venv" &&
         is_of_the_python_asked_for
 }
 
 # Lets programs started by hand keep logs and caches in this folder rather than in the user's home, as the Makefile does.
-# Python runs this line whenever it starts from .venv; what the user has set stays.
+# Python runs this line whenever it starts from there; what the user has set stays.
 keep_files_here() {
     local packages
-    packages="$(.venv/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+    packages="$("$venv"/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
     cat >"$packages/keep_files_here.pth" <<'PYTHON'
 import os, sys; cache = os.path.join(os.path.dirname(sys.prefix), ".cache"); os.environ.setdefault("MPLCONFIGDIR", os.path.join(cache, "matplotlib")); "ROS_HOME" in os.environ or os.environ.setdefault("ROS_LOG_DIR", os.path.join(cache, "ros", "log"))
 PYTHON
@@ -164,6 +166,7 @@ main() {
     unset PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE
     unset PIP_TARGET PIP_PREFIX PIP_ROOT PIP_REQUIREMENT PIP_CONSTRAINT
     export PIP_USER=0 PIP_NO_INPUT=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=
+    [[ -f requirements/$ros.in ]] || fail "there is no ROS '$ros' here: choose kilted or jazzy."
     is_current && return
 
     mkdir -p .cache/tmp
@@ -175,21 +178,21 @@ main() {
     log=.cache/set-up.log
     : >"$log"
     if is_usable; then
-        say "updating .venv to requirements/ and underlay/"
+        say "updating $venv to requirements/ and underlay/"
     else
         create_environment
         say "installing the pinned packages: about 450 MB, two minutes (3.5 GB where torch comes with CUDA)"
         advise_on_torch
     fi
-    touch .venv/incomplete
+    touch "$venv"/incomplete
     pip_install --quiet --require-hashes --only-binary :all: -r requirements/pip.txt
     install_packages
     say "adding the ROS 2 packages that PyPI lacks (see underlay/README.md)"
-    .venv/bin/python underlay/install.py 2>&1 | sed 's/^underlay: /        /' || fail "setup failed. \`make venv\` tries again."
+    "$venv"/bin/python underlay/install.py 2>&1 | sed 's/^underlay: /        /' || fail "setup failed. \`make venv\` tries again."
     pip_install --quiet --no-deps --no-index --no-build-isolation --editable .
     keep_files_here
-    fingerprint >.venv/fingerprint
-    rm -rf .venv/incomplete .cache/pip .cache/tmp
+    fingerprint >"$venv"/fingerprint
+    rm -rf "$venv"/incomplete .cache/pip .cache/tmp
     say "done in $SECONDS s"
 }
 

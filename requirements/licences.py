@@ -18,6 +18,8 @@ TARGET = ROOT / "THIRD_PARTY_LICENSES.md"
 #: Purpose of each file of pins.
 LISTS = {
     "runtime": "what the package runs on",
+    "kilted": "ROS 2 Kilted",
+    "jazzy": "ROS 2 Jazzy, for `make test-jazzy`",
     "torch": "PyTorch",
     "cuda": "what PyTorch brings along where it comes with CUDA",
     "dev": "what checks the package; not needed to run it",
@@ -65,6 +67,8 @@ STATED = {
     "lz4": "BSD-3-Clause",
     "matplotlib": "Matplotlib License (PSF-based)",
     "ros-fastcdr": "Apache-2.0",
+    "ros-fastrtps": "Apache-2.0; the wheel holds OpenSSL (OpenSSL License) and TinyXML-2 (zlib)",
+    "ros-fastrtps-cmake-module": "Apache-2.0",
     "ros-fastdds": "Apache-2.0; the wheel holds OpenSSL (OpenSSL License) and TinyXML-2 (zlib)",
 }
 
@@ -102,7 +106,7 @@ def licence(package: str) -> str | None:
 
 
 def _of_package_xml(package: str) -> str | None:
-    name = package.removeprefix("ros-kilted-").removeprefix("ros-").replace("-", "_")
+    name = re.sub("^ros-(kilted-|jazzy-)?", "", package).replace("-", "_")
     path = Path(sys.prefix) / "share" / name / "package.xml"
     if not path.exists():
         return None

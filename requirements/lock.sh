@@ -18,7 +18,7 @@ resolve() {
 # Prints the requirements of a file whose names match, with their hashes.
 blocks() { awk -v names="$1" '/^[a-z]/ { wanted = $0 ~ "^(" names ")" } wanted' "$2"; }
 
-for name in runtime dev pip compiler audit; do resolve "$name"; done
+for name in runtime kilted jazzy dev pip compiler audit; do resolve "$name"; done
 
 cat cuda.txt >>torch.txt # the last run has split it off
 resolve torch

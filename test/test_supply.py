@@ -66,7 +66,6 @@ def test_what_is_installed_is_what_is_pinned():
         "opencv-python-headless",
         "safetensors",
         "ros-rclpy",
-        "ros-fastdds",
         "evo",
         "rosbags",
     ):

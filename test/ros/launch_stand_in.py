@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-FILE = Path(__file__).parents[2] / "launch" / "ttt3r.launch.py"
+FOLDER = Path(__file__).parents[2] / "launch"
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,12 @@ class IfCondition:
         return {"true": True, "false": False}[self.value.perform(context)]
 
 
+@dataclass(frozen=True)
+class UnlessCondition(IfCondition):
+    def perform(self, context: Context) -> bool:
+        return not super().perform(context)
+
+
 class Kept:
     """An action: the keywords that it was made with."""
 
@@ -73,6 +79,15 @@ class OpaqueFunction(Kept):
 
 class Node(Kept):
     pass
+
+
+class IncludeLaunchDescription(Kept):
+    pass
+
+
+@dataclass(frozen=True)
+class PythonLaunchDescriptionSource:
+    path: PathJoinSubstitution
 
 
 @dataclass
@@ -100,13 +115,23 @@ class Launched:
     warnings: list[str]
 
 
-def launch(monkeypatch: pytest.MonkeyPatch, *given: str, included_with: dict[str, str] | None = None) -> Launched:
-    """Do what ``ros2 launch ttt3r_ros ttt3r.launch.py GIVEN`` does, or a launch file that includes this one."""
+def launch(
+    monkeypatch: pytest.MonkeyPatch,
+    *given: str,
+    included_with: dict[str, str] | None = None,
+    file: str = "ttt3r.launch.py",
+) -> Launched:
+    """Do what ``ros2 launch ttt3r_ros FILE GIVEN`` does, or a launch file that includes this one."""
     warnings: list[str] = []
     modules: dict[str, dict[str, Any]] = {
         "launch": {"LaunchDescription": list},
-        "launch.actions": {"DeclareLaunchArgument": DeclareLaunchArgument, "OpaqueFunction": OpaqueFunction},
-        "launch.conditions": {"IfCondition": IfCondition},
+        "launch.actions": {
+            "DeclareLaunchArgument": DeclareLaunchArgument,
+            "IncludeLaunchDescription": IncludeLaunchDescription,
+            "OpaqueFunction": OpaqueFunction,
+        },
+        "launch.conditions": {"IfCondition": IfCondition, "UnlessCondition": UnlessCondition},
+        "launch.launch_description_sources": {"PythonLaunchDescriptionSource": PythonLaunchDescriptionSource},
         "launch.logging": {"get_logger": lambda _name: SimpleNamespace(warning=warnings.append)},
         "launch.substitutions": {
             "LaunchConfiguration": LaunchConfiguration,
@@ -124,14 +149,25 @@ def launch(monkeypatch: pytest.MonkeyPatch, *given: str, included_with: dict[str
     context = Context(list(given), dict(included_with or {}))
     context.launch_configurations.update(argument.split(":=", 1) for argument in given)  # type: ignore[arg-type]
     nodes: dict[str, dict[str, Any]] = {}
-    for action in runpy.run_path(str(FILE))["generate_launch_description"]():
+    _visit(file, context, nodes)
+    return Launched(nodes, warnings)
+
+
+def _visit(file: str, context: Context, nodes: dict[str, dict[str, Any]]) -> None:
+    """Carry out the actions of a launch file in their order, and add the nodes that run."""
+    actions = runpy.run_path(str(FOLDER / file))["generate_launch_description"]()
+    while actions:
+        action = actions.pop(0)
         if isinstance(action, DeclareLaunchArgument):
             default = performed(action.keywords["default_value"], context)
             context.launch_configurations.setdefault(action.names[0], default)
-            continue
-        assert isinstance(action, OpaqueFunction)
-        for node in action.keywords["function"](context):
-            keywords = performed(node.keywords, context)
-            if keywords.pop("condition", True):
+        elif isinstance(action, OpaqueFunction):
+            actions = action.keywords["function"](context) + actions
+        elif isinstance(action, IncludeLaunchDescription):
+            context.launch_configurations.update(performed(action.keywords["launch_arguments"], context))
+            _visit(Path(performed(action.names[0].path, context)).name, context, nodes)
+        else:
+            assert isinstance(action, Node)
+            keywords = performed(action.keywords, context)
+            if keywords.pop("condition", None) is not False:
                 nodes[keywords.pop("package")] = keywords
-    return Launched(nodes, warnings)

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 from launch_stand_in import launch
+from scipy.spatial.transform import Rotation
 
+from ttt3r_ros.ros.map_output import MAP_POINTS
+from ttt3r_ros.ros.outputs import ODOM, TOPICS
 from ttt3r_ros.ros.parameters import Parameters
+
+ROOT = Path(__file__).parents[2]
+CONSUMERS = {
+    "ekf.launch.py": "robot_localization",
+    "rtabmap.launch.py": "rtabmap_slam",
+    "costmap.launch.py": "nav2_costmap_2d",
+    "laserscan.launch.py": "depthimage_to_laserscan",
+    "nvblox.launch.py": "nvblox_ros",
+}
 
 
 def parameters(launched: Any) -> dict[str, Any]:
@@ -71,3 +86,88 @@ def test_unknown_arguments_are_said_with_what_was_meant(monkeypatch):
 
 def test_arguments_of_a_launch_file_that_includes_this_one_are_none_of_its_business(monkeypatch):
     assert not launch(monkeypatch, "robot:=1", included_with={"map": "house", "robot": "1"}).warnings
+
+
+def ours(value: Any) -> set[str]:
+    """Return the node's topics that parameters name."""
+    if isinstance(value, dict):
+        return set().union(*(ours(item) for item in value.values()))
+    return {value.lstrip("/")} if isinstance(value, str) and value.lstrip("/").startswith("ttt3r/") else set()
+
+
+def values_of(file: str) -> dict[str, Any]:
+    """Return the parameters in a file that a launch file names."""
+    assert file.startswith("/share/ttt3r_ros/config/")
+    document = yaml.safe_load((ROOT / file.removeprefix("/share/ttt3r_ros/")).read_text())
+    (node,) = document.values()
+    return node["ros__parameters"]  # type: ignore[no-any-return]
+
+
+def test_every_launch_file_is_tried():
+    assert {path.name for path in (ROOT / "launch").glob("*.launch.py")} == {"ttt3r.launch.py", *CONSUMERS}
+
+
+@pytest.mark.parametrize("file", CONSUMERS)
+def test_consumers_start_with_the_node_and_take_its_arguments(monkeypatch, file):
+    launched = launch(
+        monkeypatch, "image:=/front/image", "camera_pose:=0.1 0 0.3 0 0 0", "use_sim_time:=true", file=file
+    )
+    node = launched.nodes["ttt3r_ros"]
+    assert node["remappings"][0] == ["image", "/front/image"]
+    assert parameters(launched)["camera_pose"] == "0.1 0 0.3 0 0 0"
+    for started in launched.nodes.values():
+        assert started["parameters"][-1]["use_sim_time"] is True
+    assert not launched.warnings
+
+
+@pytest.mark.parametrize("file", CONSUMERS)
+@pytest.mark.parametrize("given", [[], ["ekf:=ekf_wheels_imu.yaml", "localization:=true"]])
+def test_consumers_listen_to_topics_that_exist(monkeypatch, file, given):
+    consumer = launch(monkeypatch, *given, file=file).nodes[CONSUMERS[file]]
+    topics = {to for _, to in consumer.get("remappings", []) if to.startswith("ttt3r/")}
+    topics |= ours(values_of(consumer["parameters"][0]))
+    assert topics
+    assert topics <= {f"ttt3r/{topic}" for topic in (*TOPICS, MAP_POINTS)}
+
+
+@pytest.mark.parametrize("file", ["ekf.yaml", "ekf_wheels_imu.yaml"])
+def test_the_filter_alone_broadcasts_the_robots_pose(monkeypatch, file):
+    launched = launch(monkeypatch, f"ekf:={file}", file="ekf.launch.py")
+    assert parameters(launched)["publish_tf"] is False
+    values = values_of(launched.nodes["robot_localization"]["parameters"][0])
+    assert values["publish_tf"] is True
+    assert (values["odom_frame"], values["base_link_frame"]) == (Parameters().odom_frame, Parameters().base_frame)
+    inputs = {values[name.removesuffix("_config")]: used for name, used in values.items() if name.endswith("_config")}
+    assert all(len(used) == 15 for used in inputs.values())
+    pose, twist = inputs[f"ttt3r/{ODOM}"][:6], inputs[f"ttt3r/{ODOM}"][6:12]
+    assert all(twist)
+    assert any(pose) == (file == "ekf.yaml")  # beside wheels, the twist alone
+    assert "sensor_timeout" not in values
+
+
+def test_the_process_noise_is_a_covariance():
+    noise = np.reshape(values_of("/share/ttt3r_ros/config/ekf_wheels_imu.yaml")["process_noise_covariance"], (15, 15))
+    assert np.count_nonzero(noise) == 15
+    assert (np.diag(noise) > 0).all()
+
+
+def test_rtabmap_localizes_in_a_kept_map_or_starts_a_new_one(monkeypatch):
+    new = launch(monkeypatch, file="rtabmap.launch.py").nodes["rtabmap_slam"]
+    kept = launch(monkeypatch, "localization:=true", file="rtabmap.launch.py").nodes["rtabmap_slam"]
+    assert new["arguments"] == ["--delete_db_on_start"]
+    assert kept["arguments"] == []
+    assert kept["parameters"][1]["Mem/IncrementalMemory"] == "false"
+    values = values_of(new["parameters"][0])
+    assert all(isinstance(value, str) for name, value in values.items() if "/" in name)  # as RTAB-Map demands
+
+
+def test_the_scan_looks_where_the_camera_looks(monkeypatch):
+    """The optical frame's z axis is the scan's x, its -x the scan's y."""
+    nodes = launch(monkeypatch, "optical_frame:=lens", file="laserscan.launch.py").nodes
+    arguments = nodes["tf2_ros"]["arguments"]
+    given = dict(zip(arguments[::2], arguments[1::2], strict=True))
+    R_optical_scan = Rotation.from_quat([float(given[name]) for name in ("--qx", "--qy", "--qz", "--qw")]).as_matrix()
+    np.testing.assert_allclose(R_optical_scan, [[0, -1, 0], [0, 0, -1], [1, 0, 0]], atol=1e-12)
+    assert given["--frame-id"] == "lens"
+    values = values_of(nodes["depthimage_to_laserscan"]["parameters"][0])
+    assert given["--child-frame-id"] == values["output_frame"]
