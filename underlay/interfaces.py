@@ -83,7 +83,15 @@ def _compile(package: MessagePackage, compilers: Compilers, work: Path, lib: Pat
     name, venv = package.name, Path(sys.prefix)
     headers = [STABLE_ABI, work / "c", work / "fastrtps_c", work / "introspection_c", venv / "include"]
     headers += [folder for folder in sorted((venv / "include").iterdir()) if folder.is_dir()]
-    flags = ["-O2", "-DNDEBUG", "-fPIC", "-shared", "-w", *(f"-I{path}" for path in headers)]
+    flags = [
+        "-O2",
+        "-DNDEBUG",
+        "-fPIC",
+        "-shared",
+        "-w",
+        "-Werror=implicit-function-declaration",
+        *(f"-I{path}" for path in headers),
+    ]
 
     def link(output: Path, folder: str, pattern: str, libraries: list[str]) -> None:
         sources = sorted(map(str, (work / folder / name).rglob(pattern)))

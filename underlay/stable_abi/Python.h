@@ -43,6 +43,10 @@ void PyErr_SetString(PyObject *, const char *);
 #define PySequence_Fast(object, message) PySequence_List(object)
 #define PySequence_Fast_GET_ITEM(list, index) PyList_GetItem(list, index)
 
+/* Jazzy's generator reads the names of classes and modules, which are ASCII, as one byte per character: UTF-8 is the same. */
+const char * PyUnicode_AsUTF8AndSize(PyObject *, Py_ssize_t *);
+#define PyUnicode_1BYTE_DATA(text) PyUnicode_AsUTF8AndSize(text, NULL)
+
 /* Capsules and modules. */
 typedef void (* PyCapsule_Destructor)(PyObject *);
 PyObject * PyCapsule_New(void *, const char *, PyCapsule_Destructor);
