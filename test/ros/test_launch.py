@@ -171,3 +171,8 @@ def test_the_scan_looks_where_the_camera_looks(monkeypatch):
     assert given["--frame-id"] == "lens"
     values = values_of(nodes["depthimage_to_laserscan"]["parameters"][0])
     assert given["--child-frame-id"] == values["output_frame"]
+
+
+def test_arguments_of_the_consumer_alone_are_no_mistake(monkeypatch):
+    """Without `included_by`, the node's file would take it for a misspelt argument of its own."""
+    assert not launch(monkeypatch, "nvblox_params:=/mine.yaml", file="nvblox.launch.py").warnings
