@@ -18,6 +18,11 @@ def _share(*path) -> PathJoinSubstitution:
     return PathJoinSubstitution([FindPackageShare("ttt3r_ros"), *path])
 
 
+def _text(value: str) -> ParameterValue:
+    """Keep launch from reading the text as a bool: RTAB-Map's own parameters are strings."""
+    return ParameterValue(value, value_type=str)
+
+
 def _rtabmap(condition, parameters: dict, arguments: list) -> Node:
     topics = {
         "rgb/image": "ttt3r/rgb/image",
@@ -59,7 +64,9 @@ def generate_launch_description() -> LaunchDescription:
             ),
             _rtabmap(UnlessCondition(localization), {}, ["--delete_db_on_start"]),
             _rtabmap(
-                IfCondition(localization), {"Mem/IncrementalMemory": "false", "Mem/InitWMWithAllNodes": "true"}, []
+                IfCondition(localization),
+                {"Mem/IncrementalMemory": _text("false"), "Mem/InitWMWithAllNodes": _text("true")},
+                [],
             ),
         ]
     )

@@ -40,11 +40,11 @@ class FindPackageShare:
 
 @dataclass(frozen=True)
 class ParameterValue:
-    value: LaunchConfiguration
+    value: LaunchConfiguration | str
     value_type: type
 
     def perform(self, context: Context) -> Any:
-        text = self.value.perform(context)
+        text = performed(self.value, context)
         return {"true": True, "false": False}[text] if self.value_type is bool else self.value_type(text)
 
 
