@@ -19,7 +19,7 @@ TRANSPORTS, QOS = "FASTDDS_BUILTIN_TRANSPORTS", "RMW_FASTRTPS_USE_QOS_FROM_XML"
 @pytest.fixture(autouse=True)
 def environment(monkeypatch):
     """An environment in which nothing is configured, and which is put back."""
-    for name in (CURRENT, OLD, TRANSPORTS, QOS, "ROS_DISTRO"):
+    for name in (CURRENT, OLD, TRANSPORTS, QOS):
         monkeypatch.setenv(name, "")  # so that it is put back as well where it has not been set
         monkeypatch.delenv(name)
     return monkeypatch
@@ -33,18 +33,17 @@ def changed_by_it() -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("distribution", "variable"), [(None, CURRENT), ("kilted", CURRENT), ("jazzy", CURRENT), ("humble", OLD)]
+    ("libraries", "variable"), [((), CURRENT), (("libfastdds.so",), CURRENT), (("libfastrtps.so",), OLD)]
 )
-def test_the_profile_is_named_where_this_distribution_looks_for_it(environment, distribution, variable):
-    if distribution:
-        environment.setenv("ROS_DISTRO", distribution)
+def test_the_profile_is_named_where_this_version_looks_for_it(environment, tmp_path, libraries, variable):
+    for library in libraries:
+        (tmp_path / library).touch()
+    environment.setenv("LD_LIBRARY_PATH", f"/nowhere:{tmp_path}:")
     assert changed_by_it() == {variable: PROFILE}
 
 
-@pytest.mark.parametrize("distribution", ["kilted", "humble"])
 @pytest.mark.parametrize("variable", [CURRENT, OLD, TRANSPORTS, QOS])
-def test_what_the_user_has_configured_stays(environment, distribution, variable):
-    environment.setenv("ROS_DISTRO", distribution)
+def test_what_the_user_has_configured_stays(environment, variable):
     environment.setenv(variable, "")  # which is a choice, too
     assert changed_by_it() == {}
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 _PROFILE = Path(__file__).with_name("fastdds.xml")
 
-#: Fast DDS reads its profile from the first since 2.12; Humble's 2.6 knows only the second, and newer ones warn at it.
+#: Fast DDS 3 (Kilted) reads its profile from the first and warns at the second; Fast DDS 2 (Humble, Jazzy) knows only
+#: the second.
 _PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
 
 #: Users may also have chosen their own transports with these.
@@ -24,4 +25,10 @@ def make_room_for_images() -> None:
     if any(variable in os.environ for variable in (*_PROFILE_VARIABLES, *_OTHER_VARIABLES)):
         return
     current, old = _PROFILE_VARIABLES
-    os.environ[old if os.environ.get("ROS_DISTRO") == "humble" else current] = str(_PROFILE)
+    os.environ[old if _is_version_2() else current] = str(_PROFILE)
+
+
+def _is_version_2() -> bool:
+    """Return whether the library that will be loaded still has its old name, libfastrtps."""
+    folders = [Path(folder) for folder in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if folder]
+    return any((folder / "libfastrtps.so").exists() for folder in folders)
