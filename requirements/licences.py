@@ -61,7 +61,7 @@ ELSEWHERE = {
     "ziglang": "MIT",
 }
 
-#: Licenses of packages that state them at length or only in their LICENSE files.
+#: Licenses of packages that state them at length or only in their LICENSE files, or that one ROS distribution lacks.
 STATED = {
     "apsw": "any OSI-approved licence",
     "lz4": "BSD-3-Clause",
@@ -69,6 +69,7 @@ STATED = {
     "ros-fastcdr": "Apache-2.0",
     "ros-fastrtps": "Apache-2.0; the wheel holds OpenSSL (OpenSSL License) and TinyXML-2 (zlib)",
     "ros-fastrtps-cmake-module": "Apache-2.0",
+    "ros-rmw-security-common": "Apache License 2.0",
     "ros-fastdds": "Apache-2.0; the wheel holds OpenSSL (OpenSSL License) and TinyXML-2 (zlib)",
 }
 

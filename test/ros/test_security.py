@@ -70,7 +70,8 @@ def test_no_port_is_open_beside_those_of_dds(running):
     for table in ("tcp", "tcp6"):
         assert not [port for port, state in sockets(process.pid, table) if state == LISTENING]
     command = [sys.executable, "-c", PLAIN_NODE]
-    environment = {**os.environ, "FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "ttt3r_ros" / "ros" / "fastdds.xml")}
+    profile = str(ROOT / "ttt3r_ros" / "ros" / "fastdds.xml")
+    environment = {**os.environ, "FASTDDS_DEFAULT_PROFILES_FILE": profile, "FASTRTPS_DEFAULT_PROFILES_FILE": profile}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as plain:
         assert plain.stdout
