@@ -45,7 +45,7 @@ from ttt3r_ros.ros.run import run
 
 MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "800"))  #: over DDS, of either kind
 BATCH = 25  #: of them between two good frames
-LONGEST_SENTENCE = 700
+MAX_SENTENCE = 700
 
 every = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 thousands = settings(every, max_examples=max(2500, MESSAGES // 2))
@@ -80,7 +80,7 @@ def test_thousands_of_images_are_read_or_refused_in_one_sentence(strategy):
         sentence = refusal(case)
         assert (sentence is None) == case.valid, (sentence, case)
         if sentence is not None:
-            assert len(sentence) < LONGEST_SENTENCE
+            assert len(sentence) < MAX_SENTENCE
             assert "\n" not in sentence
         kinds[case.valid] += 1
 
@@ -98,7 +98,7 @@ def test_camera_infos_are_read_or_refused_in_one_sentence(info: CameraInfo, rect
     except UserError as error:
         refused = str(error)
     if refused is not None:
-        assert len(refused) < LONGEST_SENTENCE
+        assert len(refused) < MAX_SENTENCE
         assert "\n" not in refused
         return
     K = camera.intrinsics.matrix()
@@ -249,7 +249,7 @@ def test_only_valid_images_over_dds_are_answered(fed: Fed):
     assert len(set(map(_without_time, lines))) > 0.5 * len(lines)
     assert int(values["frames_failed"]) > fed.sent // 4
     assert int(values["callbacks_failed"]) == 0
-    assert all(len(line) < LONGEST_SENTENCE + 200 for line in lines)
+    assert all(len(line) < MAX_SENTENCE + 200 for line in lines)
 
 
 def _without_time(line: str) -> str:

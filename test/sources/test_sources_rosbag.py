@@ -236,7 +236,7 @@ def test_the_topic_must_be_clear(tmp_path: Path) -> None:
     assert open_source(str(path), topic="/right/image").length == 2
 
 
-def test_depth_beside_colour_is_not_in_question(tmp_path: Path) -> None:
+def test_depth_beside_color_is_not_in_question(tmp_path: Path) -> None:
     _, png = cv2.imencode(".png", RGB)
     depth = compressed(T0_NS, png, "32FC1; compressedDepth")
     path = write_bag(tmp_path / "bag", {"/rgb": stream(1), "/depth/compressedDepth": [depth]})

@@ -25,8 +25,8 @@ CONTENT = bytes(range(256)) * 200
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    with serve(CONTENT) as behaviour:
-        yield behaviour
+    with serve(CONTENT) as behavior:
+        yield behavior
 
 
 @pytest.fixture
