@@ -12,6 +12,8 @@ from typing import Any
 
 from ttt3r_ros.weights.download import Mirror, download
 
+CONTENT = bytes(range(256)) * 200
+
 
 @dataclass
 class Server:

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 from rich.console import Console
+from tum import read_tum
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.demo_report import FILES, MAX_CLOUD_POINTS, claim_folder, show_metrics, write_report

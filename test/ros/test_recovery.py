@@ -14,15 +14,11 @@ import pytest
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import OUTPUTS, Bench, wait_until
-from in_process import InProcess
+from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from scripted_network import ScriptedNetwork, along, view
 from tf2_msgs.msg import TFMessage
-
-from ttt3r_ros.ros import ttt3r_node
-from ttt3r_ros.stream import load
-from ttt3r_ros.weights.load import Weights
 
 pytestmark = pytest.mark.dds
 
@@ -41,12 +37,8 @@ def network() -> ScriptedNetwork:
 
 @pytest.fixture(scope="module")
 def inside(network) -> Iterator[InProcess]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(ttt3r_node, "WARM_UP_SIZE", (60, 80))
-        monkeypatch.setattr(load, "load_weights", lambda *_, **__: Weights(network, "scripted", "0" * 32))
-        inside = InProcess(monkeypatch, max_speed=5.0, max_turn_rate=6.0, check_images="true")
+    with node_in_process(network, max_speed=5.0, max_turn_rate=6.0, check_images="true") as inside:
         yield inside
-        inside.close()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +62,7 @@ class Camera:
 
     def __init__(self, inside: InProcess, bench: Bench) -> None:
         self.inside, self.bench, self.number = inside, bench, 0
-        inside.node._pipeline.reset_odometry()
+        inside.node.pipeline.reset_odometry()
         self.drive(8)
 
     def drive(self, count: int = 1) -> list[Odometry]:
@@ -84,10 +76,10 @@ class Camera:
 
     def lose(self, image: np.ndarray | None = None) -> int:
         """Send a picture that the node must lose; return its stamp."""
-        lost = self.inside.node._pipeline.lost
+        lost = self.inside.node.pipeline.lost
         stamp = self.bench.send(view(self.number) if image is None else image)
         self.number += 1
-        wait_until(lambda: self.inside.node._pipeline.lost == lost + 1, "the frame to be lost")
+        wait_until(lambda: self.inside.node.pipeline.lost == lost + 1, "the frame to be lost")
         return stamp
 
     def is_said(self, words: str) -> None:

@@ -222,7 +222,7 @@ class Pipeline:
         mask = self.masks.mask(image.shape[1], image.shape[0], camera)
         if camera is not None and camera.rectifier is not None:
             image = camera.rectifier.rectify(image)
-        T_base_camera = self._mount_at(camera_frame, frame.stamp_ns, parameters.wait_for_transform)
+        T_base_camera = self.mount_at(camera_frame, frame.stamp_ns, parameters.wait_for_transform)
         if time.monotonic() - begun > MAX_SETUP_S and self._queue.is_overtaken():
             return  # the camera may have moved far in the meantime
         if self._stream.state.odometry.T_odom_world is None:
@@ -267,7 +267,7 @@ class Pipeline:
 
     def _mount_at(self, camera_frame: str, stamp_ns: int, wait_seconds: float) -> FloatArray:
         """Return T_base_camera of a frame; if it corrects that of earlier frames, correct the odometry as well."""
-        reading = self._mount.at(camera_frame, stamp_ns, wait_seconds)
+        reading = self.mount.at(camera_frame, stamp_ns, wait_seconds)
         if reading.corrects is not None and self._axes_frame == camera_frame:
             self._stream.remount(reading.corrects, reading.T_base_camera)
             self.map.clear()

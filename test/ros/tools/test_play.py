@@ -36,15 +36,6 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def own_handlers() -> Iterator[None]:
-    """Signals are handled as before once the program has run in this process."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
-
-
 class Listener(Node):
     """Keeps what it hears, by topic."""
 
