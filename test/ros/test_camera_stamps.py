@@ -95,44 +95,6 @@ def test_an_image_sent_twice_gives_one_pose_and_every_velocity_is_known(camera, 
     assert ["not newer than the one before it and was dropped" in line for line in warnings(capfd)] == [True]
 
 
-def test_images_a_few_milliseconds_out_of_order_start_no_segment(camera, inside):
-    order = [0, 1, 3, 2, 4, 5, 7, 6, 8, 9]
-    answers = camera.send([T0 + 5 * MS * i for i in order], order)
-    assert stamps_of(answers) == [T0 + 5 * MS * i for i in (0, 1, 3, 4, 5, 7, 8, 9)]
-    assert with_unknown_velocity(answers) == [0]
-    assert inside.node.pipeline.segment == (0, 8)
-
-
-@pytest.mark.parametrize("bad", [0, 1], ids=["zero", "a nanosecond"])
-def test_one_bad_stamp_among_good_ones_leaves_nothing_behind(camera, inside, capfd, bad):
-    good = [T0 + i * TENTH for i in range(10)]
-    expected = camera.send(good)
-    camera.begin()
-    answers = camera.send([*good[:5], bad, *good[5:]], [0, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9])
-    assert stamps_of(answers) == good
-    for ours, theirs in zip(answers, expected, strict=True):
-        assert ours.pose == theirs.pose  # covariance too
-        assert ours.twist == theirs.twist
-    assert inside.node.pipeline.segment == (0, 10)
-    assert len(warnings(capfd)) == 1
-
-
-def test_a_camera_without_stamps_gets_the_time_of_arrival_and_a_warning(camera, inside, bench, capfd):
-    begun = time.time_ns()
-    before = len(bench.received["odom"])
-    answers = camera.send([0] * 30, period=0.05)
-    assert before + len(answers) == len(bench.received["odom"])
-    stamps = stamps_of(answers)
-    assert len(stamps) >= 5
-    assert stamps == sorted(set(stamps))
-    assert begun + 9 * TENTH < stamps[0] < stamps[-1] < time.time_ns()
-    assert with_unknown_velocity(answers) == [0]
-    (dropped, instead) = warnings(capfd)
-    assert "invalid stamp of 0 s" in dropped
-    assert "are not stamped: their time of arrival is used instead; fix the camera driver" in instead
-    camera.says(state="tracking")
-
-
 def test_a_looping_bag_is_one_new_segment_and_one_line(camera, inside, capfd):
     once = [T0 + i * TENTH for i in range(30)]
     answers = camera.send(once)

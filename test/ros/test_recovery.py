@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 import pytest
 import torch
@@ -24,7 +23,6 @@ pytestmark = pytest.mark.dds
 
 SPEED = 0.02  #: metres between two pictures, a tenth of a second apart
 ELSEWHERE = 200  #: from this picture on the camera is somewhere else
-FOUND_WITHIN = 3  #: frames
 
 
 @pytest.fixture(scope="module")
@@ -111,24 +109,10 @@ def velocity_is_unknown(odometry: Odometry) -> bool:
     return odometry.twist.twist.linear.x == 0.0 and odometry.twist.covariance[0] > 1000
 
 
-def blurred(number: int) -> np.ndarray:
-    return cv2.GaussianBlur(view(number), (0, 0), 6)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (lambda number: np.zeros((60, 80, 3), dtype=np.uint8), "the image is black"),
-        (lambda number: np.full((60, 80, 3), 255, dtype=np.uint8), "the image is white"),
-        (lambda number: np.full((60, 80, 3), 90, dtype=np.uint8), "the image has no contrast"),
-        (blurred, "the image is blurred"),
-    ],
-    ids=["black", "white", "empty", "blurred"],
-)
-def test_images_that_show_nothing(camera, network, spoil, words):
+def test_images_that_show_nothing(camera, network):
     steps = network.steps
-    lost = [camera.lose(spoil(camera.number)) for _ in range(5)]
-    camera.is_said(words)
+    lost = [camera.lose(np.zeros((60, 80, 3), dtype=np.uint8)) for _ in range(5)]
+    camera.is_said("the image is black")
     assert network.steps == steps + 1  # it works while the first is judged, and sees no more of them
     back, then = camera.drive(2)
     camera.nothing_came_of(lost)
@@ -150,22 +134,15 @@ def test_a_frozen_camera(camera):
     camera.is_found()
 
 
-@pytest.mark.parametrize(
-    ("script", "words"),
-    [
-        (lambda p, s: (dataclasses.replace(p, translation=p.translation * torch.nan), s), "not a number"),
-        (lambda p, s: (p, dataclasses.replace(s, tokens=s.tokens * torch.inf)), "no longer finite"),
-        (lambda p, s: (p, dataclasses.replace(s, tokens=s.tokens * 1e5)), "has exploded"),
-        (lambda p, s: (dataclasses.replace(p, points_camera=p.points_camera * torch.nan), s), "no finite depth"),
-        (lambda p, s: (dataclasses.replace(p, translation=p.translation + 9.0), s), "seems to have jumped"),
-    ],
-    ids=["nan", "infinite state", "exploding state", "no depth", "implausible"],
-)
-def test_a_network_that_talks_nonsense(camera, network, script, words):
+def test_a_network_that_talks_nonsense(camera, network):
     """Once: the frame is left out. For good: the state is given up, and the pose goes on where it was."""
+
+    def script(prediction, state):
+        return prediction, dataclasses.replace(state, tokens=state.tokens * torch.inf)
+
     network.script = script
     lost = [camera.lose()]
-    camera.is_said(words)
+    camera.is_said("no longer finite")
     network.script = None
     (back,) = camera.drive()
     assert x_of(back) == pytest.approx(9 * SPEED, abs=1e-4)
@@ -182,19 +159,6 @@ def test_a_network_that_talks_nonsense(camera, network, script, words):
     assert then.twist.twist.linear.x == pytest.approx(SPEED / 0.1, abs=1e-3)
     camera.is_found()
     wait_until(lambda: "2 frames in a row" in camera.bench.diagnostics()["segment_reason"], "the segment's reason")
-
-
-def test_a_camera_that_is_moved_while_nobody_looks(camera):
-    """It comes back elsewhere within the permitted gap, so that only the motion gives it away."""
-    (before,) = camera.drive()
-    camera.number = ELSEWHERE
-    lost = [camera.lose() for _ in range(FOUND_WITHIN - 1)]
-    camera.is_said("seems to have jumped")
-    back, then = camera.drive(2)
-    camera.nothing_came_of(lost)
-    assert x_of(back) == pytest.approx(x_of(before), abs=1e-4)
-    assert x_of(then) == pytest.approx(x_of(before) + SPEED, abs=1e-4)
-    camera.is_found()
 
 
 def test_a_camera_that_stops_and_comes_back_elsewhere(camera):

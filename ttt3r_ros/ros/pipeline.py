@@ -222,7 +222,7 @@ class Pipeline:
         mask = self.masks.mask(image.shape[1], image.shape[0], camera)
         if camera is not None and camera.rectifier is not None:
             image = camera.rectifier.rectify(image)
-        T_base_camera = self.mount_at(camera_frame, frame.stamp_ns, parameters.wait_for_transform)
+        T_base_camera = self._mount_at(camera_frame, frame.stamp_ns, parameters.wait_for_transform)
         if time.monotonic() - begun > MAX_SETUP_S and self._queue.is_overtaken():
             return  # the camera may have moved far in the meantime
         if self._stream.state.odometry.T_odom_world is None:
