@@ -8,7 +8,6 @@ from __future__ import annotations
 import array
 import itertools
 import os
-import signal
 import time
 from collections import Counter
 
@@ -288,17 +287,14 @@ def test_a_broken_tf_message_is_survived(fed: Fed):
 
 
 @pytest.fixture
-def start(capfd):
+def start(capfd, own_handlers):
     """Start the node in this process with arguments that it cannot take; return its status and what it said."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def start(*arguments: object) -> tuple[int, str]:
         capfd.readouterr()
         return run(["ttt3r", "--ros-args", *map(str, arguments)]), capfd.readouterr().err
 
-    yield start
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return start
 
 
 @pytest.mark.dds
@@ -314,6 +310,8 @@ def start(capfd):
         (["-p", "qos_overrides./image.subscription.reliability:=perhaps"], "qos_overrides./image.subscription"),
         (["-p", "qos_overrides./ttt3r/odom.publisher.depth:=-4"], "qos_overrides./ttt3r/odom.publisher.depth -4"),
         (["-p", "image_size:=8"], "image_size must be 0 or at least 32 px, not 8"),
+        (["-p", "max_depth:=far"], "max_depth must be a number, not 'far'"),
+        (["-p", "device:=cuda:77"], "cuda:77"),
         (["-p", "weights:={folder}"], "folder"),
         (["-p", "weights:={folder}/missing.safetensors"], "missing.safetensors"),
         (["-p", "weights:={folder}/truncated.safetensors"], "truncated.safetensors"),

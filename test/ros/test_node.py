@@ -22,7 +22,6 @@ from tf2_ros import StaticTransformBroadcaster
 from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics, T_from_pose, inverse
 from ttt3r_ros.model.update import RULES
 from ttt3r_ros.ros.conversions import camera_info_message, transform_message
-from ttt3r_ros.ros.run import run
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.covariance_file import write_covariance
 
@@ -213,24 +212,6 @@ def test_reset_odometry_returns_to_the_origin(bench):
     assert len(bench.get("path", first).poses) == 1
 
 
-@pytest.mark.parametrize("jump", [-500.0, 3.0], ids=["back", "gap"])
-def test_a_jump_of_time_starts_a_segment_and_the_pose_goes_on(bench, jump):
-    """The first image after a jump back is dropped: it might as well have a wrong stamp."""
-    bench.exchange(3)
-    last = bench.stamps("odom")[-1]
-    before = pose_of(bench.get("odom", last))
-    segment = int(wait_until(bench.diagnostics, "diagnostics")["segment"])
-    count = len(bench.received["odom"])
-    bench.next_stamp = last + int(jump * 1e9)
-    bench.send_until_answered(step=0.6)
-    stamp = bench.stamps("odom")[count]
-    odometry = bench.get("odom", stamp)
-    np.testing.assert_allclose(pose_of(odometry), before, atol=1e-6)
-    assert odometry.twist.covariance[0] > 1000  # nothing is known of the velocity across the jump
-    wait_until(lambda: int(bench.diagnostics()["segment"]) > segment, "a new segment in the diagnostics")
-    assert bench.exchange(2)
-
-
 def test_a_changed_image_size_starts_a_segment(bench):
     bench.exchange(2)
     (stamp,) = bench.exchange(image=picture(1, width=60, height=80))
@@ -320,28 +301,6 @@ def test_a_whole_number_is_taken_for_a_float_which_stays_one(bench):
         assert (value.type, value.double_value) == (ParameterType.PARAMETER_DOUBLE, 8.0)
     finally:
         set_parameters(bench, max_depth=30.0)
-
-
-def test_parameters_explain_themselves(bench):
-    names = ["min_confidence", "update_rule", "weights", "reset_interval"]
-    answer = bench.call(DescribeParameters, "/ttt3r/describe_parameters", DescribeParameters.Request(names=names))
-    for descriptor in answer.descriptors:
-        assert len(descriptor.description) > 30
-    by_name = {d.name: d for d in answer.descriptors}
-    assert by_name["weights"].read_only
-    assert by_name["reset_interval"].integer_range[0].from_value == 0
-    assert "filt3r" in by_name["update_rule"].additional_constraints
-
-
-def test_an_unreadable_image_is_said_and_survived(running, bench):
-    message = Image(height=60, width=80, encoding="squid", step=240)
-    message.header = header(bench.next_stamp, "camera")
-    bench.next_stamp += 100_000_000
-    bench.publisher(Image, "/image").publish(message)
-    wait_until(lambda: "'squid' cannot be read as RGB" in running.text(), "a word in the log")
-    wait_until(lambda: bench.diagnostics()["message"].find("squid") > 0, "a word in the diagnostics")
-    assert bench.exchange()
-    wait_until(lambda: bench.diagnostics()["state"] == "tracking", "diagnostics to recover")
 
 
 def test_diagnostics_say_how_it_goes(bench):
@@ -468,25 +427,7 @@ def test_the_covariance_follows_the_constants_in_a_file(weights, tmp_path):
             bench.close()
 
 
-@pytest.mark.parametrize(
-    ("parameters", "words"),
-    [
-        ({"max_depth": -1.0}, "parameter max_depth must be from 0.01 to 10000 m, not -1.0"),
-        ({"max_depth": "far"}, "max_depth must be a number, not 'far'"),
-        ({"update_rule": "sgd"}, f"must be one of {', '.join(RULES)}"),
-        ({"weights": "/nowhere/weights.safetensors"}, "/nowhere/weights.safetensors"),
-        ({"device": "cuda:77"}, "cuda:77"),
-    ],
-)
-@pytest.mark.usefixtures("own_handlers", "own_environment")
-def test_a_bad_start_ends_in_one_sentence(capsys, parameters, words):
-    given = [part for name, value in parameters.items() for part in ("-p", f"{name}:={value}")]
-    assert run(["--ros-args", "-r", "__ns:=/bad", *given]) == 2
-    (error,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert words in error
-
-
-def test_a_bad_start_ends_the_process_with_status_2(tmp_path):
+def test_a_bad_start_ends_in_one_sentence(tmp_path):
     with node(tmp_path / "log", "-r", "__ns:=/bad", wait=False, covariance_file="/nowhere/covariance.json") as bad:
         assert bad.process.wait(timeout=PATIENCE) == 2
         assert "error: /nowhere/covariance.json cannot be read" in bad.text()
