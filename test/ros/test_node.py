@@ -430,5 +430,5 @@ def test_the_covariance_follows_the_constants_in_a_file(weights, tmp_path):
 def test_a_bad_start_ends_in_one_sentence(tmp_path):
     with node(tmp_path / "log", "-r", "__ns:=/bad", wait=False, covariance_file="/nowhere/covariance.json") as bad:
         assert bad.process.wait(timeout=PATIENCE) == 2
-        assert "error: /nowhere/covariance.json cannot be read" in bad.text()
+        assert "/nowhere/covariance.json cannot be read" in bad.text()
         assert "Traceback" not in bad.text()
