@@ -141,33 +141,11 @@ def test_files_are_not_replaced_unless_that_is_wanted(inside, camera, folder):
     }
 
 
-@pytest.mark.parametrize("name", ["../ttt3r", "/etc/passwd", "", ".", "..", "a/b", "a\nb", "x" * 90])
-def test_a_name_that_leads_elsewhere_is_refused(inside, name):
-    (result,) = inside.node.set_parameters([Parameter("save_name", value=name)])
-    assert not result.successful
-    assert result.reason.startswith("parameter save_name is ")
-    (result,) = inside.node.set_parameters([Parameter("save_folder", value="/")])
-    assert "read-only" in result.reason
-
-
-@pytest.mark.parametrize("kind", ["cut off", "foreign", "a link", "a folder", "empty"])
-def test_a_file_that_cannot_be_used_is_said_and_changes_nothing(inside, camera, folder, kind, tmp_path):
+def test_a_file_that_cannot_be_used_is_said_and_changes_nothing(inside, camera, folder):
     camera.send_until_answered()
     assert call(camera, "save_state")[0]
     path = folder / "ttt3r.state.safetensors"
-    whole = path.read_bytes()
-    path.unlink()
-    if kind == "cut off":
-        path.write_bytes(whole[:-100])
-    elif kind == "foreign":
-        path.write_bytes(b"ply\n")
-    elif kind == "a link":
-        (tmp_path / "secret").write_bytes(whole)
-        path.symlink_to(tmp_path / "secret")
-    elif kind == "a folder":
-        path.mkdir()
-    else:
-        path.touch()
+    path.write_bytes(path.read_bytes()[:-100])
     before = inside.stream.state.segments
     success, message = call(camera, "load_state")
     assert not success
