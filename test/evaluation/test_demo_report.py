@@ -14,7 +14,6 @@ from tum import read_tum
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.demo_report import FILES, MAX_CLOUD_POINTS, claim_folder, show_metrics, write_report
-from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.evaluation.run_log import Moment, RunLog
 from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics, T_from_pose
 

@@ -187,12 +187,12 @@ class Ttt3rNode(Node):
         facts = {
             **self._facts,
             "update_rule": self._settings.update_rule,
-            "intrinsics": self._pipeline.intrinsics_source,
-            "stamp_faults": ", ".join(f"{count} {why}" for why, count in self._input.dropped_by_stamp.items()),
-            "mask": self._pipeline.masks.fact(),
-            "imu": self._pipeline.imu.fact,
-            **self._pipeline.map.facts(),
-            **self._pipeline.scale_facts(),
+            "intrinsics": self.pipeline.intrinsics_source,
+            "stamp_faults": ", ".join(f"{count} {why}" for why, count in self.camera_input.dropped_by_stamp.items()),
+            "mask": self.pipeline.masks.fact(),
+            "imu": self.pipeline.imu.fact,
+            **self.pipeline.map.facts(),
+            **self.pipeline.scale_facts(),
             "reset_policy": self._settings.reset_policy,
             "segment_reason": self.pipeline.segment_reason,
         }

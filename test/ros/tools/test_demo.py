@@ -16,8 +16,8 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from tum import read_tum
 
-from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.evaluation.run_log import RunLog
 from ttt3r_ros.ros.tools import demo
 from ttt3r_ros.ros.tools.recorder import Recorder
