@@ -96,9 +96,9 @@ lock: ## update the pins: resolve requirements/*.in into requirements/*.txt
 gpu: venv ## run every GPU test and measurement, write gpu_report/ (MINUTES=8; ARGS="--dry-run" lists them)
 	.venv/bin/python -m benchmark.gpu $(if $(MINUTES),--minutes "$(MINUTES)") $(ARGS)
 
-.PHONY: licences
-licences: venv ## write THIRD_PARTY_LICENSES.md
-	.venv/bin/python requirements/licences.py
+.PHONY: licenses
+licenses: venv ## write THIRD_PARTY_LICENSES.md
+	.venv/bin/python requirements/licenses.py
 
 .PHONY: audit
 audit: ## check all pins for known vulnerabilities on PyPI

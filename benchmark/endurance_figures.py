@@ -16,9 +16,9 @@ from rich.table import Table
 #: Share of a run after which memory and time are settled.
 SETTLED = 0.1
 #: What counts as flat: resident and device memory around their middle, and the time of the last third over the first's.
-MOST_MEMORY_CHANGE, MOST_SLOWDOWN = 0.01, 1.2
+MAX_MEMORY_CHANGE, MAX_SLOWDOWN = 0.01, 1.2
 
-_COLOURS = {"never": "#8a8f98", "interval": "#30638e", "adaptive": "#d1495b"}
+_COLORS = {"never": "#8a8f98", "interval": "#30638e", "adaptive": "#d1495b"}
 _COLUMNS = (
     "policy",
     "segments",
@@ -40,10 +40,10 @@ def verdict(result: dict[str, Any]) -> list[str]:
     faults = []
     for name, title in (("rss_mb", "resident memory"), ("device_mb", "device memory")):
         change = _change(_settled(result, name))
-        if change > MOST_MEMORY_CHANGE:
+        if change > MAX_MEMORY_CHANGE:
             faults.append(f"{title} moves by ±{100 * change:.1f} % after warm-up")
     slowdown = _slowdown(result)
-    if slowdown > MOST_SLOWDOWN:
+    if slowdown > MAX_SLOWDOWN:
         faults.append(f"time per frame grew by a factor of {slowdown:.2f}")
     return faults
 
@@ -108,10 +108,10 @@ def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
     for axes, (name, title, scale) in zip(figure.subplots(2, 3, sharex=True).flat, panels):
         for result in results:
             frames, values = _column(result, "frame"), _column(result, name)
-            colour = _COLOURS.get(result["policy"], "black")
-            axes.plot(frames, values, color=colour, label=result["policy"], linewidth=1.4)
+            color = _COLORS.get(result["policy"], "black")
+            axes.plot(frames, values, color=color, label=result["policy"], linewidth=1.4)
             if name == "ms_p50":
-                axes.plot(frames, _column(result, "ms_worst"), ":", color=colour, linewidth=0.9)
+                axes.plot(frames, _column(result, "ms_worst"), ":", color=color, linewidth=0.9)
         axes.set_title(title, fontsize=10, loc="left")
         if scale and all(np.nanmin(_column(result, name)) > 0 for result in results):
             axes.set_yscale(scale)

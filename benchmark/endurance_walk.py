@@ -25,7 +25,7 @@ from ttt3r_ros.weights.load import load_weights
 #: Samples in a run, of each figure.
 SAMPLES = 100
 #: Poses that the error of all frames so far is worked out from; more of them change nothing.
-MOST_COMPARED = 1000
+MAX_COMPARED = 1000
 _WARM_UP = 10  #: frames that do not count for the worst time
 
 
@@ -167,7 +167,7 @@ def _stream(task: Task, walk: Walk) -> Stream:
 
 def _sample(log: _Log, walk: Walk, start: int, stop: int, rss: int, device: int) -> Sample:
     """Work out what the errors were; only when all is over, since evo needs memory of its own."""
-    so_far = _error(log, walk, range(0, stop, max(stop // MOST_COMPARED, 1)))
+    so_far = _error(log, walk, range(0, stop, max(stop // MAX_COMPARED, 1)))
     local = _error(log, walk, range(start, stop))
     scales = log.scale[start:stop]
     scale = float(np.nanmedian(scales)) if np.isfinite(scales).any() else None

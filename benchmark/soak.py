@@ -52,7 +52,7 @@ PATIENCE = 60.0  #: seconds for an answer
 MIN_FRAMES = 5000
 
 #: What counts as flat: memory per thousand frames [MB], and median latency late in a run over that early in it.
-MOST_GROWTH_MB, MOST_SLOWDOWN = 1.0, 1.3
+MAX_GROWTH_MB, MAX_SLOWDOWN = 1.0, 1.3
 
 
 @dataclass(frozen=True)
@@ -251,9 +251,9 @@ def _result(args: argparse.Namespace, camera: Camera, samples: list[Sample]) -> 
     before, after = (float(np.median([s.latency_ms_p50 for s in part])) for part in parts)
     missed = {name: len(camera.sent) - count - dropped for name, count in camera.answered.items()}
     verdict = [f"{count} frames without {name}" for name, count in missed.items() if count > 0]
-    if growth > MOST_GROWTH_MB:
+    if growth > MAX_GROWTH_MB:
         verdict.append(f"memory grows by {growth:.1f} MB per 1000 frames")
-    if after > MOST_SLOWDOWN * before:
+    if after > MAX_SLOWDOWN * before:
         verdict.append(f"latency grew from {before:.1f} to {after:.1f} ms")
     for name in ("descriptors", "threads"):
         first, last = getattr(settled[0], name), getattr(settled[-1], name)

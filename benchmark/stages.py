@@ -9,7 +9,7 @@ import torch
 from ttt3r_ros.model import Network, State, Ttt3r
 from ttt3r_ros.model.config import PATCH
 from ttt3r_ros.model.network import DEFAULT_OUTPUTS, Trace
-from ttt3r_ros.model.update import Seen, blend
+from ttt3r_ros.model.update import RuleInput, blend
 
 STAGES = ("encode", "pose query", "decode", "pose memory", "update", "heads")
 
@@ -26,11 +26,11 @@ def stages_of(network: Network, image: torch.Tensor, state: State) -> dict[str, 
     view = features.mean(dim=1, keepdim=True)
     query = memory.read(view, state.pose_memory)
     decoded = network.decode(features, query, state.tokens, grid)
-    learning_rate, _ = rule.learning_rate(Seen(state.tokens, decoded.state_proposal, decoded.alignment), ())
+    learning_rate, _ = rule.learning_rate(RuleInput(state.tokens, decoded.state_proposal, decoded.alignment), ())
     trace = Trace(features, query[:, 0], decoded)
 
     def update() -> torch.Tensor:
-        rate, _ = rule.learning_rate(Seen(state.tokens, decoded.state_proposal, decoded.alignment), ())
+        rate, _ = rule.learning_rate(RuleInput(state.tokens, decoded.state_proposal, decoded.alignment), ())
         return blend(state.tokens, decoded.state_proposal, rate)
 
     return {

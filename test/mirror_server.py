@@ -12,6 +12,8 @@ from typing import Any
 
 from ttt3r_ros.weights.download import Mirror, download
 
+CONTENT = bytes(range(256)) * 200
+
 
 @dataclass
 class Server:
@@ -32,37 +34,37 @@ class Server:
 
 @contextlib.contextmanager
 def serve(content: bytes) -> Iterator[Server]:
-    behaviour = Server(content)
+    behavior = Server(content)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
-            behaviour.ranges.append(asked)
-            if self.path != "/final" and behaviour.redirect_to:
+            behavior.ranges.append(asked)
+            if self.path != "/final" and behavior.redirect_to:
                 self.send_response(302)
-                self.send_header("Location", behaviour.redirect_to)
+                self.send_header("Location", behavior.redirect_to)
                 self.end_headers()
                 return
-            if behaviour.statuses:
-                self.send_error(behaviour.statuses.pop(0))
+            if behavior.statuses:
+                self.send_error(behavior.statuses.pop(0))
                 return
-            data, total = behaviour.content, len(behaviour.content)
-            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and behaviour.resumes else 0
+            data, total = behavior.content, len(behavior.content)
+            start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and behavior.resumes else 0
             if start and start >= total:
                 self.send_error(416)
                 return
             self.send_response(206 if start else 200)
-            self.send_header("Content-Type", behaviour.content_type)
+            self.send_header("Content-Type", behavior.content_type)
             if start:
-                self.send_header("Content-Range", behaviour.content_range or f"bytes {start}-{total - 1}/{total}")
-            if behaviour.announce_length:
+                self.send_header("Content-Range", behavior.content_range or f"bytes {start}-{total - 1}/{total}")
+            if behavior.announce_length:
                 self.send_header("Content-Length", str(total - start))
             self.end_headers()
             rest = data[start:]
             with contextlib.suppress(ConnectionError):
-                self.wfile.write(rest[: behaviour.cuts.pop(0)] if behaviour.cuts else rest)
-                if behaviour.stalls:
-                    behaviour.stalls.pop(0).wait(5.0)
+                self.wfile.write(rest[: behavior.cuts.pop(0)] if behavior.cuts else rest)
+                if behavior.stalls:
+                    behavior.stalls.pop(0).wait(5.0)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass
@@ -71,8 +73,8 @@ def serve(content: bytes) -> Iterator[Server]:
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        behaviour.url = f"http://127.0.0.1:{server.server_port}/tiny.pth"
-        yield behaviour
+        behavior.url = f"http://127.0.0.1:{server.server_port}/tiny.pth"
+        yield behavior
     finally:
         server.shutdown()
         thread.join()

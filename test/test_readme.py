@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tum import read_tum
 
-from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.offline.reconstruct import main
 from ttt3r_ros.sources.synthetic import SyntheticSource
 

@@ -16,7 +16,7 @@ LISTS = sorted(REQUIREMENTS.glob("*.txt"))
 
 sys.path.insert(0, str(REQUIREMENTS))
 
-import licences  # noqa: E402  # the line above finds it
+import licenses  # noqa: E402  # the line above finds it
 
 
 def requirements(path: Path) -> list[str]:
@@ -38,15 +38,15 @@ def test_everything_is_pinned_with_hashes(path):
 
 def test_every_list_of_wishes_has_its_pins():
     for wishes in REQUIREMENTS.glob("*.in"):
-        pinned = set(licences.pins(wishes.stem))
+        pinned = set(licenses.pins(wishes.stem))
         for line in wishes.read_text().splitlines():
             if name := re.match(r"[a-z][a-z0-9-]*", line):
                 assert name[0] in pinned, f"{name[0]} of {wishes.name} is not resolved: run `make lock`"
 
 
 def test_the_torch_without_cuda_is_the_same_torch():
-    (version,) = licences.pins("torch")["torch"]
-    assert licences.pins("torch-cpu") == {"torch": [f"{version}+cpu"]}
+    (version,) = licenses.pins("torch")["torch"]
+    assert licenses.pins("torch-cpu") == {"torch": [f"{version}+cpu"]}
     known = re.search(r"^# known: (.*)$", (REQUIREMENTS / "torch-cpu.txt").read_text(), flags=re.MULTILINE)
     assert known
     (requirement,) = requirements(REQUIREMENTS / "torch-cpu.txt")
@@ -56,7 +56,7 @@ def test_the_torch_without_cuda_is_the_same_torch():
 def test_what_is_installed_is_what_is_pinned():
     pinned: dict[str, set[str]] = {}
     for path in LISTS:
-        for name, versions in licences.pins(path.stem).items():
+        for name, versions in licenses.pins(path.stem).items():
             pinned.setdefault(name, set()).update(versions)
     if not Path(sys.prefix, "fingerprint").exists():
         pytest.skip("this is not the environment that requirements/install.sh makes")
@@ -72,14 +72,14 @@ def test_what_is_installed_is_what_is_pinned():
         assert metadata.version(name) in pinned[name]
 
 
-def test_the_licences_are_listed_and_up_to_date():
+def test_the_licenses_are_listed_and_up_to_date():
     if not Path(sys.prefix, "share", "rclpy", "package.xml").exists():
-        pytest.skip("the ROS packages' licences are read from the pip environment")
-    listed = licences.TARGET.read_text()
-    for name in licences.LISTS:
-        for package, versions in licences.pins(name).items():
-            assert f"| {package} | {', '.join(versions)} |" in listed, f"run `make licences`: {package} is not listed"
-            assert licences.licence(package), package
+        pytest.skip("the ROS packages' licenses are read from the pip environment")
+    listed = licenses.TARGET.read_text()
+    for name in licenses.LISTS:
+        for package, versions in licenses.pins(name).items():
+            assert f"| {package} | {', '.join(versions)} |" in listed, f"run `make licenses`: {package} is not listed"
+            assert licenses.license_of(package), package
 
 
 @pytest.mark.slow

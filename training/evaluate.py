@@ -93,8 +93,8 @@ class Evaluation:
         return {
             "weights": self.source,
             "settings": {"rule": self.rule, "frames": self.frames, "fps": FPS, "start": _START},
-            "summary": summarise(self._usual()),
-            "motions": {motion: summarise(mine) for motion, mine in self._by_motion().items()},
+            "summary": summarize(self._usual()),
+            "motions": {motion: summarize(mine) for motion, mine in self._by_motion().items()},
             "targets": {name: {"bound": bound, "upper": upper} for name, (bound, upper, _) in TARGETS.items()},
             "sequences": [asdict(m) | {"ate_percent": m.ate_percent} for m in self.measurements],
         }
@@ -102,7 +102,7 @@ class Evaluation:
     def text(self) -> str:
         """Return it as Markdown: every figure of the usual motions beside its target, and every motion's own."""
         usual = self._usual()
-        summary = summarise(usual)
+        summary = summarize(usual)
         rows = []
         for name, (bound, is_upper, shown) in TARGETS.items():
             met = summary[name] <= bound if is_upper else summary[name] >= bound
@@ -122,7 +122,7 @@ class Evaluation:
                   "rotation RPE [°]", "standing still"]  # fmt: skip
         rows = []
         for motion, mine in self._by_motion().items():
-            s = summarise(mine)
+            s = summarize(mine)
             moved = s["path_m"] > _MOVED_M
             rows.append(
                 [motion, str(len(mine)), f"{s['abs_rel']:.3f}", f"{s['delta_125']:.3f}", f"{100 * s['ate_m']:.1f}",
@@ -184,7 +184,7 @@ def evaluate(
     return Evaluation(weights.source, rule, frames, measurements, pictured[:_PICTURED])
 
 
-def summarise(measurements: Seq[Measurement]) -> dict[str, float]:
+def summarize(measurements: Seq[Measurement]) -> dict[str, float]:
     """Return means of depth, and medians over sequences of what a single short path can spoil."""
 
     def over(function: Any, name: str) -> float:

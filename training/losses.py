@@ -70,7 +70,7 @@ def losses(raw: RawClip, truth: Targets, stage: Stage) -> tuple[Tensor, dict[str
     """Return the weighted sum, and its parts without their weights, detached."""
     camera = of_frames(truth.camera, raw.frames)
     parts = {"camera": _points(raw.camera, camera)}
-    parts["edges"] = _neighbours(raw.camera[:, :, 2] - camera[:, :, 2])
+    parts["edges"] = _neighbors(raw.camera[:, :, 2] - camera[:, :, 2])
     total = stage.camera * parts["camera"] + stage.edges * parts["edges"]
     if raw.world is not None:
         parts["world"] = _points(raw.world, of_frames(truth.world, raw.frames))
@@ -122,7 +122,7 @@ def _points(raw: Tensor, truth: Tensor) -> Tensor:
     return (confidence * error - CONFIDENCE_REWARD * confidence.log()).mean()
 
 
-def _neighbours(error: Tensor) -> Tensor:
+def _neighbors(error: Tensor) -> Tensor:
     """Return how much an error (..., H, W) differs between neighbours, and between pixels a quarter patch apart."""
     total = error.new_zeros(())
     for step in (1, 4):

@@ -37,11 +37,11 @@ def test_standing_is_measured():
     assert free.still == 0.0
 
 
-def results(metres: float, depth: float) -> dict[str, list[dict]]:
+def results(meters: float, depth: float) -> dict[str, list[dict]]:
     walk = {"seed": 1, "motion": "wheeled", "own": [0.9, 1.1], "depth": [depth, depth], "false_still": 0}
     return {
         "standing": [
-            {"seed": 1, "kind": kind, "walked_m": metres, "turned_deg": 0.1, "still": 1.0, "depth": 1.0}
+            {"seed": 1, "kind": kind, "walked_m": meters, "turned_deg": 0.1, "still": 1.0, "depth": 1.0}
             for kind in DISTURBANCES
         ],
         "slow": [

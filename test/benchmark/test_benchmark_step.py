@@ -89,10 +89,10 @@ def test_the_weights_that_a_step_reads_are_counted(precision, bytes_each):
     everything = sum(parameter.nbytes for parameter in network.parameters())
     counted = floor.weight_bytes(network.set_precision(dtype_of(precision)))
     assert least < counted < everything
-    colour_and_world = sum(
+    color_and_world = sum(
         parameter.nbytes
         for part in (network.world_head, network.world_transform, network.color_head)
         for parameter in part.parameters()
     )
     if precision == "float32":
-        assert counted == everything - colour_and_world
+        assert counted == everything - color_and_world

@@ -77,7 +77,7 @@ def test_sixteen_bit_images_are_scaled_by_the_range_in_use(extension: str, bits:
     np.testing.assert_array_equal(dark[..., 0], ramp // 8 >> (bits - 8))
 
 
-def test_sixteen_bits_of_colour() -> None:
+def test_sixteen_bits_of_color() -> None:
     image, held = decode(encoded(".png", NOISE.astype(np.uint16) * 4 + 3))
     assert held == SampleRange(10)
     np.testing.assert_array_equal(image, NOISE[..., ::-1])

@@ -27,14 +27,14 @@ def message(
 @pytest.mark.parametrize("bits", [10, 12, 16])
 @pytest.mark.parametrize("big", [False, True])
 def test_ten_and_twelve_bits_are_read_like_eight(bits: int, big: bool) -> None:
-    grey = RGB[..., 1].astype(np.uint16) << (bits - 8)
-    grey[0, 0] = (1 << bits) - 1
-    image, held = read_image(message(grey.astype(">u2" if big else "<u2"), "mono16", step=96, big=big), SampleRange())
+    gray = RGB[..., 1].astype(np.uint16) << (bits - 8)
+    gray[0, 0] = (1 << bits) - 1
+    image, held = read_image(message(gray.astype(">u2" if big else "<u2"), "mono16", step=96, big=big), SampleRange())
     assert held == SampleRange(bits)
     np.testing.assert_array_equal(image[1:, :, 0], RGB[1:, :, 1])
-    colour = RGB.astype(np.uint16) << (bits - 8)
-    colour[0, 0] = (1 << bits) - 1
-    image, _ = read_image(message(colour.astype(">u2" if big else "<u2"), "rgb16", step=288, big=big), SampleRange())
+    color = RGB.astype(np.uint16) << (bits - 8)
+    color[0, 0] = (1 << bits) - 1
+    image, _ = read_image(message(color.astype(">u2" if big else "<u2"), "rgb16", step=288, big=big), SampleRange())
     np.testing.assert_array_equal(image[1:], RGB[1:])
 
 

@@ -116,14 +116,14 @@ def test_an_image_of_the_right_size_is_left_alone():
         assert np.array_equal(interleaved(found.numpy()), image)
 
 
-def test_normalised_pixels_span_minus_one_to_one():
+def test_normalized_pixels_span_minus_one_to_one():
     planes = torch.tensor([0, 51, 255], dtype=torch.uint8)[:, None, None].expand(3, 4, 5)
     normalized = normalize(planes)
     assert normalized.shape == (1, 3, 4, 5)
     assert normalized[0, :, 2, 3].tolist() == pytest.approx([-1.0, -0.6, 1.0])
 
 
-def test_the_table_of_grey_levels_says_what_arithmetic_does():
+def test_the_table_of_gray_levels_says_what_arithmetic_does():
     planes = torch.arange(256, dtype=torch.uint8).repeat(3).reshape(3, 16, 16)
     assert torch.equal(normalize(planes), planes[None].float() / 127.5 - 1.0)
 

@@ -11,16 +11,16 @@ from PIL import Image
 
 from ttt3r_ros import colors
 from ttt3r_ros.evaluation.cloud_pictures import CONFIDENT_SHARE, confident_points, draw_clip, draw_cloud, joined
-from ttt3r_ros.evaluation.run_log import Moment, Recording
+from ttt3r_ros.evaluation.run_log import Moment, RunLog
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, T_from_pose, unproject
 
 CAMERA = Intrinsics(30.0, 30.0, 19.5, 14.5, 40, 30)
 RED = (200, 20, 20)
 
 
-def a_run(*, truth: bool, frames: int = 4) -> Recording:
+def a_run(*, truth: bool, frames: int = 4) -> RunLog:
     """Return a run past a red wall; its truth began elsewhere, and lies 0.5 m farther away than the estimate."""
-    recording = Recording()
+    recording = RunLog()
     elsewhere = T_from_pose([7.0, -2.0, 1.0], [1.0, 0.0, 0.0, 1.0])
     for i in range(frames):
         T_odom_base = T_from_pose([0.0, -0.3 * i, 0.0], [1.0, 0.0, 0.0, 0.0])

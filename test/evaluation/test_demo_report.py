@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 import pytest
 from rich.console import Console
+from tum import read_tum
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.demo_report import FILES, MAX_CLOUD_POINTS, claim_folder, show_metrics, write_report
-from ttt3r_ros.evaluation.metrics import read_tum
-from ttt3r_ros.evaluation.run_log import Moment, Recording
+from ttt3r_ros.evaluation.run_log import Moment, RunLog
 from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics, T_from_pose
 
 T0_NS = 1_700_000_000 * 10**9
@@ -39,8 +39,8 @@ def moment(i: int, points: int = 400) -> Moment:
     )
 
 
-def recording(*, truth: bool = True, poses: int = 10) -> Recording:
-    made = Recording(
+def recording(*, truth: bool = True, poses: int = 10) -> RunLog:
+    made = RunLog(
         diagnostics={"frames_dropped": "1", "frames_lost": "1", "rss_mb": "412", "weights": "small.safetensors"}
     )
     for i in range(poses):
@@ -103,7 +103,7 @@ def test_without_truth_its_numbers_are_null(tmp_path: Path) -> None:
 
 
 def test_nothing_heard_is_no_failure(tmp_path: Path) -> None:
-    write_report(tmp_path, Recording(), frames_in=5)
+    write_report(tmp_path, RunLog(), frames_in=5)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["frames_in"] == 5
     assert metrics["frames_out"] == 0
@@ -134,7 +134,7 @@ def test_the_cloud_keeps_the_confident_points(tmp_path: Path) -> None:
 
 
 def test_the_cloud_is_bounded(tmp_path: Path) -> None:
-    made = Recording()
+    made = RunLog()
     for i in range(3):
         made.moments.add(moment(i, points=600_000))
         made.poses[moment(i, points=0).stamp_ns] = np.eye(4)
@@ -157,7 +157,7 @@ def test_every_image_is_accounted_for(tmp_path: Path) -> None:
     assert metrics.dropped is not None
     assert metrics.lost is not None
     assert metrics.frames_out + metrics.dropped + metrics.lost == 13
-    unknown = write_report(tmp_path, Recording(), frames_in=None)
+    unknown = write_report(tmp_path, RunLog(), frames_in=None)
     assert (unknown.dropped, unknown.lost) == (None, None)
 
 

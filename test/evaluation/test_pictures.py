@@ -67,14 +67,14 @@ def moment(seconds: float, *, depth: Any = 2.0, true_depth: Any = None) -> Momen
     )
 
 
-def rows_of(path: Path, colour: str | tuple[float, float, float]) -> npt.NDArray[np.intp]:
+def rows_of(path: Path, color: str | tuple[float, float, float]) -> npt.NDArray[np.intp]:
     """Return the row of each pixel that has this colour."""
     picture = cv2.imread(str(path))[:, :, ::-1].astype(int)
-    return np.nonzero(np.abs(picture - np.round(255 * np.array(to_rgb(colour)))).max(axis=2) <= 2)[0]
+    return np.nonzero(np.abs(picture - np.round(255 * np.array(to_rgb(color)))).max(axis=2) <= 2)[0]
 
 
-def lines(axes: Any, colour: str) -> list[npt.NDArray[np.float64]]:
-    return [line.get_xydata() for line in axes.get_lines() if line.get_color() == colour]
+def lines(axes: Any, color: str) -> list[npt.NDArray[np.float64]]:
+    return [line.get_xydata() for line in axes.get_lines() if line.get_color() == color]
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -97,8 +97,8 @@ def test_a_trajectory_is_drawn_in_its_own_numbers(figures: list[Figure]) -> None
     seconds = np.arange(21.0)
     np.testing.assert_allclose(lines(height, ESTIMATE), [np.stack([seconds, estimate.positions[:, 2]], 1)])
     np.testing.assert_allclose(lines(height, TRUTH), [np.stack([seconds, truth.positions[:, 2]], 1)])
-    for colour in (ESTIMATE, TRUTH):  # on and on, with no jump at 180 degrees
-        np.testing.assert_allclose(lines(heading, colour), [np.stack([seconds, 540 * seconds / 20], 1)], atol=1e-9)
+    for color in (ESTIMATE, TRUTH):  # on and on, with no jump at 180 degrees
+        np.testing.assert_allclose(lines(heading, color), [np.stack([seconds, 540 * seconds / 20], 1)], atol=1e-9)
     np.testing.assert_allclose(lines(error, ESTIMATE), [np.stack([seconds, np.full(21, 5.0)], 1)])
     assert error.get_ylim()[0] == 0 < 5 < error.get_ylim()[1]
 
@@ -127,9 +127,9 @@ def test_one_pose_and_one_frame_without_any_measurement_are_drawn(tmp_path: Path
     assert len(rows_of(tmp_path / "f.png", "#e6e6e6")) > 1000
 
 
-def test_images_are_upright_in_their_own_colours(tmp_path: Path) -> None:
+def test_images_are_upright_in_their_own_colors(tmp_path: Path) -> None:
     draw_frames(tmp_path / "f.png", [moment(0), moment(1)], caption="")
-    red, blue = (rows_of(tmp_path / "f.png", colour) for colour in ("red", "blue"))
+    red, blue = (rows_of(tmp_path / "f.png", color) for color in ("red", "blue"))
     assert red.max() < blue.min() + 2
     assert len(red) == pytest.approx(len(blue), rel=0.05)
 

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttt3r_ros.evaluation.run_log import EvenlySpaced, Recording
+from ttt3r_ros.evaluation.run_log import EvenlySpaced, RunLog
 from ttt3r_ros.geometry import T_from_pose
 
 capacities = st.integers(2, 13)
@@ -71,7 +71,7 @@ def test_resuming_leaves_the_other_as_it_was() -> None:
 
 
 def test_poses_become_trajectories_in_order_of_time() -> None:
-    recording = Recording()
+    recording = RunLog()
     for stamp in (300, 100, 200):
         recording.poses[stamp] = T_from_pose([stamp, 0, 0], [1, 0, 0, 0])
         recording.true_poses[stamp + 1] = T_from_pose([0, stamp, 0], [0, 0, 0, 1])
@@ -84,13 +84,13 @@ def test_poses_become_trajectories_in_order_of_time() -> None:
 
 
 def test_a_run_in_which_nothing_was_heard() -> None:
-    recording = Recording()
+    recording = RunLog()
     assert len(recording.trajectory()) == len(recording.ground_truth()) == len(recording.moments) == 0
     assert recording.trajectory().positions.shape == (0, 3)
 
 
 def test_however_long_a_run_a_bounded_number_of_frames_is_kept() -> None:
-    recording, kept = Recording(), []
+    recording, kept = RunLog(), []
     for i in range(10_000):
         recording.moments.add(i)  # type: ignore[arg-type]  # a stand-in
         kept.append(len(recording.moments))

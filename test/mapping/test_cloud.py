@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.mapping.cloud import colored_points, depth_in_millimetres, masked_depth
+from ttt3r_ros.mapping.cloud import colored_points, depth_in_millimeters, masked_depth
 
 NAN = np.float32(np.nan)
 
@@ -20,14 +20,14 @@ def test_untrusted_depth_becomes_nan_and_the_original_stays():
     np.testing.assert_array_equal(memory, masked)
 
 
-def test_millimetres_are_rounded_and_zero_means_none():
+def test_millimeters_are_rounded_and_zero_means_none():
     depth = np.array([[1.2345, NAN, 65.535, 65.6, 0.0004]], dtype=np.float32)
-    millimetres = depth_in_millimetres(depth)
-    assert millimetres.dtype == np.uint16
-    assert millimetres.tolist() == [[1234, 0, 65535, 0, 0]]
+    millimeters = depth_in_millimeters(depth)
+    assert millimeters.dtype == np.uint16
+    assert millimeters.tolist() == [[1234, 0, 65535, 0, 0]]
 
 
-def test_the_cloud_projects_onto_the_pixel_grid_and_keeps_colours():
+def test_the_cloud_projects_onto_the_pixel_grid_and_keeps_colors():
     rng = np.random.default_rng(0)
     camera = Intrinsics(40.0, 42.0, 15.2, 11.7, 32, 24)
     depth = rng.uniform(1, 4, (24, 32)).astype(np.float32)

@@ -29,7 +29,7 @@ def test_what_is_written_can_be_read(tmp_path: Path, count: int) -> None:
     properties = [re.fullmatch(r"property (float|uchar) (\w+)", line).groups() for line in lines[3:]]
     assert properties == [
         *(("float", axis) for axis in ("x", "y", "z")),
-        *(("uchar", colour) for colour in ("red", "green", "blue")),
+        *(("uchar", color) for color in ("red", "green", "blue")),
     ]
     assert np.array_equal(vertices["points"], points)
     assert np.array_equal(vertices["colors"], colors)

@@ -20,10 +20,10 @@ class NaiveMap:
 
     def insert(self, positions, colors, confidences) -> None:
         sums: dict[tuple[int, ...], tuple[float, np.ndarray]] = defaultdict(lambda: (0.0, np.zeros(7)))
-        for position, colour, confidence in zip(positions.astype(float), colors, confidences, strict=True):
+        for position, color, confidence in zip(positions.astype(float), colors, confidences, strict=True):
             cube = tuple(int(n) for n in np.floor(position / self.voxel_size))
             count, total = sums[cube]
-            sums[cube] = count + 1, total + np.concatenate([position, colour, [confidence]])
+            sums[cube] = count + 1, total + np.concatenate([position, color, [confidence]])
         while len(self.cubes.keys() | sums.keys()) > self.max_points:
             while True:
                 self.cubes, sums = self.doubled(self.cubes), self.doubled(sums)
@@ -47,8 +47,8 @@ class NaiveMap:
         return np.array([total / count for count, total in self.cubes.values()]).reshape(-1, 7)
 
 
-def cloud(rng: np.random.Generator, count: int, spread: float, centre: float = 0.0):
-    positions = (centre + spread * rng.standard_normal((count, 3))).astype(np.float32)
+def cloud(rng: np.random.Generator, count: int, spread: float, center: float = 0.0):
+    positions = (center + spread * rng.standard_normal((count, 3))).astype(np.float32)
     return positions, rng.integers(0, 256, (count, 3), dtype=np.uint8), rng.uniform(1, 9, count).astype(np.float32)
 
 
@@ -66,8 +66,8 @@ def in_order(rows: np.ndarray) -> np.ndarray:
 def test_it_is_the_naive_map(seed, frames, spread, max_points):
     rng = np.random.default_rng(seed)
     fast, naive = VoxelMap(0.125, max_points), NaiveMap(0.125, max_points)
-    for count, centre in frames:
-        points = cloud(rng, count, spread, centre)
+    for count, center in frames:
+        points = cloud(rng, count, spread, center)
         fast.insert(*points)
         naive.insert(*points)
         assert len(fast) == len(naive.cubes) <= max_points
@@ -109,7 +109,7 @@ def test_a_full_map_becomes_coarser_and_forgets_no_region():
     cubes = VoxelMap(0.05, 500)
     seen = []
     for step in range(40):  # a walk along x
-        points = cloud(rng, 300, 0.3, centre=step * 0.5)
+        points = cloud(rng, 300, 0.3, center=step * 0.5)
         seen.append(points[0])
         cubes.insert(*points)
         assert len(cubes) <= 500
@@ -140,7 +140,7 @@ def test_impossible_maps_are_refused(voxel_size, max_points):
 def test_a_frame_costs_what_it_has_not_what_the_map_has():
     """Ten thousand points into half a million cost less than four times what they cost into a thousand."""
     rng = np.random.default_rng(3)
-    frames = [cloud(rng, 10_000, 0.5, centre) for centre in np.linspace(0, 50, 20)]
+    frames = [cloud(rng, 10_000, 0.5, center) for center in np.linspace(0, 50, 20)]
 
     def seconds(cubes: VoxelMap) -> float:
         taken = []

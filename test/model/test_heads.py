@@ -34,7 +34,7 @@ def test_points_and_confidence_are_told_apart():
     torch.testing.assert_close(confidence, torch.full((1, 2, 3), 2.0))
 
 
-def test_colours_stay_inside_their_range():
+def test_colors_stay_inside_their_range():
     colors = decode_color(torch.tensor([-1e3, 0.0, 1e3]).view(1, 3, 1, 1))
     assert colors.flatten().tolist() == pytest.approx([-1.0, 0.0, 1.0], abs=1e-5)
     assert colors.abs().max() < 1

@@ -15,7 +15,7 @@ from ttt3r_ros.model.update import (
     Filt3r,
     Gain,
     Recal3r,
-    Seen,
+    RuleInput,
     Ttt3r,
     blend,
     can_carry,
@@ -23,8 +23,8 @@ from ttt3r_ros.model.update import (
 )
 
 
-def seen(proposal: torch.Tensor, alignment: torch.Tensor) -> Seen:
-    return Seen(torch.zeros_like(proposal), proposal, alignment)
+def seen(proposal: torch.Tensor, alignment: torch.Tensor) -> RuleInput:
+    return RuleInput(torch.zeros_like(proposal), proposal, alignment)
 
 
 def test_rules_are_found_by_name():
@@ -99,7 +99,7 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def naive_recal3r(frames: list[Seen], pressure: bool = False) -> list[list[float]]:
+def naive_recal3r(frames: list[RuleInput], pressure: bool = False) -> list[list[float]]:
     """Return β of every frame after the first, token by token as the paper's equations read; no batches."""
     initial, fatigue, rates = frames[0].tokens[0].tolist(), [0.0] * frames[0].tokens.shape[1], []
     for frame in frames[1:]:
@@ -118,11 +118,11 @@ def naive_recal3r(frames: list[Seen], pressure: bool = False) -> list[list[float
     return rates
 
 
-def naive_gain(frames: list[Seen]) -> list[list[float]]:
+def naive_gain(frames: list[RuleInput]) -> list[list[float]]:
     return [[0.4 * sigmoid(a) for a in frame.alignment[0].tolist()] for frame in frames[1:]]
 
 
-def naive_brake(frames: list[Seen]) -> list[list[float]]:
+def naive_brake(frames: list[RuleInput]) -> list[list[float]]:
     rates = []
     for before, frame in itertools.pairwise(frames):
         row = []
@@ -148,11 +148,11 @@ def test_a_rule_follows_its_equations_token_by_token(name):
     """Five frames of a segment, the state moved by the rule itself."""
     rule, generator = rule_by_name(name), torch.Generator().manual_seed(3)
     tokens = torch.randn(1, 7, 4, generator=generator)
-    frames: list[Seen] = []
+    frames: list[RuleInput] = []
     found, carried = [], ()
     for _ in range(5):
         proposal, alignment = torch.randn(1, 7, 4, generator=generator), torch.randn(1, 7, generator=generator)
-        frames.append(Seen(tokens, proposal, alignment))
+        frames.append(RuleInput(tokens, proposal, alignment))
         if len(frames) == 1:
             rate, carried = torch.ones(1, 7), rule.start(frames[0])
         else:
@@ -164,7 +164,7 @@ def test_a_rule_follows_its_equations_token_by_token(name):
 
 
 def test_recal3r_takes_tokens_that_deviate_equally_as_reliable():
-    frame = Seen(torch.zeros(1, 3, 2), torch.ones(1, 3, 2), torch.tensor([[-1.0, 0.0, 1.0]]))
+    frame = RuleInput(torch.zeros(1, 3, 2), torch.ones(1, 3, 2), torch.tensor([[-1.0, 0.0, 1.0]]))
     rate, _ = Recal3r().learning_rate(frame, Recal3r().start(frame))
     assert rate[0].tolist() == pytest.approx([sigmoid(-1), 0.5, sigmoid(1)])
 
@@ -173,7 +173,7 @@ def test_recal3r_takes_tokens_that_deviate_equally_as_reliable():
 @pytest.mark.parametrize("scale", [0.0, 1e-30, 1.0, 1e6])
 def test_a_learning_rate_is_above_0_and_at_most_1(name, scale):
     rule, tokens = rule_by_name(name), torch.zeros(2, 6, 4)
-    frames = [Seen(tokens, scale * torch.randn(2, 6, 4), 3 * torch.randn(2, 6)) for _ in range(3)]
+    frames = [RuleInput(tokens, scale * torch.randn(2, 6, 4), 3 * torch.randn(2, 6)) for _ in range(3)]
     carried = rule.start(frames[0])
     for frame in frames[1:]:
         rate, carried = rule.learning_rate(frame, carried)
@@ -185,8 +185,10 @@ def test_a_learning_rate_is_above_0_and_at_most_1(name, scale):
 @pytest.mark.parametrize("name", RULES)
 def test_sequences_of_a_batch_do_not_touch_each_other(name):
     rule = rule_by_name(name)
-    frames = [Seen(torch.randn(2, 6, 4), torch.randn(2, 6, 4), torch.randn(2, 6)) for _ in range(3)]
-    alone = [[Seen(f.tokens[i : i + 1], f.proposal[i : i + 1], f.alignment[i : i + 1]) for f in frames] for i in (0, 1)]
+    frames = [RuleInput(torch.randn(2, 6, 4), torch.randn(2, 6, 4), torch.randn(2, 6)) for _ in range(3)]
+    alone = [
+        [RuleInput(f.tokens[i : i + 1], f.proposal[i : i + 1], f.alignment[i : i + 1]) for f in frames] for i in (0, 1)
+    ]
     rates = []
     for part in (frames, *alone):
         carried = rule.start(part[0])

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 from rule_weights import TINY, rule_network
 from segment_runner import tiny_segments
+from tum import read_tum
 
-from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.geometry import R_BODY_OPTICAL, inverse
 from ttt3r_ros.offline import reconstruct, report
 from ttt3r_ros.offline.run import Run

@@ -27,7 +27,7 @@ def test_loading_is_the_published_one(size):
 
 
 @pytest.mark.parametrize("size", SMALL)
-def test_the_node_loads_to_within_a_grey_level(size):
+def test_the_node_loads_to_within_a_gray_level(size):
     image = GOLDEN[f"{size}/rgb"]
     found = resample(image, pixel_map(*image.shape[1::-1], image_size=96), torch.device("cpu"))
     assert np.abs(found.numpy().astype(int) - GOLDEN[f"{size}/size96/crop"]).max() <= 1

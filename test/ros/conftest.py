@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
+from in_process import InProcess, node_in_process
+from nav_msgs.msg import Odometry
 from rule_weights import TINY, rule_network
 
 from ttt3r_ros.weights.checkpoint import save_network
@@ -23,11 +27,39 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def inside(weights: Path) -> Iterator[InProcess]:
+    """Return the node in this process, with default parameters."""
+    with node_in_process(weights) as inside:
+        yield inside
+
+
+@pytest.fixture(scope="module")
+def camera(inside: InProcess) -> Iterator[Bench]:
+    """Return the camera of the node in this process, which also hears its odometry and diagnostics."""
+    bench = Bench("camera")
+    bench.listen("/ttt3r/odom", Odometry, key="odom")
+    bench.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+    bench.wait_for_node()
+    bench.send_until_answered()
+    yield bench
+    bench.close()
+
+
 @pytest.fixture
 def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
     bench.close()
+
+
+@pytest.fixture
+def own_handlers() -> Iterator[None]:
+    """Signals are handled as before once a program has run in this process."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -250,3 +250,20 @@ def _stamp(message: Any) -> int | None:
         return _stamp(message.transforms[0]) if message.transforms else None
     stamp = getattr(message, "header", None) and message.header.stamp
     return None if stamp is None else stamp.sec * 1_000_000_000 + stamp.nanosec
+
+
+class Mailbox:
+    """Stands for a subscription's handle."""
+
+    def __init__(self, kind: type) -> None:
+        self.kind = kind
+        self.waiting: list[bytes] = []
+
+    def take_message(self, kind: type, raw: bool) -> tuple[bytes, None] | None:
+        assert kind is self.kind
+        assert raw
+        return (self.waiting.pop(0), None) if self.waiting else None
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None: ...

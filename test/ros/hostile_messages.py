@@ -36,7 +36,7 @@ UNKNOWN = [
     "\n[ERROR] forged: a line of the log",
 ]
 LONG_SIDE = 64  #: of the test network's image [px]
-LARGEST_DATA = 400_000  #: bytes filled in a generated message
+MAX_DATA = 400_000  #: bytes filled in a generated message
 
 GOOD_FRAMES = ["camera", "camera", "camera", "", "other_camera", "with space", "ünï_çödé", "/slash"]
 FOREIGN_FRAME = "odom"
@@ -115,7 +115,7 @@ def images(draw: st.DrawFn) -> Case:
         "half": needed // 2,
         "empty": 0,
     }[draw(st.sampled_from(["exact", "exact", "exact", "padded", "oversized", "truncated", "half", "empty"]))]
-    size = min(max(size, 0), LARGEST_DATA)
+    size = min(max(size, 0), MAX_DATA)
     message = Image(
         header=header,
         height=height,
@@ -128,13 +128,13 @@ def images(draw: st.DrawFn) -> Case:
     return Case(message, bool(valid and size >= needed))
 
 
-def png_that_claims(width: int, height: int, colour: int = 2) -> bytes:
+def png_that_claims(width: int, height: int, color: int = 2) -> bytes:
     """Return a PNG with a correct header and next to no pixels."""
 
     def chunk(kind: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
-    head = struct.pack(">IIBBBBB", width, height, 8, colour, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", head)
@@ -159,7 +159,7 @@ def _encoded(codec: str, width: int, height: int) -> bytes:
 WHOLE = {(codec, size): _encoded(codec, *size) for codec in (".jpg", ".png", ".webp") for size in ((80, 60), (96, 32))}
 BOMBS = [
     *[png_that_claims(*size) for size in ((30_000, 30_000), (2**31 - 1, 2**31 - 1), (0, 0), (100_000, 1))],
-    png_that_claims(16_000, 16_000, colour=0),
+    png_that_claims(16_000, 16_000, color=0),
     *[jpeg_that_claims(*size) for size in ((65_535, 65_535), (30_000, 30_000), (0, 16))],
 ]
 

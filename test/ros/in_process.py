@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import rclpy
 from harness import ANY_MOTION
 from rclpy.executors import SingleThreadedExecutor
+from scripted_network import ScriptedNetwork
 
+from ttt3r_ros.ros import ttt3r_node
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
-from ttt3r_ros.stream import segments
+from ttt3r_ros.stream import load, segments
+from ttt3r_ros.weights.load import Weights
 
 
 class InProcess:
     """The real node, spun by a thread, with a record of what its network was asked for."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, weights: Path | str = "scripted", **parameters: object) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, weights: Path, **parameters: object) -> None:
         parameters = {"weights": weights, "wait_for_transform": 0.1, **ANY_MOTION, **parameters}
         rclpy.init(args=["--ros-args", *(part for p in parameters.items() for part in ("-p", f"{p[0]}:={p[1]}"))])
         self.node = Ttt3rNode()
         self.asked: list[set[str]] = []
-        self.stream = self.node._pipeline._stream
+        self.stream = self.node.pipeline._stream
         self.network = self.stream.backbone.network
         advance = segments.advance
 
@@ -48,3 +53,19 @@ class InProcess:
         self.executor.shutdown()
         self.node.destroy_node()
         rclpy.try_shutdown()
+
+
+@contextlib.contextmanager
+def node_in_process(weights: Path | ScriptedNetwork, **parameters: object) -> Iterator[InProcess]:
+    """Run the node until the block ends, with weights from a file or with a network that follows a script."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if isinstance(weights, ScriptedNetwork):
+            scripted = Weights(weights, "scripted", "0" * 32)
+            monkeypatch.setattr(ttt3r_node, "WARM_UP_SIZE", (60, 80))
+            monkeypatch.setattr(load, "load_weights", lambda *_, **__: scripted)
+            weights = Path("scripted")
+        inside = InProcess(monkeypatch, weights, **parameters)
+        try:
+            yield inside
+        finally:
+            inside.close()

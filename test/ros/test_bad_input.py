@@ -8,7 +8,6 @@ from __future__ import annotations
 import array
 import itertools
 import os
-import signal
 import time
 from collections import Counter
 
@@ -45,7 +44,7 @@ from ttt3r_ros.ros.run import run
 
 MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "800"))  #: over DDS, of either kind
 BATCH = 25  #: of them between two good frames
-LONGEST_SENTENCE = 700
+MAX_SENTENCE = 700
 
 every = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 thousands = settings(every, max_examples=max(2500, MESSAGES // 2))
@@ -80,7 +79,7 @@ def test_thousands_of_images_are_read_or_refused_in_one_sentence(strategy):
         sentence = refusal(case)
         assert (sentence is None) == case.valid, (sentence, case)
         if sentence is not None:
-            assert len(sentence) < LONGEST_SENTENCE
+            assert len(sentence) < MAX_SENTENCE
             assert "\n" not in sentence
         kinds[case.valid] += 1
 
@@ -98,7 +97,7 @@ def test_camera_infos_are_read_or_refused_in_one_sentence(info: CameraInfo, rect
     except UserError as error:
         refused = str(error)
     if refused is not None:
-        assert len(refused) < LONGEST_SENTENCE
+        assert len(refused) < MAX_SENTENCE
         assert "\n" not in refused
         return
     K = camera.intrinsics.matrix()
@@ -249,7 +248,7 @@ def test_only_valid_images_over_dds_are_answered(fed: Fed):
     assert len(set(map(_without_time, lines))) > 0.5 * len(lines)
     assert int(values["frames_failed"]) > fed.sent // 4
     assert int(values["callbacks_failed"]) == 0
-    assert all(len(line) < LONGEST_SENTENCE + 200 for line in lines)
+    assert all(len(line) < MAX_SENTENCE + 200 for line in lines)
 
 
 def _without_time(line: str) -> str:
@@ -288,17 +287,14 @@ def test_a_broken_tf_message_is_survived(fed: Fed):
 
 
 @pytest.fixture
-def start(capfd):
+def start(capfd, own_handlers):
     """Start the node in this process with arguments that it cannot take; return its status and what it said."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def start(*arguments: object) -> tuple[int, str]:
         capfd.readouterr()
         return run(["ttt3r", "--ros-args", *map(str, arguments)]), capfd.readouterr().err
 
-    yield start
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+    return start
 
 
 @pytest.mark.dds
@@ -314,6 +310,8 @@ def start(capfd):
         (["-p", "qos_overrides./image.subscription.reliability:=perhaps"], "qos_overrides./image.subscription"),
         (["-p", "qos_overrides./ttt3r/odom.publisher.depth:=-4"], "qos_overrides./ttt3r/odom.publisher.depth -4"),
         (["-p", "image_size:=8"], "image_size must be 0 or at least 32 px, not 8"),
+        (["-p", "max_depth:=far"], "max_depth must be a number, not 'far'"),
+        (["-p", "device:=cuda:77"], "cuda:77"),
         (["-p", "weights:={folder}"], "folder"),
         (["-p", "weights:={folder}/missing.safetensors"], "missing.safetensors"),
         (["-p", "weights:={folder}/truncated.safetensors"], "truncated.safetensors"),

@@ -3,7 +3,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from harness import header, wait_until
+from harness import Mailbox, header, wait_until
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
 from sensor_msgs.msg import CameraInfo
@@ -22,22 +22,6 @@ CAMERA = Intrinsics(70.0, 72.0, 41.0, 28.0, 80, 60)
 
 #: How many subscriptions hear a publisher of each kind; one that hears nothing would make a driver warn.
 DURABILITIES = {DurabilityPolicy.VOLATILE: 1, DurabilityPolicy.TRANSIENT_LOCAL: 2}
-
-
-class Mailbox:
-    """Stands for a subscription's handle."""
-
-    def __init__(self) -> None:
-        self.waiting: list[bytes] = []
-
-    def take_message(self, kind: type, raw: bool) -> tuple[bytes, None] | None:
-        assert kind is CameraInfo
-        assert raw
-        return (self.waiting.pop(0), None) if self.waiting else None
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
 
 
 @pytest.fixture
@@ -106,7 +90,7 @@ def test_a_camera_is_worked_out_once_per_change(bench, subject, read):
 
 
 def test_of_several_that_wait_the_last_counts(subject, monkeypatch):
-    mailbox = Mailbox()
+    mailbox = Mailbox(CameraInfo)
     monkeypatch.setattr(subject, "_subscription", SimpleNamespace(handle=mailbox, topic_name="camera_info"))
     for focal in (70.0, 80.0, 90.0):
         camera = Intrinsics(focal, 72.0, 41.0, 28.0, 80, 60)
@@ -117,7 +101,7 @@ def test_of_several_that_wait_the_last_counts(subject, monkeypatch):
 
 def test_a_message_that_only_another_stamp_tells_apart_is_not_read(subject, monkeypatch):
     """And one that is cut off is said and ignored; what was known of the camera stays."""
-    mailbox = Mailbox()
+    mailbox = Mailbox(CameraInfo)
     monkeypatch.setattr(subject, "_subscription", SimpleNamespace(handle=mailbox, topic_name="camera_info"))
     deserialized: list[bytes] = []
     monkeypatch.setattr(

@@ -9,17 +9,15 @@ import subprocess
 import sys
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from harness import OUTPUTS, ROOT, Bench, Running, header, node, picture, wait_until
-from in_process import InProcess
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
@@ -31,47 +29,25 @@ from ttt3r_ros.ros import namesakes, ttt3r_node
 pytestmark = pytest.mark.dds
 
 
-@pytest.fixture(scope="module")
-def inside(weights) -> Iterator[InProcess]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        inside = InProcess(monkeypatch, weights)
-        yield inside
-        inside.close()
-
-
-@pytest.fixture(scope="module")
-def camera(inside) -> Iterator[Bench]:
-    bench = Bench("faults")
-    bench.listen("/ttt3r/odom", Odometry, key="odom")
-    bench.listen("/diagnostics", DiagnosticArray, key="diagnostics")
-    bench.wait_for_node()
-    bench.send_until_answered()
-    yield bench
-    bench.close()
-
-
 def state(bench: Bench, *wanted: str) -> dict[str, str]:
     return wait_until(lambda: (d := bench.diagnostics()).get("state") in wanted and d, f"the state {wanted}")
 
 
-def test_a_network_that_always_fails_is_said_once_and_recovers(inside, camera, monkeypatch):
-    said: list[str] = []
-    monkeypatch.setattr(inside.node._pipeline._notices._logger, "error", said.append)
-
+def test_a_network_that_always_fails_is_said_once_and_recovers(inside, camera, monkeypatch, capfd):
     def broken(*_args: object, **_options: object) -> None:
         raise RuntimeError("the arithmetic has failed")
 
-    before = inside.node._pipeline.failed
+    before = inside.node.pipeline.failed
     with monkeypatch.context() as patch:
         patch.setattr(inside.network, "step", broken)
         for count in range(1, 21):
             camera.send()
-            wait_until(lambda count=count: inside.node._pipeline.failed == before + count, "the frame to fail")
+            wait_until(lambda count=count: inside.node.pipeline.failed == before + count, "the frame to fail")
         values = state(camera, "lost")
         assert values["level"] == "2"
         wait_until(lambda: "20 frames in a row" in camera.diagnostics()["message"], "the count")
-    assert len(said) == 1
-    assert "the arithmetic has failed" in said[0]
+    (said,) = [line for line in capfd.readouterr().err.splitlines() if "[ERROR]" in line]
+    assert "the arithmetic has failed" in said
     assert camera.exchange(3)
     assert state(camera, "tracking")["level"] == "0"
 
@@ -116,8 +92,8 @@ def test_a_camera_that_stops_and_comes_back(inside, camera, monkeypatch):
     (last,) = camera.exchange()
     values = state(camera, "no input")
     assert values["level"] == "1"
-    assert re.search(r"no image has arrived on /image for \d+ s: /faults publishes it but", values["message"])
-    segment = inside.node._pipeline.segment[0]
+    assert re.search(r"no image has arrived on /image for \d+ s: /camera publishes it but", values["message"])
+    segment = inside.node.pipeline.segment[0]
     other = Bench("restarted_camera")
     try:
         other.next_stamp = last + 10_000_000_000
@@ -125,7 +101,7 @@ def test_a_camera_that_stops_and_comes_back(inside, camera, monkeypatch):
         camera.next_stamp = other.next_stamp
     finally:
         other.close()
-    assert inside.node._pipeline.segment[0] > segment
+    assert inside.node.pipeline.segment[0] > segment
     state(camera, "tracking")
 
 
@@ -170,14 +146,14 @@ def test_a_camera_that_changes_its_mind(inside, camera):
 def test_stamps_that_jump(inside, camera, jump):
     """The first image of the new time cannot be told from one with a wrong stamp, and is dropped; the second can."""
     (last,) = camera.exchange(stamp=camera.next_stamp + 5_000_000_000)
-    segment = inside.node._pipeline.segment[0]
-    received = inside.node._input.received
+    segment = inside.node.pipeline.segment[0]
+    received = inside.node.camera_input.received
     first = camera.send(stamp=max(last + int(jump * 1e9), 1))
-    wait_until(lambda: inside.node._input.received > received, "the first image")
+    wait_until(lambda: inside.node.camera_input.received > received, "the first image")
     stamp, *_ = camera.exchange(3)
     assert first not in camera.stamps("odom")
     assert camera.get("odom", stamp).twist.covariance[0] > 1000  # no velocity is known across it
-    assert inside.node._pipeline.segment[0] == segment + 1
+    assert inside.node.pipeline.segment[0] == segment + 1
 
 
 def test_a_simulated_clock_that_jumps(inside, camera):
@@ -202,7 +178,7 @@ def test_a_simulated_clock_that_jumps(inside, camera):
 def test_a_mount_that_tf_has_lost_stays_as_it_was(inside, camera):
     tf = camera.publisher(TFMessage, "/tf", 10)
     wait_until(tf.get_subscription_count, "the node to listen to /tf")
-    mount = inside.node._pipeline._mount
+    mount = inside.node.pipeline.mount
 
     def published() -> bool:
         turned = TransformStamped(header=header(camera.next_stamp, "base_link"), child_frame_id="head")
@@ -222,7 +198,7 @@ def test_a_mount_that_tf_has_lost_stays_as_it_was(inside, camera):
 
 def test_frames_of_nowhere_are_refused_in_the_end(inside, camera):
     """Each unknown frame costs a wait and a static transform: noise in frame_id must not cost them for ever."""
-    mount = inside.node._pipeline._mount
+    mount = inside.node.pipeline.mount
     inside.node.set_parameters([Parameter("wait_for_transform", value=0.0)])
     for index in range(30):
         camera.send(frame_id=f"noise_{index}")
@@ -231,7 +207,7 @@ def test_frames_of_nowhere_are_refused_in_the_end(inside, camera):
         stamp = camera.send(frame_id=f"noise_{index}")
         wait_until(
             lambda stamp=stamp: (
-                stamp in camera.stamps("odom") or "most recently from" in inside.node._pipeline.health.message
+                stamp in camera.stamps("odom") or "most recently from" in inside.node.pipeline.health.message
             ),
             "an answer or a refusal",
         )
@@ -335,8 +311,14 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("moment", "how"),
+    # each of the three handlers that follow one another serves both signals
+    [
+        *((moment, signal.SIGTERM) for moment in MOMENTS),
+        *((m, signal.SIGINT) for m in ("importing", "loading", "frames")),
+    ],
+)
 def test_it_ends_at_any_moment(weights, tmp_path, bench, moment, how):
     with node(tmp_path / "log", "-r", "__ns:=/brief", wait=False, weights=weights, wait_for_transform=0.05) as brief:
         publisher = bench.publisher(Image, "/brief/image")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from builtin_interfaces.msg import Time
 from expectations import one_sentence
+from harness import Mailbox
 from hypothesis import given
 from hypothesis import strategies as st
 from rclpy.serialization import serialize_message
@@ -40,27 +41,11 @@ def message(stamp_ns: int = SECOND, force=(0, 0, GRAVITY), rate=None, quaternion
     return imu
 
 
-class Mailbox:
-    """Stands for a subscription's handle."""
-
-    def __init__(self) -> None:
-        self.waiting: list[bytes] = []
-
-    def take_message(self, kind: type, raw: bool) -> tuple[bytes, None] | None:
-        assert kind is Imu
-        assert raw
-        return (self.waiting.pop(0), None) if self.waiting else None
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, *_: object) -> None: ...
-
-
 class Subject:
     """An input that gets messages from the test."""
 
     def __init__(self, T_base_imu: np.ndarray | None = None) -> None:
-        self.mailbox, self.said = Mailbox(), []
+        self.mailbox, self.said = Mailbox(Imu), []
         self.T_base_imu = T_base_imu
         node = SimpleNamespace(
             create_subscription=lambda *_, **__: SimpleNamespace(handle=self.mailbox, topic_name="/ttt3r/imu"),

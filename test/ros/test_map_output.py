@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import PATIENCE, Bench, wait_until
-from in_process import InProcess
+from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -32,11 +32,9 @@ LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 @pytest.fixture(scope="module")
 def inside(weights, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        folder = tmp_path_factory.mktemp("map")
-        inside = InProcess(monkeypatch, weights, save_folder=folder, map_period=0.1, min_confidence=1.2, overwrite=True)
+    folder = tmp_path_factory.mktemp("map")
+    with node_in_process(weights, save_folder=folder, map_period=0.1, min_confidence=1.2, overwrite=True) as inside:
         yield inside
-        inside.close()
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +65,7 @@ def set_parameters(inside: InProcess, **values: object) -> None:
 
 
 def the_map(inside: InProcess) -> map_output.MapOutput:
-    return inside.node._pipeline.map
+    return inside.node.pipeline.map
 
 
 def hear(bench: Bench, key: str) -> list[PointCloud2]:
@@ -78,7 +76,7 @@ def hear(bench: Bench, key: str) -> list[PointCloud2]:
 
 def taken(inside: InProcess, stamp: int) -> MapPoints:
     """Return the map once it has taken in, or left out, the frame of this stamp."""
-    pipeline = inside.node._pipeline
+    pipeline = inside.node.pipeline
     pipeline.between_frames(lambda stream: None).result(PATIENCE)  # the frame has been handed over
     of_map = the_map(inside)
     wait_until(lambda: nanoseconds(of_map._header.stamp) == of_map._last_stamp, f"a map after {stamp}")
@@ -173,19 +171,29 @@ def test_a_reset_of_the_odometry_forgets_the_map(inside, mapping):
     assert the_map(inside)._generation == generation + 1
 
 
-def test_a_full_map_says_so_and_stays_within_its_bound(inside, mapping, monkeypatch):
-    said: list[str] = []
-    monkeypatch.setattr(inside.node._pipeline._notices._logger, "info", said.append)
+def test_a_full_map_says_so_and_stays_within_its_bound(inside, mapping, capfd):
+    capfd.readouterr()
     set_parameters(inside, map_voxel_size=0.01, map_max_points=1000)
     stamps = mapping.exchange(6, step=0.25)
     found = taken(inside, stamps[-1])
-    wait_until(lambda: any("the map is full with 1000 points" in line for line in said), "a word about it")
+    said: list[str] = []
+
+    def is_said() -> bool:
+        said.append(capfd.readouterr().err)
+        return "the map is full with 1000 points" in "".join(said)
+
+    wait_until(is_said, "a word about it")
     assert 100 < len(found.positions) <= 1000
 
 
-def test_a_map_that_fails_holds_nobody_up(inside, mapping, monkeypatch):
+def test_a_map_that_fails_holds_nobody_up(inside, mapping, monkeypatch, capfd):
     said: list[str] = []
-    monkeypatch.setattr(inside.node._pipeline._notices._logger, "error", said.append)
+
+    def errors() -> list[str]:
+        said.extend(line for line in capfd.readouterr().err.splitlines() if "[ERROR]" in line)
+        return said
+
+    errors()
 
     def broken(*_args: object) -> None:
         raise MemoryError("no room")
@@ -193,8 +201,9 @@ def test_a_map_that_fails_holds_nobody_up(inside, mapping, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(VoxelMap, "insert", broken)
         assert mapping.exchange(5, step=0.25)
-        wait_until(lambda: said, "the failure to be said")
-    assert said == ["the map failed (MemoryError: no room)"]
+        wait_until(errors, "the failure to be said")
+    assert len(errors()) == 1
+    assert said[0].endswith("the map failed (MemoryError: no room)")
     stamps = mapping.exchange(2, step=0.25)
     assert len(taken(inside, stamps[-1]).positions)
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
 import rclpy
 from geometry_msgs.msg import TransformStamped
-from harness import Bench, header, wait_until
-from in_process import InProcess
-from nav_msgs.msg import Odometry
+from harness import header, wait_until
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from tf2_msgs.msg import TFMessage
@@ -30,24 +27,6 @@ def transform(stamp: int, parent: str, child: str, height: float) -> TransformSt
     return transform
 
 
-@pytest.fixture(scope="module")
-def inside(weights) -> Iterator[InProcess]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        inside = InProcess(monkeypatch, weights)
-        yield inside
-        inside.close()
-
-
-@pytest.fixture(scope="module")
-def camera(inside) -> Iterator[Bench]:
-    bench = Bench("mounts")
-    bench.listen("/ttt3r/odom", Odometry, key="odom")
-    bench.wait_for_node()
-    bench.send_until_answered()
-    yield bench
-    bench.close()
-
-
 @pytest.fixture
 def mounted(inside, camera):
     """Return a function that publishes a transform on /tf or /tf_static until the node sees its frame at a height."""
@@ -55,17 +34,15 @@ def mounted(inside, camera):
         "/tf": camera.publisher(TFMessage, "/tf", 10),
         "/tf_static": camera.publisher(TFMessage, "/tf_static", LATCHED),
     }
-    mount = inside.node._pipeline._mount
+    mount = inside.node.pipeline.mount
 
     def publish(topic: str, parent: str, child: str, height: float, seen: float | None = None) -> None:
         def is_known() -> bool:
             stamp = camera.next_stamp
             publishers[topic].publish(TFMessage(transforms=[transform(stamp, parent, child, height)]))
-            found = mount._look_up(child)
-            return found is not None and found.T_base_camera[2, 3] == (height if seen is None else seen)
+            T = mount.T_base(child)  # which makes the node listen to /tf until the frame is known
+            return T is not None and T[2, 3] == (height if seen is None else seen)
 
-        if topic == "/tf":
-            mount._note(is_fixed=False)  # as an image from an unknown frame does, so that the node listens
         wait_until(is_known, f"{child} on {topic}")
 
     return publish
@@ -82,7 +59,7 @@ def test_tf_is_left_once_the_mount_is_known_to_be_fixed(inside, camera, mounted)
     wait_until(lambda: not listens_to_tf(inside), "the node to leave /tf")
     mounted("/tf_static", "base_link", "fixed_camera", 1.25)  # a mount that is corrected
     camera.exchange(2, frame_id="fixed_camera")
-    assert inside.node._pipeline._mount._known["fixed_camera"][2, 3] == 1.25
+    assert inside.node.pipeline.mount._known["fixed_camera"][2, 3] == 1.25
     assert not listens_to_tf(inside)
 
 
@@ -106,7 +83,7 @@ def test_a_fixed_mount_is_looked_up_again_only_when_a_static_transform_comes(ins
     mounted("/tf_static", "base_link", "steady_camera", 1.5)
     camera.exchange(FIXED_FOR_SURE, frame_id="steady_camera")
     wait_until(lambda: not listens_to_tf(inside), "the node to leave /tf")
-    mount = inside.node._pipeline._mount
+    mount = inside.node.pipeline.mount
     looked: list[str] = []
     monkeypatch.setattr(mount, "_look_up", lambda frame, real=mount._look_up: looked.append(frame) or real(frame))
     camera.exchange(3, frame_id="steady_camera")
@@ -126,7 +103,7 @@ def test_tf_is_kept_for_a_mount_that_moves_or_is_assumed(inside, camera, mounted
     assert listens_to_tf(inside)
     mounted("/tf", "base_link", "turret", 2.0)
     camera.exchange(frame_id="turret_camera")
-    assert inside.node._pipeline._mount._known["turret_camera"][2, 3] == 2.5
+    assert inside.node.pipeline.mount._known["turret_camera"][2, 3] == 2.5
 
 
 @pytest.mark.parametrize(

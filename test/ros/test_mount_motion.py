@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pytest
 from harness import Bench, header, wait_until
-from in_process import InProcess
+from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -22,10 +22,7 @@ from scripted_network import ScriptedNetwork, along, view
 from tf2_msgs.msg import TFMessage
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, T_from_pose, inverse, rotation_vector
-from ttt3r_ros.ros import ttt3r_node
 from ttt3r_ros.ros.conversions import transform_message
-from ttt3r_ros.stream import load
-from ttt3r_ros.weights.load import Weights
 
 pytestmark = pytest.mark.dds
 
@@ -67,12 +64,8 @@ def network() -> ScriptedNetwork:
 
 @pytest.fixture(scope="module")
 def inside(network) -> Iterator[InProcess]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(ttt3r_node, "WARM_UP_SIZE", (60, 80))
-        monkeypatch.setattr(load, "load_weights", lambda *_, **__: Weights(network, "scripted", "0" * 32))
-        inside = InProcess(monkeypatch)
+    with node_in_process(network) as inside:
         yield inside
-        inside.close()
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +85,7 @@ class Robot:
         self.inside, self.bench, self.network = inside, bench, network
         self.frame = f"camera_{next(_numbers)}"
         self.number = 0
-        inside.node._pipeline.reset_odometry()
+        inside.node.pipeline.reset_odometry()
 
     def is_seen_from(self, T_base_camera: FloatArray, bases: Sequence[FloatArray]) -> None:
         """Let the network know where a fixed camera is while the base is at these poses."""
@@ -117,7 +110,7 @@ class Robot:
 
     def mount_is_heard(self, T_base_camera: FloatArray, topic: str = "/tf_static", stamp: int | None = None) -> None:
         """Publish the mount until the node has it."""
-        mount = self.inside.node._pipeline._mount
+        mount = self.inside.node.pipeline.mount
         if topic == "/tf":
             mount._note(is_fixed=False)  # as an image from an unknown frame does, so that the node listens
 
@@ -271,7 +264,7 @@ def test_a_slash_before_a_frame_is_no_part_of_its_name(robot, inside, bench, cap
     answers = robot.drive(3, frame=f"/{robot.frame}")
     np.testing.assert_allclose(pose_of(answers[-1]), straight(3)[-1], atol=1e-4)
     assert "assuming" not in capfd.readouterr().err
-    assert not any(robot.frame in frame for frame in inside.node._pipeline._mount._assumed)
+    assert not any(robot.frame in frame for frame in inside.node.pipeline.mount._assumed)
 
 
 def test_the_odometry_begins_with_the_first_frame_after_its_mount_is_known(robot, inside, bench):

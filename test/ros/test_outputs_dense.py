@@ -106,17 +106,17 @@ def test_images_may_change_their_size_and_the_cloud_its_stride(source, bench):
         check(bench, stamp, frame, stride)
 
 
-def test_depth_is_in_metres_or_in_millimetres(source, bench):
+def test_depth_is_in_meters_or_in_millimeters(source, bench):
     source.is_heard_by(bench, "depth/image")
     frame = estimate()
     encodings = ["16UC1", "32FC1", "16UC1"]
     for stamp, encoding in enumerate(encodings, 1):
         publish(source, stamp, frame, depth_encoding=encoding)
     assert [bench.get("depth/image", stamp).encoding for stamp in (1, 2, 3)] == encodings
-    millimetres, metres = pixels(bench.get("depth/image", 1)), pixels(bench.get("depth/image", 2))
-    assert np.array_equal(metres, trusted(frame), equal_nan=True)
-    assert np.array_equal(millimetres, np.nan_to_num(np.round(trusted(frame) * 1000)))
-    assert np.array_equal(pixels(bench.get("depth/image", 3)), millimetres)
+    millimeters, meters = pixels(bench.get("depth/image", 1)), pixels(bench.get("depth/image", 2))
+    assert np.array_equal(meters, trusted(frame), equal_nan=True)
+    assert np.array_equal(millimeters, np.nan_to_num(np.round(trusted(frame) * 1000)))
+    assert np.array_equal(pixels(bench.get("depth/image", 3)), millimeters)
 
 
 def test_what_is_not_known_is_not_published(source, bench):

@@ -100,6 +100,10 @@ BAD = [
     ({"camera_pose": "a b c d e f"}, "give six numbers"),
     ({"camera_pose": "0 0 0 0 0 inf"}, "give six numbers"),
     ({"save_folder": "a\0b"}, "save_folder is"),
+    *(
+        ({"save_name": name}, "save_name is")
+        for name in ("../ttt3r", "/etc/passwd", "", ".", "..", "a/b", "a\nb", "x" * 90)
+    ),
 ]
 
 

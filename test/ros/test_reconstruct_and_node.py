@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from harness import ANY_MOTION, node
+from tum import read_tum
 
-from ttt3r_ros.evaluation.metrics import read_tum
 from ttt3r_ros.geometry import T_from_pose
 from ttt3r_ros.mapping.cloud import DepthSettings
 from ttt3r_ros.offline import reconstruct

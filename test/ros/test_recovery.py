@@ -8,27 +8,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 import pytest
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import OUTPUTS, Bench, wait_until
-from in_process import InProcess
+from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from scripted_network import ScriptedNetwork, along, view
 from tf2_msgs.msg import TFMessage
 
-from ttt3r_ros.ros import ttt3r_node
-from ttt3r_ros.stream import load
-from ttt3r_ros.weights.load import Weights
-
 pytestmark = pytest.mark.dds
 
 SPEED = 0.02  #: metres between two pictures, a tenth of a second apart
 ELSEWHERE = 200  #: from this picture on the camera is somewhere else
-FOUND_WITHIN = 3  #: frames
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +35,8 @@ def network() -> ScriptedNetwork:
 
 @pytest.fixture(scope="module")
 def inside(network) -> Iterator[InProcess]:
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(ttt3r_node, "WARM_UP_SIZE", (60, 80))
-        monkeypatch.setattr(load, "load_weights", lambda *_, **__: Weights(network, "scripted", "0" * 32))
-        inside = InProcess(monkeypatch, max_speed=5.0, max_turn_rate=6.0, check_images="true")
+    with node_in_process(network, max_speed=5.0, max_turn_rate=6.0, check_images="true") as inside:
         yield inside
-        inside.close()
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +60,7 @@ class Camera:
 
     def __init__(self, inside: InProcess, bench: Bench) -> None:
         self.inside, self.bench, self.number = inside, bench, 0
-        inside.node._pipeline.reset_odometry()
+        inside.node.pipeline.reset_odometry()
         self.drive(8)
 
     def drive(self, count: int = 1) -> list[Odometry]:
@@ -84,10 +74,10 @@ class Camera:
 
     def lose(self, image: np.ndarray | None = None) -> int:
         """Send a picture that the node must lose; return its stamp."""
-        lost = self.inside.node._pipeline.lost
+        lost = self.inside.node.pipeline.lost
         stamp = self.bench.send(view(self.number) if image is None else image)
         self.number += 1
-        wait_until(lambda: self.inside.node._pipeline.lost == lost + 1, "the frame to be lost")
+        wait_until(lambda: self.inside.node.pipeline.lost == lost + 1, "the frame to be lost")
         return stamp
 
     def is_said(self, words: str) -> None:
@@ -119,24 +109,10 @@ def velocity_is_unknown(odometry: Odometry) -> bool:
     return odometry.twist.twist.linear.x == 0.0 and odometry.twist.covariance[0] > 1000
 
 
-def blurred(number: int) -> np.ndarray:
-    return cv2.GaussianBlur(view(number), (0, 0), 6)
-
-
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (lambda number: np.zeros((60, 80, 3), dtype=np.uint8), "the image is black"),
-        (lambda number: np.full((60, 80, 3), 255, dtype=np.uint8), "the image is white"),
-        (lambda number: np.full((60, 80, 3), 90, dtype=np.uint8), "the image has no contrast"),
-        (blurred, "the image is blurred"),
-    ],
-    ids=["black", "white", "empty", "blurred"],
-)
-def test_images_that_show_nothing(camera, network, spoil, words):
+def test_images_that_show_nothing(camera, network):
     steps = network.steps
-    lost = [camera.lose(spoil(camera.number)) for _ in range(5)]
-    camera.is_said(words)
+    lost = [camera.lose(np.zeros((60, 80, 3), dtype=np.uint8)) for _ in range(5)]
+    camera.is_said("the image is black")
     assert network.steps == steps + 1  # it works while the first is judged, and sees no more of them
     back, then = camera.drive(2)
     camera.nothing_came_of(lost)
@@ -158,22 +134,15 @@ def test_a_frozen_camera(camera):
     camera.is_found()
 
 
-@pytest.mark.parametrize(
-    ("script", "words"),
-    [
-        (lambda p, s: (dataclasses.replace(p, translation=p.translation * torch.nan), s), "not a number"),
-        (lambda p, s: (p, dataclasses.replace(s, tokens=s.tokens * torch.inf)), "no longer finite"),
-        (lambda p, s: (p, dataclasses.replace(s, tokens=s.tokens * 1e5)), "has exploded"),
-        (lambda p, s: (dataclasses.replace(p, points_camera=p.points_camera * torch.nan), s), "no finite depth"),
-        (lambda p, s: (dataclasses.replace(p, translation=p.translation + 9.0), s), "seems to have jumped"),
-    ],
-    ids=["nan", "infinite state", "exploding state", "no depth", "implausible"],
-)
-def test_a_network_that_talks_nonsense(camera, network, script, words):
+def test_a_network_that_talks_nonsense(camera, network):
     """Once: the frame is left out. For good: the state is given up, and the pose goes on where it was."""
+
+    def script(prediction, state):
+        return prediction, dataclasses.replace(state, tokens=state.tokens * torch.inf)
+
     network.script = script
     lost = [camera.lose()]
-    camera.is_said(words)
+    camera.is_said("no longer finite")
     network.script = None
     (back,) = camera.drive()
     assert x_of(back) == pytest.approx(9 * SPEED, abs=1e-4)
@@ -190,19 +159,6 @@ def test_a_network_that_talks_nonsense(camera, network, script, words):
     assert then.twist.twist.linear.x == pytest.approx(SPEED / 0.1, abs=1e-3)
     camera.is_found()
     wait_until(lambda: "2 frames in a row" in camera.bench.diagnostics()["segment_reason"], "the segment's reason")
-
-
-def test_a_camera_that_is_moved_while_nobody_looks(camera):
-    """It comes back elsewhere within the permitted gap, so that only the motion gives it away."""
-    (before,) = camera.drive()
-    camera.number = ELSEWHERE
-    lost = [camera.lose() for _ in range(FOUND_WITHIN - 1)]
-    camera.is_said("seems to have jumped")
-    back, then = camera.drive(2)
-    camera.nothing_came_of(lost)
-    assert x_of(back) == pytest.approx(x_of(before), abs=1e-4)
-    assert x_of(then) == pytest.approx(x_of(before) + SPEED, abs=1e-4)
-    camera.is_found()
 
 
 def test_a_camera_that_stops_and_comes_back_elsewhere(camera):

@@ -33,7 +33,7 @@ def write_video(path: Path, frames: int = 10, fps: float = 20.0) -> None:
     writer.release()
 
 
-def test_a_video_keeps_colours_and_times(tmp_path: Path) -> None:
+def test_a_video_keeps_colors_and_times(tmp_path: Path) -> None:
     write_video(tmp_path / "v.avi")
     source = open_source(str(tmp_path / "v.avi"))
     frames = list(source.frames())
@@ -99,7 +99,7 @@ def test_names_that_only_count_are_no_times(tmp_path: Path) -> None:
     assert [f.stamp_ns for f in source.frames()] == [0, 33333333, 66666667]
 
 
-def test_grey_images_become_rgb(tmp_path: Path) -> None:
+def test_gray_images_become_rgb(tmp_path: Path) -> None:
     assert cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 6), 7, dtype=np.uint8))
     (frame,) = open_source(str(tmp_path)).frames()
     assert frame.image.shape == (4, 6, 3)

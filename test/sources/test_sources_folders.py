@@ -221,7 +221,7 @@ def test_two_images_of_one_time_are_one(tmp_path: Path) -> None:
     assert source.report.left_out == {NOT_NEWER: 1}
 
 
-def test_masks_and_depth_beside_colour_are_left_alone(tmp_path: Path) -> None:
+def test_masks_and_depth_beside_color_are_left_alone(tmp_path: Path) -> None:
     for i in range(2):
         write_image(tmp_path / f"rgb_{i}.png", picture(10 * i))
         write_depth(tmp_path / f"depth_{i}.png")

@@ -45,7 +45,7 @@ def test_steady_motion_within_the_limits_is_plausible(speed, turn_rate, step):
 
 
 @given(st.floats(0.005, 0.05), st.integers(0, 100))
-def test_noise_of_centimetres_is_plausible_at_any_rate(step, seed):
+def test_noise_of_centimeters_is_plausible_at_any_rate(step, seed):
     rng = np.random.default_rng(seed)
     assert not any(follow([at(*rng.normal(0, 0.02, 3)) for _ in range(40)], step))
 

@@ -39,8 +39,8 @@ def scene(seed: int = 0) -> np.ndarray:
 def seen(scene: np.ndarray, A: np.ndarray | None = None) -> np.ndarray:
     """Return an image (float32) of a scene under a (2, 3) affine motion about the image's centre."""
     M = np.eye(2, 3) if A is None else np.array(A, dtype=float)
-    centre = np.array([208.0, 160.0])
-    M[:, 2] += centre - M[:, :2] @ centre - [48, 40]
+    center = np.array([208.0, 160.0])
+    M[:, 2] += center - M[:, :2] @ center - [48, 40]
     return cv2.warpAffine(scene, M, (WIDTH, HEIGHT), flags=cv2.INTER_CUBIC)
 
 

@@ -72,7 +72,7 @@ def test_the_truth_has_no_error(sequence: Sequence):
     assert perfect.path_m > 0.05
 
 
-def test_depth_is_judged_in_metres(sequence: Sequence):
+def test_depth_is_judged_in_meters(sequence: Sequence):
     far = judged(sequence, depth_factor=1.3)
     assert far.abs_rel == pytest.approx(0.3, abs=0.03)
     assert far.delta_125 < 0.05
@@ -111,7 +111,7 @@ def test_a_table_a_file_and_a_picture(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_summaries_take_the_median_of_paths():
     one = Measurement(0, "wheeled", 0.1, 0.9, 0.1, 0.01, 0.3, 1.0, 0.5, 1.0, 20.0)
     wild = replace(one, abs_rel=0.4, ate_m=5.0)
-    summary = evaluate.summarise([one, one, wild])
+    summary = evaluate.summarize([one, one, wild])
     assert summary["abs_rel"] == pytest.approx(0.2)
     assert summary["ate_percent"] == pytest.approx(1.0)
     assert summary["still_ate_percent"] == pytest.approx(30.0)

@@ -36,9 +36,9 @@ def perfect(truth: Targets, confidence: float = 0.0) -> RawClip:
 
 
 def test_raw_space_is_the_heads_own():
-    metres = torch.randn(50, 3, generator=generator()) * 3
-    torch.testing.assert_close(expand(compress(metres)), metres, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(compress(metres.T, dim=0).T, compress(metres))
+    meters = torch.randn(50, 3, generator=generator()) * 3
+    torch.testing.assert_close(expand(compress(meters)), meters, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(compress(meters.T, dim=0).T, compress(meters))
 
 
 def test_the_truth_is_laid_out_as_the_heads_are(truth: Targets):
@@ -99,7 +99,7 @@ def test_a_network_that_sees_no_motion_is_off_by_all_of_it(truth: Targets):
     assert figures(still, truth)["rotation_ratio"] == pytest.approx(1.0)
 
 
-def test_the_edge_loss_sees_what_differs_between_neighbours_alone(truth: Targets):
+def test_the_edge_loss_sees_what_differs_between_neighbors_alone(truth: Targets):
     raw = perfect(truth)
     everywhere = torch.tensor([0.0, 0.0, 0.4, 0.0]).view(1, 1, 4, 1, 1)
     assert losses(replace(raw, camera=raw.camera + everywhere), truth, STAGE)[1]["edges"] < 1e-5

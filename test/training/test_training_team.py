@@ -61,20 +61,9 @@ def test_all_have_the_mean_of_all_gradients_and_keep_the_same_weights(tmp_path: 
 @pytest.mark.slow
 def test_torchrun_trains_with_two(tmp_path: Path):
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    options = [
-        "--recipe",
-        "cpu",
-        "--tiny",
-        "--device",
-        "cpu",
-        "--steps",
-        "10",
-        "--no-evaluation",
-        "--name",
-        str(tmp_path / "run"),
-    ]
+    options = ["--recipe", "cpu", "--tiny", "--device", "cpu", "--steps", "10", "--no-evaluation"]
     run = subprocess.run(
-        [*launcher, "-m", "training", *options, "--no-evaluation"],
+        [*launcher, "-m", "training", *options, "--name", str(tmp_path / "run")],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -6,32 +6,16 @@ import http.client
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from expectations import one_sentence
-from mirror_server import Server, Transfer, serve
+from mirror_server import CONTENT, Server, Transfer
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.weights import download as download_module
 from ttt3r_ros.weights.download import Mirror, MirrorError
-
-CONTENT = bytes(range(256)) * 200
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    with serve(CONTENT) as behaviour:
-        yield behaviour
-
-
-@pytest.fixture
-def transfer(server: Server, tmp_path: Path) -> Transfer:
-    return Transfer(server, tmp_path)
 
 
 def refusal(transfer: Transfer) -> str:

@@ -35,8 +35,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @pytest.fixture
 def server(published: bytes) -> Iterator[Server]:
-    with serve(published) as behaviour:
-        yield behaviour
+    with serve(published) as behavior:
+        yield behavior
 
 
 @pytest.fixture

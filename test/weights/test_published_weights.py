@@ -50,7 +50,7 @@ def test_drive_is_asked_for_the_file_and_not_for_the_page_about_viruses() -> Non
     assert query["confirm"] == ["t"]
 
 
-def test_the_licence_that_is_shown_is_the_one_that_travels_along() -> None:
+def test_the_license_that_is_shown_is_the_one_that_travels_along() -> None:
     kind, version = LICENSE_ID.removeprefix("CC-").rsplit("-", 1)
     assert f"CC {kind} {version}" in LICENSE_TEXT
     assert f"https://creativecommons.org/licenses/{kind.lower()}/{version}/" in LICENSE_TEXT

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ttt3r_ros import colors
 from ttt3r_ros.evaluation.pictures import noted, save
-from ttt3r_ros.evaluation.run_log import Moment, Recording
+from ttt3r_ros.evaluation.run_log import Moment, RunLog
 from ttt3r_ros.evaluation.splat import Eye, draw_line, draw_points, frustum
 from ttt3r_ros.geometry import FloatArray
 
@@ -82,7 +82,7 @@ def confident_points(moments: list[Moment], max_points: int) -> list[Points]:
     return clouds
 
 
-def draw_cloud(path: Path, recording: Recording, moments: list[Moment], *, note: str = "") -> None:
+def draw_cloud(path: Path, recording: RunLog, moments: list[Moment], *, note: str = "") -> None:
     """Draw the cloud from two opposite sides, and beside it the true one where that is known.
 
     Args:
@@ -124,7 +124,7 @@ def draw_cloud(path: Path, recording: Recording, moments: list[Moment], *, note:
     save(figure, path)
 
 
-def draw_clip(path: Path, recording: Recording, moments: list[Moment], *, note: str = "") -> None:
+def draw_clip(path: Path, recording: RunLog, moments: list[Moment], *, note: str = "") -> None:
     """Draw a run as a moving picture: image and depth, and beside them the cloud as it grows along the path.
 
     Args:
@@ -245,12 +245,12 @@ def _thinned(count: int) -> npt.NDArray[np.intp]:
     return np.unique(np.linspace(0, count - 1, min(count, _MAX_POINTS)).round().astype(np.intp))
 
 
-def _path(recording: Recording) -> FloatArray:
+def _path(recording: RunLog) -> FloatArray:
     """Return the (N, 3) estimated path in the odometry frame [m], in order of time."""
     return np.array([recording.poses[stamp][:3, 3] for stamp in sorted(recording.poses)])
 
 
-def _true_path(recording: Recording) -> FloatArray:
+def _true_path(recording: RunLog) -> FloatArray:
     """Return the (N, 3) true path in the odometry frame [m]; empty if unknown."""
     T_odom_world = recording.T_odom_world()
     if T_odom_world is None:
@@ -259,6 +259,6 @@ def _true_path(recording: Recording) -> FloatArray:
     return np.array([(T_odom_world @ true_poses[stamp])[:3, 3] for stamp in sorted(true_poses)])
 
 
-def _first_heading_deg(recording: Recording) -> float:
+def _first_heading_deg(recording: RunLog) -> float:
     forward = recording.poses[min(recording.poses)][:3, 0]
     return float(np.degrees(np.arctan2(forward[1], forward[0])))

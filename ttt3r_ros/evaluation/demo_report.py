@@ -14,7 +14,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.cloud_pictures import confident_points, draw_clip, draw_cloud, joined
 from ttt3r_ros.evaluation.metrics import TrajectoryError, compare_trajectories, write_tum
 from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory, noted
-from ttt3r_ros.evaluation.run_log import Recording
+from ttt3r_ros.evaluation.run_log import RunLog
 from ttt3r_ros.evaluation.tables import formatted, rounded, show_result
 from ttt3r_ros.mapping.ply import write_ply
 
@@ -87,7 +87,7 @@ def claim_folder(output: Path) -> None:
         raise UserError(f"the folder {output} cannot be created or written: {error.strerror}") from None
 
 
-def write_report(output: Path, recording: Recording, *, frames_in: int | None, note: str = "") -> Metrics:
+def write_report(output: Path, recording: RunLog, *, frames_in: int | None, note: str = "") -> Metrics:
     """Write every file for which the run has data, except view.html.
 
     Args:
@@ -138,7 +138,7 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
     show_result(rows, console)
 
 
-def _trajectory_error(recording: Recording) -> TrajectoryError | None:
+def _trajectory_error(recording: RunLog) -> TrajectoryError | None:
     if not recording.true_poses:
         return None
     try:
@@ -147,7 +147,7 @@ def _trajectory_error(recording: Recording) -> TrajectoryError | None:
         return None  # the run is too short to compare
 
 
-def _metrics(recording: Recording, error: TrajectoryError | None, frames_in: int | None) -> Metrics:
+def _metrics(recording: RunLog, error: TrajectoryError | None, frames_in: int | None) -> Metrics:
     if error is not None:
         path_length = error.path_length_m
     else:
@@ -179,7 +179,7 @@ def _caption(metrics: Metrics) -> str:
     return ", ".join(parts)
 
 
-def _count(recording: Recording, *keys: str) -> int | None:
+def _count(recording: RunLog, *keys: str) -> int | None:
     """Return the sum of counters of the node; None if it has not reported any."""
     values = [_number(recording.diagnostics.get(key)) for key in keys]
     known = [value for value in values if value is not None]

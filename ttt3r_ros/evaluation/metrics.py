@@ -5,9 +5,7 @@ evo is imported only where it is used, so that writing a trajectory does not nee
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -228,37 +226,6 @@ def write_tum(path: Path, trajectory: Trajectory) -> None:
         pose = " ".join(f"{value:.9f}" for value in (x, y, z, qx, qy, qz, qw))
         lines.append(f"{stamp // 10**9}.{stamp % 10**9:09d} {pose}")
     path.write_text("\n".join(lines) + "\n")
-
-
-def read_tum(path: Path) -> Trajectory:
-    """Read a trajectory in the TUM format; stamps keep their nanoseconds.
-
-    Raises:
-        UserError: the file cannot be read, or a line is not eight numbers ending in a unit quaternion.
-    """
-    try:
-        text = path.read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the trajectory {path}: {error}") from None
-    stamps: list[int] = []
-    transforms: list[FloatArray] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        content = line.strip()
-        if not content or content.startswith("#"):
-            continue
-        try:
-            stamp, *values = re.split(r"[\s,]+", content)
-            x, y, z, qx, qy, qz, qw = (float(value) for value in values)
-            stamps.append(int(Decimal(stamp).scaleb(9)))
-        except (ValueError, ArithmeticError):
-            raise UserError(
-                f"{path}, line {number}: a TUM trajectory has 8 numbers a line (stamp x y z qx qy qz qw),"
-                f" got {content!r}"
-            ) from None
-        if not abs(qx * qx + qy * qy + qz * qz + qw * qw - 1.0) < 0.05:
-            raise UserError(f"{path}, line {number}: the quaternion (qx qy qz qw) is not of length 1")
-        transforms.append(T_from_pose((x, y, z), (qw, qx, qy, qz)))
-    return Trajectory.from_transforms(stamps, transforms)
 
 
 def _to_evo(trajectory: Trajectory, start_ns: int) -> PoseTrajectory3D:

@@ -103,7 +103,7 @@ class Moment:
 
 
 @dataclass
-class Recording:
+class RunLog:
     """One run: every pose, a bounded number of complete moments, the latest diagnostics.
 
     Attributes:

@@ -62,11 +62,11 @@ def masked_depth(
     return masked
 
 
-def depth_in_millimetres(depth: Float32Array) -> npt.NDArray[np.uint16]:
+def depth_in_millimeters(depth: Float32Array) -> npt.NDArray[np.uint16]:
     """Return (H, W) uint16 millimeters, 0 where there is no depth or it does not fit (REP-118)."""
     with np.errstate(invalid="ignore"):
-        millimetres = np.round(depth * 1000.0)
-        return np.where(millimetres <= 65535.0, millimetres, 0.0).astype(np.uint16)
+        millimeters = np.round(depth * 1000.0)
+        return np.where(millimeters <= 65535.0, millimeters, 0.0).astype(np.uint16)
 
 
 def colored_points(

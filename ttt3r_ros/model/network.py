@@ -28,7 +28,7 @@ from ttt3r_ros.model.layers import NORM_EPS, DecoderBlock, EncoderBlock, Modulat
 from ttt3r_ros.model.pose_memory import PoseMemory
 from ttt3r_ros.model.precision import computes_in, quantize_linears, store_linears
 from ttt3r_ros.model.rotary import RotaryTables
-from ttt3r_ros.model.update import Carried, Seen, Ttt3r, UpdateRule, blend
+from ttt3r_ros.model.update import Carried, RuleInput, Ttt3r, UpdateRule, blend
 
 #: Outputs that can be requested in addition to the pose.
 POINTS_CAMERA, POINTS_WORLD, COLOR = "points_camera", "points_world", "color"
@@ -187,12 +187,12 @@ class Network(nn.Module):
         decoded = self.decode(features, pose_query, tokens, grid)
         memory = self.pose_memory.write(query_input, decoded.pose_token[:, None], memory)
 
-        seen = Seen(tokens, decoded.state_proposal, decoded.alignment)
+        inputs = RuleInput(tokens, decoded.state_proposal, decoded.alignment)
         if state is None:
-            learning_rate, carried = torch.ones_like(seen.alignment), rule.start(seen)
+            learning_rate, carried = torch.ones_like(inputs.alignment), rule.start(inputs)
         else:
-            learning_rate, carried = rule.learning_rate(seen, state.carried)
-        new_state = State(blend(tokens, seen.proposal, learning_rate), memory, carried)
+            learning_rate, carried = rule.learning_rate(inputs, state.carried)
+        new_state = State(blend(tokens, inputs.proposal, learning_rate), memory, carried)
 
         trace = Trace(features, pose_query[:, 0], decoded)
         return self.read_heads(trace, learning_rate, outputs), new_state

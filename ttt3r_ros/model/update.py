@@ -20,7 +20,7 @@ Carried = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True)
-class Seen:
+class RuleInput:
     """The inputs of an update rule.
 
     Attributes:
@@ -45,11 +45,11 @@ class UpdateRule(Protocol):
         """Name in parameters and files."""
         ...
 
-    def start(self, seen: Seen) -> Carried:
+    def start(self, inputs: RuleInput) -> Carried:
         """Return the tensors to carry after a segment's first frame, whose learning rate is 1."""
         ...
 
-    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
+    def learning_rate(self, inputs: RuleInput, carried: Carried) -> tuple[Tensor, Carried]:
         """Return β (B, N) in (0, 1] of a later frame, and the tensors to carry after it."""
         ...
 
@@ -60,11 +60,11 @@ class Cut3r:
 
     name: Literal["cut3r"] = "cut3r"
 
-    def start(self, seen: Seen) -> Carried:
+    def start(self, inputs: RuleInput) -> Carried:
         return ()
 
-    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
-        return torch.ones_like(seen.alignment), ()
+    def learning_rate(self, inputs: RuleInput, carried: Carried) -> tuple[Tensor, Carried]:
+        return torch.ones_like(inputs.alignment), ()
 
 
 @dataclass(frozen=True)
@@ -73,11 +73,11 @@ class Ttt3r:
 
     name: Literal["ttt3r"] = "ttt3r"
 
-    def start(self, seen: Seen) -> Carried:
+    def start(self, inputs: RuleInput) -> Carried:
         return ()
 
-    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
-        return torch.sigmoid(seen.alignment), ()
+    def learning_rate(self, inputs: RuleInput, carried: Carried) -> tuple[Tensor, Carried]:
+        return torch.sigmoid(inputs.alignment), ()
 
 
 @dataclass(frozen=True)
@@ -108,15 +108,15 @@ class Filt3r:
     gamma: float = 1.0
     name: Literal["filt3r"] = "filt3r"
 
-    def start(self, seen: Seen) -> Carried:
-        variance = torch.full(seen.proposal.shape[:2], self.variance_init, device=seen.proposal.device)
-        return variance, seen.proposal
+    def start(self, inputs: RuleInput) -> Carried:
+        variance = torch.full(inputs.proposal.shape[:2], self.variance_init, device=inputs.proposal.device)
+        return variance, inputs.proposal
 
-    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
+    def learning_rate(self, inputs: RuleInput, carried: Carried) -> tuple[Tensor, Carried]:
         if not carried:
             raise ValueError("FILT3R needs what it carried from the segment's earlier frames; start a new segment")
         variance, last_proposal, *last_mean = carried
-        change = (seen.proposal - last_proposal).norm(dim=-1)  # (B, N)
+        change = (inputs.proposal - last_proposal).norm(dim=-1)  # (B, N)
         mean = change.mean(dim=1)
         if last_mean:
             mean = (1 - self.ema) * last_mean[0] + self.ema * mean
@@ -126,7 +126,7 @@ class Filt3r:
         predicted = self.gamma * variance + noise
         gain = (predicted / (predicted + self.r + 1e-6)).clamp(0.01, 0.99)
         variance = (1 - gain) ** 2 * predicted + gain**2 * self.r
-        return gain, (variance, seen.proposal, mean)
+        return gain, (variance, inputs.proposal, mean)
 
 
 @dataclass(frozen=True)
@@ -152,16 +152,16 @@ class Recal3r:
     def name(self) -> str:
         return "recal3r_pressure" if self.pressure else "recal3r"
 
-    def start(self, seen: Seen) -> Carried:
-        return (seen.tokens, torch.zeros_like(seen.alignment)) if self.pressure else (seen.tokens,)
+    def start(self, inputs: RuleInput) -> Carried:
+        return (inputs.tokens, torch.zeros_like(inputs.alignment)) if self.pressure else (inputs.tokens,)
 
-    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
+    def learning_rate(self, inputs: RuleInput, carried: Carried) -> tuple[Tensor, Carried]:
         initial, *pressures = carried
-        deviation = (seen.tokens - initial).norm(dim=-1)  # (B, N)
+        deviation = (inputs.tokens - initial).norm(dim=-1)  # (B, N)
         low, high = deviation.aminmax(dim=1, keepdim=True)
         closeness = 1 - (deviation - low) / (high - low).clamp(min=torch.finfo(deviation.dtype).tiny)
         reliability = closeness * (2 * closeness - 1) ** 2
-        gate = torch.sigmoid(seen.alignment)
+        gate = torch.sigmoid(inputs.alignment)
         rate = gate
         if pressures:
             rate = gate * torch.exp(-pressures[0])
@@ -180,11 +180,11 @@ class Gain:
     alpha: float = 0.4
     name: Literal["gain"] = "gain"
 
-    def start(self, seen: Seen) -> Carried:
+    def start(self, inputs: RuleInput) -> Carried:
         return ()
 
-    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
-        return self.alpha * torch.sigmoid(seen.alignment), ()
+    def learning_rate(self, inputs: RuleInput, carried: Carried) -> tuple[Tensor, Carried]:
+        return self.alpha * torch.sigmoid(inputs.alignment), ()
 
 
 @dataclass(frozen=True)
@@ -200,13 +200,13 @@ class Brake:
     tau: float = 1.0
     name: Literal["brake"] = "brake"
 
-    def start(self, seen: Seen) -> Carried:
-        return (seen.proposal - seen.tokens,)
+    def start(self, inputs: RuleInput) -> Carried:
+        return (inputs.proposal - inputs.tokens,)
 
-    def learning_rate(self, seen: Seen, carried: Carried) -> tuple[Tensor, Carried]:
-        push = seen.proposal - seen.tokens
+    def learning_rate(self, inputs: RuleInput, carried: Carried) -> tuple[Tensor, Carried]:
+        push = inputs.proposal - inputs.tokens
         cosine = torch.cosine_similarity(push, carried[0], dim=-1)  # 0 where one of them is 0
-        return torch.sigmoid(-self.tau * cosine) * torch.sigmoid(seen.alignment), (push,)
+        return torch.sigmoid(-self.tau * cosine) * torch.sigmoid(inputs.alignment), (push,)
 
 
 #: The rules by name, with their published constants. A new rule is one class, one entry here and one in `UPDATE_RULES`.
@@ -232,10 +232,10 @@ def can_carry(rule: UpdateRule, carried: Carried, tokens: tuple[int, int, int]) 
     Runs the rule on tensors without values until the shapes it carries stop changing.
     """
     empty = torch.empty(tokens, device="meta")
-    seen = Seen(empty, empty, torch.empty(tokens[:2], device="meta"))
-    shapes, expected = [part.shape for part in carried], rule.start(seen)
+    inputs = RuleInput(empty, empty, torch.empty(tokens[:2], device="meta"))
+    shapes, expected = [part.shape for part in carried], rule.start(inputs)
     while shapes != [part.shape for part in expected]:
-        later = rule.learning_rate(seen, expected)[1]
+        later = rule.learning_rate(inputs, expected)[1]
         if [part.shape for part in later] == [part.shape for part in expected]:
             return False
         expected = later

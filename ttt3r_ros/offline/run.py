@@ -21,7 +21,7 @@ from ttt3r_ros.errors import UserError, kind_of
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
 from ttt3r_ros.evaluation.run_log import Moment
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, inverse, unproject
-from ttt3r_ros.mapping.cloud import depth_in_millimetres, masked_depth
+from ttt3r_ros.mapping.cloud import depth_in_millimeters, masked_depth
 from ttt3r_ros.mapping.voxel_map import VoxelMap
 from ttt3r_ros.offline.findings import Findings, load_findings, save_findings
 from ttt3r_ros.offline.kept_map import load_map, save_map
@@ -183,7 +183,7 @@ class Run:
                 found.depth_errors.append((error.abs_rel, error.delta_125))
         name = image_name(frame.stamp_ns)
         if options.depth:
-            _write_png(self._folder.depth / name, depth_in_millimetres(seen))
+            _write_png(self._folder.depth / name, depth_in_millimeters(seen))
         if options.rgb:
             _write_png(self._folder.rgb / name, cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         moment = None

@@ -17,7 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
-from ttt3r_ros.mapping.cloud import colored_points, depth_in_millimetres, masked_depth
+from ttt3r_ros.mapping.cloud import colored_points, depth_in_millimeters, masked_depth
 from ttt3r_ros.ros.conversions import (
     camera_info_message,
     lasting_cloud,
@@ -141,7 +141,7 @@ class Outputs:
         )
         if self._has_listener(DEPTH):
             if parameters.depth_encoding == "16UC1":
-                self._publish_image(DEPTH, depth_in_millimetres(trusted), "16UC1", header)
+                self._publish_image(DEPTH, depth_in_millimeters(trusted), "16UC1", header)
             else:
                 message.header = header
                 self._publishers[DEPTH].publish(message)

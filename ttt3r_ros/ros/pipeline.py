@@ -84,8 +84,8 @@ class Pipeline:
         self._calibration = CalibrationInput(node, self._notices)
         self.masks = MaskInput(node, self._notices, parameters.mask_file)
         self._outputs = Outputs(node, parameters)
-        self._mount = Mount(node, parameters.base_frame, self._notices, parameters.T_base_camera)
-        self.imu = ImuInput(node, self._notices, self._mount, parameters.base_frame)
+        self.mount = Mount(node, parameters.base_frame, self._notices, parameters.T_base_camera)
+        self.imu = ImuInput(node, self._notices, self.mount, parameters.base_frame)
         self._wheels = WheelInput(node, self._notices, parameters.base_frame)
         self.map = MapOutput(node, self._notices, parameters)
         self._requests = threading.Lock()
@@ -238,7 +238,7 @@ class Pipeline:
             break_reason=break_reason,
             mask=mask,
             imu=self.imu.samples(frame.stamp_ns),
-            T_ground_camera=self._mount.T_ground_camera(parameters.ground_frame, camera_frame),
+            T_ground_camera=self.mount.T_ground_camera(parameters.ground_frame, camera_frame),
             other_odometry=self._wheels.take(frame.stamp_ns, frame.received),
         )
         for event in done.events:
@@ -267,7 +267,7 @@ class Pipeline:
 
     def _mount_at(self, camera_frame: str, stamp_ns: int, wait_seconds: float) -> FloatArray:
         """Return T_base_camera of a frame; if it corrects that of earlier frames, correct the odometry as well."""
-        reading = self._mount.at(camera_frame, stamp_ns, wait_seconds)
+        reading = self.mount.at(camera_frame, stamp_ns, wait_seconds)
         if reading.corrects is not None and self._axes_frame == camera_frame:
             self._stream.remount(reading.corrects, reading.T_base_camera)
             self.map.clear()

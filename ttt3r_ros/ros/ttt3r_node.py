@@ -43,7 +43,14 @@ WARM_UP_SIZE = (480, 640)  # of a blank image: the most common camera resolution
 
 
 class Ttt3rNode(Node):
-    """Connects parameters, topics and services to the pipeline that does the work."""
+    """Connects parameters, topics and services to the pipeline that does the work.
+
+    Attributes:
+        camera_input: takes images from the camera's topic.
+        pipeline: turns them into what is published.
+        saving: the services that save and load.
+        callbacks_failed: number of callbacks that have raised an error.
+    """
 
     def __init__(self) -> None:
         """Load the weights, warm up the network, then subscribe.
@@ -65,7 +72,7 @@ class Ttt3rNode(Node):
         queue = FrameQueue(latest_only=self._settings.drop_frames)
         self._queue = queue
         with qos_overrides(self):
-            self._input = CameraInput(
+            self.camera_input = CameraInput(
                 self,
                 queue,
                 transport=self._settings.image_transport,
@@ -73,12 +80,12 @@ class Ttt3rNode(Node):
                 max_gap=lambda: self._settings.max_frame_gap,
                 on_error=self.survive,
             )
-            self._pipeline = Pipeline(
+            self.pipeline = Pipeline(
                 self, backbone, loaded.segment_frames, self._settings, queue, min_rate_hz=loaded.min_rate_hz
             )
         self._namesakes = Namesakes(self, f"~/{ODOM}")
-        PoseInput(self, self._pipeline, self._notices, self._settings.odom_frame)
-        self._saving = Saving(self, self._pipeline, lambda: self._settings)
+        PoseInput(self, self.pipeline, self._notices, self._settings.odom_frame)
+        self.saving = Saving(self, self.pipeline, lambda: self._settings)
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(Trigger, "~/reset_odometry", self._on_reset_odometry)
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -88,10 +95,10 @@ class Ttt3rNode(Node):
         self.add_on_set_parameters_callback(self._on_set_parameters)
         for sentence in unknown(self):
             self.get_logger().warning(sentence)
-        self._pipeline.start()
+        self.pipeline.start()
         if self._settings.load_at_start:
-            self._saving.load_at_start()
-        self.get_logger().info(f"ready: listening to {self._input.topic}")
+            self.saving.load_at_start()
+        self.get_logger().info(f"ready: listening to {self.camera_input.topic}")
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
         """Set parameters, as the services do; invalid values are refused with our messages instead of rclpy's."""
@@ -103,7 +110,7 @@ class Ttt3rNode(Node):
 
     def stop(self) -> bool:
         """Stop all threads; return whether they have ended, since the current frame or file may take longer."""
-        ended = [self._input.stop(), self._saving.stop(), self._pipeline.stop()]
+        ended = [self.camera_input.stop(), self.saving.stop(), self.pipeline.stop()]
         return all(ended)
 
     def survive(self, error: Exception) -> None:
@@ -134,21 +141,21 @@ class Ttt3rNode(Node):
         return loaded
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._pipeline.reset()
+        self.pipeline.reset()
         response.success = True
         response.message = "the recurrent state is reset; the pose continues from the last one"
         self.get_logger().info(response.message)
         return response
 
     def _on_reset_odometry(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._pipeline.reset_odometry()
+        self.pipeline.reset_odometry()
         response.success = True
         response.message = "the recurrent state is reset; the pose starts again from the origin"
         self.get_logger().info(response.message)
         return response
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        self._input.set_enabled(request.data)
+        self.camera_input.set_enabled(request.data)
         response.success = True
         response.message = "processing images" if request.data else "paused: images are ignored until enabled again"
         self.get_logger().info(response.message)
@@ -160,19 +167,19 @@ class Ttt3rNode(Node):
         except UserError as error:
             return SetParametersResult(successful=False, reason=str(error))
         self._settings = parameters
-        self._pipeline.change_parameters(parameters)
+        self.pipeline.change_parameters(parameters)
         return SetParametersResult(successful=True)
 
     def _publish_diagnostics(self) -> None:
-        segment, segment_frames = self._pipeline.segment
+        segment, segment_frames = self.pipeline.segment
         counters = Counters(
-            input_rate_hz=self._input.rate.hz(),
-            frames_received=self._input.received,
+            input_rate_hz=self.camera_input.rate.hz(),
+            frames_received=self.camera_input.received,
             frames_dropped=self._queue.dropped,
-            frames_dropped_by_stamp=sum(self._input.dropped_by_stamp.values()),
-            frames_failed=self._pipeline.failed,
-            frames_lost=self._pipeline.lost,
-            camera_infos_refused=self._pipeline.camera_infos_refused,
+            frames_dropped_by_stamp=sum(self.camera_input.dropped_by_stamp.values()),
+            frames_failed=self.pipeline.failed,
+            frames_lost=self.pipeline.lost,
+            camera_infos_refused=self.pipeline.camera_infos_refused,
             callbacks_failed=self.callbacks_failed,
             segment=segment,
             segment_frames=segment_frames,
@@ -180,14 +187,14 @@ class Ttt3rNode(Node):
         facts = {
             **self._facts,
             "update_rule": self._settings.update_rule,
-            "intrinsics": self._pipeline.intrinsics_source,
-            "stamp_faults": ", ".join(f"{count} {why}" for why, count in self._input.dropped_by_stamp.items()),
-            "mask": self._pipeline.masks.fact(),
-            "imu": self._pipeline.imu.fact,
-            **self._pipeline.map.facts(),
-            **self._pipeline.scale_facts(),
+            "intrinsics": self.pipeline.intrinsics_source,
+            "stamp_faults": ", ".join(f"{count} {why}" for why, count in self.camera_input.dropped_by_stamp.items()),
+            "mask": self.pipeline.masks.fact(),
+            "imu": self.pipeline.imu.fact,
+            **self.pipeline.map.facts(),
+            **self.pipeline.scale_facts(),
             "reset_policy": self._settings.reset_policy,
-            "segment_reason": self._pipeline.segment_reason,
+            "segment_reason": self.pipeline.segment_reason,
         }
         self._diagnostics.publish(
             diagnostics.diagnostic_array(
@@ -195,19 +202,19 @@ class Ttt3rNode(Node):
                 self.get_clock().now(),
                 self._health(),
                 counters,
-                self._pipeline.statistics.summary(),
+                self.pipeline.statistics.summary(),
                 facts,
             )
         )
 
     def _health(self) -> Health:
-        if not self._input.enabled:
+        if not self.camera_input.enabled:
             return diagnostics.PAUSED
-        if self._input.seconds_without_image() > MISSING_AFTER:
-            why = self._input.why_nothing_arrives()
+        if self.camera_input.seconds_without_image() > MISSING_AFTER:
+            why = self.camera_input.why_nothing_arrives()
             self._notices.warn(why)
             return diagnostics.missing(why)
-        health = self._pipeline.health
+        health = self.pipeline.health
         if (others := self._namesakes.why()) is not None:
             self._notices.warn(others)
             if health.level == DiagnosticStatus.OK:

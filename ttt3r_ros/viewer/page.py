@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ttt3r_ros.evaluation.cloud_pictures import Points, confident_points, joined
-from ttt3r_ros.evaluation.run_log import Moment, Recording
+from ttt3r_ros.evaluation.run_log import Moment, RunLog
 from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.viewer.scene import Scene
 from ttt3r_ros.viewer.server import open_server, stop_server
@@ -24,7 +24,7 @@ _EYE = (-3.5, 1.5, 3.0)
 _TARGET = (2.0, 0.0, 0.0)
 
 
-def write_page(path: Path, recording: Recording, moments: list[Moment], *, title: str) -> None:
+def write_page(path: Path, recording: RunLog, moments: list[Moment], *, title: str) -> None:
     """Write a run: the camera moves along its path, and the cloud grows.
 
     Args:

@@ -16,9 +16,9 @@ import cv2
 import numpy as np
 import pytest
 from PIL import Image
+from tum import read_tum
 
-from ttt3r_ros.evaluation.metrics import read_tum
-from ttt3r_ros.evaluation.run_log import Recording
+from ttt3r_ros.evaluation.run_log import RunLog
 from ttt3r_ros.ros.tools import demo
 from ttt3r_ros.ros.tools.recorder import Recorder
 from ttt3r_ros.sources import open_source
@@ -203,7 +203,7 @@ def test_images_that_follow_on_none_are_a_failure_that_says_why(
 
 
 def test_it_says_what_it_waits_for_and_for_how_long() -> None:
-    recorder = SimpleNamespace(recording=Recording())
+    recorder = SimpleNamespace(recording=RunLog())
     assert demo._status(recorder) == "the camera is preparing its images"
     recorder.recording.diagnostics["frames_received"] = "1"
     assert demo._status(recorder) == "waiting for the node"

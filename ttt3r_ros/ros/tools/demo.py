@@ -24,7 +24,7 @@ from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.demo_report import FILES, claim_folder, show_metrics, write_report
-from ttt3r_ros.evaluation.run_log import Recording
+from ttt3r_ros.evaluation.run_log import RunLog
 from ttt3r_ros.ros.domain import free_domain
 from ttt3r_ros.ros.fastdds import make_room_for_images
 from ttt3r_ros.ros.parameters import Parameters
@@ -193,7 +193,7 @@ class _Viewer(ChildProcess):
         return news
 
 
-def _write_page(output: Path, recording: Recording, console: Console) -> None:
+def _write_page(output: Path, recording: RunLog, console: Console) -> None:
     """Write view.html, if there is something to see and viser is installed."""
     if not len(recording.moments):
         return
@@ -311,7 +311,7 @@ def _silence_s(recorder: Recorder, frames_played: int | None) -> float:
     return max(_SILENCE_S, _SILENCE_PERIODS * period_s)
 
 
-def _raise_if_still(recording: Recording, log: Path) -> None:
+def _raise_if_still(recording: RunLog, log: Path) -> None:
     """Check that the path is one.
 
     Raises:

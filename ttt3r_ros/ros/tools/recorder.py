@@ -17,7 +17,7 @@ from tf2_ros import Buffer, TransformException, TransformListener
 
 from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
-from ttt3r_ros.evaluation.run_log import Moment, Recording
+from ttt3r_ros.evaluation.run_log import Moment, RunLog
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds
 from ttt3r_ros.ros.tools.messages import moved, points_of, pose_of
@@ -52,7 +52,7 @@ class Recorder(Node):
             is_live: whether images are stamped when they are published, so that stamps tell the latency.
         """
         super().__init__("recorder", start_parameter_services=False)
-        self.recording = Recording()
+        self.recording = RunLog()
         self.heard_at = 0.0
         self._is_live = is_live
         self._bridge = CvBridge()

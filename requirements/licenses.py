@@ -63,7 +63,7 @@ ELSEWHERE = {
 
 #: Licenses of packages that state them at length or only in their LICENSE files, or that one ROS distribution lacks.
 STATED = {
-    "apsw": "any OSI-approved licence",
+    "apsw": "any OSI-approved license",
     "lz4": "BSD-3-Clause",
     "matplotlib": "Matplotlib License (PSF-based)",
     "ros-fastcdr": "Apache-2.0",
@@ -76,11 +76,11 @@ STATED = {
 HEADER = """\
 # Licences of what this package uses
 
-Written by `make licences` from `requirements/*.txt`; nothing of it is part of this repository, which is Apache-2.0.
-In a ROS 2 workspace the ROS packages come from the distribution instead, under the same licences.
+Written by `make licenses` from `requirements/*.txt`; nothing of it is part of this repository, which is Apache-2.0.
+In a ROS 2 workspace the ROS packages come from the distribution instead, under the same licenses.
 
 `evo` is under the GPL: the evaluation (`ttt3r_ros.evaluation`, the demo) imports it, the node never does. The
-published weights have a licence of their own, see [docs/weights.md](docs/weights.md).
+published weights have a license of their own, see [docs/weights.md](docs/weights.md).
 """
 
 
@@ -95,7 +95,7 @@ def pins(name: str) -> dict[str, list[str]]:
     return found
 
 
-def licence(package: str) -> str | None:
+def license_of(package: str) -> str | None:
     """Return the license of a package by its normalized name, or None if nothing states it."""
     if stated := STATED.get(package) or ELSEWHERE.get(package):
         return stated
@@ -111,8 +111,8 @@ def _of_package_xml(package: str) -> str | None:
     path = Path(sys.prefix) / "share" / name / "package.xml"
     if not path.exists():
         return None
-    licences = [element.text.strip() for element in ElementTree.parse(path).iter("license") if element.text]
-    return " AND ".join(licences) or None
+    licenses = [element.text.strip() for element in ElementTree.parse(path).iter("license") if element.text]
+    return " AND ".join(licenses) or None
 
 
 def _of_metadata(package: str) -> str | None:
@@ -136,17 +136,17 @@ def document() -> str:
     parts = [HEADER]
     for name, purpose in LISTS.items():
         rows = [
-            f"| {package} | {', '.join(versions)} | {_known_licence(package)} |"
+            f"| {package} | {', '.join(versions)} | {_known_license(package)} |"
             for package, versions in pins(name).items()
         ]
         parts.append(
-            "\n".join([f"## {name}: {purpose}\n", "| package | version | licence |", "|---|---|---|", *rows, ""])
+            "\n".join([f"## {name}: {purpose}\n", "| package | version | license |", "|---|---|---|", *rows, ""])
         )
     return "\n".join(parts)
 
 
-def _known_licence(package: str) -> str:
-    found = licence(package)
+def _known_license(package: str) -> str:
+    found = license_of(package)
     if found is None:
         sys.exit(f"error: nothing states the license of {package}; look it up and add it to {Path(__file__).name}")
     return found
