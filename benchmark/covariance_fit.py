@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
-from scipy.optimize import minimize
+import numpy.typing as npt
+from scipy.optimize import brentq, minimize
 
 from benchmark.covariance_runs import Walked
 from ttt3r_ros.geometry import FloatArray, rotation_vector
-from ttt3r_ros.stream.covariance import LARGEST, SMALLEST, CovarianceModel, at_origin
-from ttt3r_ros.stream.odometry import OdometryState, interrupted, update
+from ttt3r_ros.stream.covariance import FLOOR, LARGEST, SIZE, SMALLEST, CovarianceModel, at_origin, standing_variances
+from ttt3r_ros.stream.odometry import OdometryState, held, interrupted, update
 
 #: What is judged: columns of the errors, and whether of the pose or of the twist.
 PARTS = {
@@ -29,6 +31,7 @@ FIXED = (
     "lost_radians_per_second",
 )
 _BOUNDS = (1e-5, 100.0)
+_HALVES = (slice(0, 3), slice(3, 6))
 #: Less confidence must mean more variance (the node's contract), even where the medians of whole frames tell little:
 #: those of the small weights hardly differ, and a free fit leaves confidence out.
 _LEAST_POWER = 0.25
@@ -40,8 +43,11 @@ class Steps:
 
     Attributes:
         translations: (W, M, 3) in odom's axes [m].
-        metres, radians, seconds, confidences: (W, M).
+        metres, radians, seconds, confidences: (W, M), the first two as the images tell of them.
         linear: (W, M, 3) velocity as published [m/s].
+        unexplained, beside: (W, M, 6) what the images tell of beside the motion [m, rad], in the axes of the base and
+            of odom; 0 where they tell nothing.
+        witnessed, held: (W, M) whether they tell anything, and whether the camera was seen to stand still.
         pose_errors, twist_errors: (W, M, 6), NaN where there is none.
     """
 
@@ -51,6 +57,10 @@ class Steps:
     seconds: FloatArray
     confidences: FloatArray
     linear: FloatArray
+    unexplained: FloatArray
+    beside: FloatArray
+    witnessed: FloatArray
+    held: FloatArray
     pose_errors: FloatArray
     twist_errors: FloatArray
 
@@ -63,22 +73,33 @@ class Steps:
 
     def variances(self, model: CovarianceModel) -> tuple[FloatArray, FloatArray]:
         """Return pose and twist variances, (W, M, 6) each, as `covariance` makes them one by one."""
-        motions = zip(self.metres.ravel(), self.radians.ravel(), self.confidences.ravel())
-        sigmas = np.array([model.step_sigmas(*motion) for motion in motions]).reshape(*self.metres.shape, 2)
+        trust = (np.maximum(np.nan_to_num(self.confidences), 1.0) - 1.0 + FLOOR) ** -model.confidence_power
+        blind = np.where(self.witnessed > 0, 0.0, self.seconds)
+        own, any_ = model.factor(1.0), model.step_sigmas(self.metres, self.radians, 1.0)
+        sigmas = np.stack([part * trust / own for part in any_], axis=-1)
+        sigmas += blind[..., None] * [model.unwitnessed_metres_per_second, model.unwitnessed_radians_per_second]
         twist = np.repeat(np.square(sigmas), 3, axis=-1) / self.seconds[..., None] ** 2
-        twist[..., :3] += np.square(model.scale * self.linear)
-        lasting = _added(model, sigmas * model.lasting((1.0, 1.0)), self.seconds)
+        twist[..., :3] += np.square(model.scale * (self.linear + self.unexplained[..., :3] / self.seconds[..., None]))
+        factors = np.repeat([model.unexplained_translation, model.unexplained_rotation], 3)
+        twist += np.square(factors * self.unexplained / self.seconds[..., None])
+        is_held = self.held > 0
+        twist[is_held] = standing_variances(model)
+        lasting = _added(model, sigmas * model.lasting((1.0, 1.0)), self.seconds, is_held)
         passing = np.square(np.repeat(sigmas, 3, axis=-1) * np.repeat(model.passing((1.0, 1.0)), 3))
-        noise = np.concatenate([np.repeat(lasting, 3, axis=-1), np.zeros_like(lasting[..., :1])], axis=-1)
+        noise = np.concatenate([np.repeat(lasting, 3, axis=-1), np.zeros((*lasting.shape[:-1], 3))], axis=-1)
 
         P = np.tile(at_origin(model), (len(self.metres), 1, 1))
         pose = np.empty_like(twist)
         for i in range(self.metres.shape[1]):
-            x, y, z = self.translations[:, i].T
-            F = np.tile(np.eye(7), (len(P), 1, 1))
+            moved = self.translations[:, i] + self.beside[:, i, :3]
+            x, y, z = moved.T
+            F = np.tile(np.eye(SIZE), (len(P), 1, 1))
             F[:, 0, 4], F[:, 0, 5], F[:, 1, 5] = z, -y, x
             F[:, 1, 3], F[:, 2, 3], F[:, 2, 4] = -z, y, -x
-            F[:, :3, 6] = self.translations[:, i]
+            F[:, :3, 6] = moved
+            F[:, :3, 7], F[:, 3:6, 8] = self.beside[:, i, :3], self.beside[:, i, 3:]
+            F[is_held[:, i]] = np.eye(SIZE)
+            passing[is_held[:, i], i] = passing[is_held[:, i], i - 1] if i else 0.0
             P = F @ P @ F.transpose(0, 2, 1)
             np.einsum("wii->wi", P)[...] += noise[:, i]
             pose[:, i] = np.einsum("wii->wi", P)[:, :6]
@@ -89,13 +110,20 @@ def _steps(walked: Walked, most: int) -> list[FloatArray]:
     """Return the columns of `Steps` of one walk, filled up to so many motions."""
     R = walked.poses[:, :3, :3]
     translations = np.diff(walked.poses[:, :3, 3], axis=0)
+    unexplained = np.nan_to_num(walked.unexplained[1:])
+    beside = np.concatenate([np.einsum("nij,nj->ni", R[:-1], unexplained[:, half]) for half in _HALVES], axis=1)
+    turned = np.array([rotation_vector(a.T @ b) for a, b in pairwise(R)])
     columns = [
         (translations, 0.0),
-        (np.linalg.norm(translations, axis=1), 0.0),
-        (np.array([np.linalg.norm(rotation_vector(a.T @ b)) for a, b in pairwise(R)]), 0.0),
+        (np.linalg.norm(translations + beside[:, :3], axis=1), 0.0),
+        (np.linalg.norm(turned + unexplained[:, 3:], axis=1), 0.0),
         (np.diff(walked.stamps_ns) * 1e-9, 1.0),
         (walked.confidences[1:], 1.0),
         (walked.twists[1:, :3], 0.0),
+        (unexplained, 0.0),
+        (beside, 0.0),
+        (np.isfinite(walked.unexplained[1:, 0]).astype(float), 1.0),
+        (walked.is_held[1:].astype(float), 0.0),
         (walked.pose_errors()[1:], np.nan),
         (walked.twist_errors()[1:], np.nan),
     ]
@@ -105,9 +133,12 @@ def _steps(walked: Walked, most: int) -> list[FloatArray]:
     ]
 
 
-def _added(model: CovarianceModel, sigmas: FloatArray, seconds: FloatArray) -> FloatArray:
+def _added(
+    model: CovarianceModel, sigmas: FloatArray, seconds: FloatArray, is_held: npt.NDArray[np.bool_]
+) -> FloatArray:
     """Return the variances (W, M, 2) that motions of these standard deviations add, as `CovarianceModel.added` does."""
     decays = np.exp(-seconds[..., None] / np.array([model.translation_memory, model.rotation_memory]))
+    decays[is_held], sigmas = 0.0, np.where(is_held[..., None], 0.0, sigmas)
     tails = np.zeros((len(sigmas), 2))
     added = np.empty_like(sigmas)
     for i in range(sigmas.shape[1]):
@@ -121,8 +152,7 @@ def fit(walks: Sequence[Walked], start: CovarianceModel, progress: Callable[[flo
     """Return the constants under which the measured errors are most likely.
 
     Minimises the mean negative log-likelihood of zero-mean Gaussian errors, ``log σ² + e²/σ²``, each of the four parts
-    of `PARTS` counting the same. Where a constant scales a part's variances alone, that part's mean NEES is 1 at the
-    minimum.
+    of `PARTS` and every walk counting the same; then `_balanced`.
 
     Args:
         walks: to fit to.
@@ -142,7 +172,8 @@ def fit(walks: Sequence[Walked], start: CovarianceModel, progress: Callable[[flo
             e = (steps.pose_errors if kind == "pose" else steps.twist_errors)[..., columns]
             v = (pose if kind == "pose" else twist)[..., columns]
             known = np.isfinite(e)
-            total += float((np.log(v[known]) + e[known] ** 2 / v[known]).mean())
+            surprise = np.where(known, np.log(v) + np.square(e) / v, np.nan)
+            total += float(np.nanmean(np.nanmean(surprise, axis=(1, 2))))
         return total
 
     best = minimize(
@@ -150,10 +181,30 @@ def fit(walks: Sequence[Walked], start: CovarianceModel, progress: Callable[[flo
         np.log([getattr(start, name) for name in names]),
         method="L-BFGS-B",
         bounds=[tuple(np.log(_bounds(name))) for name in names],
-        options={"maxiter": 60, "ftol": 1e-5},
+        options={"maxiter": 100, "ftol": 1e-7},
         callback=lambda logs: progress(cost(logs)),
     )
-    return model_of(best.x)
+    return _balanced(steps, model_of(best.x))
+
+
+def _balanced(steps: Steps, model: CovarianceModel) -> CovarianceModel:
+    """Return the model with shares of lasting errors at which the pose's NEES, averaged over walks, is one.
+
+    Likelihood is highest where most walks' errors are met; a few with much larger ones then have a NEES far above one.
+    """
+    for name, columns in (("lasting_rotation", slice(3, 6)), ("lasting_translation", slice(0, 3))):
+        changed = partial(_log_nees, steps, model, name, columns)
+        low, high = np.log([1e-2, 10.0])
+        if changed(low) > 0 > changed(high):
+            model = replace(model, **{name: float(np.exp(brentq(changed, low, high, xtol=0.01)))})
+    return model
+
+
+def _log_nees(steps: Steps, model: CovarianceModel, name: str, columns: slice, log: float) -> float:
+    """Return the logarithm of these columns' NEES, averaged over walks, where a constant has another logarithm."""
+    variances = steps.variances(replace(model, **{name: float(np.exp(log))}))[0][..., columns]
+    nees = np.nanmean(np.square(steps.pose_errors[..., columns]) / variances, axis=(1, 2))
+    return float(np.log(nees.mean()))
 
 
 def _bounds(name: str) -> tuple[float, float]:
@@ -167,7 +218,11 @@ def replay(walked: Walked, model: CovarianceModel) -> tuple[FloatArray, FloatArr
     for i, (stamp, pose, confidence) in enumerate(zip(walked.stamps_ns, walked.poses, walked.confidences)):
         if is_interrupted[i]:
             state = interrupted(state)
-        motion, state = update(state, pose, np.eye(4), int(stamp), float(confidence), model)
+        if walked.is_held[i]:
+            motion, state = held(state, pose, np.eye(4), int(stamp), model)
+        else:
+            told = walked.unexplained[i] if np.isfinite(walked.unexplained[i, 0]) else None
+            motion, state = update(state, pose, np.eye(4), int(stamp), float(confidence), model, told)
         rows.append((motion.covariances.pose, motion.covariances.twist))
     pose, twist = zip(*rows)
     return np.array(pose), np.array(twist)

@@ -12,20 +12,25 @@ Two errors are measured, as a user of nav_msgs/Odometry meets them:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from benchmark.runner import frames_of, go_along
+from benchmark.runner import Frame, frames_of, go_along
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector, twist_between
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
+from ttt3r_ros.synthetic.path import Motion
 
 #: A velocity of a larger variance is "not known" [m²/s²].
 _UNKNOWN = 1000.0
+#: How long a stopping robot moves, and rests [s], and the noise of its camera [gray levels].
+REST_S, NOISE = 1.5, 2.0
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ class Walked:
         confidences: (N,) median over the image.
         segments: (N,) number of each frame's segment.
         pose_variances, twist_variances: (N, 6) as published.
+        unexplained: (N, 6) see `Motion.unexplained`, NaN where it is None.
+        is_held: (N,) whether the camera was seen to stand still.
     """
 
     stamps_ns: npt.NDArray[np.int64]
@@ -50,6 +57,8 @@ class Walked:
     segments: npt.NDArray[np.int64]
     pose_variances: FloatArray
     twist_variances: FloatArray
+    unexplained: FloatArray
+    is_held: npt.NDArray[np.bool_]
 
     def pose_errors(self) -> FloatArray:
         """Return (N, 6) errors of position [m] and orientation [rad], see above."""
@@ -75,30 +84,69 @@ class Walked:
         return np.asarray((self.stamps_ns - self.stamps_ns[0]) * 1e-9)
 
 
-def walk(stream: Stream, sequence: Sequence) -> Walked:
-    """Feed a sequence to a stream, from its origin on."""
+@dataclass(frozen=True)
+class Kind:
+    """A kind of motion, at a frame rate.
+
+    Attributes:
+        motion: of the camera; "stopping" is "wheeled" with rests of `REST_S` every `REST_S`.
+        fps: frames per second.
+    """
+
+    motion: str
+    fps: float
+
+    @property
+    def name(self) -> str:
+        return f"{self.motion}, {self.fps:g} Hz"
+
+    def frames(self, seed: int, length: int, size: tuple[int, int], device: str) -> Iterator[Frame]:
+        """Yield the frames of a walk through the flat of this seed."""
+        motion = cast(Motion, "wheeled" if self.motion == "stopping" else self.motion)
+        width, height = size
+        sequence = Sequence(seed, length, width=width, height=height, fps=self.fps, motion=motion, device=device)
+        walked = frames_of(sequence)
+        return _stopping(walked, seed, self.fps, length) if self.motion == "stopping" else walked
+
+
+def _stopping(frames: Iterable[Frame], seed: int, fps: float, length: int) -> Iterator[Frame]:
+    """Yield so many frames of a camera that rests now and then, with the noise of a sensor."""
+    rng, rest, count = np.random.default_rng(seed), round(REST_S * fps), 0
+    for i, frame in enumerate(frames):
+        for _ in range(rest + 1 if i % (rest + 1) == rest else 1):
+            if count == length:
+                return
+            noisy = np.clip(frame.image + rng.normal(0.0, NOISE, frame.image.shape), 0, 255).astype(np.uint8)
+            yield replace(frame, image=noisy, stamp_ns=round(count * 1e9 / fps))
+            count += 1
+
+
+def walk(stream: Stream, frames: Iterable[Frame]) -> Walked:
+    """Feed frames to a stream, from its origin on."""
     stream.reset_odometry()
     rows: list[tuple[Any, ...]] = []
     T_camera_base = inverse(T_BASE_CAMERA)
-    T_start_world = None
-    for step in go_along(stream, frames_of(sequence)):
+    T_start_world, confidence = None, math.nan
+    for step in go_along(stream, frames):
         T_world_base = step.frame.T_world_camera @ T_camera_base
         if T_start_world is None:
             T_start_world = inverse(T_world_base)
         estimate, motion = step.estimate, step.motion
         if estimate is None or motion is None:
             continue
-        assert estimate.confidence is not None
+        confidence = estimate.typical_confidence() or confidence
         rows.append(
             (
                 step.frame.stamp_ns,
                 motion.T_odom_base,
                 T_start_world @ T_world_base,
                 np.concatenate(motion.twist),
-                estimate.typical_confidence(),
+                confidence,
                 estimate.segment,
                 motion.covariances.pose,
                 motion.covariances.twist,
+                np.full(6, np.nan) if motion.unexplained is None else motion.unexplained,
+                step.is_still,
             )
         )
     return Walked(*(np.array(column) for column in zip(*rows)))

@@ -59,6 +59,7 @@ class Step:
         seconds: from the image until the stream is ready for the next one [s].
         preparing: the part of it after the answer, in which the stream does what may wait until then [s].
         cpu_seconds: the processor's time for all of it, over all threads, which no other process takes a share of [s].
+        is_still: whether the camera was seen to stand still.
     """
 
     frame: Frame
@@ -68,6 +69,7 @@ class Step:
     seconds: float
     preparing: float
     cpu_seconds: float
+    is_still: bool = False
 
     def depths(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None:
         """Return estimated and true depth [m] of the same pixels; None where either is not known."""
@@ -104,15 +106,17 @@ def go_along(
     for frame in frames:
         begun, begun_cpu = time.perf_counter(), time.process_time()
         estimate: Estimate | None
+        is_still = False
         if isinstance(stream, Stream):
             result = stream.process(frame.image, frame.stamp_ns, T_BASE_CAMERA, frame.intrinsics, outputs=outputs)
-            estimate, motion, lost = result.estimate, result.motion, result.lost
+            estimate, motion, lost, is_still = result.estimate, result.motion, result.lost, result.is_still
         else:
             estimate, motion, lost = stream.read(frame.image, frame.intrinsics, outputs=outputs), None, None
         answered = time.perf_counter()
         stream.prepare()
         ended = time.perf_counter()
-        yield Step(frame, estimate, motion, lost, ended - begun, ended - answered, time.process_time() - begun_cpu)
+        cpu_seconds = time.process_time() - begun_cpu
+        yield Step(frame, estimate, motion, lost, ended - begun, ended - answered, cpu_seconds, is_still)
 
 
 def trajectory_error(sequence: Sequence, poses: list[FloatArray]) -> TrajectoryError:

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
 from benchmark.covariance_fit import PARTS, Steps, calibration, fit, replay
-from benchmark.covariance_runs import Walked, load, save
+from benchmark.covariance_runs import Kind, Walked, load, save
 from ttt3r_ros.geometry import rotation_vector, twist_between
 from ttt3r_ros.stream.covariance import CovarianceModel
 
@@ -41,7 +42,7 @@ def rigid(R: np.ndarray, t: np.ndarray) -> np.ndarray:
     return T
 
 
-def walked(seed: int, frames: int, model: CovarianceModel = TRUE) -> Walked:
+def walked(seed: int, frames: int, model: CovarianceModel = TRUE, told: np.ndarray | None = None) -> Walked:
     """Return a walk whose errors are as a model says."""
     rng = np.random.default_rng(seed)
     scale = 1.0 + model.scale * rng.normal()
@@ -70,6 +71,8 @@ def walked(seed: int, frames: int, model: CovarianceModel = TRUE) -> Walked:
         segments=np.zeros(frames, np.int64),
         pose_variances=known,
         twist_variances=known,
+        unexplained=np.zeros((frames, 6)) if told is None else told,
+        is_held=np.zeros(frames, bool),
     )
 
 
@@ -111,7 +114,14 @@ def test_the_fit_finds_constants_that_are_true_on_other_walks():
 
 @pytest.mark.parametrize("lasting", [0.3, 2.0])
 def test_the_fit_and_the_odometry_see_the_same_variances(lasting):
-    walks = [walked(3, 30), walked(4, 20)]
+    told = 0.02 * np.random.default_rng(5).normal(size=(30, 6))
+    told[7:9] = np.nan
+    walks = [walked(3, 30, told=told), walked(4, 20)]
+    rests = walks[1].poses.copy()
+    rests[11] = rests[10]
+    twists = walks[1].twists.copy()
+    twists[12] = np.concatenate(twist_between(rests[11], rests[12], 1 / FPS))
+    walks[1] = replace(walks[1], poses=rests, twists=twists, is_held=np.arange(20) == 11)
     model = replace(TRUE, lasting_translation=0.4, lasting_rotation=lasting, rotation_memory=0.7)
     pose, twist = Steps.of(walks).variances(model)
     for i, one in enumerate(walks):
@@ -160,3 +170,12 @@ def test_a_walk_comes_back_from_its_file(tmp_path):
     save(tmp_path / "walk.npz", one)
     for name, value in vars(load(tmp_path / "walk.npz")).items():
         np.testing.assert_array_equal(value, getattr(one, name))
+
+
+def test_a_camera_that_stops_is_given_as_such():
+    kind = Kind("stopping", 10.0)
+    frames = list(kind.frames(330, 40, (32, 24), "cpu"))
+    assert [frame.stamp_ns for frame in frames] == [i * 100_000_000 for i in range(40)]
+    still = [np.array_equal(a.T_world_camera, b.T_world_camera) for a, b in pairwise(frames)]
+    assert still == [False] * 15 + [True] * 15 + [False] * 9
+    assert not any(np.array_equal(a.image, b.image) for a, b in pairwise(frames))

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import T_from_pose, rotation_from_quaternion, rotation_vector
 from ttt3r_ros.stream.covariance import (
+    SIZE,
     CovarianceModel,
     after_loss,
     after_motion,
@@ -67,7 +68,7 @@ def test_a_velocity_is_the_surer_the_longer_it_was_measured():
 
 
 def test_a_wrong_heading_moves_later_positions_sideways():
-    P = np.zeros((7, 7))
+    P = np.zeros((SIZE, SIZE))
     P = after_motion(P, np.zeros(3), (0.0, 0.1))
     P = after_motion(P, np.array([5.0, 0.0, 0.0]), (0.0, 0.0))
     np.testing.assert_allclose(np.diag(P)[:3], [0.0, 0.25, 0.25], atol=1e-12)
@@ -128,3 +129,45 @@ def test_a_scale_that_is_measured_says_less_about_the_way_so_far():
     grown = with_scale(found, 0.3)
     assert grown[6, 6] == pytest.approx(0.09)
     np.testing.assert_array_equal(grown[6, :6], found[6, :6])
+
+
+small = st.lists(st.floats(-1.0, 1.0), min_size=6, max_size=6).map(np.array)
+
+
+@given(st.lists(st.tuples(small, small), min_size=1, max_size=5))
+def test_a_covariance_stays_symmetric_and_positive(motions):
+    P = at_origin(MODEL)
+    for motion, unexplained in motions:
+        P = after_motion(P, motion[:3], (0.01, 0.01), unexplained)
+        np.testing.assert_allclose(P, P.T, atol=1e-12)
+        assert np.linalg.eigvalsh(P)[0] > 0
+
+
+@given(small, st.floats(1.1, 5.0))
+def test_more_that_is_unexplained_is_more_variance(unexplained, times):
+    P = at_origin(dataclasses.replace(MODEL, scale=0.0))
+    less, more = (after_motion(P, np.zeros(3), (0.0, 0.0), u) for u in (unexplained, times * unexplained))
+    np.testing.assert_allclose(np.diag(more)[:6], times**2 * np.diag(less)[:6], atol=1e-12)
+    twists = [twist_variances(np.zeros(3), (0.01, 0.01), 0.1, MODEL, u) for u in (unexplained, times * unexplained)]
+    assert (twists[1] >= twists[0]).all()
+
+
+def test_what_is_unexplained_adds_up_along_the_way_and_cancels_on_the_way_back():
+    """A network that takes a metre for nothing, ten times, is off by ten; errors that change sign are not."""
+    P = at_origin(dataclasses.replace(MODEL, scale=0.0, unexplained_translation=1.0))
+    step = np.array([1.0, 0, 0, 0, 0, 0])
+    for _ in range(10):
+        P = after_motion(P, np.zeros(3), (0.0, 0.0), step)
+    np.testing.assert_allclose(np.diag(P)[:3], [100.0, 0.0, 0.0], atol=1e-9)
+    for _ in range(10):
+        P = after_motion(P, np.zeros(3), (0.0, 0.0), -step)
+    np.testing.assert_allclose(np.diag(P)[:3], 0.0, atol=1e-9)
+
+
+@given(st.floats(0, 10), st.floats(0, 3), st.floats(1e-3, 10), st.floats(1.1, 3))
+def test_more_motion_and_longer_blindness_are_more_variance(metres, radians, seconds, times):
+    for more in ((times * metres + 1e-3, radians, 3.0), (metres, times * radians + 1e-3, 3.0)):
+        assert MODEL.step_sigmas(*more) >= MODEL.step_sigmas(metres, radians, 3.0)
+    seen, blind, longer = (MODEL.step_sigmas(metres, radians, 3.0, s) for s in (0.0, seconds, times * seconds))
+    assert seen[0] < blind[0] < longer[0]
+    assert seen[1] < blind[1] < longer[1]

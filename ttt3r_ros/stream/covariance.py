@@ -19,6 +19,13 @@ heading shifts every later position sideways, a wrong scale shifts it along the 
 the motion is unknown, both standard deviations grow with time. A velocity is a frame's motion divided by its duration,
 and its variances are that motion's, scaled accordingly.
 
+What the images say of a motion that its pose does not explain (`flow.unexplained`) is a witness of its error, sign and
+all: an error of that vector times a factor of zero mean, the same factor for the whole session, is propagated like that
+of the scale. So a network that takes reversing for rest is seen to be wrong by as much as it is, and the longer the
+wronger. `unexplained_translation` and `unexplained_rotation` are the factors' standard deviations. Where points
+cannot be followed, as in a motion that is too large, there is no witness, and the standard deviations are larger by
+`unwitnessed_metres_per_second` and `unwitnessed_radians_per_second`. Δp and Δθ above are those that the images tell of.
+
 `CovarianceModel` holds the constants, which ``python -m benchmark.covariance`` fits to measured errors.
 """
 
@@ -26,10 +33,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from ttt3r_ros.geometry import FloatArray
+
+Number = TypeVar("Number", float, FloatArray)
 
 FLOOR = 0.05
 #: Bounds of published variances: RTAB-Map reads 9999 and more as "lost".
@@ -39,44 +49,63 @@ FLAT = 1e-6
 #: An unknown motion counts as at most this long [s].
 MAX_LOST_S = 60.0
 
-_POSITION, _ORIENTATION, _SCALE = slice(0, 3), slice(3, 6), 6
+_POSITION, _ORIENTATION, _SCALE, _TRANSLATION, _ROTATION = slice(0, 3), slice(3, 6), 6, 7, 8
+#: Position, orientation, scale, and the two factors of what is unexplained.
+SIZE = 9
 
 
 @dataclass(frozen=True)
 class CovarianceModel:
     """The constants; see the module docstring. `scale` is the standard deviation of the scale's relative error."""
 
-    metres: float = 0.00964
-    metres_per_metre: float = 1e-5
-    metres_per_radian: float = 0.0008
-    radians: float = 0.00257
-    radians_per_metre: float = 0.0217
-    radians_per_radian: float = 0.113
-    lasting_translation: float = 0.426
-    lasting_rotation: float = 0.689
-    translation_memory: float = 0.983
-    rotation_memory: float = 0.321
-    scale: float = 0.343
+    metres: float = 0.000451
+    metres_per_metre: float = 0.143
+    metres_per_radian: float = 0.0378
+    radians: float = 0.000351
+    radians_per_metre: float = 0.0223
+    radians_per_radian: float = 0.0201
+    lasting_translation: float = 0.461
+    lasting_rotation: float = 0.654
+    translation_memory: float = 1.08
+    rotation_memory: float = 1.46
+    scale: float = 0.551
     confidence_power: float = 0.25
+    unexplained_translation: float = 0.825
+    unexplained_rotation: float = 0.928
+    unwitnessed_metres_per_second: float = 0.128
+    unwitnessed_radians_per_second: float = 0.347
     standing_metres_per_second: float = 0.005
     standing_radians_per_second: float = 0.005
     lost_metres_per_second: float = 0.5
     lost_radians_per_second: float = 0.5
 
-    def step_sigmas(self, meters: float, radians: float, confidence: float | None) -> tuple[float, float]:
+    def step_sigmas(
+        self, meters: Number, radians: Number, confidence: float | None, unwitnessed: Number | float = 0.0
+    ) -> tuple[Number, Number]:
         """Return the standard deviations [m, rad] of a motion's translation and rotation.
 
         Args:
-            meters: length of its translation [m].
-            radians: angle of its rotation [rad].
+            meters: length of its translation [m], as the images tell of it where they do.
+            radians: angle of its rotation [rad], likewise.
             confidence: the frame's median, >= 1; anything else counts as 1, the lowest confidence.
+            unwitnessed: its duration [s] if no points could be followed in the images, else 0.
         """
-        c = confidence if confidence is not None and confidence >= 1.0 else 1.0  # NaN compares false
-        factor = (c - 1.0 + FLOOR) ** -self.confidence_power
-        return (
-            factor * (self.metres + self.metres_per_metre * meters + self.metres_per_radian * radians),
-            factor * (self.radians + self.radians_per_metre * meters + self.radians_per_radian * radians),
+        factor, blind_m, blind_rad = (
+            self.factor(confidence),
+            self.unwitnessed_metres_per_second,
+            self.unwitnessed_radians_per_second,
         )
+        return (
+            factor * (self.metres + self.metres_per_metre * meters + self.metres_per_radian * radians)
+            + blind_m * unwitnessed,
+            factor * (self.radians + self.radians_per_metre * meters + self.radians_per_radian * radians)
+            + blind_rad * unwitnessed,
+        )
+
+    def factor(self, confidence: float | None) -> float:
+        """Return f(c)."""
+        c = confidence if confidence is not None and confidence >= 1.0 else 1.0  # NaN compares false
+        return float((c - 1.0 + FLOOR) ** -self.confidence_power)
 
     def lasting(self, sigmas: tuple[float, float]) -> tuple[float, float]:
         """Return the part of a motion's standard deviations [m, rad] that accumulates along the path."""
@@ -119,18 +148,23 @@ class Covariances:
     twist: FloatArray
 
 
+#: What is unexplained where the images agree with the pose.
+NOTHING: FloatArray = np.zeros(6)
+
+
 def at_origin(model: CovarianceModel) -> FloatArray:
-    """Return the initial (7, 7) covariance of position, orientation (both in odom's axes) and scale."""
-    P = np.zeros((7, 7))
+    """Return the initial (9, 9) covariance of position, orientation (both in odom's axes) and three factors."""
+    P = np.zeros((SIZE, SIZE))
     P[_SCALE, _SCALE] = model.scale**2
+    P[_TRANSLATION, _TRANSLATION] = model.unexplained_translation**2
+    P[_ROTATION, _ROTATION] = model.unexplained_rotation**2
     return P
 
 
 def at_pose(covariance: FloatArray, P: FloatArray | None, model: CovarianceModel) -> FloatArray:
-    """Return the (7, 7) covariance at a pose of known (6, 6) covariance; what P says of the scale stays."""
-    known = np.zeros((7, 7))
-    known[:6, :6] = covariance
-    known[_SCALE, _SCALE] = at_origin(model)[_SCALE, _SCALE] if P is None else P[_SCALE, _SCALE]
+    """Return the (9, 9) covariance at a pose of known (6, 6) covariance; what P says of the factors stays."""
+    known = np.diag(np.diag(at_origin(model) if P is None else P))
+    known[:_SCALE, :_SCALE] = covariance
     return known
 
 
@@ -149,20 +183,32 @@ def with_scale(P: FloatArray, sigma: float) -> FloatArray:
     return P
 
 
-def after_motion(P: FloatArray, translation: FloatArray, sigmas: tuple[float, float]) -> FloatArray:
-    """Return the covariance after a motion, given its translation (3,) in odom's axes and `CovarianceModel.added`."""
-    x, y, z = translation
-    F = np.eye(7)
+def after_motion(
+    P: FloatArray, translation: FloatArray, sigmas: tuple[float, float], unexplained: FloatArray = NOTHING
+) -> FloatArray:
+    """Return the covariance after a motion.
+
+    Args:
+        P: (9, 9) before it.
+        translation: (3,) in odom's axes [m].
+        sigmas: see `CovarianceModel.added`.
+        unexplained: (6,) translation [m] and rotation [rad] in odom's axes that the images tell of beside it.
+    """
+    moved = translation + unexplained[:3]
+    x, y, z = moved
+    F = np.eye(SIZE)
     F[_POSITION, _ORIENTATION] = [[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]  # −[Δp]×: δθ × Δp
-    F[_POSITION, _SCALE] = translation
-    noise = np.repeat([sigmas[0] ** 2, sigmas[1] ** 2, 0.0], [3, 3, 1])
+    F[_POSITION, _SCALE] = moved
+    F[_POSITION, _TRANSLATION] = unexplained[:3]
+    F[_ORIENTATION, _ROTATION] = unexplained[3:]
+    noise = np.repeat([sigmas[0] ** 2, sigmas[1] ** 2, 0.0], 3)
     return np.asarray(F @ P @ F.T + np.diag(noise))
 
 
 def after_loss(P: FloatArray, seconds: float, model: CovarianceModel) -> FloatArray:
     """Return the covariance after so many seconds of unknown motion."""
     seconds = min(abs(seconds), MAX_LOST_S)
-    sigmas = np.repeat([model.lost_metres_per_second, model.lost_radians_per_second, 0.0], [3, 3, 1]) * seconds
+    sigmas = np.repeat([model.lost_metres_per_second, model.lost_radians_per_second, 0.0], 3) * seconds
     return P + np.diag(sigmas**2)
 
 
@@ -172,7 +218,11 @@ def pose_variances(P: FloatArray, passing: tuple[float, float] = (0.0, 0.0)) -> 
 
 
 def twist_variances(
-    linear: FloatArray, sigmas: tuple[float, float], seconds: float | None, model: CovarianceModel
+    linear: FloatArray,
+    sigmas: tuple[float, float],
+    seconds: float | None,
+    model: CovarianceModel,
+    unexplained: FloatArray = NOTHING,
 ) -> FloatArray:
     """Return the variances (6,) of a velocity, the largest possible if it is unknown.
 
@@ -181,12 +231,15 @@ def twist_variances(
         sigmas: `CovarianceModel.step_sigmas` of its motion.
         seconds: duration of the motion; None or not positive if the velocity is unknown.
         model: the constants.
+        unexplained: (6,) see `after_motion`, in the base frame.
     """
     if seconds is None or not seconds > 0:
         return _well_formed(np.full(6, LARGEST))
     seconds = float(np.clip(seconds, 1e-6, 1e6))
     variances = np.repeat(np.square(sigmas), 3) / seconds**2
-    variances[:3] += np.square(model.scale * linear)
+    variances[:3] += np.square(model.scale * (linear + unexplained[:3] / seconds))
+    factors = np.repeat([model.unexplained_translation, model.unexplained_rotation], 3)
+    variances += np.square(factors * unexplained / seconds)
     return _well_formed(variances)
 
 

@@ -87,3 +87,13 @@ class Estimate:
             return None
         middle = some.size // 2
         return float(np.partition(some, middle)[middle])  # a hundred times as fast as np.median over all pixels
+
+    def typical_depth(self) -> float | None:
+        """Return the same of the depth [m]; None where it is not known."""
+        if self.depth is None:
+            return None
+        some = self.depth[::4, ::4].ravel()
+        some = some[np.isfinite(some)]
+        middle = some.size // 2
+        depth = float(np.partition(some, middle)[middle]) if some.size else 0.0
+        return depth if depth > 0.0 else None

@@ -8,6 +8,7 @@ import numpy as np
 
 from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector, twist_between
 from ttt3r_ros.stream.covariance import (
+    NOTHING,
     CovarianceModel,
     Covariances,
     after_loss,
@@ -30,11 +31,14 @@ class Motion:
         T_odom_base: (4, 4) pose.
         twist: linear [m/s] and angular [rad/s] velocity, (3,) each, in the base frame; zero where it is not known.
         covariances: of both.
+        unexplained: (6,) correction of the motion to here [m, rad] that the images tell of, in the axes of the base at
+            the last frame; None where they tell nothing.
     """
 
     T_odom_base: FloatArray
     twist: tuple[FloatArray, FloatArray]
     covariances: Covariances
+    unexplained: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class OdometryState:
         T_odom_world: (4, 4); None before the first frame.
         T_odom_base: (4, 4) last pose; before the first frame the pose to begin with, None for the origin.
         stamp_ns: of the last frame [ns].
-        covariance: (7, 7) of position, orientation and scale; see `covariance`.
+        covariance: (9, 9) of position, orientation and factors; see `covariance`.
         tails: of the errors of the motions so far [m, rad]; see `CovarianceModel.added`.
         confidence: the last one known.
         frames_since_confidence: how old it is: how old the covariances' evidence is; large where there has been none.
@@ -181,6 +185,7 @@ def update(
     stamp_ns: int,
     confidence: float | None,
     model: CovarianceModel,
+    unexplained: FloatArray | None = None,
 ) -> tuple[Motion, OdometryState]:
     """Take in a frame.
 
@@ -191,6 +196,8 @@ def update(
         stamp_ns: of the frame [ns].
         confidence: the frame's median confidence; None where it was not computed, the last one then holds.
         model: how errors grow; its `scale` is that of the frame.
+        unexplained: (6,) correction of the motion [m, rad] that the images tell of, in the axes of the last camera;
+            None where they tell nothing.
     """
     is_first, T_odom_world = state.T_odom_world is None, state.T_odom_world
     if T_odom_world is None:
@@ -202,21 +209,29 @@ def update(
     P = at_origin(model) if state.covariance is None else with_scale(state.covariance, model.scale)
     tails = (0.0, 0.0)
     sigmas, seconds, twist = (0.0, 0.0), None, (np.zeros(3), np.zeros(3))
+    in_base = None if unexplained is None else _of_base(unexplained, T_base_camera)
+    beside = NOTHING if in_base is None else in_base
     if state.T_odom_base is not None and not is_first:
         elapsed = (stamp_ns - state.stamp_ns) * 1e-9
         translation = T_odom_base[:3, 3] - state.T_odom_base[:3, 3]
-        turned = float(np.linalg.norm(rotation_vector(state.T_odom_base[:3, :3].T @ T_odom_base[:3, :3])))
-        sigmas = model.step_sigmas(float(np.linalg.norm(translation)), turned, confidence)
+        turned = rotation_vector(state.T_odom_base[:3, :3].T @ T_odom_base[:3, :3])
+        seen = _turned(state.T_odom_base, beside)
+        sigmas = model.step_sigmas(
+            float(np.linalg.norm(translation + seen[:3])),
+            float(np.linalg.norm(turned + beside[3:])),
+            confidence,
+            max(elapsed, 0.0) if in_base is None else 0.0,
+        )
         tails = (0.0, 0.0) if state.is_interrupted else state.tails
         added, tails = model.added(model.lasting(sigmas), tails, max(elapsed, 0.0))
-        P = after_motion(P, translation, added)
+        P = after_motion(P, translation, added, seen)
         if state.is_interrupted:
             P = after_loss(P, elapsed, model)
         elif elapsed > 0:
             seconds, twist = elapsed, twist_between(state.T_odom_base, T_odom_base, elapsed)
     passing = model.passing(sigmas)
     pose = pose_variances(P, passing)
-    covariances = Covariances(pose, twist_variances(twist[0], sigmas, seconds, model))
+    covariances = Covariances(pose, twist_variances(twist[0], sigmas, seconds, model, beside))
     new_state = OdometryState(
         T_odom_world=T_odom_world,
         T_odom_base=T_odom_base,
@@ -227,4 +242,17 @@ def update(
         frames_since_confidence=age,
         passing=passing,
     )
-    return Motion(T_odom_base, twist, covariances), new_state
+    return Motion(T_odom_base, twist, covariances, in_base), new_state
+
+
+def _of_base(motion: FloatArray, T_base_camera: FloatArray) -> FloatArray:
+    """Return a camera's small motion (6,), translation and rotation, as that of the base in the base's axes."""
+    R, p = T_base_camera[:3, :3], T_base_camera[:3, 3]
+    rotation = R @ motion[3:]
+    return np.concatenate([R @ motion[:3] + np.cross(p, rotation), rotation])
+
+
+def _turned(T: FloatArray, motion: FloatArray) -> FloatArray:
+    """Return a small motion (6,) in the axes that a pose leads to."""
+    R = T[:3, :3]
+    return np.concatenate([R @ motion[:3], R @ motion[3:]])

@@ -16,6 +16,7 @@ from ttt3r_ros.runtime.tensor_tree import mapped
 from ttt3r_ros.serialize import FileFormat
 from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.backbone import Backbone
+from ttt3r_ros.stream.covariance import SIZE
 from ttt3r_ros.stream.image_check import THUMBNAIL
 from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.scale_sources import HEIGHT, ODOMETRY, SourcesState
@@ -23,7 +24,7 @@ from ttt3r_ros.stream.segments import SegmentState
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream, StreamState, prepare
 
-FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 2, "a saved state", "save the state again")
+FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 3, "a saved state", "save the state again")
 #: Maximum size of a file [bytes]; that of the largest published network has about 20 MB.
 MAX_BYTES = 2**28
 #: Larger poses, scales and counts are invalid.
@@ -124,8 +125,9 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         "stamps": all(stamp is None or 0 <= stamp < 2**63 for stamp in stamps),
         "counts": all(0 <= count < MAX_MAGNITUDE for count in [*counts, state.failures]),
         "sources": _are_sources(state.sources),
-        "covariance": _has_shape(odometry.covariance, (7, 7)),
+        "covariance": _has_shape(odometry.covariance, (SIZE, SIZE)),
         "gravity": _has_shape(state.gravity.force, (3,)) and 0 <= state.gravity.seconds < MAX_MAGNITUDE,
+        "depth": state.depth is None or 0 < state.depth < MAX_MAGNITUDE,
         "images": _has_shape(state.images.thumbnail, THUMBNAIL[::-1]),
         "still image": state.still.anchor is None or (state.still.anchor.ndim == 2 and state.still.anchor.size > 0),
         "velocity": _has_shape(motions.velocity, (6,)),

@@ -18,8 +18,9 @@ import numpy.typing as npt
 from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, inverse
 from ttt3r_ros.stream import (
+    flow,
     gravity,
     image_check,
     motion_check,
@@ -117,6 +118,7 @@ class StreamState:
         motions: what the motion check compares with.
         policy: what the adaptive reset policy has noticed.
         sources: what camera height and other odometry say about the scale.
+        depth: typical of the last frame whose points were computed [m]; None before the first.
         last_stamp_ns: of the last image, refused or not [ns].
         segment_reason: why the running segment began, in one clause.
         is_blind: whether the last image was refused.
@@ -134,6 +136,7 @@ class StreamState:
     motions: MotionState = field(default_factory=MotionState)
     policy: PolicyState = field(default_factory=PolicyState)
     sources: SourcesState = field(default_factory=SourcesState)
+    depth: float | None = None
     last_stamp_ns: int | None = None
     segment_reason: str = "the stream began"
     is_blind: bool = False
@@ -221,15 +224,24 @@ def step(
     )
     if fault:
         return _result(fail(state, fault), stamp_ns, estimate, lost=fault)
+    depth = estimate.typical_depth() or state.depth
+    unexplained = _unexplained(state.segments.T_world_camera, estimate, depth, looked.followed)
     before = gravity.leveled(state.odometry, frame.imu, settings.covariance)
     model = replace(settings.covariance, scale=scale_sources.sigma(state.sources, estimate, settings.covariance.scale))
     motion, moved = odometry.update(
-        before, T_world_camera, frame.T_base_camera, stamp_ns, estimate.typical_confidence(), model
+        before,
+        T_world_camera,
+        frame.T_base_camera,
+        stamp_ns,
+        estimate.typical_confidence(),
+        model,
+        unexplained,
     )
     motion, moved, vertical = gravity.corrected(state.gravity, before, motion, moved, frame.imu)
     sources = scale_sources.seen(state.sources, image, stamp_ns, T_world_camera, frame.T_base_camera)
     state = replace(
         state,
+        depth=depth,
         segments=advanced,
         sources=sources,
         odometry=moved,
@@ -406,23 +418,43 @@ class _Looked:
         refused: why it must not be used, in one clause; None where it may.
         is_still: whether it shows that the camera stands where it stood.
         images, still: what is known after it.
+        followed: points of the image before, and the same points in this one; see `flow.followed`. None without one.
     """
 
     refused: str | None
     is_still: bool
     images: ImageState
     still: StillState
+    followed: tuple[FloatArray, FloatArray] | None = None
 
 
 def _check_image(
     state: StreamState, image: npt.NDArray[np.uint8], stamp_ns: int, settings: StreamSettings, mask: Mask | None
 ) -> _Looked:
-    refused, images, is_still, still = None, state.images, False, state.still
+    refused, images, is_still, still, followed = None, state.images, False, state.still, None
     if settings.check_images:
         refused, images = image_check.check(state.images, image, stamp_ns, settings.frozen_timeout, mask)
-    if settings.hold_still and refused is None:
+    if refused is None:
         is_still, still = still_check.check(state.still, image, stamp_ns, mask)
-    return _Looked(refused, is_still, images, still)
+        needs_flow = not (is_still and settings.hold_still)
+        if needs_flow and state.still.anchor is not None and still.anchor is not None:
+            followed = flow.followed(state.still.anchor, still.anchor)  # the same image where nothing has moved
+    return _Looked(refused, is_still, images, still, followed)
+
+
+def _unexplained(
+    T_world_before: FloatArray,
+    estimate: Estimate,
+    depth: float | None,
+    followed: tuple[FloatArray, FloatArray] | None,
+) -> FloatArray | None:
+    """Return what the images tell of the camera's motion beside the estimate, see `flow.unexplained`."""
+    camera, mapping = estimate.intrinsics, estimate.pixel_map
+    if camera is None or depth is None or followed is None:
+        return None
+    centre, focal = np.array([camera.cx, camera.cy]), np.array([camera.fx, camera.fy])
+    before, after = ((mapping.to_network(shares * mapping.input_size - 0.5) - centre) / focal for shares in followed)
+    return flow.unexplained(before, after, inverse(T_world_before) @ estimate.T_world_camera, depth)
 
 
 def _held(
