@@ -34,7 +34,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
 
 from ttt3r_ros.camera.calibration import Calibration
-from ttt3r_ros.camera.preprocess import pixel_map
+from ttt3r_ros.camera.preprocess import check_image, pixel_map
 from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
@@ -58,6 +58,7 @@ def refusal(case: Case) -> str | None:
         if (stamp.sec, stamp.nanosec) != (0, 0) or case.message.header.frame_id == "odom":  # none is chosen yet
             return "refused by its header"
         image, _ = read_message(case.message, SampleRange())
+        check_image(image)
         pixel_map(image.shape[1], image.shape[0], image_size=64)
     except UserError as error:
         return str(error)

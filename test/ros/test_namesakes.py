@@ -29,6 +29,7 @@ def test_another_node_is_said_once_it_stays(now):
         wait_until(lambda: ours.node.count_publishers("/twin/odom") == 2, "the other to be discovered")
         assert watch.why() is None  # it may have been killed a moment ago
         now[0] += namesakes.LEASE_S
+        wait_until(lambda: "unknown name" not in watch.why(), "the other's name")
         assert watch.why() == (
             "2 nodes publish /twin/odom (/twin, /twin), so odometry and TF alternate between them: stop one, or give "
             "each its own namespace and frame_prefix"

@@ -128,6 +128,6 @@ def test_confident_frames_have_smaller_covariance(inside, listener, monkeypatch)
 
 
 def test_an_image_too_thin_is_refused_and_the_stream_goes_on(inside, listener):
-    listener.send(image=picture(0, width=600, height=4))
+    listener.send(image=picture(0, width=640, height=16))
     wait_until(lambda: "less elongated" in listener.diagnostics().get("message", ""), "a word in the diagnostics")
     assert listener.exchange()

@@ -27,8 +27,13 @@ class Namesakes:
         if now - self._since < LEASE_S:
             return None
         found = self._node.get_publishers_info_by_topic(self._topic)
-        names = sorted(f"{each.node_namespace.rstrip('/')}/{each.node_name}" for each in found)
+        names = sorted(_name(each.node_namespace, each.node_name) for each in found)
         return (
             f"{len(names)} nodes publish {self._topic} ({', '.join(names)}), so odometry and TF alternate between "
             "them: stop one, or give each its own namespace and frame_prefix"
         )
+
+
+def _name(namespace: str, name: str) -> str:
+    """Return a node's full name; the middleware may not have learned it yet."""
+    return "one of unknown name" if "UNKNOWN" in name else f"{namespace.rstrip('/')}/{name}"
