@@ -155,7 +155,9 @@ def test_a_graph_that_is_solved_beside_gives_the_same_map(backbone, whole):
         place_map.finish()
     before = error(backbone, range(34), odometry)
     assert place_map.counts.solved > 0
-    assert error(backbone, range(34), place_map.corrected(STAMPS[:34], odometry), scaled=True) < 0.1 * before
+    assert (
+        error(backbone, range(34), place_map.corrected(STAMPS[:34], odometry), scaled=True) < 0.25 * before
+    )  # less than solved at once, since what comes depends on time
 
 
 def test_a_gap_is_a_weak_edge_and_a_new_track_is_none(backbone):

@@ -132,7 +132,9 @@ def test_services_by_the_thousand_while_frames_stream(weights, tmp_path, camera)
         assert storm.process.poll() is None
         assert "Traceback" not in storm.text()
         values = wait_until(
-            lambda: (d := camera.diagnostics("storm/ttt3r: stream")).get("state") == "tracking" and d, "diagnostics"
+            # on a busy machine so few of these images are processed that the rate is too low
+            lambda: (d := camera.diagnostics("storm/ttt3r: stream")).get("state") in ("tracking", "slow") and d,
+            "diagnostics",
         )
         assert values["callbacks_failed"] == values["frames_failed"] == "0"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -92,7 +93,9 @@ def test_bad_messages_are_refused_in_a_sentence_each(running, robot):
 
 def test_another_clock_a_restart_and_a_gap(running, robot):
     drive(robot, 12, ahead=1000.0)
-    wait_until(lambda: "ahead of those of wheel_odom by -1000" in running.text(), "the clocks to be compared")
+    said = r"ahead of those of wheel_odom by -(\d+)"  # the images' own clock runs as fast as this machine answers
+    found = wait_until(lambda: re.search(said, running.text()), "the clocks to be compared")
+    assert 900 < int(found[1]) < 1100
     drive(robot, 12, ahead=1000.0, at=50.0)
     says(robot, "wheel_odom", "jumped by 49.89 m")
     robot.next_stamp += 3_000_000_000

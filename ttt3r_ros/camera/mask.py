@@ -12,18 +12,18 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.camera.encoded_image import FILE_FORMATS, decode_image
-from ttt3r_ros.camera.rectify import Rectifier
 from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.settings import Settings, parameter
 
 if TYPE_CHECKING:  # it imports torch, and command lines only need the settings
     from ttt3r_ros.camera.preprocess import ImageArray, PixelMap
+    from ttt3r_ros.camera.rectify import Rectifier
+
+# Image libraries are imported where they are used: a stream without a mask, in training, needs none.
 
 #: A pixel of a mask is hidden from this gray level on.
 HIDDEN = 128
@@ -123,6 +123,8 @@ class Mask:
         return Mask(rectifier.rectify(self.hidden * np.uint8(255)))
 
     def _shrunk(self, width: int, height: int, margin: int) -> npt.NDArray[np.uint8]:
+        import cv2
+
         hidden = cv2.resize(self.hidden * np.uint8(255), (width, height), interpolation=cv2.INTER_AREA) > 0
         kernel = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
         return np.asarray(cv2.dilate(hidden.astype(np.uint8), kernel) == 0, np.uint8)
@@ -145,6 +147,10 @@ def read_mask(path: str) -> Mask | None:
         content = Path(path).expanduser().read_bytes()
     except OSError as error:
         raise UserError(f"mask_file {path} cannot be read: {error.strerror or error}") from None
+    import cv2
+
+    from ttt3r_ros.camera.encoded_image import FILE_FORMATS, decode_image
+
     image, _ = decode_image(content, SampleRange(), f"mask_file {path}", formats=FILE_FORMATS)
     try:
         return Mask(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8))
