@@ -148,16 +148,15 @@ def test_the_bound_holds_and_the_map_stays_useful(backbone):
     assert error(backbone, range(FRAMES), place_map.corrected(STAMPS, odometry), scaled=True) < 0.15 * before
 
 
-def test_a_graph_that_is_solved_beside_gives_the_same_map(backbone, whole):
+def test_a_graph_that_is_solved_beside_takes_drift_back_too(backbone):
     with ThreadPoolExecutor(1) as pool:
         place_map = PlaceMap(backbone, executor=pool)
         odometry = fed(place_map, backbone, range(34))
         place_map.finish()
     before = error(backbone, range(34), odometry)
     assert place_map.counts.solved > 0
-    assert (
-        error(backbone, range(34), place_map.corrected(STAMPS[:34], odometry), scaled=True) < 0.25 * before
-    )  # less than solved at once, since what comes depends on time
+    corrected = error(backbone, range(34), place_map.corrected(STAMPS[:34], odometry), scaled=True)
+    assert corrected < 0.25 * before  # when a solution comes, and so what it holds, depends on the machine
 
 
 def test_a_gap_is_a_weak_edge_and_a_new_track_is_none(backbone):
