@@ -93,16 +93,13 @@ def test_bad_messages_are_refused_in_a_sentence_each(running, robot):
     says(robot, "wheel_odom_refused", "3")
 
 
-def test_another_clock_a_restart_and_a_gap(running, robot):
+def test_another_clock_and_a_restart(running, robot):
     drive(robot, 12, ahead=1000.0)
     said = r"ahead of those of wheel_odom by -(\d+)"  # the images' own clock runs as fast as this machine answers
     found = wait_until(lambda: re.search(said, running.text()), "the clocks to be compared")
     assert 900 < int(found[1]) < 1100
     drive(robot, 12, ahead=1000.0, at=50.0)
     says(robot, "wheel_odom", "jumped by 49.89 m")
-    robot.next_stamp += 3_000_000_000
-    drive(robot, 8, ahead=1000.0, at=50.5)
-    says(robot, "wheel_odom", "nothing came of it for 3.1 s")
 
 
 def test_a_change_of_frames_is_said(running, robot):
