@@ -29,6 +29,7 @@ sys.exit(getattr(commands, command)())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "command", "arguments"),
     [

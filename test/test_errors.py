@@ -22,6 +22,7 @@ def test_a_long_text_is_cut_and_says_so(text, longest):
     assert shown == text[: longest - 3] + "..."
 
 
+@pytest.mark.slow
 @given(st.text())
 def test_nothing_in_a_text_breaks_the_line_or_reaches_the_terminal(text):
     assert quoted(text).isprintable()

@@ -172,6 +172,7 @@ def test_a_walk_comes_back_from_its_file(tmp_path):
         np.testing.assert_array_equal(value, getattr(one, name))
 
 
+@pytest.mark.slow
 def test_a_camera_that_stops_is_given_as_such():
     kind = Kind("stopping", 10.0)
     frames = list(kind.frames(330, 40, (32, 24), "cpu"))

@@ -31,6 +31,7 @@ def test_the_best_interval_is_that_of_the_longest_walks() -> None:
     assert best_reset(rows[:2]) == []
 
 
+@pytest.mark.slow
 def test_rules_and_intervals_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "length.json"
     assert main(["--length", "10", "--seeds", "1", "--rules", "ttt3r", "--reset", "3,5", "--json", str(out)]) == 0

@@ -25,6 +25,7 @@ def test_a_disturbance_changes_most_images_and_no_shapes(kind):
         assert np.std(seen[0].astype(float)) == pytest.approx(float(kind.split()[1]), rel=0.1)
 
 
+@pytest.mark.slow
 def test_standing_is_measured():
     """One view with noise; and the same where nobody holds it, so that there is something to find."""
     backbone = Backbone(load_weights("").network)
@@ -53,6 +54,7 @@ def results(meters: float, depth: float) -> dict[str, list[dict]]:
     }
 
 
+@pytest.mark.slow
 def test_an_aim_that_is_missed_is_said(tmp_path):
     words = [row[2] for row in rows_of(results(0.001, 1.1))]
     assert words == ["met"] * 7 + ["-"] * 3 + ["met"] * 7

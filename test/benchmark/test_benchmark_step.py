@@ -41,6 +41,7 @@ def test_the_figures_of_a_run_fit_each_other(tmp_path, capsys):
     assert f"{result['naive_over_step']:.2f}" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_without_the_twin_nothing_is_said_of_it(tmp_path, capsys):
     out = tmp_path / "step.json"
     arguments = ["--config", "tiny", "--device", "cpu", "--frames", "2", "--no-naive", "--json", str(out)]
@@ -51,6 +52,7 @@ def test_without_the_twin_nothing_is_said_of_it(tmp_path, capsys):
     assert "naive" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_arithmetic_of_linear_layers_is_all_counted():
     """Against the layers' own shapes, at a step that has a state already."""
     network, operations = rule_network(TINY), 0

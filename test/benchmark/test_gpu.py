@@ -206,6 +206,7 @@ def test_the_parts_share_the_time_and_what_earlier_ones_leave():
     assert limit_s(PARTS, 3, 20) is None
 
 
+@pytest.mark.slow
 def test_parts_for_which_no_time_is_left_are_listed(tmp_path):
     report = Report.of({}, PARTS[:2])
     command.run(report, PARTS[:2], tiny("cpu"), tmp_path, time.monotonic())

@@ -88,6 +88,7 @@ def photo(width: int, height: int) -> np.ndarray:
     return np.array(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", list(CHECKED))
 @pytest.mark.parametrize("target", [(512, False), (224, True)])
 @pytest.mark.parametrize("way", ["matrices", "torch"])

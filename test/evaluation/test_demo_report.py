@@ -92,6 +92,7 @@ def test_every_picture_says_what_must_be_said_of_the_weights(tmp_path: Path) -> 
         assert without != noted, name
 
 
+@pytest.mark.slow
 def test_without_truth_its_numbers_are_null(tmp_path: Path) -> None:
     (tmp_path / "groundtruth.txt").write_text("of an earlier run")
     write_report(tmp_path, recording(truth=False), frames_in=None)
@@ -133,6 +134,7 @@ def test_the_cloud_keeps_the_confident_points(tmp_path: Path) -> None:
     np.testing.assert_array_equal(points["xyz"], points["rgb"])
 
 
+@pytest.mark.slow
 def test_the_cloud_is_bounded(tmp_path: Path) -> None:
     made = RunLog()
     for i in range(3):
@@ -144,6 +146,7 @@ def test_the_cloud_is_bounded(tmp_path: Path) -> None:
     assert len(np.unique(points["xyz"][:, 0])) == 3
 
 
+@pytest.mark.slow
 def test_the_table_tells_all_numbers(tmp_path: Path) -> None:
     out = io.StringIO()
     show_metrics(write_report(tmp_path, recording(truth=False), frames_in=13), Console(file=out, width=100))
@@ -152,6 +155,7 @@ def test_the_table_tells_all_numbers(tmp_path: Path) -> None:
         assert words in text
 
 
+@pytest.mark.slow
 def test_every_image_is_accounted_for(tmp_path: Path) -> None:
     metrics = write_report(tmp_path, recording(), frames_in=13)
     assert metrics.dropped is not None

@@ -77,6 +77,7 @@ def lines(axes: Any, color: str) -> list[npt.NDArray[np.float64]]:
     return [line.get_xydata() for line in axes.get_lines() if line.get_color() == color]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [True, False])
 def test_the_estimate_is_seen_and_the_truth_where_it_is_known(tmp_path: Path, known: bool) -> None:
     draw_trajectory(tmp_path / "t.png", walk(5), moved(walk(5), [0, 1, 0]) if known else None, caption="a walk")
@@ -118,6 +119,7 @@ def test_a_level_path_looks_level(figures: list[Figure], z: float, reach: float)
     assert figures[0].axes[0].get_ylim() == pytest.approx((z / 2 - reach, z / 2 + reach))
 
 
+@pytest.mark.slow
 def test_one_pose_and_one_frame_without_any_measurement_are_drawn(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

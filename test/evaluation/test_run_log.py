@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ def filled(capacity: int, count: int) -> EvenlySpaced[int]:
     return kept
 
 
+@pytest.mark.slow
 @given(capacity=capacities, count=counts)
 def test_what_is_kept_is_evenly_spaced_over_all_so_far(capacity: int, count: int) -> None:
     items = list(filled(capacity, count))

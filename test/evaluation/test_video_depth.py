@@ -24,6 +24,7 @@ def figures(e: DepthErrors) -> list[float]:
     return [e.abs_rel, e.sq_rel, e.rmse, e.log_rmse, 0.0, e.delta_1, e.delta_2, e.delta_3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("alignment", ALIGNMENTS)
 @pytest.mark.parametrize("name", SETS)
 def test_errors_are_the_published_ones(name, alignment):

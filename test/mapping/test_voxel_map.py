@@ -137,6 +137,7 @@ def test_impossible_maps_are_refused(voxel_size, max_points):
         VoxelMap(voxel_size, max_points)
 
 
+@pytest.mark.slow
 def test_a_frame_costs_what_it_has_not_what_the_map_has():
     """Ten thousand points into half a million cost less than four times what they cost into a thousand."""
     rng = np.random.default_rng(3)

@@ -24,6 +24,7 @@ def test_equal_weights_have_one_fingerprint_of_32_hexadecimal_digits():
     assert fingerprint(network.train().requires_grad_(True)) == found
 
 
+@pytest.mark.slow
 def test_a_change_of_any_tensor_is_another_network():
     network = rule_network(TINY)
     seen = {fingerprint(network)}

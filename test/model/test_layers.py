@@ -102,6 +102,7 @@ def test_noise_is_as_wide_as_asked_and_has_no_values_without_memory():
         assert noise(2, 3, std=0.02).is_meta
 
 
+@pytest.mark.slow
 def test_a_block_compiles_in_one_piece_and_to_the_same():
     torch.manual_seed(0)
     block = DecoderBlock(48, 3, 96).eval().requires_grad_(False)

@@ -56,6 +56,7 @@ def images(count: int, height: int = 48, width: int = 80) -> list[torch.Tensor]:
     return [rule_image(index, height, width)[None] for index in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(48, 80), (80, 48), (16, 16)], ids=["landscape", "portrait", "one patch"])
 @pytest.mark.parametrize("rule", [Cut3r(), Ttt3r()], ids=["cut3r", "ttt3r"])
 def test_agrees_with_the_twin_that_materialises_every_map(network, size, rule):
@@ -83,6 +84,7 @@ def test_a_step_without_state_forgets_everything(network):
     assert torch.equal(fresh_state.tokens, again_state.tokens)
 
 
+@pytest.mark.slow
 def test_a_step_changes_neither_its_state_nor_the_network(network):
     first, second = images(2)
     weights = {key: value.clone() for key, value in network.state_dict().items()}
@@ -185,6 +187,7 @@ def test_gradients_reach_every_parameter_that_is_used():
     assert without == []
 
 
+@pytest.mark.slow
 def test_lower_precision_stays_near_float32():
     full, half = rule_network(LINEAR), rule_network(LINEAR).set_precision(torch.bfloat16)
     state = half_state = None

@@ -219,6 +219,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path, weights, mo
     assert [name for name in one_go if one_go[name] != resumed[name]] == []
 
 
+@pytest.mark.slow
 def test_frames_are_chosen(tmp_path, weights):
     chosen = ["--start", "0.2", "--every", "3", "--max-frames", "2", "--no-depth", "--no-cloud"]
     assert run(tmp_path, weights, *chosen) == 0
@@ -228,6 +229,7 @@ def test_frames_are_chosen(tmp_path, weights):
     assert json.loads((tmp_path / "metrics.json").read_text())["ate_rmse_m"] is None  # two poses compare to nothing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("real", [True, False])
 def test_weights_that_know_no_real_image_say_so_where_they_see_one(tmp_path, monkeypatch, capsys, real):
     captions = []
@@ -249,6 +251,7 @@ def test_weights_that_know_no_real_image_say_so_where_they_see_one(tmp_path, mon
     assert all((said in " ".join(caption.split())) == real for caption in captions)
 
 
+@pytest.mark.slow
 def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights, capsys):
     images = tmp_path / "images"
     images.mkdir()
@@ -310,6 +313,7 @@ def test_no_pose_at_all_is_a_failure_that_says_why(tmp_path, weights, capsys):
     assert (metrics["frames"], metrics["poses"], metrics["lost"]) == (3, 0, {"the image is black": 3})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seconds", "shapes", "why"),
     [
@@ -345,6 +349,7 @@ def test_tiny_images_are_refused(tmp_path, weights, capsys):
     assert "error: an image of 3x3 pixels is too small" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -372,6 +377,7 @@ def test_mistakes_are_said_before_torch_is_loaded(tmp_path, options, words):
     assert (done.stdout == "") == bool(words)
 
 
+@pytest.mark.slow
 def test_segments_are_counted_by_why_they_began(tmp_path, weights, capsys):
     for i, second in enumerate((0.0, 0.1, 0.2, 9.0, 9.1, 19.0)):
         (tmp_path / "images").mkdir(exist_ok=True)
@@ -412,6 +418,7 @@ def test_a_recording_that_is_not_whole_is_done_as_far_as_it_goes(tmp_path, weigh
     assert json.loads((tmp_path / "out/run.json").read_text())["finished"]
 
 
+@pytest.mark.slow
 def test_truth_beside_the_images_gives_errors_without_being_asked(tmp_path, weights, capsys):
     (tmp_path / "rgb").mkdir()
     lines = []

@@ -90,6 +90,7 @@ def test_images_of_several_sizes_are_kept():
     assert same(from_bytes(to_bytes(mixed, BACKBONE), BACKBONE, "a"), mixed)
 
 
+@pytest.mark.slow
 def test_a_map_of_other_weights_is_refused_in_one_sentence():
     other = Backbone(rule_network(TINY), weights_fingerprint="another")
     with pytest.raises(UserError, match=r"^a was made with other weights; use those, or make the map anew$"):

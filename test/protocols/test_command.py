@@ -42,6 +42,7 @@ def perfect(monkeypatch: pytest.MonkeyPatch, predictor: Perfect) -> None:
     monkeypatch.setattr(PredictorSpec, "make", lambda self: predictor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_perfect_prediction_scores_perfectly(name, data, tmp_path, monkeypatch):
     perfect(monkeypatch, Perfect(WRITERS[name](data)))
@@ -87,6 +88,7 @@ def test_frames_that_are_lost_are_counted(data, tmp_path, monkeypatch):
     assert "(80.0 % of frames answered)" in (tmp_path / "out" / "results.md").read_text()
 
 
+@pytest.mark.slow
 def test_rules_policies_and_lengths_in_one_run(data, tmp_path):
     tum(data)
     options = ["--rules", "ttt3r", "recal3r", "--resets", "never", "5", "--lengths", "6", "1000", "--device", "cpu"]
@@ -106,6 +108,7 @@ def test_rules_policies_and_lengths_in_one_run(data, tmp_path):
 SEQUENCES = {"tum": ["freiburg3_sitting_rpy"], "sintel-depth": ["temple_3"], "7scenes": ["heads/seq-01"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_node_settings_are_what_the_node_gives(name, data, tmp_path):
     WRITERS[name](data)
@@ -119,6 +122,7 @@ def test_node_settings_are_what_the_node_gives(name, data, tmp_path):
     assert interval["figures"] != adaptive["figures"]
 
 
+@pytest.mark.slow
 def test_published_settings_run_for_depth_and_reconstruction(data, tmp_path):
     WRITERS["kitti-depth"](data)
     (cell,) = run("kitti-depth", data, tmp_path / "out", "--rules", "cut3r", "--lengths", "5", "--device", "cpu")

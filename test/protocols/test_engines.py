@@ -34,6 +34,7 @@ def killed(job: int) -> int:
     return job
 
 
+@pytest.mark.slow
 def test_processes_lose_nothing(tmp_path):
     jobs = [(number, str(tmp_path)) for number in range(6)]
     found = list(in_processes(jobs, squared, 2))
@@ -41,6 +42,7 @@ def test_processes_lose_nothing(tmp_path):
     assert (tmp_path / "killed").exists()
 
 
+@pytest.mark.slow
 def test_processes_that_always_die_are_told():
     with pytest.raises(UserError, match="die again and again"):
         list(in_processes([1], killed, 1))

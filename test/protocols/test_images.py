@@ -51,6 +51,7 @@ def naive(image: np.ndarray, squeeze: bool) -> np.ndarray:
     return np.asarray(scaled.crop((left, top, left + out_width, top + out_height)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "height"), SIZES)
 def test_every_size_is_loaded_as_the_protocol_reads(width, height):
     rough = np.random.default_rng(width).integers(0, 256, (height // 16 + 1, width // 16 + 1, 3), dtype=np.uint8)

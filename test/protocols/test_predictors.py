@@ -37,6 +37,7 @@ def naive_chain(network, rule, interval: int, count: int) -> np.ndarray:
     return np.array(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [Ttt3r(), Brake()], ids=lambda rule: rule.name)
 @pytest.mark.parametrize("interval", [0, 3, 1])
 def test_segments_are_chained_by_their_poses_alone(rule, interval):

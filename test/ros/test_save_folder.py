@@ -213,6 +213,7 @@ while True:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
 def test_an_end_at_any_moment_leaves_a_whole_file(folder, how):
     root = Path(__file__).parents[2]

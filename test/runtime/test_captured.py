@@ -163,6 +163,7 @@ def test_what_cannot_be_recorded_is_computed_plainly_and_said_once(network, erro
     assert str(error) in said[0]
 
 
+@pytest.mark.slow
 def test_memory_that_is_too_small_for_the_plain_step_is_the_callers_matter(monkeypatch):
     network, said = rule_network(TINY), []
     ours = CapturedStep(network, Rerun(), said.append)

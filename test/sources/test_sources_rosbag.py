@@ -131,6 +131,7 @@ def ramp(channels: int) -> np.ndarray:
     return np.random.default_rng(channels).integers(0, 256, shape, dtype=np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "data", "expected"),
     [
@@ -306,6 +307,7 @@ def big_stream(count: int) -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", ["file", "folder", "folder without metadata"])
 @pytest.mark.parametrize("cut", ["in a chunk", "in the index", "zeros", "zeros to the end"])
 def test_of_a_truncated_mcap_what_is_whole_is_read(tmp_path: Path, given: str, cut: str) -> None:

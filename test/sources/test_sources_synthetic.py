@@ -40,6 +40,7 @@ def test_it_can_start_anywhere_and_at_any_rate() -> None:
     assert list(open_source(specification).frames(start_s=9.0)) == []
 
 
+@pytest.mark.slow
 def test_its_options_lead_to_other_places_lenses_and_company() -> None:
     size = "synthetic:seed=4,length=4,width=48,height=36,fps=1,motion=standing"
 

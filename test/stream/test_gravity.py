@@ -118,6 +118,7 @@ def test_a_base_that_looks_straight_up_or_down_has_an_orientation_all_the_same(s
     np.testing.assert_allclose(R @ up / np.linalg.norm(up), [0, 0, 1], atol=1e-9)
 
 
+@pytest.mark.slow
 @settings(max_examples=8)
 @given(tilts, st.booleans(), st.integers(0, 1000))
 def test_an_imu_that_comes_late_levels_smoothly(tilt, gyro, seed):
@@ -142,6 +143,7 @@ def test_an_imu_that_comes_late_levels_smoothly(tilt, gyro, seed):
     assert (np.diff(errors) < 1e-6).all()  # straight there
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gyro", "fused", "largest"), [(True, False, 0.02), (False, False, 0.05), (False, True, 0.02)])
 def test_roll_and_pitch_no_longer_drift(gyro, fused, largest):
     """Odometry turns wrong by 0.01 rad/s about two axes, for a minute; without an IMU that adds up to 0.7 rad."""
@@ -210,6 +212,7 @@ def test_a_gap_of_the_imu_is_bridged_and_a_single_wrong_stamp_is_nothing():
         assert tilt_of(motion.T_odom_base[:3, :3], robot.R_true) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gyro", "lowest"), [(True, SETTLE_S), (False, MEMORY_S)])
 def test_covariance_says_that_roll_and_pitch_are_bounded_and_that_the_heading_is_not(gyro, lowest):
     robot, variances = Robot(np.eye(3)), []
@@ -255,6 +258,7 @@ def test_a_tilted_robot_drives_up_its_own_slope():
     np.testing.assert_allclose(poses[-1][:3, :3], R_true, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_robot_that_stands_is_leveled_where_it_stands():
     stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings())
     stream.process(view(0), 9 * round(STEP_S * 1e9))  # the IMU comes late

@@ -41,6 +41,7 @@ def lit_wall(seed: int, across: float) -> np.ndarray:
     return noisy(np.repeat(gray[..., None], 3, axis=2), 1.0, 2.0, seed)
 
 
+@pytest.mark.slow
 def test_a_walk_is_fine(walk):
     assert not any(reasons(walk))
 

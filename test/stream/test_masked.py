@@ -70,6 +70,7 @@ def test_hidden_pixels_are_gray_and_have_no_depth_and_no_point():
     assert np.abs(estimate.image[rows[2:]].astype(int) - 128).max() <= 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", [frozenset({POINTS}), frozenset()], ids=["points", "none"])
 def test_hidden_pixels_weigh_nothing_in_the_scale(wanted):
     """Half of the points jump to three times their distance at every other reset, but all of these are hidden."""

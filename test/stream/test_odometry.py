@@ -153,6 +153,7 @@ def driven(seed: int, frames: int = 12) -> list[np.ndarray]:
     return poses
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000))
 def test_on_a_level_floor_there_is_no_height_roll_or_pitch(seed):
     odometry = Odometry()
@@ -188,6 +189,7 @@ def heading(T: np.ndarray) -> float:
     return float(np.arctan2(T[1, 0], T[0, 0]))
 
 
+@pytest.mark.slow
 @given(st.integers(0, 1000), st.integers(0, 6))
 def test_odometry_goes_on_from_a_pose_that_is_set(seed, when):
     """The same motions, with the same velocities, begin at the pose that was set: before the first frame, or after."""

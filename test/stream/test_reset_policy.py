@@ -44,6 +44,7 @@ def turning(radians_per_picture: float) -> list[np.ndarray]:
     return poses
 
 
+@pytest.mark.slow
 def test_a_camera_that_drives_on_gets_new_segments_and_keeps_its_pose():
     drive = Drive(ScriptedNetwork(along(0.2)))
     segments = drive.go(range(250))
@@ -54,6 +55,7 @@ def test_a_camera_that_drives_on_gets_new_segments_and_keeps_its_pose():
     assert drive.stream.state.odometry.T_odom_base[0, 3] == pytest.approx(249 * 0.2, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_a_camera_that_looks_around_in_one_place_keeps_its_segment():
     there_and_back = [*range(200), *range(199, 0, -1)][: round(MAX_LENGTH * INTERVAL) - 10]
     drive = Drive(ScriptedNetwork(turning(0.005)))
@@ -76,6 +78,7 @@ def test_overlap_between_the_thresholds_neither_counts_nor_forgives(monkeypatch,
     assert state.outside == outside
 
 
+@pytest.mark.slow
 def test_confidence_that_collapses_begins_a_segment_once():
     drive = Drive(ScriptedNetwork(along(0.001)))
     assert set(drive.go(range(60))) == {0}
@@ -84,6 +87,7 @@ def test_confidence_that_collapses_begins_a_segment_once():
     assert drive.stream.state.segment_reason == "confidence has collapsed"
 
 
+@pytest.mark.slow
 def test_confidence_that_dips_begins_nothing():
     drive = Drive(ScriptedNetwork(along(0.001)))
     drive.go(range(60))
@@ -101,6 +105,7 @@ def test_a_learning_rate_out_of_its_range_begins_a_segment():
     assert drive.stream.state.segment_reason == "the learning rate has left its usual range"
 
 
+@pytest.mark.slow
 def test_a_segment_ends_at_last(monkeypatch):
     monkeypatch.setattr(reset_policy, "MAX_LENGTH", 0.5)
     drive = Drive(ScriptedNetwork(along(0.0)))
@@ -108,6 +113,7 @@ def test_a_segment_ends_at_last(monkeypatch):
     assert drive.stream.state.segment_reason == "the segment is 50 frames long"
 
 
+@pytest.mark.slow
 def test_points_are_made_only_when_they_are_looked_at():
     """A camera that stands still is looked at now and then, one that turns whenever it has turned far enough."""
     standing, turning_ = Drive(ScriptedNetwork(along(0.0))), Drive(ScriptedNetwork(turning(0.05)))
@@ -120,6 +126,7 @@ def test_points_are_made_only_when_they_are_looked_at():
         assert looks == pytest.approx(expected, abs=5)
 
 
+@pytest.mark.slow
 def test_who_listens_changes_no_decision():
     lonely, heard = Drive(ScriptedNetwork(along(0.2))), Drive(ScriptedNetwork(along(0.2)))
     segments = lonely.go(range(150))

@@ -76,6 +76,7 @@ def assert_same(found: list[StreamResult], expected: list[StreamResult]) -> None
             np.testing.assert_array_equal(a.estimate.points, b.estimate.points)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("outputs", [frozenset(), frozenset({POINTS})], ids=["pose", "points"])
 def test_a_stream_goes_on_to_the_last_bit(rule, outputs):
@@ -95,6 +96,7 @@ def test_a_stream_goes_on_to_the_last_bit(rule, outputs):
         moved_over(before, going)
 
 
+@pytest.mark.slow
 def test_the_adaptive_policy_goes_on_as_well(monkeypatch):
     monkeypatch.setattr(reset_policy, "MIN_LENGTH", 0.3)
     monkeypatch.setattr(reset_policy, "MAX_LENGTH", 0.7)
@@ -124,6 +126,7 @@ def test_a_loaded_state_is_a_copy():
     assert content(to_bytes(after)) == content(data)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["ttt3r", "filt3r"])
 @pytest.mark.parametrize("stamp", [0, 10**15], ids=["an older clock", "days later"])
 def test_a_restarted_robot_goes_on_in_its_old_map(rule, stamp):

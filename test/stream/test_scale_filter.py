@@ -43,6 +43,7 @@ def walk(bias: float, resets: int = 600, frames: int = 6, seed: int = 0) -> tupl
     return np.array(own), np.array(published)
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(st.floats(-0.1, 0.1), st.integers(0, 1000))
 def test_whatever_the_bias_lengths_stay_within_what_the_network_says(bias, seed):
@@ -116,6 +117,7 @@ def test_what_comes_with_the_view_goes_with_it():
     assert math.log(sudden.factor / state.factor) > 0.2
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(-0.5, 0.5), min_size=1, max_size=30), st.floats(0.1, 5.0), st.floats(0.0, 5.0))
 def test_covariances_stay_covariances(logs, seconds, metres):
     state = helped(ScaleState())

@@ -105,6 +105,7 @@ def test_a_known_height_makes_the_depth_metric_without_a_jump():
     assert robot.says["camera_height"] == "used"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("longer", [1.2, 0.85])
 def test_wheels_make_depth_and_path_metric(longer):
     robot = Robot()
@@ -114,6 +115,7 @@ def test_wheels_make_depth_and_path_metric(longer):
     assert robot.says["scale_source"] == ODOMETRY
 
 
+@pytest.mark.slow
 def test_with_the_height_alone_the_path_fits_the_depth():
     """The network sees half of every motion; pixels tell."""
     robot = Robot(path=0.5)
@@ -122,12 +124,14 @@ def test_with_the_height_alone_the_path_fits_the_depth():
     assert steps(results)[-30:].mean() == pytest.approx(SIDEWAYS, rel=0.1)
 
 
+@pytest.mark.slow
 def test_the_covariance_of_a_scale_that_is_known_is_smaller():
     alone, helped = (Robot().drive(100, **kind)[-1].motion for kind in ({}, {"longer": 1.0}))
     assert helped.covariances.pose[1] < 0.6 * alone.covariances.pose[1]
     assert helped.covariances.pose[1] > 0
 
 
+@pytest.mark.slow
 def test_two_sources_that_disagree_are_told_apart_by_the_networks_own_metres():
     robot = Robot()
     results = robot.drive(150, height=2.6, longer=1.0)
@@ -140,6 +144,7 @@ def test_two_sources_that_disagree_are_told_apart_by_the_networks_own_metres():
     assert robot.says["scale_source"] == f"{HEIGHT} and {ODOMETRY}"
 
 
+@pytest.mark.slow
 def test_wheels_that_jump_or_slip_are_passed_over():
     robot = Robot()
     robot.drive(60, longer=1.0)
@@ -153,6 +158,7 @@ def test_wheels_that_jump_or_slip_are_passed_over():
     assert robot.says["wheel_odom"] == "used"
 
 
+@pytest.mark.slow
 def test_a_filter_that_is_wrong_gives_in_at_last(monkeypatch):
     monkeypatch.setattr(scale_sources, "REOPEN_M", 1.5)
     robot = Robot()
@@ -215,6 +221,7 @@ def feed(stream: Stream, numbers: range) -> list[StreamResult]:
     return results
 
 
+@pytest.mark.slow
 def test_a_stream_with_sources_goes_on_to_the_last_bit():
     whole, going = feed(saved_stream(), range(1, 13)), saved_stream()
     for at, until in ((1, 3), (3, 5), (5, 9), (9, 13)):

@@ -53,6 +53,7 @@ def test_the_world_is_the_first_camera():
     assert {e.segment for e in estimates} == {0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prepare", [True, False])
 def test_segments_are_chained_through_the_frames_they_share(prepare):
     stream = tiny_segments(reset_interval=2)

@@ -33,6 +33,7 @@ def recording(rule: str, **options) -> tuple[SegmentReader, Rerun]:
     return stream, rerun
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_warming_up_records_all_that_a_stream_needs(rule):
     (stream, rerun), said = recording(rule, reset_interval=5), []
@@ -44,6 +45,7 @@ def test_warming_up_records_all_that_a_stream_needs(rule):
     assert rerun.recorded == (6 if rule == "filt3r" else 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", RULES)
 def test_a_stream_of_recorded_steps_is_that_of_plain_ones(rule):
     """Over resets, with and without points, and after going back to an earlier frame."""

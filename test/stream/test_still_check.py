@@ -87,6 +87,7 @@ MOTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MOTIONS)
 @pytest.mark.parametrize("disturbance", DISTURBANCES)
 def test_small_motion_is_motion_whatever_else_changes(kind, disturbance):
@@ -94,6 +95,7 @@ def test_small_motion_is_motion_whatever_else_changes(kind, disturbance):
     assert has_moved(view(before), still_check._view(DISTURBANCES[disturbance](after)))
 
 
+@pytest.mark.slow
 @given(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.integers(0, 20))
 @settings(max_examples=25, deadline=None)
 def test_a_shift_is_measured_as_it_is(x, y, seed):
@@ -139,6 +141,7 @@ def test_a_stream_begins_standing_and_the_first_motion_is_seen_at_once():
     assert not fed(state, moved, 10 / 15, 99)[0]
 
 
+@pytest.mark.slow
 def test_slow_motion_adds_up():
     """A tenth of what is seen from frame to frame: no frame differs from the one before, and yet it moves."""
     step, state, still = 0.1 * MAX_SHIFT * WIDTH, StillState(), []

@@ -110,6 +110,7 @@ def test_it_follows_a_moving_camera():
         assert knows_velocity(frame)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD_IMAGES)
 def test_an_image_that_shows_nothing_is_lost_and_leaves_no_trace(kind):
     make, words = BAD_IMAGES[kind]
@@ -199,6 +200,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAULTS)
 def test_one_bad_answer_is_as_if_the_frame_had_never_come(kind):
     script, words = FAULTS[kind]
@@ -215,6 +217,7 @@ def test_one_bad_answer_is_as_if_the_frame_had_never_come(kind):
     assert not knows_velocity(back)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FAULTS)
 def test_a_broken_state_is_given_up_after_two_frames(kind):
     script, words = FAULTS[kind]
@@ -257,6 +260,7 @@ def test_a_camera_that_comes_back_elsewhere():
     np.testing.assert_allclose(second.motion.twist[0], [SPEED / STEP, 0, 0], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_quick_but_sane_motion_is_no_fault():
     """Standing still, a sudden start to 2 m/s, a turn of 3 rad/s, and a stop, at 10 and at 30 Hz."""
     for rate in (10.0, 30.0):
@@ -321,6 +325,7 @@ def test_preparing_between_frames_changes_nothing():
         assert np.array_equal(a.motion.T_odom_base, b.motion.T_odom_base)
 
 
+@pytest.mark.slow
 def test_a_state_goes_on_as_if_nothing_had_been():
     through, first = (Camera(reset_policy="adaptive") for _ in range(2))
     through.drive(30)
@@ -426,6 +431,7 @@ def test_settings_that_need_another_segment_say_so(change, reason):
     assert camera.send().events == ()
 
 
+@pytest.mark.slow
 def test_the_covariance_follows_the_constants_in_the_settings():
     small, large = (Camera(covariance=CovarianceModel(metres=metres)).drive(2) for metres in (0.01, 0.5))
     np.testing.assert_array_equal(spread(small[0]), spread(large[0]))  # at the origin nothing is uncertain
@@ -448,6 +454,7 @@ def wandering(camera: Camera) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outputs", [frozenset(), frozenset({POINTS})])
 def test_a_camera_that_stands_still_stands_still(outputs):
     """Whatever the network says: pose, scale, covariance and recurrent state are held, and no reset begins."""
@@ -516,6 +523,7 @@ def test_standing_is_not_held_where_nobody_wants_it():
     assert camera.network.steps == 10
 
 
+@pytest.mark.slow
 def test_a_stand_of_minutes_with_frames_dropped_ends_in_motion():
     camera, rng = Camera(reset_interval=6, max_frame_gap=2.0), np.random.default_rng(0)
     settled = [camera.send(standing(0, n)) for n in range(3)][-1]

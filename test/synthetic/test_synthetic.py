@@ -48,6 +48,7 @@ def test_shapes_and_types(sequence: Sequence) -> None:
     assert sequence.stamps_ns[:3] == [0, 250_000_000, 500_000_000]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(160, 120), (131, 77), (64, 200)])
 def test_a_frame_does_not_depend_on_its_batch(size: tuple[int, int]) -> None:
     sequence = Sequence(5, 9, width=size[0], height=size[1], fps=3.0)
@@ -64,6 +65,7 @@ def test_the_same_seed_gives_the_same_frames_and_another_seed_others() -> None:
     assert not torch.equal(first.depth, other.depth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("motion", get_args(Motion))
 def test_a_longer_sequence_starts_the_same(motion: str) -> None:
     short, long = (Sequence(2, n, **SIZE, motion=motion) for n in (5, 700))
@@ -114,6 +116,7 @@ def world_points(sequence: Sequence, frames: Frames, i: int) -> np.ndarray:
     return points @ T[:3, :3].T + T[:3, 3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("motion", sorted(set(get_args(Motion)) - {"standing"}))
 def test_points_of_one_frame_are_found_in_another(motion: str) -> None:
     sequence = Sequence(11, 60, **SIZE, motion=motion)
@@ -168,6 +171,7 @@ def test_intrinsics_follow_the_field_of_view() -> None:
     assert Sequence(0, 1, width=640, height=480).intrinsics.fx == pytest.approx(320 / np.tan(np.deg2rad(35)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("motion", ["handheld", "wheeled"])
 def test_motion_is_smooth_plausible_and_clear_of_everything(seed: int, motion: str) -> None:
@@ -191,6 +195,7 @@ def test_motion_is_smooth_plausible_and_clear_of_everything(seed: int, motion: s
         assert 0.3 <= T[0, 2, 3] <= 0.6
 
 
+@pytest.mark.slow
 def test_images_are_neither_black_nor_burnt_out() -> None:
     for seed in range(8):
         images = Sequence(seed, 6, **SIZE, fps=0.1).render(0, 6).image.float()
@@ -200,6 +205,7 @@ def test_images_are_neither_black_nor_burnt_out() -> None:
         assert (images < 3).float().mean() < 0.1, seed
 
 
+@pytest.mark.slow
 def test_more_samples_come_closer_to_the_truth_and_leave_the_depth() -> None:
     plain, fine, truth = (Sequence(1, 1, **SIZE, samples_per_axis=n).render(0) for n in (1, 3, 6))
     assert torch.equal(plain.depth, fine.depth)

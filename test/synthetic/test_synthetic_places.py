@@ -20,6 +20,7 @@ PLACES = get_args(Kind)
 BUSY = Variety(people=3, doors=True)
 
 
+@pytest.mark.slow
 def test_apartments_are_what_they_always_were() -> None:
     """Figures, tests and recordings rest on them."""
     scene = build_scene(5)
@@ -33,6 +34,7 @@ def test_apartments_are_what_they_always_were() -> None:
     assert torch.equal(all_[: len(usual)], usual)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("fov", [40.0, 110.0])
 def test_every_place_is_closed_bright_and_has_room_to_walk(place: Kind, fov: float) -> None:
@@ -85,6 +87,7 @@ def test_random_textures_change_the_look_and_nothing_else() -> None:
     assert (usual.image.float() - wide.image.float()).abs().mean() > 10
 
 
+@pytest.mark.slow
 def test_what_moves_is_seen_to_move_and_the_rest_stays() -> None:
     still, busy = (
         Sequence(4, 10, **SIZE, fps=1.0, motion="standing", variety=variety) for variety in (Variety(), BUSY)
@@ -97,6 +100,7 @@ def test_what_moves_is_seen_to_move_and_the_rest_stays() -> None:
     assert not torch.equal(nearer[0], nearer[-1])
 
 
+@pytest.mark.slow
 def test_a_frame_with_movers_does_not_depend_on_its_batch() -> None:
     sequence = Sequence(4, 12, **SIZE, fps=2.0, variety=BUSY)
     together = sequence.render(0, 12)
@@ -106,6 +110,7 @@ def test_a_frame_with_movers_does_not_depend_on_its_batch() -> None:
         assert torch.equal(alone.depth[0], together.depth[i])
 
 
+@pytest.mark.slow
 def test_doors_swing_on_their_hinges_and_people_walk_on_the_floor() -> None:
     scene = build_scene(4, BUSY)
     assert {type(mover) for mover in scene.movers} == {Door, Person}

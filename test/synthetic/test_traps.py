@@ -38,6 +38,7 @@ def test_doors_are_equal_along_the_corridor():
     assert float((seen.depth[0] - seen.depth[1]).abs().median()) < 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trap", TRAPS)
 def test_a_robot_can_walk_through_a_trap(trap):
     path = Sequence(5, 600, width=80, height=60, fps=5, motion="wheeled", trap=trap).T_world_camera[:, :3, 3]

@@ -24,6 +24,7 @@ def files(tmp_path: Path) -> list[str]:
     return [str(path) for path in paths]
 
 
+@pytest.mark.slow
 def test_a_blend_lies_between_and_says_what_it_is_of(
     files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):

@@ -46,6 +46,7 @@ def depth_seen_twice(clips: Clips) -> torch.Tensor:
     return z[inside] / first
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "stage", [WALK, TURN, BOTH, ROAM, MIXED, LENS], ids=["walk", "turn", "both", "roam", "mixed", "lens"]
 )
@@ -215,6 +216,7 @@ def replace_poses(clips: Clips, T_first_camera: torch.Tensor) -> Clips:
     return Clips(clips.image, clips.depth, T_first_camera, clips.zoom)
 
 
+@pytest.mark.slow
 def test_hardships_strike_a_share_of_the_clips(shard: Shard):
     images = network_input(render_clips(shard, WALK, 64, CAMERA, generator()).image, generator(1))
     torch.testing.assert_close(suffer(images, 0.0, generator(2)), images, atol=1e-6, rtol=0)

@@ -62,6 +62,7 @@ def judged(sequence: Sequence, **errors: Any) -> Measurement:
     return measure(oracle, sequence, 30, "handheld")[0]
 
 
+@pytest.mark.slow
 def test_the_truth_has_no_error(sequence: Sequence):
     perfect = judged(sequence)
     assert perfect.abs_rel < 0.02  # the nearest pixel is not quite the same ray
@@ -72,6 +73,7 @@ def test_the_truth_has_no_error(sequence: Sequence):
     assert perfect.path_m > 0.05
 
 
+@pytest.mark.slow
 def test_depth_is_judged_in_meters(sequence: Sequence):
     far = judged(sequence, depth_factor=1.3)
     assert far.abs_rel == pytest.approx(0.3, abs=0.03)
@@ -79,6 +81,7 @@ def test_depth_is_judged_in_meters(sequence: Sequence):
     assert far.abs_rel_scaled < 0.03
 
 
+@pytest.mark.slow
 def test_standing_still_is_what_it_says(sequence: Sequence):
     still = judged(sequence, still=True)
     assert still.ate_m == pytest.approx(still.still_ate_m, rel=0.05)
@@ -117,6 +120,7 @@ def test_summaries_take_the_median_of_paths():
     assert summary["still_ate_percent"] == pytest.approx(30.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [["--seeds", "0"], ["--seeds", "501"], ["--frames", "2"], ["--motions", "flying"]])
 def test_what_cannot_be_measured_is_said(options: list[str], capsys: pytest.CaptureFixture[str]):
     assert evaluate.main(options) == 2
@@ -134,6 +138,7 @@ def test_some_motions_can_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFix
     assert "| handheld " not in shown
 
 
+@pytest.mark.slow
 def test_an_evaluation_ends_in_time(monkeypatch: pytest.MonkeyPatch):
     trainer = Trainer(TINY_RECIPE, torch.device("cpu"))
     weights = Weights(trainer.average.network, "tiny", fingerprint="none")

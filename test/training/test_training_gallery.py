@@ -33,6 +33,7 @@ def test_a_depth_that_is_right_looks_like_the_true_one(tmp_path: Path):
     assert np.array_equal(picture[212:404, 2:-2], picture[404:596, 2:-2])
 
 
+@pytest.mark.slow
 def test_where_nothing_can_be_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ):

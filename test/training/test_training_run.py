@@ -251,6 +251,7 @@ def test_a_log_line_cut_short_is_left_out(tmp_path: Path):
     assert folder.entries() == [{"step": 1}]
 
 
+@pytest.mark.slow
 def test_workers_and_a_rendering_thread_give_batches():
     recipe = replace(TINY_RECIPE, workers=1, prefetch=True)
     stage = recipe.stages[1]

@@ -100,6 +100,7 @@ class TestRoundTrip:
         assert theirs.points_camera is not None
         assert torch.equal(ours.points_camera, theirs.points_camera)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
     def test_half_precision_file_loads_as_float32(self, tmp_path: Path, network: Network, dtype: torch.dtype) -> None:
         path = tmp_path / "half.safetensors"
@@ -109,11 +110,13 @@ class TestRoundTrip:
             assert value.dtype == torch.float32
             assert torch.equal(value, network.state_dict()[key].to(dtype).float())
 
+    @pytest.mark.slow
     def test_precision_spares_the_heads(self, tmp_path: Path) -> None:
         loaded, _ = load_network(save_published(tmp_path / "tiny.pth"), precision=torch.bfloat16)
         assert loaded.encoder[0].mlp.fc1.weight.dtype == torch.bfloat16
         assert {value.dtype for value in loaded.pose_head.state_dict().values()} == {torch.float32}
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
     def test_published_in_another_dtype(self, tmp_path: Path, network: Network, dtype: torch.dtype) -> None:
         state = {key: value.to(dtype) for key, value in published_state().items()}
@@ -130,6 +133,7 @@ class TestRoundTrip:
             for key, value in loaded.state_dict().items():
                 assert any(start <= value.data_ptr() < stop for start, stop in spans), key
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16, torch.float16, INT8])
     @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
     def test_nothing_of_the_file_stays_in_memory(
@@ -145,6 +149,7 @@ class TestRoundTrip:
         assert torch.equal(loaded.step(image, None)[0].translation, expected.translation)
         assert resident_bytes(path) > 0
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
     def test_fingerprint_is_of_the_file_whatever_the_precision(self, tmp_path: Path, dtype: torch.dtype) -> None:
         state = {key: value.to(dtype) for key, value in published_state().items()}
@@ -280,6 +285,7 @@ class TestAnyBytes:
     def test_random(self, tmp_path: Path, start: bytes, rest: bytes) -> None:
         loads_or_says_why(tmp_path / "file", start + rest)
 
+    @pytest.mark.slow
     @MANY
     @given(data=st.data())
     def test_mutated_archive(self, tmp_path: Path, pth_bytes: bytes, data: st.DataObject) -> None:
@@ -299,6 +305,7 @@ class TestAnyBytes:
         rewrite(pth_bytes, tmp_path / "rewritten", change)
         loads_or_says_why(tmp_path / "file", (tmp_path / "rewritten").read_bytes())
 
+    @pytest.mark.slow
     @MANY
     @given(data=st.data())
     def test_mutated_safetensors(self, tmp_path: Path, safetensors_bytes: bytes, data: st.DataObject) -> None:

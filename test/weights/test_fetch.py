@@ -83,6 +83,7 @@ def files(folder: Path) -> list[str]:
 
 
 class TestFetch:
+    @pytest.mark.slow
     def test_to_the_default_place(self, command: Any, tmp_path: Path, weights: Weights) -> None:
         result = command()
         output = tmp_path / "data" / "ttt3r_ros" / "tiny.safetensors"

@@ -45,6 +45,7 @@ class TestInertPickle:
         assert found.arguments == ("reboot",)
         assert found.state is None
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "data",
         [
@@ -75,10 +76,12 @@ class TestInertPickle:
         assert value == 5
         assert isinstance(found, Inert)
 
+    @pytest.mark.slow
     def test_a_key_nested_too_deeply_to_hash(self) -> None:
         (value,) = read_pickle(b"\x80\x02}" + b")" + b"\x85" * 200_000 + b"K\x01s.").values()
         assert value == 1
 
+    @pytest.mark.slow
     def test_bounds(self) -> None:
         with pytest.raises(PickleError, match="more entries"):
             read_pickle(b"\x80\x02" + b"N" * 2_000_100 + b".")

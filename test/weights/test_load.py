@@ -37,6 +37,7 @@ def test_those_of_the_package_are_taken_where_none_are_given() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("source", "noted"), [(SYNTHETIC, True), ("cut3r.pth", False), (None, False), (3, False)])
 def test_weights_of_the_synthetic_world_say_so(tmp_path: Path, source: object, noted: bool) -> None:
     """Also those that a user has trained."""
@@ -53,6 +54,7 @@ def test_a_package_without_its_weights_says_so(monkeypatch: pytest.MonkeyPatch, 
         load_weights("")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("provenance", "frames"),
     [({SEGMENT_FRAMES: 12}, 12), ({}, PUBLISHED_SEGMENT), ({SEGMENT_FRAMES: 0}, PUBLISHED_SEGMENT)]
@@ -66,6 +68,7 @@ def test_a_file_advises_the_length_of_its_segments(tmp_path: Path, provenance: d
     assert torch.is_tensor(found.network.state_tokens)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("provenance", "rate_hz"),
     [({MIN_RATE: 7.5}, 7.5), ({MIN_RATE: 0}, 0.0), ({}, USUAL_MIN_RATE_HZ)]

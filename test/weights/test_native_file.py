@@ -77,6 +77,7 @@ def test_a_value_that_is_not_finite_is_not_written(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metadata", "said"),
     [

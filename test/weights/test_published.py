@@ -26,6 +26,7 @@ def test_full_size_matches_the_published_checkpoint_key_by_key(config, name):
     assert published_shapes(config) == table(name)
 
 
+@pytest.mark.slow
 def test_every_parameter_has_a_published_name_of_its_own():
     with torch.device("meta"):
         keys = list(Network(CUT3R_512_DPT).state_dict())

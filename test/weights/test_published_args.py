@@ -71,6 +71,7 @@ class TestModelString:
         text = MODEL_STRING.replace("dec_depth", f"zeta={value}, dec_depth").replace("mlp_ratio", "beta=2, mlp_ratio")
         assert parse_model_string(text) == (TINY, ["beta", "zeta"])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("old", "new", "named"),
         [

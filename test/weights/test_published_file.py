@@ -48,6 +48,7 @@ def pth_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 class TestPublishedVariants:
+    @pytest.mark.slow
     @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
     def test_prefixes_of_torchs_wrappers(self, tmp_path: Path, network: Network, prefix: str) -> None:
         state = {f"{prefix}{key}": value for key, value in published_state().items()}
@@ -97,6 +98,7 @@ class TestPublishedVariants:
         loaded, _ = load_network(save_published(tmp_path / "tiny.pth", state, **more))
         assert_equal(loaded, network_of(state))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "more",
         [
@@ -134,6 +136,7 @@ class TestPublishedVariants:
         torch.save(content, tmp_path / "tiny.pth", pickle_protocol=4)
         assert_equal(load_network(tmp_path / "tiny.pth")[0], network)
 
+    @pytest.mark.slow
     def test_strided_and_shared_storages(self, tmp_path: Path, network: Network) -> None:
         state = published_state()
         key = "decoder_embed.weight"
@@ -185,6 +188,7 @@ class Loud:
 
 
 class TestNothingIsExecuted:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "attack",
         [
@@ -225,6 +229,7 @@ class TestNothingIsExecuted:
         pickle.loads(pickle.dumps(Touch(open, str(mark), "w")))
         assert mark.exists()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("old", "new"),
         [
@@ -267,6 +272,7 @@ class TestKeys:
         del state["dec_blocks_state.0.norm1.weight"]
         assert "lacks 1 tensor (dec_blocks_state.0.norm1.weight)" in refusal(save_published(tmp_path / "t.pth", state))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("key", ["enc_blocks.2.norm1.weight", "evil\x1b[2J\nkey", "dec_blocks_state.9.norm1.bias"])
     def test_unexplained(self, tmp_path: Path, key: str) -> None:
         text = refusal(save_published(tmp_path / "tiny.pth", published_state() | {key: torch.zeros(32)}))
