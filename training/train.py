@@ -63,7 +63,7 @@ def train(
         return bool(team.agree(should_stop(), device))
 
     camera = training_camera(recipe)
-    _keep(trainer, folder)
+    _keep(trainer, folder, draw=True)
     validation = build_shard(range(FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED + recipe.validation_flats)).to(device)
     with FlatSupply(recipe, device, trainer.next_seed + own_seeds) as flats, _fast_products():
         budget = budget.begun(trainer.seconds)
@@ -108,22 +108,24 @@ def train(
                         folder.append(entry)
                         report(entry)
                         at_log, frames_at_log, rendered_at_log = time.monotonic(), trainer.frames, clips.rendered
-                    if here != index or now - at_keep >= rhythm.keep_s:
-                        _keep(trainer, folder)
-                        at_keep = time.monotonic()
+                    due = now - at_keep >= rhythm.keep_s
+                    if here != index or due:
+                        _keep(trainer, folder, draw=due)
+                        at_keep = time.monotonic() if due else at_keep
             index = here
-    _keep(trainer, folder)
+    _keep(trainer, folder, draw=True)
     return budget.progress(trainer.steps, trainer.seconds) >= 1.0
 
 
-def _keep(trainer: Trainer, folder: RunFolder) -> None:
-    """Write all that is worth keeping; one of a team does."""
+def _keep(trainer: Trainer, folder: RunFolder, *, draw: bool) -> None:
+    """Write all that is worth keeping, with a curve where wanted, which costs a second; one of a team does."""
     if not trainer.team.leads:
         return
     state = trainer.state()
     folder.save(state)
     export(state, folder.weights)
-    draw_curve(folder.curve, folder.entries())
+    if draw:
+        draw_curve(folder.curve, folder.entries())
 
 
 @contextlib.contextmanager
