@@ -22,8 +22,9 @@ PARAMETERS = (
     "frame_prefix",
     "camera_pose",
     "publish_tf",
+    "autostart",
 )
-BOOLEANS = ("publish_tf",)
+BOOLEANS = ("publish_tf", "autostart")
 ARGUMENTS = {
     "image": ("image", "Image topic of the camera."),
     "camera_info": ("camera_info", "CameraInfo topic of the camera; without one the focal length is estimated."),
@@ -53,6 +54,11 @@ ARGUMENTS = {
         "",
         "Broadcast odom_frame -> base_frame on /tf. Set to false if another node (robot_localization) broadcasts it; "
         "empty: as in the parameters file.",
+    ),
+    "autostart": (
+        "",
+        "Configure and activate at startup. Set to false if a lifecycle manager (such as Nav2's) does that; empty: as "
+        "in the parameters file.",
     ),
     "namespace": ("", "Namespace of the node; one per robot or camera."),
     "use_sim_time": ("false", "Take the time from /clock."),

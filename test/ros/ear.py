@@ -51,6 +51,7 @@ class Ear:
             max_gap=lambda: self.max_gap,
             on_error=self.errors.append,
         )
+        self.input.start()
 
     def take(self, count: int = 1) -> list[Any]:
         """Return the next frames, once they have come."""

@@ -13,7 +13,7 @@ from harness import ANY_MOTION
 from rclpy.executors import SingleThreadedExecutor
 from scripted_network import ScriptedNetwork
 
-from ttt3r_ros.ros import ttt3r_node
+from ttt3r_ros.ros import tracking
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
 from ttt3r_ros.stream import load, segments
 from ttt3r_ros.weights.load import Weights
@@ -61,7 +61,7 @@ def node_in_process(weights: Path | ScriptedNetwork, **parameters: object) -> It
     with pytest.MonkeyPatch.context() as monkeypatch:
         if isinstance(weights, ScriptedNetwork):
             scripted = Weights(weights, "scripted", "0" * 32)
-            monkeypatch.setattr(ttt3r_node, "WARM_UP_SIZE", (60, 80))
+            monkeypatch.setattr(tracking, "WARM_UP_SIZE", (60, 80))
             monkeypatch.setattr(load, "load_weights", lambda *_, **__: scripted)
             weights = Path("scripted")
         inside = InProcess(monkeypatch, weights, **parameters)

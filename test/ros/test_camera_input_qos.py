@@ -165,6 +165,6 @@ def test_it_does_not_settle_for_less_than_the_user_wants(make_ear, bench):
     ear = make_ear(latest_only=True, **{RELIABILITY: "reliable"})
     bench.publisher(Image, "/image", BEST_EFFORT)
     wait_until(lambda: ear.said, "word of the camera that does not fit")
-    wait_until(ear.input.stop, "the thread to end")  # the event has been dealt with
+    wait_until(ear.input._receiver.stop, "the thread to end")  # the event has been dealt with
     assert ear.said == ["/image: a publisher's RELIABILITY is incompatible with ours"]
     assert ear.reliability() == ReliabilityPolicy.RELIABLE

@@ -24,7 +24,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 
-from ttt3r_ros.ros import namesakes, ttt3r_node
+from ttt3r_ros.ros import namesakes, tracking
 
 pytestmark = pytest.mark.dds
 
@@ -88,7 +88,7 @@ def test_a_gpu_that_is_gone_does_not_end_the_thread(inside, camera, monkeypatch)
 
 
 def test_a_camera_that_stops_and_comes_back(inside, camera, monkeypatch):
-    monkeypatch.setattr(ttt3r_node, "MISSING_AFTER", 1.0)
+    monkeypatch.setattr(tracking, "MISSING_AFTER", 1.0)
     (last,) = camera.exchange()
     values = state(camera, "no input")
     assert values["level"] == "1"
@@ -364,10 +364,10 @@ def advance(*args, **options):  # of the camera's frames: the warm-up calls the 
     print("busy", flush=True)
     time.sleep(600)
     return real(*args, **options)
-from ttt3r_ros.ros.ttt3r_node import warm_up
+from ttt3r_ros.ros.tracking import warm_up
 segments.advance = advance
-import ttt3r_ros.ros.ttt3r_node
-ttt3r_ros.ros.ttt3r_node.warm_up = lambda *args: None
+import ttt3r_ros.ros.tracking
+ttt3r_ros.ros.tracking.warm_up = lambda *args: None
 from ttt3r_ros.ros.node import main
 main()
 """

@@ -64,6 +64,7 @@ PROMISED = {
     "/ttt3r/confidence/image": "sensor_msgs/msg/Image",
     "/ttt3r/points": "sensor_msgs/msg/PointCloud2",
     "/ttt3r/map_points": "sensor_msgs/msg/PointCloud2",
+    "/ttt3r/transition_event": "lifecycle_msgs/msg/TransitionEvent",
     "/tf": "tf2_msgs/msg/TFMessage",
     "/tf_static": "tf2_msgs/msg/TFMessage",
     "/diagnostics": "diagnostic_msgs/msg/DiagnosticArray",

@@ -46,7 +46,7 @@ class CameraInput:
         max_gap: Callable[[], float],
         on_error: Callable[[Exception], object],
     ) -> None:
-        """Subscribe.
+        """Prepare; `start` subscribes.
 
         Args:
             node: to subscribe with.
@@ -67,20 +67,38 @@ class CameraInput:
         self._last_drop: tuple[float, str] | None = None  # time and reason, if no image was accepted since
         self._topic = node.resolve_topic_name("image") + ("/compressed" if transport == "compressed" else "")
         self._kind = CompressedImage if transport == "compressed" else Image
-        self._receiver = Receiver(node.context, self._on_image, on_error)
+        self._on_error = on_error
+        self._receiver: Receiver | None = None
+        self._images: Subscription[Any] | None = None
         self._qos = QoSProfile(
             history=HistoryPolicy.KEEP_LAST,
             depth=1 if latest_only else MAX_QUEUE,
             reliability=ReliabilityPolicy.BEST_EFFORT if latest_only else ReliabilityPolicy.RELIABLE,
         )
-        # this applies the user's qos_overrides to it
-        self._images = self._subscribe(QoSOverridingOptions.with_default_policies())
+        # the first subscription declares them as parameters, with the user's values
+        self._overriding: QoSOverridingOptions | None = QoSOverridingOptions.with_default_policies()
+
+    def start(self) -> None:
+        """Subscribe, for the first time or again after `stop`; a gap between two images is noticed either way."""
+        self._last_arrival = time.monotonic()
+        self._receiver = Receiver(self._node.context, self._on_image, self._on_error)
+        self._images = self._subscribe()
         self._receiver.listen_to(self._images)  # after `_images` is set, since its event callbacks use it
+
+    def stop(self) -> bool:
+        """Unsubscribe and discard waiting images; return whether the receiving thread has ended."""
+        if self._receiver is None or self._images is None:
+            return True
+        has_ended = self._receiver.stop()
+        self._node.destroy_subscription(self._images)
+        self._receiver = self._images = None
+        self._queue.clear()
+        return has_ended
 
     @property
     def topic(self) -> str:
         """The full name of the image topic."""
-        return str(self._images.topic_name)
+        return str(self._images.topic_name if self._images else self._topic)
 
     @property
     def dropped_by_stamp(self) -> Mapping[str, int]:
@@ -93,7 +111,7 @@ class CameraInput:
 
     def why_nothing_arrives(self) -> str:
         """Return a sentence that names the topic, its publishers, and any mismatch in type or QoS."""
-        topic = self._images.topic_name
+        topic = self.topic
         if self._last_drop is not None and time.monotonic() - self._last_drop[0] < MISSING_AFTER:
             return (
                 f"no image on {topic} can be used: the last one is {self._last_drop[1]}; fix the camera driver's clock"
@@ -118,10 +136,6 @@ class CameraInput:
         names = ", ".join(sorted({_node_of(publisher) for publisher in publishers}))
         return f"{missing}: {names} publishes it but sends nothing"
 
-    def stop(self) -> bool:
-        """Stop receiving images; return whether the thread has ended."""
-        return self._receiver.stop()
-
     def set_enabled(self, enabled: bool) -> None:
         """Pause or resume; images that arrive in between are ignored."""
         if enabled and not self.enabled:
@@ -130,7 +144,7 @@ class CameraInput:
         if not enabled:
             self._queue.clear()
 
-    def _subscribe(self, overriding: QoSOverridingOptions | None) -> Subscription:
+    def _subscribe(self) -> Subscription[Any]:
         return self._node.create_subscription(
             self._kind,
             self._topic,
@@ -138,7 +152,7 @@ class CameraInput:
             self._qos,
             callback_group=ServedElsewhere(),
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=self._on_incompatible_qos),
-            qos_overriding_options=overriding,
+            qos_overriding_options=self._overriding,
         )
 
     def _on_incompatible_qos(self, event: Any) -> None:
@@ -150,10 +164,11 @@ class CameraInput:
         if event.last_policy_kind == QoSPolicyKind.RELIABILITY and reliable and not by_user:
             self._node.get_logger().warning(f"{self.topic}: listening with best effort; frames may be lost in transit")
             self._qos.reliability = ReliabilityPolicy.BEST_EFFORT
-            # the first subscription declared its QoS as parameters, which would override this one
-            deaf, self._images = self._images, self._subscribe(overriding=None)
-            self._receiver.listen_to(self._images)
-            self._node.destroy_subscription(deaf)
+            self._overriding = None  # the parameters of the first subscription would override this one
+            deaf, self._images = self._images, self._subscribe()
+            if self._receiver is not None and deaf is not None:  # always: `stop` waits for this thread, the receiver's
+                self._receiver.listen_to(self._images)
+                self._node.destroy_subscription(deaf)
 
     def _kind_name(self) -> str:
         return f"sensor_msgs/msg/{self._kind.__name__}"
@@ -161,7 +176,7 @@ class CameraInput:
     def _images_qos(self) -> QoSProfile:
         own = [
             info.qos_profile
-            for info in self._node.get_subscriptions_info_by_topic(self._images.topic_name)
+            for info in self._node.get_subscriptions_info_by_topic(self.topic)
             if (info.node_name, info.node_namespace) == (self._node.get_name(), self._node.get_namespace())
         ]
         return own[0] if own else self._qos

@@ -24,7 +24,15 @@ class Health:
 
 STARTING = Health(DiagnosticStatus.OK, "waiting", "waiting for the first image")
 PAUSED = Health(DiagnosticStatus.OK, "paused", "paused by ~/enable")
+INACTIVE = Health(DiagnosticStatus.OK, "inactive", "inactive: waiting for the transition activate")
 TRACKING = Health(DiagnosticStatus.OK, "tracking", "tracking")
+
+
+def unconfigured(why: str | None) -> Health:
+    """No network is loaded; ``why`` says what prevented it, None if nobody has asked for it."""
+    if why is None:
+        return Health(DiagnosticStatus.OK, "unconfigured", "unconfigured: waiting for the transition configure")
+    return Health(DiagnosticStatus.ERROR, "unconfigured", f"unconfigured: {why}")
 
 
 def lost(why: str) -> Health:
@@ -56,16 +64,16 @@ def missing(why: str) -> Health:
 class Counters:
     """The node's counters; see `diagnostic_array`."""
 
-    input_rate_hz: float
-    frames_received: int
-    frames_dropped: int
-    frames_dropped_by_stamp: int
-    frames_failed: int
-    frames_lost: int
-    camera_infos_refused: int
-    callbacks_failed: int
-    segment: int
-    segment_frames: int
+    input_rate_hz: float = 0.0
+    frames_received: int = 0
+    frames_dropped: int = 0
+    frames_dropped_by_stamp: int = 0
+    frames_failed: int = 0
+    frames_lost: int = 0
+    camera_infos_refused: int = 0
+    callbacks_failed: int = 0
+    segment: int = 0
+    segment_frames: int = 0
 
 
 def diagnostic_array(

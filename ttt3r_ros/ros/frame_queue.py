@@ -88,5 +88,10 @@ class FrameQueue:
             self._closed = True
             self._changed.notify_all()
 
+    @property
+    def is_closed(self) -> bool:
+        """Whether `close` has been called."""
+        return self._closed
+
     def __len__(self) -> int:
         return len(self._frames)

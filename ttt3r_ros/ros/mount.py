@@ -136,6 +136,11 @@ class Mount:
         (self._fixed.add if is_fixed else self._fixed.discard)(camera_frame)
         return MountReading(T_base_camera, corrects)
 
+    def stop(self) -> None:
+        """Let the clock forget the buffer, before it is gone."""
+        if (handle := getattr(self._buffer, "jump_handle", None)) is not None:  # not in every distribution
+            handle.unregister()
+
     def T_base(self, frame: str) -> FloatArray | None:
         """Return the latest (4, 4) pose of another of the robot's frames in the base; None while TF has none."""
         if frame == self._base_frame:

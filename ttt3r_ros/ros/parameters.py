@@ -211,6 +211,19 @@ class FileSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class LifecycleSettings(Settings):
+    """The states of a managed node."""
+
+    title: ClassVar[str] = "managed node"
+
+    autostart: bool = parameter(
+        True,
+        "Configure and activate at startup. Set to false if a lifecycle manager (such as Nav2's) does that.",
+        read_only=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parameters(
     FrameSettings,
     InputSettings,
@@ -221,6 +234,7 @@ class Parameters(
     OutputSettings,
     MapSettings,
     FileSettings,
+    LifecycleSettings,
 ):
     """Every parameter of the node, validated."""
 

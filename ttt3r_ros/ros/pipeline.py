@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import threading
 import time
 import traceback
@@ -89,6 +90,7 @@ class Pipeline:
         self._wheels = WheelInput(node, self._notices, parameters.base_frame)
         self.map = MapOutput(node, self._notices, parameters)
         self._requests = threading.Lock()
+        self._is_active = False
         self._reset_wanted = False
         self._origin = 0  # counts calls of reset_odometry, so that a frame in flight knows it has become stale
         self._origin_used = 0
@@ -132,7 +134,13 @@ class Pipeline:
         if self._thread.is_alive():
             self._thread.join(timeout)
         has_mapped = self.map.stop(timeout)
+        self.mount.stop()
         return has_mapped and not self._thread.is_alive()
+
+    def set_active(self, active: bool) -> None:
+        """Publish, or publish nothing from now on, not even the frame in progress."""
+        with self._requests:
+            self._is_active = active
 
     def reset(self) -> None:
         """Reset the recurrent state before the next frame; the pose continues."""
@@ -189,6 +197,14 @@ class Pipeline:
         self._parameters = parameters
 
     def _run(self) -> None:
+        try:
+            self._process_all()
+        finally:  # whatever still refers to this pipeline does not keep the network
+            del self._stream
+            gc.collect()
+            _empty_cache()
+
+    def _process_all(self) -> None:
         while (frame := self._queue.take()) is not None:
             if not isinstance(frame, QueuedFrame):
                 frame()
@@ -201,7 +217,7 @@ class Pipeline:
                 self.health = diagnostics.unreadable(str(error))
                 self._notices.warn(str(error))
             except Exception as error:
-                if not self._node.context.ok():
+                if not self._node.context.ok() or self._queue.is_closed:
                     return
                 self._recover(error)
 
@@ -252,14 +268,14 @@ class Pipeline:
             self.health = diagnostics.lost(done.lost or "no pose")
             self._notices.error(f"lost: {done.lost}; nothing is published until tracking recovers")
             return
-        with self._requests:
-            if origin != self._origin:
+        odom_header = Header(stamp=header.stamp, frame_id=parameters.odom_frame)
+        with self._requests:  # held, so that nothing is published once a request has been answered
+            if origin != self._origin or not self._is_active:
                 return
+            self._outputs.publish_motion(motion, odom_header, parameters)
+            self._outputs.publish_dense(estimate, header, parameters)
         if estimate.intrinsics is not None:
             self.intrinsics_source = estimate.intrinsics_source
-        odom_header = Header(stamp=header.stamp, frame_id=parameters.odom_frame)
-        self._outputs.publish_motion(motion, odom_header, parameters)
-        self._outputs.publish_dense(estimate, header, parameters)
         self.map.offer(estimate, motion.T_odom_base @ T_base_camera, odom_header, parameters)
         self._failed_in_a_row = 0
         self.health = self._health_at(frame.stamp_ns)
@@ -314,13 +330,19 @@ class Pipeline:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:MAX_REASON]}"
         if isinstance(error, torch.cuda.OutOfMemoryError):
             traceback.clear_frames(error.__traceback__)  # they reference the failed frame's tensors
-            with contextlib.suppress(RuntimeError):  # raised if the device is gone
-                torch.cuda.empty_cache()
+            _empty_cache()
             reason = f"the GPU is out of memory; if this persists, set a smaller image_size. {reason}"
         again = f", {self._failed_in_a_row} frames in a row" if self._failed_in_a_row > 1 else ""
         self.health = diagnostics.lost(f"a frame failed{again} ({reason})")
         self._notices.error(f"a frame failed and was dropped ({reason})", kind=type(error).__name__)
         self._node.get_logger().debug(trace)
+
+
+def _empty_cache() -> None:
+    """Return memory that no tensor uses to the GPU."""
+    if torch.cuda.is_initialized():
+        with contextlib.suppress(RuntimeError):  # raised if the device is gone
+            torch.cuda.empty_cache()
 
 
 def stream_settings(

@@ -1,0 +1,114 @@
+"""The states of a managed node: what it does in each of them, driven over DDS."""
+
+from __future__ import annotations
+
+import gc
+import shutil
+import signal
+import weakref
+from pathlib import Path
+
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from harness import Bench, node, wait_until
+from in_process import InProcess, node_in_process
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from nav_msgs.msg import Odometry
+from sensor_msgs.msg import Image
+from std_srvs.srv import Trigger
+
+pytestmark = pytest.mark.dds
+
+CONFIGURE, CLEANUP = Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_CLEANUP
+ACTIVATE, DEACTIVATE = Transition.TRANSITION_ACTIVATE, Transition.TRANSITION_DEACTIVATE
+SHUTDOWN = Transition.TRANSITION_INACTIVE_SHUTDOWN
+
+
+def change(bench: Bench, transition: int, name: str = "/managed/ttt3r") -> tuple[bool, str]:
+    """Ask for a transition; return whether it succeeded, and the state afterward."""
+    request = ChangeState.Request(transition=Transition(id=transition))
+    done = bench.call(ChangeState, f"{name}/change_state", request).success
+    return done, bench.call(GetState, f"{name}/get_state").current_state.label
+
+
+def position(odometry: Odometry) -> tuple[float, float, float]:
+    p = odometry.pose.pose.position
+    return p.x, p.y, p.z
+
+
+def published(inside: InProcess) -> list[str]:
+    return sorted(publisher.topic_name for publisher in inside.node.publishers)
+
+
+def test_a_lifecycle_manager_holds_the_node(weights, tmp_path, bench):
+    """From unconfigured to finalized; the weights are missing at first."""
+    late = tmp_path / "late.safetensors"
+    with node(
+        tmp_path / "log", "-r", "__ns:=/managed", wait=False, weights=late, autostart="false", wait_for_transform=0.0
+    ) as running:
+        bench.listen("/managed/ttt3r/odom", Odometry, key="odom")
+        bench.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+        images = bench.publisher(Image, "/managed/image")
+        assert bench.call(GetState, "/managed/ttt3r/get_state").current_state.label == "unconfigured"
+
+        assert change(bench, CONFIGURE) == (False, "unconfigured")
+        (said,) = (line for line in running.text().splitlines() if "[ERROR]" in line)
+        assert f"{late} does not exist" in said
+        told = wait_until(lambda: (d := bench.diagnostics("managed/ttt3r: stream")).get("level") == "2" and d, "a word")
+        assert str(late) in told["message"]
+        assert told["state"] == "unconfigured"
+
+        shutil.copy(weights, late)
+        assert change(bench, CONFIGURE) == (True, "inactive")
+        assert images.get_subscription_count() == 0
+        assert change(bench, ACTIVATE) == (True, "active")
+        bench.send_until_answered(topic="/managed/image")
+        before = bench.exchange(3, topic="/managed/image")
+
+        assert change(bench, CONFIGURE) == (False, "active")  # refused, and nothing else
+        before += bench.exchange(topic="/managed/image")
+        assert change(bench, DEACTIVATE) == (True, "inactive")
+        answered = len(bench.received["odom"])
+        wait_until(lambda: images.get_subscription_count() == 0, "the node to stop listening")
+        bench.send(topic="/managed/image")
+        assert bench.call(Trigger, "/managed/ttt3r/reset").success  # services go on
+        wait_until(lambda: bench.diagnostics("managed/ttt3r: stream").get("state") == "inactive", "diagnostics")
+        assert len(bench.received["odom"]) == answered
+
+        assert change(bench, ACTIVATE) == (True, "active")
+        bench.next_stamp += 20_000_000_000
+        wait_until(images.get_subscription_count, "the node to listen")
+        bench.send_until_answered(topic="/managed/image")
+        assert len(bench.received["odom"]) > answered
+        back = bench.received["odom"][answered]
+        assert position(back) == pytest.approx(position(bench.get("odom", before[-1])), abs=1e-6)
+        assert position(back) != (0.0, 0.0, 0.0)
+        assert back.twist.covariance[0] > 100  # nobody knows how fast it moved meanwhile
+
+        assert change(bench, DEACTIVATE) == (True, "inactive")
+        assert change(bench, SHUTDOWN) == (True, "finalized")
+        assert running.process.poll() is None
+        assert running.stop(signal.SIGINT) == 0
+        assert "Traceback" not in running.text()
+
+
+def test_cleanup_frees_the_network_and_configure_loads_it_again(weights: Path, bench: Bench):
+    with node_in_process(weights) as inside:
+        bench.listen("/ttt3r/odom", Odometry, key="odom")
+        bench.wait_for_node()
+        bench.send_until_answered()
+        network = weakref.ref(inside.network)
+        del inside.network, inside.stream
+        topics = published(inside)
+        assert change(bench, DEACTIVATE, "/ttt3r") == (True, "inactive")
+        assert change(bench, CLEANUP, "/ttt3r") == (True, "unconfigured")
+        gc.collect()
+        assert network() is None
+        assert published(inside) == ["/diagnostics", "/parameter_events"]
+        assert "/ttt3r/reset" not in {service.srv_name for service in inside.node.services}
+
+        assert change(bench, CONFIGURE, "/ttt3r") == (True, "inactive")
+        assert change(bench, ACTIVATE, "/ttt3r") == (True, "active")
+        bench.send_until_answered()
+        assert published(inside) == topics
