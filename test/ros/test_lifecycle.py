@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import gc
 import shutil
 import signal
+import threading
 import weakref
-from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import Bench, node, wait_until
+from harness import PATIENCE, Bench, node, wait_until
 from in_process import InProcess, node_in_process
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
@@ -93,18 +94,42 @@ def test_a_lifecycle_manager_holds_the_node(weights, tmp_path, bench):
         assert "Traceback" not in running.text()
 
 
-def test_cleanup_frees_the_network_and_configure_loads_it_again(weights: Path, bench: Bench):
+def test_the_frame_in_progress_is_published_nowhere(weights, bench, monkeypatch):
+    with node_in_process(weights) as inside:
+        bench.listen("/ttt3r/odom", Odometry, key="odom")
+        bench.wait_for_node()
+        bench.send_until_answered()
+        begun, inactive, step = threading.Event(), threading.Event(), inside.network.step
+
+        def slow(*args: Any, **options: Any) -> Any:
+            begun.set()
+            assert inactive.wait(PATIENCE)
+            return step(*args, **options)
+
+        monkeypatch.setattr(inside.network, "step", slow)
+        answered, late = len(bench.received["odom"]), bench.send()
+        assert begun.wait(PATIENCE)
+        assert change(bench, DEACTIVATE, "/ttt3r") == (True, "inactive")
+        inactive.set()
+        inside.node.pipeline.between_frames(lambda _: None).result(PATIENCE)  # comes after the frame
+        assert change(bench, ACTIVATE, "/ttt3r") == (True, "active")
+        bench.send_until_answered()
+        assert late not in bench.stamps("odom")
+        assert len(bench.received["odom"]) > answered
+
+
+def test_cleanup_frees_the_network_and_configure_loads_it_again(weights, bench, monkeypatch):
     with node_in_process(weights) as inside:
         bench.listen("/ttt3r/odom", Odometry, key="odom")
         bench.wait_for_node()
         bench.send_until_answered()
         network = weakref.ref(inside.network)
         del inside.network, inside.stream
-        topics = published(inside)
+        topics, was_gone = published(inside), []
+        monkeypatch.setattr(torch.cuda, "empty_cache", lambda: was_gone.append(network() is None))
         assert change(bench, DEACTIVATE, "/ttt3r") == (True, "inactive")
         assert change(bench, CLEANUP, "/ttt3r") == (True, "unconfigured")
-        gc.collect()
-        assert network() is None
+        assert was_gone == [True]  # the GPU takes back what is free by then
         assert published(inside) == ["/diagnostics", "/parameter_events"]
         assert "/ttt3r/reset" not in {service.srv_name for service in inside.node.services}
 

@@ -340,9 +340,8 @@ class Pipeline:
 
 def _empty_cache() -> None:
     """Return memory that no tensor uses to the GPU."""
-    if torch.cuda.is_initialized():
-        with contextlib.suppress(RuntimeError):  # raised if the device is gone
-            torch.cuda.empty_cache()
+    with contextlib.suppress(RuntimeError):  # raised if the device is gone
+        torch.cuda.empty_cache()
 
 
 def stream_settings(
