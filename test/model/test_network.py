@@ -236,8 +236,11 @@ class OnTheHost(TorchDispatchMode):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("rule", [Cut3r(), Ttt3r(), Filt3r()], ids=lambda rule: rule.name)
+@pytest.mark.parametrize(
+    ("rule", "precision"),
+    [(Cut3r(), torch.float32), (Ttt3r(), torch.bfloat16), (Filt3r(), torch.float32)],
+    ids=lambda value: getattr(value, "name", str(value)),
+)
 def test_no_value_of_a_step_passes_through_the_host(network, rule, precision):
     """On a device without values reading one raises, and what begins on the host would be copied from there."""
     elsewhere = rule_network(network.config).to("meta").set_precision(precision)
