@@ -30,7 +30,7 @@ def test_ten_and_twelve_bits_are_read_like_eight(bits: int, big: bool) -> None:
     gray = RGB[..., 1].astype(np.uint16) << (bits - 8)
     gray[0, 0] = (1 << bits) - 1
     image, held = read_image(message(gray.astype(">u2" if big else "<u2"), "mono16", step=96, big=big), SampleRange())
-    assert held == SampleRange(bits)
+    assert held.bits == bits
     np.testing.assert_array_equal(image[1:, :, 0], RGB[1:, :, 1])
     color = RGB.astype(np.uint16) << (bits - 8)
     color[0, 0] = (1 << bits) - 1
@@ -46,7 +46,7 @@ def test_the_range_is_held_and_transparency_does_not_count() -> None:
     rgba = np.full((32, 48, 4), 1000, np.uint16)
     rgba[..., 3] = 65535
     image, held = read_image(message(rgba, "rgba16", step=384), SampleRange())
-    assert held == SampleRange(10)
+    assert held.bits == 10
     assert (image == 250).all()
 
 
@@ -96,5 +96,5 @@ def test_a_png_of_twelve_bits_in_a_message() -> None:
     _, data = cv2.imencode(".png", BGR.astype(np.uint16) * 16 + 15)
     png = SimpleNamespace(format="16UC3; png compressed bgr16", data=data.ravel())
     image, held = read_compressed(png, SampleRange(12))
-    assert held == SampleRange(12)
+    assert held.bits == 12
     np.testing.assert_array_equal(image, RGB)

@@ -112,13 +112,14 @@ class ImageFolderSource:
 
     def _find_range(self) -> SampleRange:
         """Return the range of 16-bit samples in a few images spread over the folder."""
-        held = SampleRange()
+        bits = SampleRange().bits
         step = max(1, len(self._files) // _RANGE_SAMPLES)
         for file in self._files[::step]:
             if not _has_16_bits(file):
                 break
-            _, held = decode_image(_content(file), held, str(file), formats=FILE_FORMATS)
-        return held
+            _, found = decode_image(_content(file), SampleRange(), str(file), formats=FILE_FORMATS)
+            bits = max(bits, found.bits)
+        return SampleRange(bits)
 
 
 def _has_16_bits(file: Path) -> bool:
