@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,9 @@ __version__ = "0.1.0"
 __all__ = ["Estimate", "Stream", "StreamResult", "load"]
 
 
-def load(weights: str = "small", *, device: str = "auto", precision: str = "auto", **settings: Any) -> Stream:
+def load(
+    weights: str | os.PathLike[str] = "small", *, device: str = "auto", precision: str = "auto", **settings: Any
+) -> Stream:
     """Return a stream that behaves like the node: resets, image and motion checks, odometry with covariance.
 
     Args:
@@ -37,12 +41,22 @@ def load(weights: str = "small", *, device: str = "auto", precision: str = "auto
         settings: fields of `StreamSettings` that differ from their defaults; they are parameters of the node as well.
 
     Raises:
-        UserError: the weights, the device or the precision cannot be used.
+        UserError: the weights, the device, the precision or a setting cannot be used.
     """
     from ttt3r_ros.stream.load import load_backbone  # lazy: torch is slow to import
     from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
     from ttt3r_ros.stream.stream import Stream
 
+    try:
+        weights = os.fsdecode(weights)
+    except TypeError:
+        raise UserError(f"weights must be 'small' or the path of a file, not {weights!r}") from None
+    known = [item.name for item in fields(StreamSettings) if item.name != "weights_interval"]
+    for name in settings:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+            raise UserError(f"there is no setting {name}; {hint}")
     file = "" if weights == "small" else weights
     if file.isidentifier() and not Path(file).exists():  # a word rather than the path of a file
         raise UserError(f"there are no weights {weights!r}: name a file, or 'small' for those of the package")

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.errors import UserError
+
 FloatArray = npt.NDArray[np.float64]
 
 #: Rotation from optical axes to body axes (x forward, y left, z up; REP-103) of an upright, forward-looking camera.
@@ -100,6 +102,32 @@ def _quaternion(R: npt.ArrayLike) -> list[float]:
         q[1 + k] = r[k][i] + r[i][k]
     norm = math.copysign(math.hypot(*q), q[0])
     return [component / norm for component in q]
+
+
+def checked_transform(T: object, name: str) -> FloatArray:
+    """Return a (4, 4) transform that a caller has given, as float64.
+
+    Args:
+        T: anything.
+        name: of the transform, with which the error begins.
+
+    Raises:
+        UserError: it is not a rigid transform of finite numbers. A rotation may be off by rounding to three digits.
+    """
+    if T is T_BASE_CAMERA:  # the usual one
+        return T_BASE_CAMERA
+    try:
+        matrix: FloatArray = np.asarray(T, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"{name} must be a (4, 4) array of numbers, not {type(T).__name__}") from None
+    if matrix.shape != (4, 4):
+        raise UserError(f"{name} must be a (4, 4) transform, but its shape is {matrix.shape}")
+    if not np.isfinite(matrix).all():
+        raise UserError(f"{name} contains numbers that are not finite")
+    R = matrix[:3, :3]
+    if np.abs(R @ R.T - np.eye(3)).max() > 5e-3 or np.linalg.det(R) < 0 or matrix[3].tolist() != [0, 0, 0, 1]:
+        raise UserError(f"{name} is not a rigid transform: [R t; 0 0 0 1] with a rotation R")
+    return matrix
 
 
 def inverse(T: FloatArray) -> FloatArray:

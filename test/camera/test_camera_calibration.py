@@ -67,9 +67,9 @@ def test_a_calibration_survives_its_message(found: Calibration, upper: bool):
     assert Calibration.from_message(message(found, upper=upper)) == found
 
 
-@given(st.floats(50, 5000), st.floats(50, 5000), st.floats(0, 639), st.floats(0, 479), st.sampled_from([True, False]))
-def test_a_pinhole_camera_survives(fx: float, fy: float, cx: float, cy: float, rectified: bool):
-    camera = Intrinsics(fx, fy, cx, cy, 640, 480)
+@given(st.floats(50, 5000), st.floats(0.5, 2), st.floats(0, 639), st.floats(0, 479), st.sampled_from([True, False]))
+def test_a_pinhole_camera_survives(fx: float, aspect: float, cx: float, cy: float, rectified: bool):
+    camera = Intrinsics(fx, fx * aspect, cx, cy, 640, 480)
     found = Calibration.of(camera).camera(rectified=rectified, image_size=(640, 480))
     np.testing.assert_allclose(found.intrinsics.matrix(), camera.matrix(), rtol=1e-12, atol=1e-12)
     assert (found.intrinsics.width, found.intrinsics.height, found.rectifier) == (640, 480, None)
@@ -130,13 +130,46 @@ def test_a_region_may_lie_beside_the_principal_point():
             {"K": (5.0, 0.0, 320.0, 0.0, 5.0, 240.0, 0.0, 0.0, 1.0)},
             "cannot be that of a camera with 640x480 pixels .*fx=5",
         ),
+        (
+            {"region": (400, 0, 320, 240)},
+            r"region of interest \(320x240 at 400, 0\) lies outside its 640x480 pixels",
+        ),
+        ({"region": (0, 300, 320, 240)}, r"\(320x240 at 0, 300\) lies outside"),
+        ({"region": (0, 0, 800, 600)}, r"\(800x600 at 0, 0\) lies outside"),
+        ({"region": (-4, 0, 320, 240)}, r"\(320x240 at -4, 0\) lies outside"),
+        ({"region": (10, 0, 0, 0)}, r"\(0x0 at 10, 0\) lies outside"),
+        (
+            {"K": (500.0, 0.0, 320.0, 0.0, 1100.0, 240.0, 0.0, 0.0, 1.0)},
+            r"differ too much to be those of one camera \(fx=500, fy=1100\)",
+        ),
+        ({"binning": (1, 3)}, r"differ too much .*\(fx=500, fy=510\)"),
+        (
+            {"K": (500.0, 8.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0)},
+            "skew of 8 px, which no lens model has",
+        ),
+        (  # column by column
+            {"K": (500.0, 0.0, 0.0, 0.0, 500.0, 0.0, 320.0, 240.0, 1.0)},
+            r"is not \[fx 0 cx; 0 fy cy; 0 0 1\], row by row",
+        ),
         ({"binning": (2, 2)}, "is for 320x240 pixels but the images have 640x480"),
     ],
 )
 def test_what_is_no_camera_is_refused(changes, words):
     found = replace(Calibration.of(CAMERA), **{"P": (0.0,) * 12, **changes})
     with pytest.raises(UserError, match=words):
-        found.camera(rectified=True, image_size=(640, 480))
+        found.camera(rectified=True, image_size=(640, 480) if "binning" in changes and "320" in words else None)
+
+
+def test_pixels_of_every_other_line_are_a_camera():
+    camera = replace(Calibration.of(CAMERA), binning=(1, 2)).camera(rectified=True)
+    assert (camera.intrinsics.fx, camera.intrinsics.fy, camera.warning) == (500.0, 255.0, "")
+
+
+def test_a_small_skew_is_ignored_and_said():
+    K = (500.0, 0.7, 320.0, 0.0, 510.0, 241.0, 0.0, 0.0, 1.0)
+    camera = with_lens(K=K).camera(rectified=False)
+    assert camera.intrinsics == CAMERA
+    assert camera.warning == "the camera matrix's skew of 0.7 px is ignored: calibrate the camera without it"
 
 
 def test_the_principal_point_of_p_must_be_in_the_image_too():

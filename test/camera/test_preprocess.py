@@ -117,6 +117,17 @@ def test_an_image_of_the_right_size_is_left_alone():
         assert np.array_equal(interleaved(found.numpy()), image)
 
 
+def test_a_read_only_image_is_like_any_other(recwarn):
+    image, mapping = photo(80, 60), pixel_map(80, 60, image_size=64)
+    expected = [way(image, mapping) for way in (resample_by_torch, lambda *it: resample(*it, torch.device("cpu")))]
+    kept = image.copy()
+    image.flags.writeable = False
+    for way, wanted in zip((resample_by_torch, lambda *it: resample(*it, torch.device("cpu"))), expected, strict=True):
+        assert torch.equal(way(image, mapping), wanted)
+    assert np.array_equal(image, kept)
+    assert not [str(warning.message) for warning in recwarn]
+
+
 def test_normalized_pixels_span_minus_one_to_one():
     planes = torch.tensor([0, 51, 255], dtype=torch.uint8)[:, None, None].expand(3, 4, 5)
     normalized = normalize(planes)

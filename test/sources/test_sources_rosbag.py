@@ -52,6 +52,7 @@ def camera_info(
     P: Any = (0.0,) * 12,
     binning: int = 0,
     x_offset: int = 0,
+    roi_width: int = 0,
     store: Any = ROS2,
 ) -> Any:
     K = np.array([fx, 0, 2.5, 0, 5.5, 1.5, 0, 0, 1]) * (fx > 0)
@@ -59,7 +60,7 @@ def camera_info(
     names = "DKRP" if store is ROS1 else "dkrp"
     matrices = dict(zip(names, (D, K, np.eye(3).ravel(), np.array(P)), strict=True))
     roi = store.types["sensor_msgs/msg/RegionOfInterest"](
-        x_offset=x_offset, y_offset=0, height=0, width=0, do_rectify=False
+        x_offset=x_offset, y_offset=0, height=0, width=roi_width, do_rectify=False
     )
     return store.types["sensor_msgs/msg/CameraInfo"](
         header=header(store, stamp_ns), height=height, width=width, distortion_model="plumb_bob",
@@ -189,7 +190,7 @@ def test_frames_out_of_order_are_left_out(tmp_path: Path) -> None:
 def test_a_bag_is_read_as_the_node_reads_its_topics(tmp_path: Path) -> None:
     """P, binning and the region of interest count as well; K and D alone where images are raw."""
     P = (8.0, 0.0, 6.5, 0.0, 0.0, 9.0, 3.5, 0.0, 0.0, 0.0, 1.0, 0.0)
-    info = camera_info(T0_NS, width=12, height=8, P=P, binning=2, x_offset=2)
+    info = camera_info(T0_NS, width=14, height=8, P=P, binning=2, x_offset=2, roi_width=12)
     path = write_bag(tmp_path / "bag", {"/cam/image": stream(1), "/cam/camera_info": [info]})
     (frame,) = open_source(str(path)).frames()
     assert frame.intrinsics == Intrinsics(fx=4.0, fy=4.5, cx=2.0, cy=1.5, width=6, height=4)

@@ -16,6 +16,10 @@ from ttt3r_ros.geometry import FloatArray, Intrinsics
 
 #: Plausible range of the focal length divided by the image's long side.
 FOCAL_RANGE = (0.01, 1000.0)
+#: Pixels are at most this many times as long as wide, or as wide as long: twice if every other line is read out.
+MAX_PIXEL_ASPECT = 2.0
+#: Largest skew of a camera matrix, relative to fx, that is ignored: less than the error of a typical calibration.
+MAX_SKEW = 0.01
 
 _REMEDY = (
     "calibrate the camera or stop publishing camera_info; the focal length is estimated from the images until then"
@@ -24,10 +28,17 @@ _REMEDY = (
 
 @dataclass(frozen=True)
 class Camera:
-    """A pinhole camera and the rectifier for its images (None if they have no distortion)."""
+    """A pinhole camera.
+
+    Attributes:
+        intrinsics: of the images, once they are rectified.
+        rectifier: of the images; None if they have no distortion.
+        warning: what of the calibration is ignored, in a sentence; empty if nothing.
+    """
 
     intrinsics: Intrinsics
     rectifier: Rectifier | None
+    warning: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,6 +134,7 @@ class Calibration:
         fx, fy, cx, cy = (float(matrix[at]) for at in ((0, 0), (1, 1), (0, 2), (1, 2)))
         if not (np.isfinite(matrix).all() and fx > 0 and fy > 0):
             raise UserError(f"the camera_info is not calibrated (fx={fx:g}, fy={fy:g}): {_REMEDY}")
+        warning = check_matrix(matrix)
         x, y, region_width, region_height = self.region
         binning_x, binning_y = (max(factor, 1) for factor in self.binning)
         width, height = (region_width or self.width) // binning_x, (region_height or self.height) // binning_y
@@ -131,6 +143,14 @@ class Calibration:
                 f"the camera_info is for {width}x{height} pixels but the images have {'x'.join(map(str, image_size))}: "
                 "it is ignored and the focal length is estimated from the images"
             )
+        if not (
+            0 <= x <= self.width - (region_width or self.width)
+            and 0 <= y <= self.height - (region_height or self.height)
+        ):
+            raise UserError(
+                f"the camera_info's region of interest ({region_width}x{region_height} at {x}, {y}) lies outside its "
+                f"{self.width}x{self.height} pixels: width and height must be those of the whole sensor; {_REMEDY}"
+            )
         focals = np.array([fx / binning_x, fy / binning_y]) / max(width, height, 1)
         in_range = ((focals > FOCAL_RANGE[0]) & (focals < FOCAL_RANGE[1])).all()
         # relative to the full image: the principal point may well lie outside the region of interest
@@ -138,6 +158,11 @@ class Calibration:
             raise UserError(
                 f"the camera_info cannot be that of a camera with {self.width}x{self.height} pixels (fx={fx:g}, "
                 f"fy={fy:g}, cx={cx:g}, cy={cy:g}): {_REMEDY}"
+            )
+        if max(focals) > 1.01 * MAX_PIXEL_ASPECT * min(focals):
+            raise UserError(
+                f"the camera_info's focal lengths differ too much to be those of one camera (fx={fx:g}, fy={fy:g}): "
+                f"{_REMEDY}"
             )
         intrinsics = Intrinsics(
             fx=fx / binning_x,
@@ -148,7 +173,7 @@ class Calibration:
             height=height,
         )
         distorted = not rectified and any(self.D)
-        return Camera(intrinsics, Rectifier(intrinsics, self.D, self.model) if distorted else None)
+        return Camera(intrinsics, Rectifier(intrinsics, self.D, self.model) if distorted else None, warning)
 
     def _matrix(self, *, rectified: bool) -> FloatArray:
         """Return the (3, 3) camera matrix of the images."""
@@ -157,3 +182,20 @@ class Calibration:
         if rectified:
             return P if P.any() and not (K.any() and np.array_equal(P, np.eye(3))) else K
         return P if not K.any() and not any(self.D) else K
+
+
+def check_matrix(matrix: FloatArray) -> str:
+    """Check that (3, 3) numbers are a camera matrix; return a sentence if it has a small skew, else an empty string.
+
+    Raises:
+        UserError: it is none, or has a skew too large to ignore.
+    """
+    fx, skew = float(matrix[0, 0]), float(matrix[0, 1])
+    if matrix[1, 0] != 0 or matrix[2, :2].any() or matrix[2, 2] not in (0, 1):  # some drivers leave out the 1
+        raise UserError(f"the camera matrix is not [fx 0 cx; 0 fy cy; 0 0 1], row by row: {_REMEDY}")
+    if abs(skew) > MAX_SKEW * fx:
+        raise UserError(
+            f"the camera matrix has a skew of {skew:g} px, which no lens model has: calibrate the camera without it; the "
+            "focal length is estimated from the images until then"
+        )
+    return f"the camera matrix's skew of {skew:g} px is ignored: calibrate the camera without it" if skew else ""

@@ -6,6 +6,7 @@ with grey before the network sees them, have no depth and no point, and weigh no
 
 from __future__ import annotations
 
+import os
 import zlib
 from dataclasses import dataclass
 from functools import lru_cache
@@ -144,7 +145,7 @@ def read_mask(path: str) -> Mask | None:
     if not path:
         return None
     try:
-        content = Path(path).expanduser().read_bytes()
+        content = Path(os.path.expanduser(path)).read_bytes()
     except OSError as error:
         raise UserError(f"mask_file {path} cannot be read: {error.strerror or error}") from None
     import cv2

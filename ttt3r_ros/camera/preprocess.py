@@ -20,7 +20,7 @@ from torch import Tensor
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics
 from ttt3r_ros.model.config import PATCH
-from ttt3r_ros.runtime.transfer import upload
+from ttt3r_ros.runtime.transfer import shared, upload
 
 try:
     import cv2
@@ -141,7 +141,7 @@ def resample_by_pillow(image: ImageArray, mapping: PixelMap) -> Tensor:
 def resample_by_torch(image: ImageArray, mapping: PixelMap) -> Tensor:
     """Scale and crop an image on the CPU, four times as fast as Pillow."""
     mode = "lanczos" if _is_shrinking(mapping) else "bicubic"
-    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)[None]
+    pixels = shared(image).permute(2, 0, 1)[None]
     scaled = F.interpolate(pixels, size=mapping.scaled_size[::-1], mode=mode, antialias=True)[0]
     left, top = mapping.offset
     return scaled[:, top : top + mapping.size[1], left : left + mapping.size[0]].contiguous()

@@ -6,6 +6,7 @@ What takes seconds to import comes when the arguments are found to be in order.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -172,7 +173,7 @@ def _settings(
 
     settings = {name: value for name, value in vars(options).items() if name not in ("output", "overwrite", "device")}
     if not is_synthetic(options.input):
-        settings["input"] = str(Path(options.input).expanduser().resolve())
+        settings["input"] = str(Path(os.path.expanduser(options.input)).resolve())
     settings["weights"] = loaded.source
     settings["weights_fingerprint"] = loaded.backbone.fingerprint
     settings["covariance_file"] = asdict(covariance)  # by value, since the file may change

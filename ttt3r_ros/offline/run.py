@@ -230,12 +230,15 @@ class Run:
 
     def _read(self, calibration: Calibration, image_size: tuple[int, int]) -> Camera | None:
         try:
-            return calibration.camera(rectified=not self._options.undistort, image_size=image_size)
+            camera = calibration.camera(rectified=not self._options.undistort, image_size=image_size)
         except UserError as error:
             if self._options.undistort:
                 raise
             _log.warning("%s", error)
             return None
+        if camera.warning:
+            _log.warning("%s", camera.warning)
+        return camera
 
     def _save(self) -> None:
         def fill(folder: Path) -> None:

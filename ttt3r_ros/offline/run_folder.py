@@ -39,7 +39,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         """Remember the path; nothing is read or written yet."""
-        self.path = path.expanduser()
+        self.path = Path(os.path.expanduser(path))
 
     @property
     def depth(self) -> Path:

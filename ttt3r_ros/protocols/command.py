@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,7 +38,7 @@ def _run(options: argparse.Namespace) -> int:
     dataset = dataset_named(options.dataset)
     if options.data is None:
         raise UserError(f"--data FOLDER is missing; expected: {dataset.layout}")
-    dataset.present(options.data.expanduser(), tuple(options.sequences))
+    dataset.present(Path(os.path.expanduser(options.data)), tuple(options.sequences))
     if options.ray_address is not None and options.engine != "ray":
         raise UserError("--ray-address goes with --engine ray")
 

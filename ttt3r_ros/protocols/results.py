@@ -48,7 +48,7 @@ class ResultsFolder:
 
     def __init__(self, path: Path) -> None:
         """Name a folder; nothing is touched yet."""
-        self.path = path.expanduser()
+        self.path = Path(os.path.expanduser(path))
 
     @contextlib.contextmanager
     def held(self, settings: Mapping[str, Any]) -> Iterator[None]:

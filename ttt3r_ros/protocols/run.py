@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -89,7 +90,7 @@ def evaluate(
     """
     evaluation = evaluation or Evaluation()
     console = console or Console(quiet=True)
-    dataset, data = dataset_named(name), data.expanduser()
+    dataset, data = dataset_named(name), Path(os.path.expanduser(data))
     present, missing = dataset.present(data, evaluation.sequences)
     for rule in evaluation.rules:
         rule_by_name(rule)

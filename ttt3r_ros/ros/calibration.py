@@ -81,10 +81,13 @@ class CalibrationInput:
 
     def _read(self, calibration: Calibration, width: int, height: int, rectified: bool) -> Camera | None:
         try:
-            return calibration.camera(rectified=rectified, image_size=(width, height))
+            camera = calibration.camera(rectified=rectified, image_size=(width, height))
         except UserError as error:
             self._notices.warn(str(error))
             return None
+        if camera.warning:
+            self._notices.warn(camera.warning)
+        return camera
 
     def _wait(self) -> None:
         deadline = time.monotonic() + FIRST_WAIT

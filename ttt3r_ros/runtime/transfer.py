@@ -14,9 +14,14 @@ from ttt3r_ros.runtime.tensor_tree import mapped, tensors
 Tree = TypeVar("Tree")
 
 
+def shared(array: npt.NDArray[np.uint8]) -> Tensor:
+    """Return an array as a tensor that shares its memory, unless it is read-only or not contiguous."""
+    return torch.from_numpy(np.require(array, requirements=("C", "W")))
+
+
 def upload(array: npt.NDArray[np.uint8], device: torch.device) -> Tensor:
     """Return an array on a device. The transfer to a GPU is asynchronous, but the array may be changed at once."""
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    tensor = shared(array)
     if device.type == "cuda":
         tensor = tensor.pin_memory()  # a copy, which the GPU reads on its own
     return tensor.to(device, non_blocking=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from ttt3r_ros.errors import UserError
@@ -35,7 +36,7 @@ def open_source(specification: str, *, topic: str | None = None, fps: float | No
     if is_synthetic(specification):
         _refuse_topic(topic, "the synthetic world")
         return SyntheticSource(specification, fps=fps)
-    path = Path(specification).expanduser()
+    path = Path(os.path.expanduser(specification))  # unlike Path's, it leaves an unknown user as it is
     if not path.exists():
         raise UserError(
             f"'{specification}' does not exist; give a video file, a folder of images, a rosbag2 or 'synthetic'"

@@ -8,14 +8,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ttt3r_ros.camera.calibration import Calibration, Distortion
+from ttt3r_ros.camera.calibration import Calibration, Distortion, check_matrix
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics
 from ttt3r_ros.sources.frame import SourceReport
@@ -63,6 +63,7 @@ class CameraBeside:
         size: width and height of the images [px]; None if the file does not say.
         distortion: of the lens; None if there is none or it is unknown.
         T_body_camera: (4, 4) mount on the body whose true poses are given; None if the true poses are the camera's.
+        warning: what of the file is ignored, in a sentence; empty if nothing.
     """
 
     file: Path
@@ -73,6 +74,7 @@ class CameraBeside:
     size: tuple[int, int] | None = None
     distortion: Distortion | None = None
     T_body_camera: FloatArray | None = None
+    warning: str = ""
 
     def calibration(self, width: int, height: int) -> Calibration | None:
         """Return the calibration for images of this size [px]; None if the file is for another size."""
@@ -105,7 +107,10 @@ def camera_beside(images: Path, report: SourceReport) -> CameraBeside | None:
     for folder in _folders_beside(images):
         for read, file in _camera_files(folder):
             try:
-                return read(file)
+                camera = read(file)
+                if camera.warning:
+                    report.warn(f"{file}: {camera.warning}")
+                return camera
             except (UserError, OSError, ValueError, KeyError, TypeError) as error:
                 report.warn(f"{file} is ignored: {_sentence(error)}")
     return None
@@ -164,10 +169,9 @@ def _from_scannet_info(file: Path) -> CameraBeside:
 
 
 def _from_matrix(file: Path, values: list[float]) -> CameraBeside:
-    K = np.array(values, dtype=np.float64).reshape(round(len(values) ** 0.5), -1)
-    if K[2, 2] != 1 or K[1, 0] != 0 or K[2, 0] != 0 or K[2, 1] != 0:
-        raise ValueError("it is not a camera matrix")
-    return _camera(file, *(float(K[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))))
+    K = np.array(values, dtype=np.float64).reshape(round(len(values) ** 0.5), -1)[:3, :3]
+    camera = _camera(file, *(float(K[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))))
+    return replace(camera, warning=check_matrix(K))
 
 
 def _camera(file: Path, fx: float, fy: float, cx: float, cy: float) -> CameraBeside:

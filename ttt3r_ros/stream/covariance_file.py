@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, fields
@@ -56,14 +57,13 @@ def read_covariance(
         return CovarianceModel()
     remedy = "write a new one with python -m benchmark.covariance --output FILE"
     try:
-        with Path(path).expanduser().open("rb") as file:
+        with Path(os.path.expanduser(path)).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         content = json.loads(data) if len(data) <= MAX_BYTES else None
     except (ValueError, RecursionError):
         content = None
-    except (OSError, RuntimeError) as error:  # RuntimeError if ~ has no known home
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise UserError(f"the covariance file {path} cannot be read: {reason}") from error
+    except OSError as error:
+        raise UserError(f"the covariance file {path} cannot be read: {error.strerror}") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise UserError(f"{path} is not a covariance file; {remedy}")
     if content.get("version") != VERSION:

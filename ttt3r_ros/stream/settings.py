@@ -5,6 +5,7 @@ Command lines read it before they load torch, which takes seconds.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
@@ -60,7 +61,7 @@ class NetworkSettings(Settings):
         Raises:
             UserError: it does not.
         """
-        if self.weights and not Path(self.weights).expanduser().exists():
+        if self.weights and not Path(os.path.expanduser(self.weights)).exists():
             raise UserError(f"{self.weights} does not exist; get the published weights with `fetch_weights`")
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, inverse
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, checked_transform, inverse
 from ttt3r_ros.stream import (
     flow,
     gravity,
@@ -49,6 +49,8 @@ CONFIDENCE_INTERVAL = 10
 #: Frames in a row that the network fails at before its state is blamed: one may be a glitch, after which the segment
 #: goes on as if nothing had been; a state that is broken, or a camera that is elsewhere, fails at every one.
 PATIENCE = 2
+#: Stamps are signed 64-bit integers, also in files [ns].
+MAX_STAMP_NS = 2**63 - 1
 #: Sentences kept for the log until a frame takes them along.
 MAX_EVENTS = 10
 
@@ -166,13 +168,10 @@ def step(
         What became of the frame, and the state for the next one.
 
     Raises:
-        UserError: the image, its stamp, its intrinsics or its mask cannot be used.
+        UserError: the image, its stamp, its intrinsics, its mask or a transform cannot be used.
     """
-    image, stamp_ns, mask = check_image(frame.image), _check_stamp(frame.stamp_ns), frame.mask
-    if mask is not None:
-        mask.check(image.shape[1], image.shape[0])
-        image = mask.filled(image)
-        frame = replace(frame, image=image)
+    frame = _checked(frame, state)
+    image, stamp_ns, mask = frame.image, frame.stamp_ns, frame.mask
     state, break_reason = prepare(backbone, state or StreamState(), settings), frame.break_reason
     if state.is_resumed:
         state, break_reason = _after_pause(state, stamp_ns), None
@@ -349,7 +348,8 @@ class Stream:
         """Take in a frame; see `CameraFrame` and `step`.
 
         Raises:
-            UserError: the image, its stamp, its intrinsics or its mask cannot be used; nothing has changed then.
+            UserError: the image, its stamp, its intrinsics, its mask or a transform cannot be used; nothing has changed
+                then.
         """
         frame = CameraFrame(
             image, stamp_ns, T_base_camera, camera, outputs, break_reason, mask, imu, T_ground_camera, other_odometry
@@ -371,7 +371,10 @@ class Stream:
 
     def set_pose(self, T_odom_base: FloatArray, covariance: FloatArray | None = None) -> None:
         """Say what the pose (4, 4) at the last frame is, with its covariance (6, 6); odometry goes on from there."""
-        covariance = np.zeros((6, 6)) if covariance is None else covariance
+        T_odom_base = checked_transform(T_odom_base, "T_odom_base")
+        covariance = np.zeros((6, 6)) if covariance is None else np.asarray(covariance, np.float64)
+        if covariance.shape != (6, 6) or not np.isfinite(covariance).all():
+            raise UserError("the covariance of a pose must be a (6, 6) array of finite numbers")
         self.state = set_pose(self.state, T_odom_base, covariance, self.settings)
 
     def start_segment(self, reason: str) -> None:
@@ -403,11 +406,37 @@ class Stream:
         self.state = replace(state, is_resumed=True, is_blind=False, failures=0, events=()) if later else state
 
 
+def _checked(frame: CameraFrame, state: StreamState | None) -> CameraFrame:
+    """Return a frame that can follow on a state, with its mask applied.
+
+    Raises:
+        UserError: a part of it cannot be used.
+    """
+    image, stamp_ns, mask, T_ground_camera = check_image(frame.image), _check_stamp(frame.stamp_ns), frame.mask, None
+    if state is not None and stamp_ns == state.last_stamp_ns and not state.is_resumed and not frame.break_reason:
+        raise UserError(f"two images have the same stamp of {stamp_ns} ns: give each image the time it was taken")
+    if frame.T_ground_camera is not None:
+        T_ground_camera = checked_transform(frame.T_ground_camera, "T_ground_camera")
+    if mask is not None:
+        mask.check(image.shape[1], image.shape[0])
+        image = mask.filled(image)
+    return replace(
+        frame,
+        image=image,
+        stamp_ns=stamp_ns,
+        T_base_camera=checked_transform(frame.T_base_camera, "T_base_camera"),
+        T_ground_camera=T_ground_camera,
+    )
+
+
 def _check_stamp(stamp_ns: object) -> int:
     try:
-        return operator.index(stamp_ns)  # type: ignore[arg-type]  # checked here
+        stamp = operator.index(stamp_ns)  # type: ignore[arg-type]  # checked here
     except TypeError:
         raise UserError(f"a stamp must be a whole number of nanoseconds, not {reprlib.repr(stamp_ns)}") from None
+    if not 0 <= stamp <= MAX_STAMP_NS:
+        raise UserError(f"a stamp must be from 0 to {MAX_STAMP_NS} ns, not {reprlib.repr(stamp_ns)}")
+    return stamp
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -79,7 +80,7 @@ def load_weights(
     Raises:
         UserError: the file cannot be used.
     """
-    file, source = (Path(path).expanduser(), path) if path else (PACKAGED, PACKAGED.name)
+    file, source = (Path(os.path.expanduser(path)), path) if path else (PACKAGED, PACKAGED.name)
     now = precision if torch.device(device).type == "cpu" else torch.float32
     loaded = load_checkpoint(file, precision=now, warn=warn)
     frames = loaded.provenance.get(SEGMENT_FRAMES)

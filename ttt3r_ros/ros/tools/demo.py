@@ -98,7 +98,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     begun = time.monotonic()
     if options.frames < 0:
         raise UserError(f"--frames must be at least 1, got {options.frames}")
-    if options.weights and not Path(options.weights).expanduser().is_file():
+    if options.weights and not Path(os.path.expanduser(options.weights)).is_file():
         raise UserError(f"the weights file {options.weights} does not exist; check --weights")
     specification = options.input or _SYNTHETIC.format(frames=options.frames or _SYNTHETIC_FRAMES)
     source = open_source(specification, topic=options.topic or None)
@@ -210,7 +210,7 @@ def _node_command(options: argparse.Namespace) -> list[str]:
     if _is_recording(options):
         command += ["-p", "drop_frames:=false"]
     if options.weights:
-        command += ["-p", f"weights:={Path(options.weights).expanduser().resolve()}"]
+        command += ["-p", f"weights:={Path(os.path.expanduser(options.weights)).resolve()}"]
     for parameter in options.param:
         command += ["-p", parameter]
     return command
