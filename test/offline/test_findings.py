@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.run_log import Moment
 from ttt3r_ros.geometry import Intrinsics, T_from_pose
-from ttt3r_ros.offline.findings import Findings, load_findings, save_findings
+from ttt3r_ros.offline.findings import Findings, count, load_findings, save_findings
 from ttt3r_ros.offline.selection import Cursor
 
 
@@ -88,3 +89,11 @@ def test_a_changed_byte_is_a_sentence_or_makes_no_difference(tmp_path):
             assert flat(loaded) == flat(expected)
     assert 2 <= len(said) < 6
     assert not any("\n" in sentence for sentence in said)
+
+
+def test_reasons_that_differ_in_numbers_count_under_the_first():
+    reasons: Counter[str] = Counter()
+    for reason in ("no image for 3.000 s", "the image is black", "no image for 12.5 s"):
+        count(reasons, reason)
+    count(reasons, "the image is black", 2)
+    assert reasons == {"no image for 3.000 s": 2, "the image is black": 3}

@@ -317,7 +317,7 @@ def test_no_pose_at_all_is_a_failure_that_says_why(tmp_path, weights, capsys):
 @pytest.mark.parametrize(
     ("seconds", "shapes", "why"),
     [
-        ((1, 4, 7), [(60, 80)], "no image for # s"),
+        ((1, 4, 7), [(60, 80)], "no image for 3.000 s"),
         ((1.0, 1.1, 1.2, 1.3), [(60, 80), (60, 96)], "the image's size has changed"),
     ],
 )
@@ -384,9 +384,9 @@ def test_segments_are_counted_by_why_they_began(tmp_path, weights, capsys):
         cv2.imwrite(str(tmp_path / f"images/{second}.png"), noise(i))
     assert run(tmp_path / "out", weights, source=str(tmp_path / "images")) == 0
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert metrics["segments_begun"] == {"no image for # s": 2, "the stream began": 1}
+    assert metrics["segments_begun"] == {"no image for 8.800 s": 2, "the stream began": 1}
     assert metrics["segments"] == 3
-    assert "segments begun: 2 x no image for # s; 1 x the stream began" in capsys.readouterr().out
+    assert "segments begun: 2 x no image for 8.800 s (the first time); 1 x the stream began" in capsys.readouterr().out
 
 
 @pytest.mark.slow

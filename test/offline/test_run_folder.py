@@ -112,3 +112,41 @@ def test_a_folder_that_is_read_only_is_said(tmp_path):
             folder.save(1, note("1"))
     finally:
         (tmp_path / "run").chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    ("output", "words"),
+    [
+        ("video.mp4", "video.mp4 is a file, but the results need a folder"),
+        ("video.mp4/run", "video.mp4 is a file, but the results need a folder"),
+        ("new.MP4", "new.MP4 is named like a file"),
+        ("cloud.ply", "cloud.ply is named like a file"),
+    ],
+)
+def test_a_file_is_no_folder(tmp_path, output, words):
+    (tmp_path / "video.mp4").write_text("a video")
+    with pytest.raises(UserError, match=words):
+        RunFolder(tmp_path / output).check(overwrite=True)
+    assert (tmp_path / "video.mp4").read_text() == "a video"
+    for name in ("run.1", "walk_2.5m", "scene.d"):
+        RunFolder(tmp_path / name).check(overwrite=False)
+
+
+def test_a_recording_is_neither_written_to_nor_deleted(tmp_path):
+    for name in ("images", "run/rgb", "run/depth/sub", "videos"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    video = tmp_path / "videos/video.mp4"
+    video.write_text("a video")
+    for output, recording, words in (
+        ("images", "images", "is the folder of the recording itself"),
+        ("link", "images", "is the folder of the recording itself"),
+        ("videos/../images", "images", "is the folder of the recording itself"),
+        ("images", ".", "is the folder of the recording itself"),  # which is read from images/
+        ("run", "run/rgb", r"the recording lies in .*run/rgb, which a run replaces"),
+        ("run", "run/depth/sub", r"the recording lies in .*run/depth, which a run replaces"),
+    ):
+        with pytest.raises(UserError, match=words):
+            RunFolder(tmp_path / output).check_apart(tmp_path / recording)
+    for output, recording in (("videos", "videos/video.mp4"), ("images/out", "images"), ("out", "images")):
+        RunFolder(tmp_path / output).check_apart(tmp_path / recording)

@@ -262,3 +262,45 @@ def test_images_that_are_cut_off_or_giants_are_said_by_name(tmp_path: Path) -> N
     (tmp_path / "0.jpg").unlink()
     (tmp_path / "0.bmp").write_bytes(giant)
     assert "megapixels" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize("names", ["depth/{}.png", "a/{}.png", "a/frame-{}.depth.png", "a/{}.tiff"])
+def test_a_folder_of_depth_is_no_camera(tmp_path: Path, names: str) -> None:
+    for i in range(5):
+        depth = np.random.default_rng(i).integers(600, 9000, (48, 64), dtype=np.uint16)
+        if "depth" not in names:
+            depth[:, :9] = 0
+        path = tmp_path / names.format(i)
+        path.parent.mkdir(exist_ok=True)
+        assert cv2.imwrite(str(path), depth)
+    assert "are depth or the like, not a camera's; give the folder of the color images" in refusal(path.parent)
+
+
+@pytest.mark.parametrize("darkest", ["black level", "clipped", "shadows", "left-aligned"])
+def test_a_camera_of_sixteen_bits_is_no_depth(tmp_path: Path, darkest: str) -> None:
+    for i in range(5):
+        gray = np.random.default_rng(i).integers(600, 60000, (48, 64), dtype=np.uint16)
+        if darkest != "black level":
+            gray[:, :9] = np.arange(48)[:, None] if darkest == "shadows" else np.arange(48)[:, None] // 24 * 64
+        if darkest == "clipped":
+            gray[:, :9] = np.random.default_rng(i).normal(0, 30, (48, 9)).clip(0)
+        assert cv2.imwrite(str(tmp_path / f"{i}.png"), gray)
+    assert len(read(tmp_path)) == 5
+
+
+def test_true_poses_that_are_not_finite_are_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for i in range(3):
+        write_image(tmp_path / "rgb" / f"1.{i}.png", picture(10 * i))
+    lines = [f"1.{i} {x} 0 0 0 0 0 {w}" for i, (x, w) in enumerate((("nan", 1), (1, 1), (2, 0)))]
+    (tmp_path / "groundtruth.txt").write_text("\n".join(lines))
+    assert [frame.T_world_camera is None for frame in read(tmp_path)] == [True, False, True]
+    assert f"2 of 3 poses in {tmp_path / 'groundtruth.txt'} are not finite or no rotation" in caplog.text
+    (tmp_path / "groundtruth.txt").unlink()
+    write_matrix(tmp_path / "poses.txt", np.vstack([POSES[0], np.full((4, 4), np.nan), POSES[2]]))
+    assert [frame.T_world_camera is None for frame in read(tmp_path)] == [False, True, False]
+    assert f"1 of 3 poses in {tmp_path / 'poses.txt'} are not finite" in caplog.text
+    (tmp_path / "poses.txt").unlink()
+    for i, pose in enumerate(POSES):
+        write_matrix(tmp_path / "pose" / f"1.{i}.txt", pose if i else np.full((4, 4), -np.inf))
+    assert [frame.T_world_camera is None for frame in read(tmp_path)] == [True, False, False]
+    assert f"some poses in {tmp_path / 'pose'} are not finite or no rotation" in caplog.text

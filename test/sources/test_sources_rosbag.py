@@ -182,6 +182,27 @@ def test_unstamped_images_take_the_time_of_recording(tmp_path: Path) -> None:
     assert [f.stamp_ns for f in open_source(str(path)).frames()] == [T0_NS + 10**9, T0_NS + 10**9 + 10**8]
 
 
+@pytest.mark.parametrize("images", ["differ", "repeat"])
+def test_stamps_that_stand_still_give_way_to_the_time_of_recording(
+    tmp_path: Path, images: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A driver that stamps once, or whose clock ticks once a second; the simulated camera may stand still meanwhile."""
+    pixels = [RGB + np.uint8(i if images == "differ" else 0) for i in range(25)]
+    ticks = [0] * 25 if images == "repeat" else [i // 15 for i in range(25)]
+    messages = [image(T0_NS + tick * 10**9, data) for tick, data in zip(ticks, pixels, strict=True)]
+    source = open_source(str(write_bag(tmp_path / "bag", {"/image": messages})))
+    assert [f.stamp_ns for f in source.frames()] == [T0_NS + 10**9 + i * 10**8 for i in range(25)]
+    assert "/image: the images have the same stamp one after the other: their time of recording is used" in caplog.text
+    assert not source.report.left_out
+
+
+def test_images_sent_several_times_keep_their_stamps(tmp_path: Path) -> None:
+    messages = [image(T0_NS + i // 4 * 10**8, RGB + np.uint8(i // 4)) for i in range(12)]
+    source = open_source(str(write_bag(tmp_path / "bag", {"/image": messages})))
+    assert [f.stamp_ns for f in source.frames()] == [T0_NS, T0_NS + 10**8, T0_NS + 2 * 10**8]
+    assert source.report.left_out == {NOT_NEWER: 9}
+
+
 def test_frames_out_of_order_are_left_out(tmp_path: Path) -> None:
     path = write_bag(tmp_path / "bag", {"/image": [image(T0_NS), image(T0_NS), image(T0_NS + 5)]})
     assert [f.stamp_ns for f in open_source(str(path)).frames()] == [T0_NS, T0_NS + 5]

@@ -195,7 +195,7 @@ def check_matrix(matrix: FloatArray) -> str:
         raise UserError(f"the camera matrix is not [fx 0 cx; 0 fy cy; 0 0 1], row by row: {_REMEDY}")
     if abs(skew) > MAX_SKEW * fx:
         raise UserError(
-            f"the camera matrix has a skew of {skew:g} px, which no lens model has: calibrate the camera without it; the "
-            "focal length is estimated from the images until then"
+            f"the camera matrix has a skew of {skew:g} px, which no lens model has: calibrate the camera without it; "
+            "the focal length is estimated from the images until then"
         )
     return f"the camera matrix's skew of {skew:g} px is ignored: calibrate the camera without it" if skew else ""

@@ -97,6 +97,16 @@ def image_format(path: Path) -> str | None:
         return None
 
 
+def gray_samples(path: Path) -> npt.NDArray[Any] | None:
+    """Return the (H, W) samples of a gray image with 16 bits; None for any other file, and for a damaged one."""
+    try:
+        with PIL.Image.open(path, formats=FILE_FORMATS) as image:
+            is_gray = image.mode.startswith("I") and image.width * image.height <= MAX_PIXELS
+            return np.asarray(image) if is_gray else None
+    except Exception:  # exceptions about damaged files have no common base class
+        return None
+
+
 def check_size(width: int, height: int, subject: str = "an image") -> None:
     """Check that an image is neither empty nor too large.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.errors import kind_of
 from ttt3r_ros.evaluation.metrics import Trajectory
 from ttt3r_ros.evaluation.run_log import EvenlySpaced, Moment
 from ttt3r_ros.geometry import FloatArray, Intrinsics
@@ -27,12 +28,12 @@ class Findings:
         poses: ``T_odom_base`` by stamp [ns].
         true_poses: ``T_world_base`` by stamp [ns]; empty without ground truth.
         lost: stamps [ns] of frames without a pose.
-        lost_reasons: number of lost frames by kind of reason.
+        lost_reasons: number of lost frames by reason; see `count`.
         depth_errors: AbsRel and δ<1.25 of each frame with true depth.
         segments: number of segments so far.
         unconnected: number of frames with a pose that follow on none, so that the motion up to them is unknown: the
             first one, and those after a gap or a change of the images' size. Not those after a reset.
-        segment_reasons: number of segments by kind of the reason why they began.
+        segment_reasons: number of segments by the reason why they began.
         camera: of the depth images; None while unknown.
         seconds: processing time so far, including that before interruptions [s].
         moments: complete frames, spread over the run.
@@ -64,6 +65,12 @@ class Findings:
     def ground_truth(self) -> Trajectory:
         """Return the true path of the base in the world."""
         return Trajectory.from_transforms(list(self.true_poses), list(self.true_poses.values()))
+
+
+def count(reasons: Counter[str], reason: str, times: int = 1) -> None:
+    """Count a reason with those that differ only in numbers, under the first of them."""
+    kind = kind_of(reason)
+    reasons[next((known for known in reasons if kind_of(known) == kind), reason)] += times
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,7 @@ def _checked(options: argparse.Namespace) -> Source:
     """Return the source, when everything that needs no network is in order."""
     from ttt3r_ros.offline.run_folder import RunFolder
     from ttt3r_ros.sources import open_source
+    from ttt3r_ros.sources.synthetic import is_synthetic
     from ttt3r_ros.stream.covariance_file import read_covariance
 
     network = NetworkSettings.of(options)
@@ -68,7 +69,10 @@ def _checked(options: argparse.Namespace) -> Source:
     read_covariance(network.covariance_file, warn=lambda _: None)
     StreamSettings.of(options)
     read_mask(options.mask_file)
-    RunFolder(options.output).check(overwrite=options.overwrite)
+    folder = RunFolder(options.output)
+    if not is_synthetic(options.input):
+        folder.check_apart(Path(os.path.expanduser(options.input)))
+    folder.check(overwrite=options.overwrite)
     return open_source(options.input, topic=options.topic, fps=options.fps)
 
 

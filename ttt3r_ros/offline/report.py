@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from rich.console import Console
 
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, kind_of
 from ttt3r_ros.evaluation.metrics import Trajectory, TrajectoryError, compare_trajectories, write_tum
 from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory, noted
 from ttt3r_ros.evaluation.tables import formatted, rounded, show_result
@@ -34,8 +34,8 @@ class Metrics:
         poses: number of frames with a pose; the others were lost.
         segments: number of segments.
         unconnected: number of poses that follow on none, so that the motion up to them is unknown; at least the first.
-        lost: number of frames without a pose, by kind of reason ('#' for numbers).
-        segments_begun: number of segments, by kind of the reason why they began.
+        lost: number of frames without a pose, by reason. Reasons that differ only in numbers count under the first.
+        segments_begun: number of segments, by the reason why they began, in the same way.
         left_out: number of frames of the recording that were not processed, by reason.
         damage: what is missing from the recording, in sentences.
         path_length_m: of the ground truth if there is one, else of the estimate [m].
@@ -164,8 +164,14 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
         ("skipped by the reader", metrics.left_out),
     ):
         if counts:
-            reasons = "; ".join(f"{count} x {reason}" for reason, count in counts.items())
+            reasons = "; ".join(_counted(reason, count) for reason, count in counts.items())
             console.print(f"{label}: {reasons}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _counted(reason: str, count: int) -> str:
+    """Return a reason with its count; the numbers in it are those of the first time."""
+    varies = count > 1 and kind_of(reason) != reason
+    return f"{count} x {reason}{' (the first time)' if varies else ''}"
 
 
 def _corrected(run: Run) -> Trajectory | None:

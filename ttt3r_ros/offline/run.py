@@ -17,13 +17,13 @@ import numpy.typing as npt
 from ttt3r_ros.camera.calibration import Calibration, Camera
 from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.cli.frame_progress import FrameProgress
-from ttt3r_ros.errors import UserError, kind_of
+from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
 from ttt3r_ros.evaluation.run_log import Moment
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, inverse, unproject
 from ttt3r_ros.mapping.cloud import depth_in_millimeters, masked_depth
 from ttt3r_ros.mapping.voxel_map import VoxelMap
-from ttt3r_ros.offline.findings import Findings, load_findings, save_findings
+from ttt3r_ros.offline.findings import Findings, count, load_findings, save_findings
 from ttt3r_ros.offline.kept_map import load_map, save_map
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
@@ -155,11 +155,11 @@ class Run:
         estimate, motion = result.estimate, result.motion
         if estimate is None or motion is None:
             found.lost.append(frame.stamp_ns)
-            found.lost_reasons[kind_of(result.lost or "no pose")] += 1
+            count(found.lost_reasons, result.lost or "no pose")
         else:
             found.poses[frame.stamp_ns] = motion.T_odom_base
             if begun := estimate.segment + 1 - found.segments:
-                found.segment_reasons[kind_of(self._stream.state.segment_reason)] += begun
+                count(found.segment_reasons, self._stream.state.segment_reason, begun)
             found.segments = estimate.segment + 1
             found.unconnected += estimate.segment_frames == 1  # after a reset it is 2, since that begins with the last
             found.camera = estimate.intrinsics

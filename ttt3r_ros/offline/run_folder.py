@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.sources.dataset import IMAGE_FOLDERS
 
 FORMAT = 1
 
@@ -32,6 +33,12 @@ _RESULTS = (
     "rgb.txt",
 )
 _IMAGE_FOLDERS = ("depth", "rgb")
+
+#: Suffixes of files that a user might expect to be written, instead of a folder.
+_FILE_SUFFIXES = frozenset(
+    {".ply", ".pcd", ".txt", ".tum", ".csv", ".json", ".png", ".jpg", ".safetensors", ".zip"}
+    | {".mp4", ".mov", ".avi", ".mkv", ".webm", ".bag", ".mcap", ".db3"}
+)
 
 
 class RunFolder:
@@ -76,8 +83,12 @@ class RunFolder:
         """Check whether a run may write here; nothing is read of its settings, or written.
 
         Raises:
-            UserError: the folder contains a finished run, or files that no run has written.
+            UserError: it is no folder, or contains a finished run or files that no run has written.
         """
+        if (file := next((path for path in (self.path, *self.path.parents) if path.is_file()), None)) is not None:
+            raise UserError(f"{file} is a file, but the results need a folder; choose another --output")
+        if not self.path.exists() and self.path.suffix.lower() in _FILE_SUFFIXES:
+            raise UserError(f"{self.path} is named like a file, but the results need a folder; choose another --output")
         earlier = self._earlier()
         if earlier is not None and earlier.get("finished") and not overwrite:
             raise UserError(f"{self.path} contains a finished run; choose another --output, or add --overwrite")
@@ -87,6 +98,21 @@ class RunFolder:
             if foreign is not None:
                 raise UserError(
                     f"{self.path} contains {foreign}, which no run of this program wrote; choose another --output"
+                )
+
+    def check_apart(self, recording: Path) -> None:
+        """Check that a run here neither changes nor deletes the recording.
+
+        Raises:
+            UserError: the folder is that of the recording, or a run replaces the one that the recording lies in.
+        """
+        here, recording = self.path.resolve(), recording.resolve()
+        if recording.is_dir() and here in (recording, *(recording / name for name in IMAGE_FOLDERS)):
+            raise UserError(f"{self.path} is the folder of the recording itself; choose another --output")
+        for name in _IMAGE_FOLDERS:
+            if here / name in (recording, *recording.parents):
+                raise UserError(
+                    f"the recording lies in {self.path / name}, which a run replaces; choose another --output"
                 )
 
     def begin(self, settings: dict[str, Any], *, overwrite: bool) -> Path | None:

@@ -85,7 +85,12 @@ class CameraBeside:
 
 def color_images(files: list[Path]) -> list[Path]:
     """Return the files without those whose names indicate depth, masks or the like; all files if none would remain."""
-    return [file for file in files if not _NOT_COLOR.search(file.stem)] or files
+    return [file for file in files if is_color(file.stem)] or files
+
+
+def is_color(name: str) -> bool:
+    """Return whether the name of a file or folder does not say that it is depth, a mask or the like."""
+    return not _NOT_COLOR.search(name)
 
 
 def listed_stamps(folder: Path, files: list[Path]) -> dict[Path, int]:
@@ -124,14 +129,18 @@ def poses_beside(
         for name in _BODY_POSES:
             if (folder / name).is_file() and camera is not None and camera.T_body_camera is not None:
                 with _said(report):
-                    return _of_body(read_euroc_poses(folder / name), camera.T_body_camera)
+                    track = read_euroc_poses(folder / name)
+                    _say_unknown(folder / name, track, report)
+                    return _of_body(track, camera.T_body_camera)
         matrices = _pose_matrices(folder, files)
         if matrices is not None:
             return lambda index, _: _matrix(matrices[index], report)
         for name in _POSE_FILES:
             if (folder / name).is_file():
                 with _said(report):
-                    return _listed(read_pose_list(folder / name, len(files)))
+                    poses = read_pose_list(folder / name, len(files))
+                    _say_unknown(folder / name, poses, report)
+                    return _listed(poses)
     return None
 
 
@@ -217,8 +226,18 @@ def _pose_matrices(folder: Path, files: list[Path]) -> list[Path] | None:
 def _matrix(path: Path, report: SourceReport) -> FloatArray | None:
     if path.is_file():
         with _said(report):
-            return read_pose_matrix(path)
+            pose = read_pose_matrix(path)
+            if pose is None:
+                report.warn(f"some poses in {path.parent} are not finite or no rotation, and count as unknown")
+            return pose
     return None
+
+
+def _say_unknown(file: Path, poses: PoseTrack | list[FloatArray | None], report: SourceReport) -> None:
+    unknown = poses.unknown if isinstance(poses, PoseTrack) else sum(pose is None for pose in poses)
+    if unknown:
+        total = len(poses) + (unknown if isinstance(poses, PoseTrack) else 0)
+        report.warn(f"{unknown} of {total} poses in {file} are not finite or no rotation, and count as unknown")
 
 
 def _listed(poses: PoseTrack | list[FloatArray | None]) -> PoseLookup:

@@ -8,11 +8,11 @@ from decimal import Decimal
 from pathlib import Path
 
 from ttt3r_ros.camera.calibration import Calibration
-from ttt3r_ros.camera.encoded_image import FILE_FORMATS, decode_image
+from ttt3r_ros.camera.encoded_image import FILE_FORMATS, decode_image, gray_samples
 from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.camera.stamps import NOT_NEWER
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.sources.dataset import IMAGE_FOLDERS, camera_beside, color_images, listed_stamps, poses_beside
+from ttt3r_ros.sources.dataset import IMAGE_FOLDERS, camera_beside, color_images, is_color, listed_stamps, poses_beside
 from ttt3r_ros.sources.frame import SourceFrame, SourceReport
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
@@ -23,6 +23,10 @@ UNREADABLE_SUFFIXES = frozenset({".heic", ".heif", ".avif"})
 _NS_PER_UNIT = {10: 10**9, 13: 10**6, 16: 10**3, 19: 1}
 
 _DEFAULT_FPS = 30.0
+
+#: Number of images that are checked for being depth: 16 bits, with so many pixels without depth, and others with at
+#: least so much [mm].
+_DEPTH_SAMPLES, _MIN_MISSING, _MIN_DEPTH = 4, 0.005, 100
 
 #: Number of images that are checked for the range of 16-bit samples before the first one is yielded.
 _RANGE_SAMPLES = 8
@@ -42,11 +46,12 @@ class ImageFolderSource:
             fps: ignore recorded times and number the images at this rate.
 
         Raises:
-            UserError: the folder contains no image.
+            UserError: the folder contains no image, or nothing but depth.
         """
         folder = next((found for found in (path, *(path / sub for sub in IMAGE_FOLDERS)) if _images(found)), None)
         if folder is None:
             raise UserError(_why_no_images(path))
+        _refuse_depth(folder, _images(folder))
         self.report = SourceReport()
         files = sorted(color_images(_images(folder)), key=_natural_key)
         if unreadable := _images(folder, UNREADABLE_SUFFIXES):
@@ -120,6 +125,28 @@ class ImageFolderSource:
             _, found = decode_image(_content(file), SampleRange(), str(file), formats=FILE_FORMATS)
             bits = max(bits, found.bits)
         return SampleRange(bits)
+
+
+def _refuse_depth(folder: Path, files: list[Path]) -> None:
+    """Refuse a folder of depth images: gray, 16 bits, and named so or with pixels that have no depth.
+
+    A camera's dark pixels have small values; depth is 0 or at least some centimeters.
+
+    Raises:
+        UserError: it is one.
+    """
+    named = not is_color(folder.name) or not any(is_color(file.stem) for file in files)
+    for file in sorted(files)[:: max(1, len(files) // _DEPTH_SAMPLES)]:
+        pixels = gray_samples(file)
+        if pixels is None:
+            return
+        missing, small = (pixels == 0).mean(), ((pixels > 0) & (pixels < _MIN_DEPTH)).mean()
+        if not (named or (missing > _MIN_MISSING and small == 0 and missing < 1)):
+            return
+    raise UserError(
+        f"the images in {folder} are depth or the like, not a camera's; give the folder of the color images (or "
+        "convert these to 8 bits if they are a camera's)"
+    )
 
 
 def _has_16_bits(file: Path) -> bool:

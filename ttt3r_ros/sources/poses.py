@@ -34,8 +34,12 @@ class PoseTrack:
         Args:
             stamps_ns: time of each pose [ns].
             poses: (4, 4) each; poses that are not finite count as unknown.
+
+        Attributes:
+            unknown: number of those.
         """
         known = [pose for pose in zip(stamps_ns, poses, strict=True) if np.isfinite(pose[1]).all()]
+        self.unknown = len(poses) - len(known)
         in_order = dict(sorted(known, key=lambda pose: pose[0]))
         self._stamps, self._poses = list(in_order), list(in_order.values())
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.camera.image_messages import read_compressed, read_image
@@ -56,15 +58,17 @@ class RosbagSource:
             self._topic = _choose_topic(path, reader, topic)
             self._calibration = _read_calibration(reader, _camera_info_topic(self._topic))
             connections = self._connections(reader)
-            first = islice(_messages(reader, connections, self._path), _STAMPS_TRIED)
-            self._by_arrival = not any((_stamp_ns(message) or 0) > 0 for _, _, message in first)
+            first = [message for _, _, message in islice(_messages(reader, connections, path), _STAMPS_TRIED)]
+            self._stamps_stand = _stamps_stand(first)
+            self._by_arrival = self._stamps_stand or not any((_stamp_ns(message) or 0) > 0 for message in first)
             seconds = reader.duration * 1e-9
             count = sum(connection.msgcount for connection in connections)
         self.name = f"bag {path.name}, topic {self._topic}"
         self.length: int | None = count
         self.rate_hz: float = count / seconds if seconds > 0 else 1.0
         if self._by_arrival:
-            self.report.warn(f"{self._topic}: the images are not stamped: their time of recording is used instead")
+            fault = "have the same stamp one after the other" if self._stamps_stand else "are not stamped"
+            self.report.warn(f"{self._topic}: the images {fault}: their time of recording is used instead")
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
         """Yield the images recorded ``start_s`` seconds or more after the bag's first message."""
@@ -74,7 +78,7 @@ class RosbagSource:
             connections = self._connections(reader)
             start_ns = reader.start_time + round(start_s * 1e9)
             for kind, received_ns, message in _messages(reader, connections, self._path, start_ns):
-                placed = clock.place(_stamp_ns(message), received_ns)
+                placed = clock.place(None if self._stamps_stand else _stamp_ns(message), received_ns)
                 if placed is None:
                     continue
                 image, held = (read_compressed if kind == _COMPRESSED else read_image)(message, held)
@@ -249,6 +253,16 @@ def _stamp_ns(message: Any) -> int | None:
     """Return the stamp in a message's header [ns]; None if it is not a valid time."""
     stamp = message.header.stamp
     return int(stamp.sec) * 10**9 + int(stamp.nanosec) if stamp.nanosec < 10**9 else None
+
+
+def _stamps_stand(messages: list[Any]) -> bool:
+    """Return whether stamps stand still from image to image, as those of a driver that stamps only once.
+
+    An image that is sent twice has the same stamp as well, but also the same content.
+    """
+    pairs = [(_stamp_ns(a) == _stamp_ns(b) != 0, a.data, b.data) for a, b in pairwise(messages)]
+    others = sum(same and not np.array_equal(one, other) for same, one, other in pairs)
+    return bool(pairs) and (2 * others > len(pairs) or all(same for same, _, _ in pairs))
 
 
 def _sentence(error: Exception) -> str:
