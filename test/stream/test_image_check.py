@@ -132,3 +132,22 @@ def test_time_that_jumps_back_freezes_nothing():
 def test_odd_shapes_are_judged_too(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
     reasons([image, image])
+
+
+@pytest.mark.parametrize("sigma", [40, 60])
+@pytest.mark.parametrize("count", [1, 5, 20])
+def test_clean_images_after_noisy_ones_are_not_blurred(walk, sigma, count):
+    """Interference, or a gain that falls: the noise had more detail than the view."""
+    doubled = [cv2.resize(image, None, fx=2, fy=2) for image in walk]
+    images = [noisy(image, 1.0, sigma if index < count else 1.0, index) for index, image in enumerate(doubled)]
+    assert not any(reasons(images))
+
+
+@pytest.mark.parametrize("sigma", [1.5, 10])
+def test_blur_is_found_beneath_the_sensors_noise(walk, sigma):
+    doubled = [cv2.resize(image, None, fx=2, fy=2) for image in walk]
+    images = [noisy(image, 1.0, sigma, index) for index, image in enumerate(doubled)]
+    images[20] = noisy(cv2.GaussianBlur(doubled[20], (0, 0), 8), 1.0, 1.5, 20)
+    found = reasons(images)
+    assert "blurred" in found[20]
+    assert not any(found[:20] + found[21:])

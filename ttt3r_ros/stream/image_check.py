@@ -7,6 +7,7 @@ quick turn pass.
 
 from __future__ import annotations
 
+import math
 import statistics
 import zlib
 from dataclasses import dataclass, replace
@@ -32,10 +33,20 @@ THUMBNAIL, SAME_VIEW = (10, 8), 0.8
 #: ...and is blurred if less than this fraction of the recent frames' detail is left both horizontally and vertically;
 #: motion blur smears in one direction only.
 DETAIL_LEFT, RECENT = 0.3, 15
+#: Of the noise that is found, this share of its power counts as noise of the image in question, whose detail is judged
+#: from above, and all of it in earlier images, whose detail is judged from below: on a plain wall all detail is noise.
+NOISE_IN_DETAIL = 0.6
+#: At least this share of an image's detail is not noise, even if noise could explain it: it may be a fine texture.
+MIN_CLEAN = 0.4
 #: After this many blurred images in a row, blur counts as normal for this camera: little detail is better than none.
 MAX_BLURRED = 15
 #: At least this many rows (if the image has them) are compared with the frame before; noise changes every row.
 ROWS = 60
+
+#: Responds to noise of standard deviation 1 with 6, and to straight edges with 0...
+_NOISE_KERNEL = np.array([[1, -2, 1], [-2, 4, -2], [1, -2, 1]], np.float32)
+#: ...so this is the mean magnitude of second differences of noise over the median magnitude of the response to it.
+_DETAIL_PER_RESPONSE = math.sqrt(6.0) * 0.7979 / (6.0 * 0.6745)
 
 FloatImage = npt.NDArray[np.float32]
 
@@ -46,7 +57,7 @@ class ImageState:
 
     Attributes:
         thumbnail: (h, w) float32, coarse structure of the last accepted image.
-        details: horizontal and vertical detail of the last accepted images, relative to contrast.
+        details: horizontal and vertical detail of the last accepted images without their noise, relative to contrast.
         blurred: images rejected as blurred since then.
         checksum: of the last image's rows, accepted or not.
         same_since: stamp of the first image with these pixels [ns].
@@ -100,15 +111,16 @@ def _check_blurred(
     state: ImageState, gray: npt.NDArray[Any], visible: npt.NDArray[np.uint8] | None
 ) -> tuple[str | None, ImageState]:
     structure = _structure(gray, visible)
-    across, down = _detail(gray, visible)
+    details, noise = _detail(gray, visible), _detail_of_noise(gray, visible)
     if state.thumbnail is not None and state.blurred < MAX_BLURRED:
         usual = [statistics.median(column) + 1e-6 for column in zip(*state.details, strict=True)]
-        left = max(across / usual[0], down / usual[1])
+        left = max(_without(noise, detail, NOISE_IN_DETAIL) / before for detail, before in zip(details, usual))
         if left < DETAIL_LEFT and _correlation(state.thumbnail, structure) > SAME_VIEW:
             reason = f"the image is blurred: it has {left:.0%} of the detail of earlier frames"
             return reason, replace(state, blurred=state.blurred + 1)
-    details = () if state.blurred >= MAX_BLURRED else state.details
-    return None, replace(state, thumbnail=structure, details=(*details, (across, down))[-RECENT:], blurred=0)
+    clean = _without(noise, details[0]), _without(noise, details[1])
+    earlier = () if state.blurred >= MAX_BLURRED else state.details
+    return None, replace(state, thumbnail=structure, details=(*earlier, clean)[-RECENT:], blurred=0)
 
 
 def _check_frozen(
@@ -158,6 +170,24 @@ def _detail(gray: npt.NDArray[Any], visible: npt.NDArray[np.uint8] | None) -> tu
     contrast = float(cv2.meanStdDev(gray, mask=visible)[1][0, 0]) + 1e-6
     total = (gray.size if visible is None else int(visible.sum())) * contrast
     return _magnitude(across) / total, _magnitude(down) / total
+
+
+def _detail_of_noise(gray: npt.NDArray[Any], visible: npt.NDArray[np.uint8] | None) -> float:
+    """Return the detail that white noise alone would have, whose strength is found where the image is smooth.
+
+    Source: Immerkær, "Fast Noise Variance Estimation", 1996, whose kernel does not respond to edges; here with the
+    median, which passes over corners. A fine, even texture counts as noise too.
+    """
+    response = cv2.convertScaleAbs(cv2.filter2D(gray, cv2.CV_16S, _NOISE_KERNEL))
+    inner = None if visible is None else cv2.erode(visible, np.ones((3, 3), np.uint8))
+    up_to = np.cumsum(cv2.calcHist([response], [0], inner, [256], [0, 256]))
+    contrast = float(cv2.meanStdDev(gray, mask=visible)[1][0, 0]) + 1e-6
+    return _DETAIL_PER_RESPONSE * float(np.searchsorted(up_to, up_to[-1] / 2)) / contrast
+
+
+def _without(noise: float, detail: float, share: float = 1.0) -> float:
+    """Return detail without this share of the noise's power: all of it for a lower bound, less for an upper one."""
+    return math.sqrt(max(detail**2 - share * noise**2, (MIN_CLEAN * detail) ** 2))
 
 
 def _magnitude(values: npt.NDArray[Any]) -> float:
