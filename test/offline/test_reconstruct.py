@@ -399,7 +399,7 @@ def test_a_jump_of_the_recordings_time_is_a_segment(tmp_path, weights, monkeypat
     monkeypatch.setattr("ttt3r_ros.sources.open_source", lambda *_, **__: source)
     assert run(tmp_path / "out", weights) == 0
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert metrics["segments_begun"] == {"the stream began": 1, "time jumped back by # s": 1}
+    assert metrics["segments_begun"] == {"the stream began": 1, "time jumped back by 0.300 s": 1}
 
 
 @pytest.mark.slow
