@@ -89,8 +89,8 @@ def _follow(walk: Walk, frames: int, settings: dict[str, object]) -> list[float]
 @pytest.mark.slow
 def test_odometry_and_depth_with_the_resets_that_suit_the_weights(walks: list[Walk]) -> None:
     errors = follow(walks, LENGTH)
-    assert errors.abs_rel < 0.110  # [0.100]
-    assert errors.position < 0.20  # [0.176]; standing still would be 0.55
+    assert errors.abs_rel < 0.106  # [0.097]
+    assert errors.position < 0.205  # [0.188]; standing still would be 0.55
     assert errors.turn_deg < 0.44  # [0.40]; standing still would be 1.38
     assert errors.focal == pytest.approx(1.0, abs=0.02)
 
@@ -98,6 +98,6 @@ def test_odometry_and_depth_with_the_resets_that_suit_the_weights(walks: list[Wa
 @pytest.mark.slow
 def test_the_state_carries_a_segment(walks: list[Walk]) -> None:
     errors = follow(walks, 16, reset_policy="never")
-    assert errors.abs_rel < 0.102  # [0.093]
-    assert errors.position < 0.22  # [0.194]; standing still would be 0.54
-    assert errors.turn_deg < 0.50  # [0.46]
+    assert errors.abs_rel < 0.106  # [0.096]
+    assert errors.position < 0.22  # [0.201]; standing still would be 0.54
+    assert errors.turn_deg < 0.47  # [0.43]
