@@ -11,6 +11,7 @@ from ttt3r_ros.camera.stamps import (
     NO_TIME,
     NOT_NEWER,
     OTHER_CLOCK,
+    TOO_CLOSE,
     StampState,
     StampVerdict,
     judge_stamp,
@@ -136,6 +137,68 @@ def test_a_seek_ahead_is_a_jump_at_its_second_image() -> None:
     verdicts, _ = judge([T0, T0 + 60 * 10**9, T0 + 60 * 10**9 + STEP])
     assert [verdict.stamp_ns for verdict in verdicts] == [T0, None, T0 + 60 * 10**9 + STEP]
     assert verdicts[2].jump == "time jumped ahead by 60.100 s"
+
+
+@pytest.mark.parametrize("ahead_s", [2.5, 9.0, 10.0])
+def test_one_stamp_some_seconds_ahead_leaves_nothing_behind(ahead_s: float) -> None:
+    good = [T0 + i * STEP for i in range(30)]
+    verdicts, state = judge([*good[:5], good[5] + round(ahead_s * 1e9), *good[5:]])
+    assert taken(verdicts) == good
+    assert state.dropped == {FAR_AHEAD: 1}
+
+
+@pytest.mark.parametrize("ms", [0.001, 1, 6, 19])
+@pytest.mark.parametrize("at", [4, 10, 15])
+def test_an_image_far_closer_than_usual_is_dropped_counted_and_said_once(ms: float, at: int) -> None:
+    stamps: list[int | None] = [T0 + i * STEP for i in range(20)]
+    stamps[at] = T0 + (at - 1) * STEP + round(ms * MS)
+    verdicts, state = judge(stamps)
+    assert verdicts[:at] + verdicts[at + 1 :] == [StampVerdict(s) for s in stamps[:at] + stamps[at + 1 :]]
+    assert state.dropped == {TOO_CLOSE: 1}
+    assert f"an image is stamped only {ms:.3f} ms after the one before it" in str(verdicts[at].notice)
+
+
+def test_of_images_that_are_sent_twice_with_stamps_of_their_own_one_is_taken() -> None:
+    once = [T0 + i * STEP for i in range(20)]
+    verdicts, state = judge([stamp + late for stamp in once for late in (0, 3 * MS)])
+    assert taken(verdicts)[-12:] == once[-12:]
+    assert state.dropped[TOO_CLOSE] >= 15
+
+
+def test_jitter_of_a_third_of_the_step_is_none_of_this_rules_business() -> None:
+    stamps: list[int | None] = [T0 + i * STEP + (STEP // 3 if i % 3 == 0 else 0) for i in range(20)]
+    assert judge(stamps)[0] == [StampVerdict(stamp) for stamp in stamps]
+
+
+def test_a_camera_that_becomes_faster_is_followed_within_a_second() -> None:
+    """From 2 to 60 images a second."""
+    slow = [T0 + i * 500 * MS for i in range(10)]
+    fast = [slow[-1] + i * 1000 * MS // 60 for i in range(1, 121)]
+    verdicts, _ = judge([*slow, *fast], [*slow, *fast])
+    late = [verdict.dropped for verdict, stamp in zip(verdicts, [*slow, *fast]) if stamp > slow[-1] + 10**9]
+    assert late == [None] * len(late)
+    assert len(late) == 60
+
+
+def test_stamps_that_stand_all_but_still_are_dropped_and_said() -> None:
+    verdicts, state = judge([T0 + i for i in range(30)])
+    assert taken(verdicts) == [T0]
+    assert state.dropped == {TOO_CLOSE: 29}
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_is_set_is_told_from_the_time_that_has_passed(hours: int) -> None:
+    """The camera's clock and that of arrival are the same one, which NTP sets; a third one goes on."""
+    passed = [T0 + i * STEP for i in range(20)]
+    clock = [now + (hours * 3600 * 10**9 if i >= 10 else 0) for i, now in enumerate(passed)]
+    state, verdicts = StampState(), []
+    for stamp, now in zip(clock, passed, strict=True):
+        verdict, state = judge_stamp(stamp, stamp, state, steady_ns=now - T0)
+        verdicts.append(verdict)
+    assert taken(verdicts) == clock[:10] + clock[11:]
+    assert [verdict.clock_step_ns for verdict in verdicts if verdict.jump] == [hours * 3600 * 10**9]
+    assert not any(verdict.clock_step_ns for verdict in verdicts if not verdict.jump)
+    assert state.dropped == {FAR_AHEAD if hours > 0 else NOT_NEWER: 1}
 
 
 def test_an_arrival_clock_set_back_changes_nothing() -> None:

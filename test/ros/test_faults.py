@@ -24,7 +24,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 
-from ttt3r_ros.ros import namesakes, tracking
+from ttt3r_ros.ros import namesakes, simulated_clock, tracking
 
 pytestmark = pytest.mark.dds
 
@@ -109,7 +109,7 @@ def test_a_camera_that_is_too_slow_for_the_weights(inside, camera):
     camera.exchange(7, step=1.5)
     values = state(camera, "slow")
     assert values["level"] == "1"
-    assert "only 0.67 images per second are processed, and with fewer than 1 these weights cannot" in values["message"]
+    assert "only 0.667 images per second are processed, but these weights need at least 1 to follow" in values["message"]
     camera.exchange(7)
     state(camera, "tracking")
 
@@ -139,7 +139,36 @@ def test_a_camera_that_changes_its_mind(inside, camera):
         message.header = header(stamp, "left")
         camera.publisher(Image, "/image").publish(message)
         camera.get("odom", stamp)
+    camera.exchange(3, frame_id="left")
     state(camera, "tracking")
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [("the image's size has changed", {"width": 96}), ("the images' frame_id changed from", {"frame_id": "right"})],
+)
+def test_images_that_alternate_are_said_with_the_reason(inside, camera, what, change):
+    """Every one begins a segment, so the pose stands: that is no tracking."""
+    width, frame_id = change.get("width", 80), change.get("frame_id", "left")
+    for _ in range(4):
+        camera.exchange(image=picture(1), frame_id="left")
+        camera.exchange(image=picture(2, width), frame_id=frame_id)
+    values = state(camera, "interrupted")
+    assert values["level"] == "1"
+    assert "of the last 10 images follow on none" in values["message"]
+    assert what in values["message"]
+    camera.exchange(6, frame_id="left")
+    state(camera, "tracking")
+
+
+def test_a_simulated_clock_that_nobody_publishes_is_said(inside, camera, monkeypatch, capfd):
+    monkeypatch.setattr(simulated_clock, "PATIENCE_S", 0.0)
+    inside.node.set_parameters([Parameter("use_sim_time", value=True)])
+    try:
+        sentence = "use_sim_time is true, but nothing publishes /clock"
+        wait_until(lambda: sentence in capfd.readouterr().err, "a sentence about the clock")
+    finally:
+        inside.node.set_parameters([Parameter("use_sim_time", value=False)])
 
 
 @pytest.mark.parametrize("jump", [1e6, -1e6], ids=["forth", "back"])

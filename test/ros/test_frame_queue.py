@@ -28,6 +28,14 @@ def test_a_break_is_never_lost_with_its_frame(breaks):
     assert (queue.take().break_reason is not None) == any(breaks)
 
 
+@given(st.lists(st.integers(-100, 100), min_size=1, max_size=8))
+def test_a_clock_that_was_set_is_never_lost_with_its_frame(steps):
+    queue = FrameQueue(latest_only=True)
+    for step in steps:
+        queue.put(QueuedFrame(0, 0, 0.0, clock_step_ns=step))
+    assert queue.take().clock_step_ns == sum(steps)
+
+
 def test_every_frame_is_kept_in_order_up_to_a_bound(monkeypatch):
     monkeypatch.setattr(frame_queue, "MAX_QUEUE", 3)
     queue = FrameQueue(latest_only=False)

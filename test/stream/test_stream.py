@@ -31,13 +31,13 @@ class Camera:
         self.number, self.stamp = 0, 1_000_000_000
 
     def send(
-        self, image: np.ndarray | None = None, *, seconds: float = STEP, outputs=frozenset({POINTS})
+        self, image: np.ndarray | None = None, *, seconds: float = STEP, outputs=frozenset({POINTS}), **others
     ) -> StreamResult:
         if image is None:
             image = view(self.number)
         self.number += 1
         self.stamp += round(seconds * 1e9)
-        return self.stream.process(image, self.stamp, T_BASE_CAMERA, outputs=outputs)
+        return self.stream.process(image, self.stamp, T_BASE_CAMERA, outputs=outputs, **others)
 
     def drive(self, count: int, **options) -> list[StreamResult]:
         frames = [self.send(**options) for _ in range(count)]
@@ -617,3 +617,23 @@ def test_a_stamp_belongs_to_one_image_and_is_never_negative():
     earlier = camera.stream.process(view(3), camera.stamp - 10**9)  # a jump of time
     assert earlier.estimate.segment == 1
     assert not knows_velocity(earlier)
+
+
+@pytest.mark.parametrize("hours", [1, -1, 24 * 365])
+def test_a_clock_that_is_set_is_as_if_it_had_always_been_so(hours):
+    """The twin is a break of the same length without a clock being set: all that is left is the segment."""
+    camera, twin, step_ns = Camera(), Camera(), hours * 3600 * 10**9
+    camera.stamp = twin.stamp = 10**18
+    for one in (camera, twin):
+        one.drive(5)
+    camera.stamp += step_ns
+    found = [camera.send(break_reason="time jumped", clock_step_ns=step_ns), *camera.drive(5)]
+    expected = [twin.send(break_reason="time jumped"), *twin.drive(5)]
+    for frame, other in zip(found, expected, strict=True):
+        assert frame.stamp_ns - step_ns == other.stamp_ns
+        np.testing.assert_array_equal(frame.motion.T_odom_base, other.motion.T_odom_base)
+        np.testing.assert_array_equal(frame.motion.twist, other.motion.twist)
+        np.testing.assert_array_equal(frame.motion.covariances.pose, other.motion.covariances.pose)
+        np.testing.assert_array_equal(frame.motion.covariances.twist, other.motion.covariances.twist)
+    assert spread(found[0])[0] < 0.1
+    assert camera.stream.state.segment_reason == "time jumped"

@@ -143,10 +143,19 @@ class Run:
         image, camera = self._without_distortion(frame)
         outputs = frozenset({POINTS, IMAGE} if self.place_map is None else {POINTS, IMAGE, DESCRIPTOR})
         result = self._stream.process(
-            image, frame.stamp_ns, T_BASE_CAMERA, camera, outputs=outputs, break_reason=frame.jump, mask=self._masked
+            image,
+            frame.stamp_ns,
+            T_BASE_CAMERA,
+            camera,
+            outputs=outputs,
+            break_reason=frame.jump,
+            clock_step_ns=frame.clock_step_ns,
+            mask=self._masked,
         )
         if self.place_map is not None:
-            taken = CameraFrame(image, frame.stamp_ns, T_BASE_CAMERA, camera)
+            taken = CameraFrame(
+                image, frame.stamp_ns, T_BASE_CAMERA, camera, clock_step_ns=frame.clock_step_ns
+            )
             self.place_map.add(taken, result, lambda: _points(result))
             while self.place_map.work():
                 pass

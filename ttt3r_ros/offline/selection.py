@@ -59,7 +59,8 @@ class Selection:
         index = 0
         first_stamp_ns: int | None = None
         found = after is None
-        jump: str | None = None  # of a skipped frame, to be passed on to the next one
+        jump: str | None = None  # of skipped frames, to be passed on to the next one
+        clock_step_ns = 0  # likewise
         if after is not None:
             index, first_stamp_ns = after.index + 1, after.first_stamp_ns
         for frame in source.frames(start_s):
@@ -76,10 +77,12 @@ class Selection:
                 return
             if self.max_frames is not None and index >= self.max_frames * self.every:
                 return
-            jump = frame.jump or jump
+            jump, clock_step_ns = frame.jump or jump, frame.clock_step_ns + clock_step_ns
             if index % self.every == 0:
-                yield Cursor(index, frame.stamp_ns, first_stamp_ns), replace(frame, jump=jump)
-                jump = None
+                yield Cursor(index, frame.stamp_ns, first_stamp_ns), replace(
+                    frame, jump=jump, clock_step_ns=clock_step_ns
+                )
+                jump, clock_step_ns = None, 0
             index += 1
         if not found:
             assert after is not None

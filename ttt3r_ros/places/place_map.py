@@ -187,6 +187,8 @@ class PlaceMap:
             points: returns the frame's points (H, W, 3) [m] and confidence; called for frames that may be keyframes.
         """
         self._collect()
+        if self._path is not None and frame.clock_step_ns:
+            self._path = replace(self._path, stamp_ns=self._path.stamp_ns + frame.clock_step_ns)
         estimate, motion = result.estimate, result.motion
         if estimate is None or motion is None:
             return False

@@ -21,7 +21,7 @@ from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from sensor_msgs.msg import CompressedImage, Image
 
-from ttt3r_ros.camera.stamps import StampState, judge_stamp
+from ttt3r_ros.camera.stamps import MAX_LEAD_NS, StampState, judge_stamp
 from ttt3r_ros.errors import quoted
 from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds
 from ttt3r_ros.ros.frame_queue import MAX_QUEUE, FrameQueue, QueuedFrame
@@ -187,10 +187,14 @@ class CameraInput:
         self.received += 1
         self.rate.count()
         stamp, last_ns = message.header.stamp, self._stamps.last_ns
+        clock = self._node.get_clock()
+        now_ns = clock.now().nanoseconds
         verdict, self._stamps = judge_stamp(
             nanoseconds(stamp) if is_valid_stamp(stamp) else None,
-            self._node.get_clock().now().nanoseconds,
+            now_ns,
             self._stamps,
+            steady_ns=now_ns if clock.ros_time_is_active and now_ns > 0 else round(time.monotonic() * 1e9),  # which NTP does not set
+            max_lead_ns=max(MAX_LEAD_NS, round(self._max_gap() * 1e9)),
         )
         if verdict.notice is not None:
             self._node.get_logger().warning(f"{self.topic}: {verdict.notice}")
@@ -200,7 +204,7 @@ class CameraInput:
         self._last_arrival, self._last_drop = time.monotonic(), None
         reason = verdict.jump or self._break_reason(last_ns, verdict.stamp_ns, message.header.frame_id)
         self._last_frame_id = message.header.frame_id
-        self._queue.put(QueuedFrame(message, verdict.stamp_ns, time.perf_counter(), reason))
+        self._queue.put(QueuedFrame(message, verdict.stamp_ns, time.perf_counter(), reason, verdict.clock_step_ns))
 
     def _break_reason(self, last_stamp_ns: int | None, stamp_ns: int, frame_id: str) -> str | None:
         if last_stamp_ns is None:

@@ -45,6 +45,11 @@ def slow(why: str) -> Health:
     return Health(DiagnosticStatus.WARN, "slow", why)
 
 
+def interrupted(why: str) -> Health:
+    """Images are processed, but most of them follow on none, so that the motion between them is unknown."""
+    return Health(DiagnosticStatus.WARN, "interrupted", why)
+
+
 def ambiguous(why: str) -> Health:
     """Another node publishes the same outputs."""
     return Health(DiagnosticStatus.WARN, "ambiguous", why)

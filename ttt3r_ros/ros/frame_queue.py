@@ -21,12 +21,22 @@ class QueuedFrame:
         stamp_ns: when it was taken [ns]; the message's stamp, unless the camera does not stamp its images.
         received: `time.perf_counter` at its arrival [s].
         break_reason: why the stream breaks between the frame before and this one; None if it does not.
+        clock_step_ns: by how much the clock of the stamps has been set between the frame before and this one [ns].
     """
 
     message: Any
     stamp_ns: int
     received: float
     break_reason: str | None = None
+    clock_step_ns: int = 0
+
+    def after(self, lost: QueuedFrame) -> QueuedFrame:
+        """Return the frame as the one that follows on what was before a lost frame."""
+        return replace(
+            self,
+            break_reason=self.break_reason or lost.break_reason,
+            clock_step_ns=self.clock_step_ns + lost.clock_step_ns,
+        )
 
 
 class FrameQueue:
@@ -48,8 +58,7 @@ class FrameQueue:
             if full:
                 lost = self._frames.popleft()
                 self.dropped += 1
-                if lost.break_reason and not self._frames[0].break_reason:
-                    self._frames[0] = replace(self._frames[0], break_reason=lost.break_reason)
+                self._frames[0] = self._frames[0].after(lost)
             self._changed.notify()
         return full
 

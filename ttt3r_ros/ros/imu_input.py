@@ -34,6 +34,8 @@ FIRST_WAIT_S, POLL_S = 1.0, 0.01
 FAR_NS = 1_000_000_000
 #: An IMU is silent after this time without a message [s].
 SILENT_S = 2.0
+#: No IMU measures more [m/s², rad/s]; less may still be wrong, but does no harm to arithmetic.
+MAX_FORCE, MAX_RATE = 1e5, 1e5
 #: So many batches of impossible accelerations in a row are a fault, and no shock.
 MAX_ODD = 20
 
@@ -212,7 +214,7 @@ def read_imu(message: Imu) -> Sample:
     message's defaults, an orientation of (0, 0, 0, 1) or zeros: these are not believed either.
 
     Raises:
-        UserError: it tells nothing, or numbers that are not finite.
+        UserError: it tells nothing, or impossible numbers.
     """
     q, a, w = message.orientation, message.linear_acceleration, message.angular_velocity
     quaternion, force, rate = np.array([q.w, q.x, q.y, q.z]), np.array([a.x, a.y, a.z]), np.array([w.x, w.y, w.z])
@@ -221,13 +223,16 @@ def read_imu(message: Imu) -> Sample:
     has_orientation = spread[0] != -1 and not is_default and quaternion.any()
     has_force = message.linear_acceleration_covariance[0] != -1 and bool(force.any())
     has_rate = message.angular_velocity_covariance[0] != -1 and bool(rate.any())
-    for is_used, name, values in (
-        (has_orientation, "orientation", quaternion),
-        (has_force, "linear_acceleration", force),
-        (has_rate, "angular_velocity", rate),
+    for is_used, name, values, largest in (
+        (has_orientation, "orientation", quaternion, 2.0),
+        (has_force, "linear_acceleration", force, MAX_FORCE),
+        (has_rate, "angular_velocity", rate, MAX_RATE),
     ):
-        if is_used and not np.isfinite(values).all():
-            raise UserError(f"a message is ignored because its {name} is not finite")
+        if is_used and not (np.abs(values) < largest).all():  # NaN compares false
+            raise UserError(
+                f"a message is ignored because its {name} ({', '.join(f'{value:.3g}' for value in values)}) is "
+                "impossible"
+            )
     if has_orientation and abs(float(np.linalg.norm(quaternion)) - 1) < 0.1:
         force = GRAVITY * rotation_from_quaternion(quaternion)[2]  # the IMU's own axes, in which up is odom's z
     elif has_force:

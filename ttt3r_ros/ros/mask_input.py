@@ -25,7 +25,7 @@ class MaskInput:
         Raises:
             UserError: the file cannot be used.
         """
-        self._node, self._notices = node, notices
+        self._notices = notices
         self._mask, self._source = read_mask(mask_file), "mask_file"
         self._last: tuple[Mask, Camera | None, Mask | None] | None = None  # a mask, a camera, the mask for its images
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -83,4 +83,4 @@ class MaskInput:
             self._notices.warn(f"~/mask: {error}; the message is ignored")
             return
         self._mask, self._source = (mask if mask.share else None), "~/mask"
-        self._node.get_logger().info(f"~/mask: {mask.share:.1%} of the image is hidden")
+        self._notices.info(f"~/mask: {mask.share:.1%} of the image is hidden")

@@ -27,6 +27,9 @@ MAX_ASSUMED = 16  #: maximum number of camera frames without a transform; more i
 #: wait, so that a mount that is published rarely slows the node down only a little [s].
 LAG_WAIT, LAG_WAIT_AGAIN = 0.15, 1.0
 
+#: No part of a robot is further away from another [m].
+MAX_OFFSET = 1000.0
+
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
@@ -158,21 +161,32 @@ class Mount:
         """
         if not ground_frame or camera_frame in self._assumed:
             return None
-        try:
-            return matrix_from_transform(
-                self._buffer.lookup_transform_core(ground_frame, camera_frame, Time()).transform
-            )
-        except TransformException:
-            return None
+        found = self._transform(ground_frame, camera_frame)
+        return None if found is None else matrix_from_transform(found.transform)
 
     def _look_up(self, camera_frame: str, stamp_ns: int = 0) -> _Found | None:
         """Return the transform at a stamp [ns], by default the latest; None if TF does not have it."""
-        try:
-            found = self._buffer.lookup_transform_core(self._base_frame, camera_frame, Time(nanoseconds=stamp_ns))
-        except TransformException:
+        found = self._transform(self._base_frame, camera_frame, stamp_ns)
+        if found is None:
             return None
         # for the latest, tf2 returns the time of the dynamic transforms in the chain, 0 if all are static
         return _Found(matrix_from_transform(found.transform), nanoseconds(found.header.stamp))
+
+    def _transform(self, parent: str, child: str, stamp_ns: int = 0) -> TransformStamped | None:
+        """Return a transform at a stamp [ns], by default the latest; None if TF has none that a robot can have."""
+        try:
+            found = self._buffer.lookup_transform_core(parent, child, Time(nanoseconds=stamp_ns))
+        except TransformException:
+            return None
+        offset = found.transform.translation
+        if not max(abs(offset.x), abs(offset.y), abs(offset.z)) < MAX_OFFSET:  # NaN compares false
+            self._notices.warn(
+                f"TF places {quoted(child)} more than {MAX_OFFSET:g} m from {quoted(parent)} "
+                f"({offset.x:.3g}, {offset.y:.3g}, {offset.z:.3g}): that is ignored; correct the transform",
+                kind=f"offset of {child}",
+            )
+            return None
+        return found
 
     def _wait_for(self, camera_frame: str, wait_seconds: float) -> _Found | None:
         if len(self._assumed) >= MAX_ASSUMED:
@@ -221,9 +235,11 @@ class Mount:
         if was_assumed:
             self._publish({frame: other for frame, other in self._assumed.items() if frame != camera_frame})
         if was_assumed or differs:
-            self._node.get_logger().warning(
+            twice = "" if was_assumed else "; if this goes on, two nodes publish it: stop one of them"
+            self._notices.warn(
                 f"TF now has {'the real' if was_assumed else 'another'} {self._name(camera_frame)}, which replaces the "
-                f"{'assumed' if was_assumed else 'previous'} one; position and heading continue"
+                f"{'assumed' if was_assumed else 'previous'} one; position and heading continue{twice}",
+                kind=f"{'real' if was_assumed else 'another'} mount of {camera_frame}",
             )
         return known if differs else None
 

@@ -25,6 +25,10 @@ from ttt3r_ros.settings import Declaration, Settings, declarations, parameter
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 
 
+#: Largest number in a camera_pose [m, rad].
+MAX_CAMERA_POSE = 1000.0
+
+
 @dataclass(frozen=True, kw_only=True)
 class FrameSettings(Settings):
     """Names of coordinate frames, and settings for TF."""
@@ -104,6 +108,11 @@ class FrameSettings(Settings):
             raise UserError(
                 f"parameter camera_pose is {quoted(self.camera_pose)}: give six numbers, x y z [m] roll pitch yaw "
                 "[rad], as in '0.1 0 0.3 0 0 0'"
+            )
+        if max(map(abs, numbers)) > MAX_CAMERA_POSE:
+            raise UserError(
+                f"parameter camera_pose is {quoted(self.camera_pose)}: no number of it, in meters and radians, may be "
+                f"larger than {MAX_CAMERA_POSE:g}"
             )
         return T_from_rpy(numbers[:3], *numbers[3:]) @ T_BASE_CAMERA
 

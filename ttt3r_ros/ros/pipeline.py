@@ -7,6 +7,7 @@ import gc
 import threading
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
@@ -42,6 +43,7 @@ from ttt3r_ros.stream.stream import Stream, StreamState
 T = TypeVar("T")
 
 MAX_SETUP_S = 0.25  #: a frame that waits longer for its calibration and mount gives way to a newer one [s]
+RECENT = 10  #: frames of which most must follow on the one before
 MAX_REASON = 300  #: maximum length of an unexpected error's message in the log and the diagnostics [characters]
 
 
@@ -96,7 +98,7 @@ class Pipeline:
         self._origin_used = 0
         self._samples = ("", SampleRange())  # a camera frame, and the range of its samples so far
         self._axes_frame: str | None = None  # the camera frame whose mount has set the odometry's axes, if known
-        self._break_reason: str | None = None  # kept when a frame cannot be read, for the next one
+        self._unread: QueuedFrame | None = None  # the last frame, if it could not be read
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
         self.statistics = StreamStatistics()
         self.health: Health = diagnostics.STARTING
@@ -104,6 +106,7 @@ class Pipeline:
         self.lost = 0
         self._failed_in_a_row = 0
         self._stamp_rate, self._min_rate_hz = StampRate(), min_rate_hz
+        self._follows: deque[bool] = deque([True] * RECENT, maxlen=RECENT)  # of recent frames: whether on the last one
         self.segment = (0, 0)
         self.intrinsics_source = "unknown"
 
@@ -176,7 +179,7 @@ class Pipeline:
 
         def job(stream: Stream) -> None:
             stream.resume(read(stream), later=True)
-            self._break_reason = self._axes_frame = None
+            self._unread = self._axes_frame = None
             self._outputs.forget_path()
             self.map.clear()
 
@@ -223,8 +226,9 @@ class Pipeline:
 
     def _process(self, frame: QueuedFrame) -> None:
         parameters, origin = self._parameters, self._obey_requests()
-        message = frame.message
-        self._break_reason = frame.break_reason or self._break_reason
+        if self._unread is not None:
+            frame = frame.after(self._unread)
+        self._unread, message = frame, frame.message
         camera_frame = message.header.frame_id.removeprefix("/") or parameters.camera_frame  # as tf2 does
         if camera_frame == parameters.odom_frame:  # TF would return our own pose
             raise UserError(
@@ -240,10 +244,10 @@ class Pipeline:
             image = camera.rectifier.rectify(image)
         T_base_camera = self._mount_at(camera_frame, frame.stamp_ns, parameters.wait_for_transform)
         if time.monotonic() - begun > MAX_SETUP_S and self._queue.is_overtaken():
-            return  # the camera may have moved far in the meantime
+            return  # the camera may have moved far in the meantime; a break before this frame counts for the next one
         if self._stream.state.odometry.T_odom_world is None:
             self._axes_frame = camera_frame
-        break_reason, self._break_reason = self._break_reason, None
+        self._unread = None
         header = Header(stamp=time_message(frame.stamp_ns), frame_id=camera_frame)
         done = self._stream.process(
             image,
@@ -251,7 +255,8 @@ class Pipeline:
             T_base_camera,
             camera.intrinsics if camera else None,
             outputs=self._outputs.wanted() | self.map.wanted(header, parameters),
-            break_reason=break_reason,
+            break_reason=frame.break_reason,
+            clock_step_ns=frame.clock_step_ns,
             mask=mask,
             imu=self.imu.samples(frame.stamp_ns),
             T_ground_camera=self.mount.T_ground_camera(parameters.ground_frame, camera_frame),
@@ -278,6 +283,7 @@ class Pipeline:
             self.intrinsics_source = estimate.intrinsics_source
         self.map.offer(estimate, motion.T_odom_base @ T_base_camera, odom_header, parameters)
         self._failed_in_a_row = 0
+        self._follows.append(estimate.segment_frames > 1)
         self.health = self._health_at(frame.stamp_ns)
         self.statistics.add(time.perf_counter() - frame.received, estimate.learning_rate)
 
@@ -295,14 +301,22 @@ class Pipeline:
         """Return the health after an image of this stamp has been tracked."""
         rate = self._stamp_rate.add(stamp_ns)
         needed = max(self._min_rate_hz, 1.0 / self._parameters.max_frame_gap)
-        if rate is None or rate >= needed:
-            return diagnostics.TRACKING
-        why = (
-            f"only {rate:.2g} images per second are processed, and with fewer than {needed:.2g} these weights cannot "
-            "follow the camera: its pose is unreliable; raise the camera's rate, or move more slowly"
-        )
-        self._notices.warn(why)
-        return diagnostics.slow(why)
+        if rate is not None and rate < 0.98 * needed:  # stamps jitter
+            why = (
+                f"only {rate:.3g} images per second are processed, but these weights need at least {needed:.3g} to "
+                "follow the camera: its pose is unreliable; raise the camera's rate, or move more slowly"
+            )
+            self._notices.warn(why)
+            return diagnostics.slow(why)
+        begun = self._follows.count(False)
+        if 2 * begun >= RECENT:
+            why = (
+                f"{begun} of the last {RECENT} images follow on none, so the motion up to them is unknown and the pose "
+                f"stays behind; the last time because: {self.segment_reason}"
+            )
+            self._notices.warn(why, kind="images follow on none")
+            return diagnostics.interrupted(why)
+        return diagnostics.TRACKING
 
     def _obey_requests(self) -> int:
         """Carry out requests of other threads since the last frame; return the number of odometry resets."""

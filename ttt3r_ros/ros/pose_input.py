@@ -24,7 +24,7 @@ class PoseInput:
     """Listens to ~/set_pose. The pose counts from the last processed image on, whatever the message's stamp."""
 
     def __init__(self, node: Node, pipeline: Pipeline, notices: Notices, odom_frame: str) -> None:
-        self._node, self._pipeline, self._notices, self._odom_frame = node, pipeline, notices, odom_frame
+        self._pipeline, self._notices, self._odom_frame = pipeline, notices, odom_frame
         node.create_subscription(PoseWithCovarianceStamped, "~/set_pose", self._on_pose, QoSProfile(depth=1))
 
     def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
@@ -35,7 +35,9 @@ class PoseInput:
             return
         self._pipeline.set_pose(T_odom_base, covariance)
         x, y, z = T_odom_base[:3, 3]
-        self._node.get_logger().info(f"pose set to ({x:.3f}, {y:.3f}, {z:.3f}) m; path and map start anew")
+        self._notices.info(
+            f"pose set to ({x:.3f}, {y:.3f}, {z:.3f}) m; path and map start anew", kind="pose set by ~/set_pose"
+        )
 
 
 def read_pose(message: PoseWithCovarianceStamped, odom_frame: str) -> tuple[FloatArray, FloatArray]:
@@ -61,7 +63,7 @@ def read_pose(message: PoseWithCovarianceStamped, odom_frame: str) -> tuple[Floa
     covariance = np.asarray(message.pose.covariance, dtype=np.float64).reshape(6, 6)
     if not (np.abs(covariance) < MAX_SIGMA**2).all() or not _is_covariance(covariance):
         raise UserError(
-            "a pose is ignored because its covariance is none: the matrix must be finite, symmetric and without "
+            "a pose is ignored because its covariance is not one: the matrix must be finite, symmetric and without "
             "negative eigenvalues"
         )
     return T_from_pose(translation, quaternion), covariance

@@ -21,6 +21,7 @@ from ttt3r_ros.ros.parameters import Parameters, qos_overrides
 from ttt3r_ros.ros.pipeline import Pipeline, stream_settings
 from ttt3r_ros.ros.pose_input import PoseInput
 from ttt3r_ros.ros.saving import Saving
+from ttt3r_ros.ros.simulated_clock import SimulatedClock
 from ttt3r_ros.runtime.threads import choose_threads
 from ttt3r_ros.stream.load import LoadedBackbone, load_backbone
 from ttt3r_ros.stream.segments import warm_up
@@ -79,7 +80,7 @@ class Tracking:
                 node, loaded.backbone, loaded.segment_frames, parameters, queue, min_rate_hz=loaded.min_rate_hz
             )
         cleanup.callback(self.pipeline.stop)
-        self._namesakes = Namesakes(node, f"~/{ODOM}")
+        self._namesakes, self._clock = Namesakes(node, f"~/{ODOM}"), SimulatedClock(node)
         PoseInput(node, self.pipeline, self._notices, parameters.odom_frame)
         self.saving = Saving(node, self.pipeline, self._parameters)
         cleanup.callback(self.saving.stop)
@@ -170,10 +171,12 @@ class Tracking:
         """Return the health while active; what the user should know is also logged."""
         if not self.camera_input.enabled:
             return diagnostics.PAUSED
+        if (timeless := self._clock.why_none()) is not None:
+            self._notices.warn(timeless)
         if self.camera_input.seconds_without_image() > MISSING_AFTER:
             why = self.camera_input.why_nothing_arrives()
             self._notices.warn(why)
-            return diagnostics.missing(why)
+            return diagnostics.missing(f"{why}; {timeless}" if timeless else why)
         health = self.pipeline.health
         if (others := self._namesakes.why()) is not None:
             self._notices.warn(others)

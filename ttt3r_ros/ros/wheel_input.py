@@ -18,6 +18,8 @@ from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.stream.wheels import OdometrySample
 
+#: Largest coordinate [m].
+MAX_POSITION = 1e8
 #: Messages kept until a frame takes them along.
 MAX_KEPT = 1000
 #: Clocks are compared by so many messages of each kind, at least and at most.
@@ -125,6 +127,8 @@ def _problem(message: Odometry) -> str | None:
     p, q = message.pose.pose.position, message.pose.pose.orientation
     if not np.isfinite([p.x, p.y, p.z, q.x, q.y, q.z, q.w]).all():
         return "its pose is not finite"
+    if not max(abs(p.x), abs(p.y), abs(p.z)) < MAX_POSITION:
+        return f"its position is beyond {MAX_POSITION:g} m"
     if not 0.9 < float(np.linalg.norm([q.x, q.y, q.z, q.w])) < 1.1:
         return "its orientation is not a unit quaternion"
     return None

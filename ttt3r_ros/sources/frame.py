@@ -28,6 +28,7 @@ class SourceFrame:
         T_world_camera: (4, 4) true pose of the camera (OpenCV axes, meters); None if unknown.
         depth: (H, W) float32 true depth along the optical axis [m]; None if unknown.
         jump: why the frame does not continue the previous one, in one clause; None if it does.
+        clock_step_ns: by how much the clock of the stamps has been set since the previous frame [ns].
         shift_ns: added to the recorded stamp so that stamps increase even if the recording's time jumps back [ns].
     """
 
@@ -37,6 +38,7 @@ class SourceFrame:
     T_world_camera: FloatArray | None = None
     depth: npt.NDArray[np.float32] | None = None
     jump: str | None = None
+    clock_step_ns: int = 0
     shift_ns: int = 0
 
     @property

@@ -87,6 +87,7 @@ class RosbagSource:
                     stamp_ns=placed.stamp_ns,
                     calibration=self._fitting_calibration(image.shape[1], image.shape[0]),
                     jump=placed.jump,
+                    clock_step_ns=placed.clock_step_ns,
                     shift_ns=placed.shift_ns,
                 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ttt3r_ros.camera.stamps import StampState, judge_stamp
+from ttt3r_ros.camera.stamps import MAX_LEAD_NS, StampState, judge_stamp
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources.frame import Source, SourceFrame, SourceReport
 
@@ -21,25 +21,30 @@ class PlacedStamp:
         stamp_ns: later than the stamps of all previous frames [ns].
         shift_ns: added to the recorded stamp to get it [ns].
         jump: why the frame does not continue the previous one, in one clause; None if it does.
+        clock_step_ns: by how much the clock of the stamps has been set since the previous one [ns].
     """
 
     stamp_ns: int
     shift_ns: int
     jump: str | None
+    clock_step_ns: int = 0
 
 
 class RecordingClock:
     """Applies the rule for stamps (`ttt3r_ros.camera.stamps`); stamps keep increasing when recorded time jumps back."""
 
-    def __init__(self, report: SourceReport, subject: str, *, by_arrival: bool = False) -> None:
+    def __init__(
+        self, report: SourceReport, subject: str, *, by_arrival: bool = False, max_lead_ns: int = MAX_LEAD_NS
+    ) -> None:
         """Start a clock.
 
         Args:
             report: counts dropped frames and gets the warnings about them.
             subject: name of the recording, with which warnings begin.
             by_arrival: whether the camera is known not to stamp its images.
+            max_lead_ns: see `judge_stamp`.
         """
-        self._report, self._subject = report, subject
+        self._report, self._subject, self._max_lead_ns = report, subject, max_lead_ns
         self._state = StampState(by_arrival=by_arrival)
         self._last_ns: int | None = None
         self._last_recorded_ns = 0
@@ -52,18 +57,18 @@ class RecordingClock:
             stamp_ns: of the frame [ns]; None if it is not a valid time.
             recorded_ns: when it was recorded [ns].
         """
-        verdict, self._state = judge_stamp(stamp_ns, recorded_ns, self._state)
+        verdict, self._state = judge_stamp(stamp_ns, recorded_ns, self._state, max_lead_ns=self._max_lead_ns)
         if verdict.notice is not None:
             self._report.warn(f"{self._subject}: {verdict.notice}")
         if verdict.stamp_ns is None:
             self._report.left_out[verdict.dropped or ""] += 1
             return None
-        placed_ns = verdict.stamp_ns + self._shift_ns
+        placed_ns, clock_step_ns = verdict.stamp_ns + self._shift_ns, verdict.clock_step_ns
         if self._last_ns is not None and placed_ns <= self._last_ns:  # a jump back
             placed_ns = self._last_ns + max(recorded_ns - self._last_recorded_ns, _MIN_STEP_NS)
-            self._shift_ns = placed_ns - verdict.stamp_ns
+            self._shift_ns, clock_step_ns = placed_ns - verdict.stamp_ns, 0
         self._last_ns, self._last_recorded_ns = placed_ns, recorded_ns
-        return PlacedStamp(placed_ns, self._shift_ns, verdict.jump)
+        return PlacedStamp(placed_ns, self._shift_ns, verdict.jump, clock_step_ns)
 
 
 @dataclass(frozen=True)

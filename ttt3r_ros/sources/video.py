@@ -18,6 +18,8 @@ from ttt3r_ros.sources.timeline import RecordingClock
 #: Frame rate assumed for a container that does not specify one [Hz].
 _USUAL_FPS = 30.0
 
+#: A video of varying rate may show one frame for this long; its frames have no time of arrival that tells [ns].
+_MAX_PAUSE_NS = 10 * 10**9
 #: Added to the times of a video, which begins at 0, because 0 is not a valid stamp [ns].
 _NOT_ZERO_NS = 10**9
 
@@ -78,7 +80,7 @@ class VideoSource:
         turn = _turn_by_hand(capture)
         aspect = _pixel_aspect(capture)
         start_ns = round(start_s * 1e9)
-        clock = RecordingClock(self.report, self.name)
+        clock = RecordingClock(self.report, self.name, max_lead_ns=_MAX_PAUSE_NS)
         period_ns = round(1e9 / self.rate_hz)
         try:
             index, first_ms, latest_ms, told_ns = 0, 0.0, 0.0, -period_ns

@@ -122,7 +122,7 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         "poses": all(T is None or _is_pose(T) for T in poses),
         "scale": _is_scale(running.scale_state) and running.first_level > 0,
         "focal lengths": all(focal > 0 for focal in focals),
-        "stamps": all(stamp is None or 0 <= stamp < 2**63 for stamp in stamps),
+        "stamps": all(stamp is None or abs(stamp) < 2**63 for stamp in stamps),
         "counts": all(0 <= count < MAX_MAGNITUDE for count in [*counts, state.failures]),
         "sources": _are_sources(state.sources),
         "covariance": _has_shape(odometry.covariance, (SIZE, SIZE)),

@@ -61,11 +61,13 @@ class CameraFrame:
 
     Attributes:
         image: (H, W, 3) uint8 RGB, without lens distortion.
-        stamp_ns: when it was taken [ns].
+        stamp_ns: when it was taken [ns]; `camera.stamps` tells which stamps of a camera to believe.
         T_base_camera: (4, 4) mount of the camera on the robot at that time, optical axes; looks forward by default.
         camera: intrinsics of this image where known.
         outputs: which of 'points', 'image' and 'descriptor' to compute beside the pose; the stream may add to them.
         break_reason: why this frame does not follow smoothly on the last one, where the caller knows.
+        clock_step_ns: by how much the clock of the stamps has been set since the last frame, where the caller knows
+            [ns]: no such time has passed.
         mask: of pixels that never show the scene, of the image's size; None where all do.
         imu: what the IMU has measured since the last frame; None without one.
         T_ground_camera: (4, 4) pose of the camera over the ground that the robot stands on (z up, 0 on the ground; x
@@ -84,6 +86,7 @@ class CameraFrame:
     imu: ImuSamples | None = None
     T_ground_camera: FloatArray | None = None
     other_odometry: Sequence[OdometrySample] = ()
+    clock_step_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -175,6 +178,8 @@ def step(
     state, break_reason = prepare(backbone, state or StreamState(), settings), frame.break_reason
     if state.is_resumed:
         state, break_reason = _after_pause(state, stamp_ns), None
+    elif frame.clock_step_ns:
+        state = _with_clock_set(state, frame.clock_step_ns)
     if settings.judges_gaps and state.last_stamp_ns is not None:
         break_reason = break_reason or why_broken(state.last_stamp_ns, stamp_ns, settings.max_frame_gap)
     sources = scale_sources.received(state.sources, frame.T_ground_camera, frame.other_odometry)
@@ -344,6 +349,7 @@ class Stream:
         imu: ImuSamples | None = None,
         T_ground_camera: FloatArray | None = None,
         other_odometry: Sequence[OdometrySample] = (),
+        clock_step_ns: int = 0,
     ) -> StreamResult:
         """Take in a frame; see `CameraFrame` and `step`.
 
@@ -352,7 +358,17 @@ class Stream:
                 then.
         """
         frame = CameraFrame(
-            image, stamp_ns, T_base_camera, camera, outputs, break_reason, mask, imu, T_ground_camera, other_odometry
+            image,
+            stamp_ns,
+            T_base_camera,
+            camera,
+            outputs,
+            break_reason,
+            mask,
+            imu,
+            T_ground_camera,
+            other_odometry,
+            clock_step_ns,
         )
         result, self.state = step(self.backbone, frame, self.state, self.settings)
         return result
@@ -568,6 +584,27 @@ def _after_pause(state: StreamState, stamp_ns: int) -> StreamState:
         gravity=GravityState(),
         motions=motion_check.resumed(state.motions, stamp_ns),
         odometry=odometry.resumed(state.odometry, stamp_ns),
+    )
+
+
+def _with_clock_set(state: StreamState, step_ns: int) -> StreamState:
+    """Return the state as if the clock of the stamps had always been set that much further [ns].
+
+    What compares samples with stamps ends with the segment, as the new clock begins (`start_segment`).
+    """
+    motions, sources, last_ns = state.motions, state.sources, state.last_stamp_ns
+    if motions.stamp_ns is not None:
+        motions = replace(motions, stamp_ns=motions.stamp_ns + step_ns)
+    if sources.last_ns is not None:
+        sources = replace(sources, last_ns=sources.last_ns + step_ns)
+    return replace(
+        state,
+        last_stamp_ns=None if last_ns is None else last_ns + step_ns,
+        images=replace(state.images, same_since=state.images.same_since + step_ns),
+        still=replace(state.still, since_ns=state.still.since_ns + step_ns),
+        odometry=replace(state.odometry, stamp_ns=state.odometry.stamp_ns + step_ns),
+        motions=motions,
+        sources=sources,
     )
 
 
