@@ -170,14 +170,14 @@ def test_jitter_of_a_third_of_the_step_is_none_of_this_rules_business() -> None:
     assert judge(stamps)[0] == [StampVerdict(stamp) for stamp in stamps]
 
 
-def test_a_camera_that_becomes_faster_is_followed_within_a_second() -> None:
+def test_a_camera_that_becomes_faster_is_followed_at_once() -> None:
     """From 2 to 60 images a second."""
     slow = [T0 + i * 500 * MS for i in range(10)]
     fast = [slow[-1] + i * 1000 * MS // 60 for i in range(1, 121)]
     verdicts, _ = judge([*slow, *fast], [*slow, *fast])
-    late = [verdict.dropped for verdict, stamp in zip(verdicts, [*slow, *fast]) if stamp > slow[-1] + 10**9]
-    assert late == [None] * len(late)
-    assert len(late) == 60
+    early = [verdict.dropped for verdict, stamp in zip(verdicts, [*slow, *fast]) if stamp <= slow[-1] + 200 * MS]
+    assert early.count(TOO_CLOSE) <= 6
+    assert not any(verdict.dropped for verdict in verdicts[len(early) :])
 
 
 def test_stamps_that_stand_all_but_still_are_dropped_and_said() -> None:

@@ -13,7 +13,6 @@ from nav_msgs.msg import Odometry
 from scripted_network import ScriptedNetwork, along, view
 from sensor_msgs.msg import Image
 
-from ttt3r_ros.camera.stamps import StampState
 from ttt3r_ros.ros.conversions import nanoseconds
 
 pytestmark = pytest.mark.dds
@@ -51,7 +50,7 @@ class Camera:
     def begin(self) -> None:
         """Let the node forget all that has been."""
         self.inside.node.pipeline.reset_odometry()
-        self.inside.node.camera_input._stamps = StampState()
+        self.inside.node.camera_input.forget_stamps()
 
     def send(self, stamps: Sequence[int], numbers: Sequence[int] | None = None, period: float = 0.0) -> list[Odometry]:
         """Send pictures with these stamps; return the node's answers to them."""

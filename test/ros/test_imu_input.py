@@ -95,9 +95,11 @@ def test_an_orientation_that_a_driver_has_left_as_it_was_is_none(quaternion):
     [
         (message(force=None), "neither a valid orientation nor a linear_acceleration"),
         (message(force=(0, 0, 0)), "neither a valid orientation nor a linear_acceleration"),
-        (message(force=(0, np.nan, 9)), "linear_acceleration is not finite"),
-        (message(rate=(np.inf, 0, 0)), "angular_velocity is not finite"),
-        (message(quaternion=(np.nan, 0, 0, 0)), "orientation is not finite"),
+        (message(force=(0, np.nan, 9)), "linear_acceleration (0, nan, 9) is impossible"),
+        (message(rate=(np.inf, 0, 0)), "angular_velocity (inf, 0, 0) is impossible"),
+        (message(force=(1e300, 0, 9)), "linear_acceleration (1e+300, 0, 9) is impossible"),
+        (message(rate=(0, -1e6, 0)), "angular_velocity (0, -1e+06, 0) is impossible"),
+        (message(quaternion=(np.nan, 0, 0, 0)), "orientation (nan, 0, 0, 0) is impossible"),
     ],
 )
 def test_a_message_that_tells_nothing_is_refused_in_a_sentence(imu, words):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import rclpy
 from geometry_msgs.msg import TransformStamped
@@ -12,6 +14,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from tf2_msgs.msg import TFMessage
 
+from ttt3r_ros.geometry import T_BASE_CAMERA
 from ttt3r_ros.ros.mount import FIXED_FOR_SURE, Mount
 from ttt3r_ros.ros.notices import Notices
 
@@ -59,7 +62,7 @@ def test_tf_is_left_once_the_mount_is_known_to_be_fixed(inside, camera, mounted)
     wait_until(lambda: not listens_to_tf(inside), "the node to leave /tf")
     mounted("/tf_static", "base_link", "fixed_camera", 1.25)  # a mount that is corrected
     camera.exchange(2, frame_id="fixed_camera")
-    assert inside.node.pipeline.mount._known["fixed_camera"][2, 3] == 1.25
+    assert inside.node.pipeline.mount.used["fixed_camera"][2, 3] == 1.25
     assert not listens_to_tf(inside)
 
 
@@ -85,13 +88,19 @@ def test_a_fixed_mount_is_looked_up_again_only_when_a_static_transform_comes(ins
     wait_until(lambda: not listens_to_tf(inside), "the node to leave /tf")
     mount = inside.node.pipeline.mount
     looked: list[str] = []
-    monkeypatch.setattr(mount, "_look_up", lambda frame, real=mount._look_up: looked.append(frame) or real(frame))
+    look = mount.buffer.lookup_transform_core
+
+    def noting(parent, child, when):
+        looked.append(f"{parent} -> {child}")
+        return look(parent, child, when)
+
+    monkeypatch.setattr(mount.buffer, "lookup_transform_core", noting)
     camera.exchange(3, frame_id="steady_camera")
-    assert looked == []
+    assert "base_link -> steady_camera" not in looked
     monkeypatch.undo()
     mounted("/tf_static", "base_link", "steady_camera", 1.25)
     camera.exchange(frame_id="steady_camera")
-    assert mount._known["steady_camera"][2, 3] == 1.25
+    assert mount.used["steady_camera"][2, 3] == 1.25
 
 
 def test_tf_is_kept_for_a_mount_that_moves_or_is_assumed(inside, camera, mounted):
@@ -103,7 +112,46 @@ def test_tf_is_kept_for_a_mount_that_moves_or_is_assumed(inside, camera, mounted
     assert listens_to_tf(inside)
     mounted("/tf", "base_link", "turret", 2.0)
     camera.exchange(frame_id="turret_camera")
-    assert inside.node.pipeline.mount._known["turret_camera"][2, 3] == 2.5
+    assert inside.node.pipeline.mount.used["turret_camera"][2, 3] == 2.5
+
+
+@pytest.fixture
+def alone() -> Iterator[tuple[Mount, list[str]]]:
+    """Return a mount whose buffer only the test fills, and what it says."""
+    context = rclpy.Context()
+    rclpy.init(context=context)
+    node = Node("alone", context=context)
+    said: list[str] = []
+    log = SimpleNamespace(info=said.append, warning=said.append, error=said.append)
+    node.get_logger = lambda: log
+    yield Mount(node, "base_link", Notices(log)), said
+    node.destroy_node()
+    context.try_shutdown()
+
+
+@pytest.mark.parametrize("height", [1e6, 1e300, -1e160])
+def test_a_mount_that_no_robot_can_have_is_as_if_tf_had_none(alone, height):
+    mount, said = alone
+    for child in ("camera", "imu"):
+        mount.buffer.set_transform_static(transform(1, "base_link", child, height), "test")
+    mount.buffer.set_transform_static(transform(1, "base_link", "near", 999.0), "test")
+    for stamp in range(1, 20):
+        np.testing.assert_array_equal(mount.at("camera", stamp, 0.0).T_base_camera, T_BASE_CAMERA)
+        assert mount.T_base("imu") is None
+        assert mount.T_ground_camera("camera", "base_link") is None
+    assert mount.at("near", 1, 0.0).T_base_camera[2, 3] == 999.0
+    sentence = f"TF places 'camera' more than 1000 m from 'base_link' (0, 0, {height:.3g}): that is ignored"
+    assert sum(sentence in line for line in said) == 1
+    assert sum("TF places 'imu'" in line for line in said) == 1
+
+
+def test_two_nodes_that_disagree_about_a_mount_are_said_once_in_a_while(alone):
+    mount, said = alone
+    for n in range(FIXED_FOR_SURE):
+        mount.buffer.set_transform_static(transform(1, "base_link", "camera", 1.0 + n % 2), "test")
+        assert mount.at("camera", n, 0.0).T_base_camera[2, 3] == 1.0 + n % 2
+    (line,) = [line for line in said if "which replaces the previous one" in line]
+    assert "two nodes publish it" in line
 
 
 @pytest.mark.parametrize(

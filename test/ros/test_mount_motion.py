@@ -111,13 +111,11 @@ class Robot:
     def mount_is_heard(self, T_base_camera: FloatArray, topic: str = "/tf_static", stamp: int | None = None) -> None:
         """Publish the mount until the node has it."""
         mount = self.inside.node.pipeline.mount
-        if topic == "/tf":
-            mount._note(is_fixed=False)  # as an image from an unknown frame does, so that the node listens
 
         def is_known() -> bool:
             self.mount(T_base_camera, topic, stamp)
-            found = mount._look_up(self.frame, stamp or 0)
-            return found is not None and np.allclose(found.T_base_camera, T_base_camera)
+            T = mount.T_base(self.frame, stamp or 0)  # which makes the node listen to /tf until the frame is known
+            return T is not None and np.allclose(T, T_base_camera)
 
         wait_until(is_known, f"the mount of {self.frame}")
 
@@ -266,7 +264,7 @@ def test_a_slash_before_a_frame_is_no_part_of_its_name(robot, inside, bench, cap
     answers = robot.drive(3, frame=f"/{robot.frame}")
     np.testing.assert_allclose(pose_of(answers[-1]), straight(3)[-1], atol=1e-4)
     assert "assuming" not in capfd.readouterr().err
-    assert not any(robot.frame in frame for frame in inside.node.pipeline.mount._assumed)
+    assert not any(robot.frame in frame for frame in inside.node.pipeline.mount.assumed)
 
 
 def test_the_odometry_begins_with_the_first_frame_after_its_mount_is_known(robot, inside, bench):

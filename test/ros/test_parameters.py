@@ -99,6 +99,7 @@ BAD = [
     ({"camera_pose": "0.1 0 0.3"}, "camera_pose is '0.1 0 0.3': give six numbers, x y z .m. roll pitch yaw .rad."),
     ({"camera_pose": "a b c d e f"}, "give six numbers"),
     ({"camera_pose": "0 0 0 0 0 inf"}, "give six numbers"),
+    ({"camera_pose": "1e6 0 0 0 0 0"}, "no number of it, in meters and radians, may be larger than 1000"),
     ({"save_folder": "a\0b"}, "save_folder is"),
     *(
         ({"save_name": name}, "save_name is")

@@ -11,7 +11,7 @@ import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import PATIENCE, Bench, picture, wait_until
 from in_process import node_in_process
-from nav_msgs.msg import Odometry
+from nav_msgs.msg import Odometry, Path
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
@@ -89,7 +89,10 @@ def test_what_was_saved_is_loaded_and_the_pose_goes_on(inside, camera, folder):
     np.testing.assert_allclose(position(camera, stamp), expected, atol=1e-9)
     assert np.abs(position(camera, stamp) - last).max() > 1e-3  # which are not the same by chance
     assert camera.get("odom", stamp).twist.covariance[0] > 1000  # the velocity across it is not known
-    assert len(inside.node.pipeline._outputs._poses) == 1  # the path so far was another odometry's
+    camera.listen("/ttt3r/path", Path, key="path")
+    wait_until(lambda: camera.exchange() and camera.received["path"], "a path")
+    (path,) = camera.received["path"][:1]
+    assert path.poses[0].header.stamp == camera.get("odom", stamp).header.stamp
 
 
 def test_a_load_right_after_a_reset_wins(camera):
@@ -113,10 +116,12 @@ def test_a_paused_node_saves_and_loads_as_well(inside, camera):
         assert call(camera, "load_state")[0]
     finally:
         camera.call(SetBool, "/ttt3r/enable", SetBool.Request(data=True))
-    camera.next_stamp += 3_000_000_000  # a gap that would break the segment
+    inside.node.set_parameters([Parameter("max_frame_gap", value=1.0)])
+    camera.next_stamp += 1_500_000_000  # a gap that would break the segment
     segment, frames = inside.node.pipeline.segment
     assert camera.exchange()
     assert inside.node.pipeline.segment == (segment, frames + 1)
+    inside.node.set_parameters([Parameter("max_frame_gap", value=2.0)])
 
 
 def test_files_are_not_replaced_unless_that_is_wanted(inside, camera, folder):

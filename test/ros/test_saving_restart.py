@@ -46,7 +46,7 @@ def test_a_restarted_robot_goes_on_in_its_old_map(weights, tmp_path, bench):
         assert "loaded the state" in second.text()
         bench.wait_for_node()
         bench.next_stamp = 1_000_000_000  # its clock has started anew
-        stamp = bench.send_until_answered(image=picture(5), step=1e-9)
+        stamp = bench.send_until_answered(image=picture(5), step=0.01)
         np.testing.assert_allclose(position(bench, stamp), expected, atol=1e-4)
         assert np.abs(expected - stood).max() > 1e-3
         assert second.stop() == 0

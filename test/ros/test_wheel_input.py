@@ -83,6 +83,7 @@ def test_the_height_above_the_ground_is_heard(robot):
 def test_bad_messages_are_refused_in_a_sentence_each(running, robot):
     bad = [
         (odometry(robot.next_stamp, x=math.nan), "its pose is not finite"),
+        (odometry(robot.next_stamp, x=1e160), "its position is beyond 1e+08 m"),
         (odometry(robot.next_stamp, ow=0.0), "its orientation is not a unit quaternion"),
         (odometry(0), "it has no valid stamp"),
     ]
@@ -90,7 +91,7 @@ def test_bad_messages_are_refused_in_a_sentence_each(running, robot):
         robot.publisher(Odometry, TOPIC).publish(message)
         wait_until(lambda sentence=sentence: sentence in running.text(), sentence)
     drive(robot, 1)
-    says(robot, "wheel_odom_refused", "3")
+    says(robot, "wheel_odom_refused", "4")
 
 
 def test_another_clock_and_a_restart(running, robot):

@@ -10,7 +10,8 @@ import pytest
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources import SourceFrame
-from ttt3r_ros.sources.timeline import Timeline
+from ttt3r_ros.sources.frame import SourceReport
+from ttt3r_ros.sources.timeline import RecordingClock, Timeline
 
 BEGIN_NS = 1_700_000_000 * 10**9
 STEP_NS = 10**8
@@ -56,3 +57,17 @@ def test_lengths() -> None:
 def test_a_start_behind_the_end_is_said() -> None:
     with pytest.raises(UserError, match="five frames has no frame 9 s after its start"):
         times(Timeline(start_s=9.0))
+
+
+@pytest.mark.parametrize("hours", [1, -1])
+def test_a_clock_that_is_set_while_recording_is_no_time_that_has_passed(hours):
+    """The twin: the stamps of a camera whose clock is not set."""
+    recorded = [BEGIN_NS + i * STEP_NS for i in range(20)]
+    clock, placed = RecordingClock(SourceReport(), "it"), []
+    for i, now_ns in enumerate(recorded):
+        placed.append(clock.place(now_ns + (hours * 3600 * 10**9 if i >= 10 else 0), now_ns))
+    assert placed[10] is None  # which might be one wrong stamp
+    kept = [stamp for stamp in placed if stamp is not None]
+    as_passed = np.cumsum([stamp.clock_step_ns for stamp in kept])
+    assert [stamp.stamp_ns - step for stamp, step in zip(kept, as_passed)] == recorded[:10] + recorded[11:]
+    assert [bool(stamp.jump) for stamp in kept] == [i == 10 for i in range(19)]

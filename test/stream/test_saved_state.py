@@ -335,7 +335,7 @@ def with_value(path: str, value: object):
         ("segments.state", None),
         ("segments.last", None),
         ("segments", []),
-        ("odometry.stamp_ns", -1),
+        ("odometry.stamp_ns", -(2**63)),
         ("odometry.stamp_ns", 2**70),
         ("odometry.confidence", "high"),
         ("segment_reason", 5),

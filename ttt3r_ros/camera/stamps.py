@@ -3,10 +3,10 @@
 The node, `play` and `reconstruct` share this rule. It is pure: `judge_stamp` takes a state and returns the next one.
 
 * An image whose stamp is not newer than the previous image's is dropped: it was sent twice or overtaken by another.
-* An image whose stamp follows the previous one's by less than a fifth of the usual step, or by less than a millisecond,
-  is dropped: no camera takes two images that close, so that stamp is wrong (the same image sent again, or several that
-  waited together for a stamp), and a motion divided by that time would be a velocity out of nothing. The next image
-  makes up for it. If the camera has become that much faster, the usual step follows within a few images.
+* An image whose stamp follows the previous one's by less than a fifth of the usual step (at most 20 ms, since a camera
+  may become faster), or by less than a millisecond, is dropped: no camera takes two images that close, so that stamp is
+  wrong (the same image sent again, or several that waited together for a stamp), and a motion divided by that time
+  would be a velocity out of nothing. The next image makes up for it.
 * A step back of more than a second, or any step back that persists for a second, is a jump: time restarts there. A step
   ahead is a jump as well if it exceeds the time that has passed by more than two seconds. The second image in the new
   time confirms the jump; a single wrong stamp is dropped without further effect. How long the jump took is what has
@@ -28,10 +28,10 @@ MAX_DISORDER_NS = _SECOND
 LASTING_NS = _SECOND
 #: Largest amount by which a step between two stamps may exceed the time between their arrivals, by default [ns].
 MAX_LEAD_NS = 2 * _SECOND
-#: Steps that define the usual one (their median), at least and at most; a step is too small below this share of it, and
-#: in any case below this time [ns].
+#: Steps that define the usual one (their median), at least and at most; a step is too small below this share of it,
+#: within these bounds [ns].
 MIN_STEPS, MAX_STEPS = 3, 5
-MIN_SHARE, MIN_STEP_NS = 0.2, _SECOND // 1000
+MIN_SHARE, MIN_STEP_NS, MAX_MIN_STEP_NS = 0.2, _SECOND // 1000, _SECOND // 50
 #: Stamps are signed 32-bit seconds.
 _END_OF_TIME_NS = 2**31 * _SECOND
 
@@ -89,7 +89,7 @@ class StampVerdict:
 def is_too_close(step_ns: int, steps_ns: tuple[int, ...]) -> bool:
     """Return whether no camera takes an image so soon after another [ns], given its last steps [ns]."""
     usual_ns = sorted(steps_ns)[len(steps_ns) // 2] if len(steps_ns) >= MIN_STEPS else 0
-    return step_ns < max(MIN_SHARE * usual_ns, MIN_STEP_NS)
+    return step_ns < min(max(MIN_SHARE * usual_ns, MIN_STEP_NS), MAX_MIN_STEP_NS)
 
 
 def judge_stamp(
@@ -151,10 +151,10 @@ def _take(
 
 def _drop(reason: str, stamp_ns: int | None, now_ns: int, state: StampState) -> tuple[StampVerdict, StampState]:
     count, seconds = state.dropped.get(reason, 0), (stamp_ns or 0) / _SECOND
-    since_ns = now_ns if state.misfit_since_ns is None else state.misfit_since_ns
-    misfit_ns = None if reason == NO_TIME else stamp_ns  # which no jump can go to
-    if reason == TOO_CLOSE:  # no sign of another time
-        misfit_ns, since_ns = state.misfit_ns, state.misfit_since_ns
+    misfit_ns, since_ns = state.misfit_ns, state.misfit_since_ns
+    if reason != TOO_CLOSE:  # which is no sign of another time
+        misfit_ns = None if reason == NO_TIME else stamp_ns  # which no jump can go to
+        since_ns = now_ns if since_ns is None else since_ns
     apart_ms = ((stamp_ns or 0) - (state.last_ns or 0)) / 1e6
     sentences = {
         NOT_NEWER: f"an image is not newer than the one before it {_ONCE}",

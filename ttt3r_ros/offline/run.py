@@ -153,9 +153,7 @@ class Run:
             mask=self._masked,
         )
         if self.place_map is not None:
-            taken = CameraFrame(
-                image, frame.stamp_ns, T_BASE_CAMERA, camera, clock_step_ns=frame.clock_step_ns
-            )
+            taken = CameraFrame(image, frame.stamp_ns, T_BASE_CAMERA, camera, clock_step_ns=frame.clock_step_ns)
             self.place_map.add(taken, result, lambda: _points(result))
             while self.place_map.work():
                 pass

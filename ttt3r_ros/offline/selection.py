@@ -79,8 +79,9 @@ class Selection:
                 return
             jump, clock_step_ns = frame.jump or jump, frame.clock_step_ns + clock_step_ns
             if index % self.every == 0:
-                yield Cursor(index, frame.stamp_ns, first_stamp_ns), replace(
-                    frame, jump=jump, clock_step_ns=clock_step_ns
+                yield (
+                    Cursor(index, frame.stamp_ns, first_stamp_ns),
+                    replace(frame, jump=jump, clock_step_ns=clock_step_ns),
                 )
                 jump, clock_step_ns = None, 0
             index += 1

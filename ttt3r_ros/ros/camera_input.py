@@ -105,6 +105,10 @@ class CameraInput:
         """Number of images dropped because of their stamp, by reason."""
         return self._stamps.dropped
 
+    def forget_stamps(self) -> None:
+        """Judge the next image as if it were the first."""
+        self._stamps = StampState()
+
     def seconds_without_image(self) -> float:
         """Return the wall time since the last image that was not dropped, or the start [s]; 0 while disabled."""
         return time.monotonic() - self._last_arrival if self.enabled else 0.0
@@ -189,11 +193,12 @@ class CameraInput:
         stamp, last_ns = message.header.stamp, self._stamps.last_ns
         clock = self._node.get_clock()
         now_ns = clock.now().nanoseconds
+        is_simulated = getattr(clock, "ros_time_is_active", False) and now_ns > 0
         verdict, self._stamps = judge_stamp(
             nanoseconds(stamp) if is_valid_stamp(stamp) else None,
             now_ns,
             self._stamps,
-            steady_ns=now_ns if clock.ros_time_is_active and now_ns > 0 else round(time.monotonic() * 1e9),  # which NTP does not set
+            steady_ns=now_ns if is_simulated else round(time.monotonic() * 1e9),  # which NTP does not set
             max_lead_ns=max(MAX_LEAD_NS, round(self._max_gap() * 1e9)),
         )
         if verdict.notice is not None:

@@ -75,6 +75,11 @@ class Mount:
 
     Robots publish /tf hundreds of times a second, and Python holds the interpreter lock while it parses each message.
     So if the mount consists of static transforms, the node soon listens to /tf_static only (docs/adr/0016).
+
+    Attributes:
+        buffer: what TF knows.
+        used: the last mount returned for each camera frame.
+        assumed: mounts that are assumed, and published, by camera frame.
     """
 
     def __init__(self, node: Node, base_frame: str, notices: Notices, T_given: FloatArray | None = None) -> None:
@@ -88,15 +93,15 @@ class Mount:
         """
         self._node, self._notices, self._T_given = node, notices, T_given
         self._base_frame = base_frame
-        self._assumed: dict[str, TransformStamped] = {}
+        self.assumed: dict[str, TransformStamped] = {}
         self._own: dict[str, TransformStamped] = {}  # all that were ever assumed; the listener's thread reads it
-        self._buffer = Buffer(node=node)  # clears dynamic transforms when time jumps back
-        self._listener = _Listener(self._buffer, node, self._own)
+        self.buffer = Buffer(node=node)  # clears dynamic transforms when time jumps back
+        self._listener = _Listener(self.buffer, node, self._own)
         self._hears_moving = True
         self._known_since = ("", 0)  # the last camera frame found, and the number of static messages before
         self._fixed_in_a_row = 0
         self._publisher: Publisher | None = None
-        self._known: dict[str, FloatArray] = {}
+        self.used: dict[str, FloatArray] = {}
         self._fixed: set[str] = set()  # camera frames whose mount was static when last found
         self._no_wait_before = -np.inf
         self._has_checked_base = False
@@ -122,7 +127,7 @@ class Mount:
         if camera_frame == self._base_frame:
             self._note(is_fixed=True)
             return MountReading(np.eye(4))
-        known, static_messages = self._known.get(camera_frame), self._listener.static_messages
+        known, static_messages = self.used.get(camera_frame), self._listener.static_messages
         if known is not None and not self._hears_moving and self._known_since == (camera_frame, static_messages):
             return MountReading(known)
         found = self._look_up(camera_frame)
@@ -135,20 +140,25 @@ class Mount:
         is_fixed = found.stamp_ns == 0
         T_base_camera = found.T_base_camera if is_fixed else self._at_stamp(camera_frame, stamp_ns, found)
         corrects = self._corrected(camera_frame, T_base_camera, is_fixed=is_fixed)
-        self._known[camera_frame] = T_base_camera
+        self.used[camera_frame] = T_base_camera
         (self._fixed.add if is_fixed else self._fixed.discard)(camera_frame)
         return MountReading(T_base_camera, corrects)
 
     def stop(self) -> None:
         """Let the clock forget the buffer, before it is gone."""
-        if (handle := getattr(self._buffer, "jump_handle", None)) is not None:  # not in every distribution
+        if (handle := getattr(self.buffer, "jump_handle", None)) is not None:  # not in every distribution
             handle.unregister()
 
-    def T_base(self, frame: str) -> FloatArray | None:
-        """Return the latest (4, 4) pose of another of the robot's frames in the base; None while TF has none."""
+    def T_base(self, frame: str, stamp_ns: int = 0) -> FloatArray | None:
+        """Return the (4, 4) pose of another of the robot's frames in the base; None while TF has none.
+
+        Args:
+            frame: its name.
+            stamp_ns: when [ns]; 0 for the latest pose.
+        """
         if frame == self._base_frame:
             return np.eye(4)
-        found = self._look_up(frame)
+        found = self._look_up(frame, stamp_ns)
         if found is None or found.stamp_ns:
             self._note(is_fixed=False)
         return None if found is None else found.T_base_camera
@@ -159,7 +169,7 @@ class Mount:
         An assumed mount says nothing about the ground. The ground should be joined to the base by static transforms:
         once the mount is known to be static, nobody listens to others.
         """
-        if not ground_frame or camera_frame in self._assumed:
+        if not ground_frame or camera_frame in self.assumed:
             return None
         found = self._transform(ground_frame, camera_frame)
         return None if found is None else matrix_from_transform(found.transform)
@@ -175,7 +185,7 @@ class Mount:
     def _transform(self, parent: str, child: str, stamp_ns: int = 0) -> TransformStamped | None:
         """Return a transform at a stamp [ns], by default the latest; None if TF has none that a robot can have."""
         try:
-            found = self._buffer.lookup_transform_core(parent, child, Time(nanoseconds=stamp_ns))
+            found = self.buffer.lookup_transform_core(parent, child, Time(nanoseconds=stamp_ns))
         except TransformException:
             return None
         offset = found.transform.translation
@@ -189,7 +199,7 @@ class Mount:
         return found
 
     def _wait_for(self, camera_frame: str, wait_seconds: float) -> _Found | None:
-        if len(self._assumed) >= MAX_ASSUMED:
+        if len(self.assumed) >= MAX_ASSUMED:
             raise UserError(
                 f"images from more than {MAX_ASSUMED} frames unknown to TF have arrived, most recently from "
                 f"{quoted(camera_frame)}: no further mount is assumed; publish base_frame -> camera in TF"
@@ -214,7 +224,7 @@ class Mount:
         if found is not None:
             return found.T_base_camera
         latest = self._look_up(camera_frame) or latest
-        if camera_frame not in self._known:  # TF may have begun after the image
+        if camera_frame not in self.used:  # TF may have begun after the image
             return latest.T_base_camera
         seconds = (stamp_ns - latest.stamp_ns) * 1e-9
         self._notices.warn(
@@ -227,13 +237,13 @@ class Mount:
 
     def _corrected(self, camera_frame: str, T_base_camera: FloatArray, *, is_fixed: bool) -> FloatArray | None:
         """Return the mount used so far if this one shows that it was wrong, and log and publish the correction."""
-        known = self._known.get(camera_frame)
-        was_assumed = camera_frame in self._assumed
+        known = self.used.get(camera_frame)
+        was_assumed = camera_frame in self.assumed
         if known is None or not (was_assumed or (is_fixed and camera_frame in self._fixed)):
             return None
         differs = not np.allclose(known, T_base_camera, atol=1e-6)
         if was_assumed:
-            self._publish({frame: other for frame, other in self._assumed.items() if frame != camera_frame})
+            self._publish({frame: other for frame, other in self.assumed.items() if frame != camera_frame})
         if was_assumed or differs:
             twice = "" if was_assumed else "; if this goes on, two nodes publish it: stop one of them"
             self._notices.warn(
@@ -252,7 +262,7 @@ class Mount:
         elif not (self._hears_moving or is_fixed):
             self._hears_moving = True
             self._listener.unregister()
-            self._listener = _Listener(self._buffer, self._node, self._own)
+            self._listener = _Listener(self.buffer, self._node, self._own)
 
     def _assume(self, camera_frame: str, waited: float) -> FloatArray:
         T_base_camera, log = T_BASE_CAMERA, self._node.get_logger()
@@ -267,13 +277,13 @@ class Mount:
                 "static_transform_publisher), or set camera_pose or base_frame."
             )
         header = Header(stamp=self._node.get_clock().now().to_msg(), frame_id=self._base_frame)
-        self._publish({**self._assumed, camera_frame: transform_message(T_base_camera, header, camera_frame)})
-        self._known[camera_frame] = T_base_camera
+        self._publish({**self.assumed, camera_frame: transform_message(T_base_camera, header, camera_frame)})
+        self.used[camera_frame] = T_base_camera
         return T_base_camera
 
     def _publish(self, assumed: dict[str, TransformStamped]) -> None:
         """Assume these mounts; each message replaces the previous one for late subscribers."""
-        self._assumed = assumed
+        self.assumed = assumed
         self._own.update(assumed)
         if self._publisher is None:
             self._publisher = self._node.create_publisher(TFMessage, "/tf_static", LATCHED)

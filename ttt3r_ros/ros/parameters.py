@@ -24,7 +24,6 @@ from ttt3r_ros.ros.save_folder import STATE_SUFFIX, check_name
 from ttt3r_ros.settings import Declaration, Settings, declarations, parameter
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 
-
 #: Largest number in a camera_pose [m, rad].
 MAX_CAMERA_POSE = 1000.0
 

@@ -107,6 +107,7 @@ class Pipeline:
         self._failed_in_a_row = 0
         self._stamp_rate, self._min_rate_hz = StampRate(), min_rate_hz
         self._follows: deque[bool] = deque([True] * RECENT, maxlen=RECENT)  # of recent frames: whether on the last one
+        self._interruption = ""  # why the last frame that follows on none does so
         self.segment = (0, 0)
         self.intrinsics_source = "unknown"
 
@@ -284,6 +285,8 @@ class Pipeline:
         self.map.offer(estimate, motion.T_odom_base @ T_base_camera, odom_header, parameters)
         self._failed_in_a_row = 0
         self._follows.append(estimate.segment_frames > 1)
+        if estimate.segment_frames == 1:
+            self._interruption = self.segment_reason
         self.health = self._health_at(frame.stamp_ns)
         self.statistics.add(time.perf_counter() - frame.received, estimate.learning_rate)
 
@@ -300,6 +303,14 @@ class Pipeline:
     def _health_at(self, stamp_ns: int) -> Health:
         """Return the health after an image of this stamp has been tracked."""
         rate = self._stamp_rate.add(stamp_ns)
+        begun = self._follows.count(False)
+        if 2 * begun >= RECENT:
+            why = (
+                f"{begun} of the last {RECENT} images follow on none, so the motion up to them is unknown and the pose "
+                f"stays behind; the last time because: {self._interruption}"
+            )
+            self._notices.warn(why, kind="images follow on none")
+            return diagnostics.interrupted(why)
         needed = max(self._min_rate_hz, 1.0 / self._parameters.max_frame_gap)
         if rate is not None and rate < 0.98 * needed:  # stamps jitter
             why = (
@@ -308,14 +319,6 @@ class Pipeline:
             )
             self._notices.warn(why)
             return diagnostics.slow(why)
-        begun = self._follows.count(False)
-        if 2 * begun >= RECENT:
-            why = (
-                f"{begun} of the last {RECENT} images follow on none, so the motion up to them is unknown and the pose "
-                f"stays behind; the last time because: {self.segment_reason}"
-            )
-            self._notices.warn(why, kind="images follow on none")
-            return diagnostics.interrupted(why)
         return diagnostics.TRACKING
 
     def _obey_requests(self) -> int:
