@@ -242,7 +242,8 @@ def test_only_valid_images_over_dds_are_answered(fed: Fed):
     assert fed.sent > MESSAGES
     assert fed.running.process.poll() is None
     values = wait_until(
-        lambda: (d := fed.bench.diagnostics("fed/ttt3r: stream")).get("state") == "tracking" and d, "diagnostics"
+        lambda: (d := fed.bench.diagnostics("fed/ttt3r: stream")).get("state") in ("tracking", "interrupted") and d,
+        "diagnostics",  # sizes and frames change all the time
     )
     lines = [line for line in fed.running.text().splitlines() if "[ttt3r]" in line or "[fed.ttt3r]" in line]
     assert len(lines) < 250
