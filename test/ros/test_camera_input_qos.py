@@ -67,9 +67,12 @@ def say(ear: Ear) -> str:
     return sentence.removeprefix(f"no image has arrived on {ear.input.topic}: ")
 
 
-def test_why_nothing_arrives(make_ear, bench, other):
+def test_why_nothing_arrives(make_ear, bench, other, monkeypatch):
     ear = make_ear(**{RELIABILITY: "reliable"})
     assert say(ear) == "nothing publishes this topic (remap 'image' to the camera's topic)"
+    monkeypatch.setenv("ROS_DISCOVERY_SERVER", "10.0.0.1:11811")
+    assert "ROS_DISCOVERY_SERVER is '10.0.0.1:11811': nodes see each other only while a server runs" in say(ear)
+    monkeypatch.delenv("ROS_DISCOVERY_SERVER")
     bench.publisher(Image, "/image")
     silent = "/bench publishes it but sends nothing"
     wait_until(lambda: say(ear) == silent, silent)

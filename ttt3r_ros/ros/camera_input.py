@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -126,6 +127,8 @@ class CameraInput:
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
             advice = "its publisher is gone" if self.received else "remap 'image' to the camera's topic"
+            if server := os.environ.get("ROS_DISCOVERY_SERVER"):
+                advice += f"; ROS_DISCOVERY_SERVER is {quoted(server)}: nodes see each other only while a server runs"
             return f"{missing}: nothing publishes this topic ({advice})"
         for publisher in publishers:
             name = _node_of(publisher)

@@ -171,6 +171,8 @@ class Tracking:
         """Return the health while active; what the user should know is also logged."""
         if not self.camera_input.enabled:
             return diagnostics.PAUSED
+        if (others := self._namesakes.why()) is not None:
+            self._notices.warn(others)
         if (timeless := self._clock.why_none()) is not None:
             self._notices.warn(timeless)
         if self.camera_input.seconds_without_image() > MISSING_AFTER:
@@ -178,10 +180,8 @@ class Tracking:
             self._notices.warn(why)
             return diagnostics.missing(f"{why}; {timeless}" if timeless else why)
         health = self.pipeline.health
-        if (others := self._namesakes.why()) is not None:
-            self._notices.warn(others)
-            if health.level == DiagnosticStatus.OK:
-                return diagnostics.ambiguous(others)
+        if others is not None and health.level == DiagnosticStatus.OK:
+            return diagnostics.ambiguous(others)
         return health
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
