@@ -27,7 +27,11 @@ PARAMETERS = (
 BOOLEANS = ("publish_tf", "autostart")
 ARGUMENTS = {
     "image": ("image", "Image topic of the camera."),
-    "camera_info": ("camera_info", "CameraInfo topic of the camera; without one the focal length is estimated."),
+    "camera_info": (
+        "",
+        "CameraInfo topic of the camera; empty: camera_info beside the image, as drivers publish it. Without one the focal "
+        "length is estimated.",
+    ),
     "weights": ("", "Weights file: .safetensors, or a published .pth; empty: as in the parameters file."),
     "device": (
         "",
@@ -84,6 +88,11 @@ def _warn_of_unknown(context):
         get_logger("ttt3r.launch.py").warning(f"the launch argument '{name}' is unknown and has no effect: {advice}")
 
 
+def _beside(image: str) -> str:
+    """Return the topic of the camera_info that belongs to an image topic, as image_transport names it."""
+    return image.rpartition("/")[0] + "/camera_info" if "/" in image else "camera_info"
+
+
 def _nodes(context):
     """Return the node, and RViz if wanted."""
     _warn_of_unknown(context)
@@ -108,7 +117,10 @@ def _nodes(context):
             output="screen",
             emulate_tty=True,
             parameters=[given["params_file"], {**overrides, **use_sim_time}],
-            remappings=[("image", given["image"]), ("camera_info", given["camera_info"])],
+            remappings=[
+                ("image", given["image"]),
+                ("camera_info", given["camera_info"] or _beside(given["image"])),
+            ],
             arguments=["--ros-args", "--log-level", f"{logger}:={given['log_level']}"],
         ),
         Node(

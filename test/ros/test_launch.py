@@ -55,9 +55,27 @@ def test_arguments_that_are_parameters_reach_the_node(monkeypatch):
 def test_topics_namespace_and_log_level(monkeypatch):
     launched = launch(monkeypatch, "image:=/front/image", "namespace:=/robot1", "log_level:=debug")
     node = launched.nodes["ttt3r_ros"]
-    assert node["remappings"] == [["image", "/front/image"], ["camera_info", "camera_info"]]
+    assert node["remappings"] == [["image", "/front/image"], ["camera_info", "/front/camera_info"]]
     assert node["namespace"] == "/robot1"
     assert node["arguments"] == ["--ros-args", "--log-level", "robot1.ttt3r:=debug"]
+
+
+@pytest.mark.parametrize("file", ["ttt3r.launch.py", *CONSUMERS])
+@pytest.mark.parametrize(
+    ("given", "camera_info"),
+    [
+        ([], "camera_info"),
+        (["image:=image_raw"], "camera_info"),
+        (["image:=/image_raw"], "/camera_info"),
+        (["image:=front/image_rect"], "front/camera_info"),
+        (["image:=/camera/color/image_raw"], "/camera/color/camera_info"),
+        (["image:=/camera/color/image_raw", "image_transport:=compressed"], "/camera/color/camera_info"),
+        (["image:=/camera/image_raw", "camera_info:=/calibration"], "/calibration"),
+    ],
+)
+def test_one_argument_finds_a_camera_and_its_calibration(monkeypatch, file, given, camera_info):
+    remappings = launch(monkeypatch, *given, file=file).nodes["ttt3r_ros"]["remappings"]
+    assert dict(remappings)["camera_info"] == camera_info
 
 
 @pytest.mark.parametrize(
