@@ -32,6 +32,9 @@ def generate_launch_description() -> LaunchDescription:
             Node(
                 package="nav2_costmap_2d",
                 executable="nav2_costmap_2d",
+                # without both, it is /costmap/costmap on Humble and /costmap since Jazzy
+                name="costmap",
+                namespace="costmap",
                 output="screen",
                 parameters=[LaunchConfiguration("costmap_params"), use_sim_time],
             ),

@@ -194,3 +194,10 @@ def test_the_scan_looks_where_the_camera_looks(monkeypatch):
 def test_arguments_of_the_consumer_alone_are_no_mistake(monkeypatch):
     """Without `included_by`, the node's file would take it for a misspelt argument of its own."""
     assert not launch(monkeypatch, "nvblox_params:=/mine.yaml", file="nvblox.launch.py").warnings
+
+
+def test_the_lifecycle_manager_finds_the_costmap(monkeypatch):
+    """Since Jazzy, nav2_costmap_2d alone would be /costmap, and its manager would wait for /costmap/costmap for ever."""
+    nodes = launch(monkeypatch, file="costmap.launch.py").nodes
+    costmap, manager = nodes["nav2_costmap_2d"], nodes["nav2_lifecycle_manager"]
+    assert manager["parameters"][0]["node_names"] == [f"/{costmap['namespace']}/{costmap['name']}"]
