@@ -29,8 +29,8 @@ ARGUMENTS = {
     "image": ("image", "Image topic of the camera."),
     "camera_info": (
         "",
-        "CameraInfo topic of the camera; empty: camera_info beside the image, as drivers publish it. Without one the focal "
-        "length is estimated.",
+        "CameraInfo topic of the camera; empty: camera_info beside the image, as drivers publish it. Without one the "
+        "focal length is estimated.",
     ),
     "weights": ("", "Weights file: .safetensors, or a published .pth; empty: as in the parameters file."),
     "device": (

@@ -198,7 +198,7 @@ def test_arguments_of_the_consumer_alone_are_no_mistake(monkeypatch):
 
 
 def test_the_lifecycle_manager_finds_the_costmap(monkeypatch):
-    """Since Jazzy, nav2_costmap_2d alone would be /costmap, and its manager would wait for /costmap/costmap for ever."""
+    """Since Jazzy, nav2_costmap_2d alone would be /costmap, and its manager would wait for /costmap/costmap."""
     nodes = launch(monkeypatch, file="costmap.launch.py").nodes
     costmap, manager = nodes["nav2_costmap_2d"], nodes["nav2_lifecycle_manager"]
     assert manager["parameters"][0]["node_names"] == [f"/{costmap['namespace']}/{costmap['name']}"]
