@@ -12,6 +12,7 @@ from types import ModuleType
 import numpy as np
 
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.places.similarity import Similarity
 
 #: A recognized place whose error is larger than that of this share of right ones is rejected as a false one.
@@ -67,12 +68,14 @@ class Problem:
         anchor: number of the keyframe whose pose stays, but not its scale.
         edges: between them.
         priors: of their scales.
+        fixed: numbers of keyframes whose poses and scales stay.
     """
 
     poses: Mapping[int, Similarity]
     anchor: int
     edges: Sequence[Edge]
     priors: Sequence[ScalePrior]
+    fixed: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -83,11 +86,13 @@ class Solution:
         poses: S_map_camera by number.
         rejected: indices of the edges that contradict the others.
         sigmas: standard deviations of the positions, along their least certain axis [m].
+        turns: standard deviations of the rotations, about their least certain axis [rad].
     """
 
     poses: dict[int, Similarity]
     rejected: frozenset[int]
     sigmas: dict[int, float]
+    turns: dict[int, float]
 
 
 def gtsam() -> ModuleType:
@@ -133,6 +138,9 @@ def solve(problem: Problem) -> Solution:
         graph.add(g.PriorFactorSimilarity3(prior.number, prior_pose, noise(Sigmas(UNKNOWN, UNKNOWN, prior.sigma))))
     fixed = Sigmas(FIXED, FIXED, UNKNOWN if problem.priors else FIXED)
     graph.add(g.PriorFactorSimilarity3(problem.anchor, _similarity(g, problem.poses[problem.anchor]), noise(fixed)))
+    for number in problem.fixed:
+        held = _similarity(g, problem.poses[number])
+        graph.add(g.PriorFactorSimilarity3(number, held, noise(Sigmas(FIXED, FIXED, FIXED))))
 
     doubted = [index for index, edge in enumerate(problem.edges) if edge.is_place]
     rejected: frozenset[int] = frozenset()
@@ -153,11 +161,16 @@ def solve(problem: Problem) -> Solution:
         if index not in rejected:
             trusted.push_back(graph.at(index))
     marginals = g.Marginals(trusted, values)
-    sigmas = {}
+    sigmas, turns = {}, {}
     for number, pose in poses.items():
-        position = marginals.marginalCovariance(number)[3:6, 3:6]
-        sigmas[number] = pose.scale * float(np.sqrt(max(np.linalg.eigvalsh(position)[-1], 0.0)))
-    return Solution(poses, rejected, sigmas)
+        covariance = marginals.marginalCovariance(number)
+        sigmas[number] = pose.scale * _largest_sigma(covariance[3:6, 3:6])
+        turns[number] = _largest_sigma(covariance[:3, :3])
+    return Solution(poses, rejected, sigmas, turns)
+
+
+def _largest_sigma(covariance: FloatArray) -> float:
+    return float(np.sqrt(max(np.linalg.eigvalsh(covariance)[-1], 0.0)))
 
 
 def _similarity(g: ModuleType, pose: Similarity) -> object:

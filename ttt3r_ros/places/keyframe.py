@@ -88,6 +88,20 @@ class Keyframe:
         rays = np.stack([(pixels[:, 0] - camera.cx) / camera.fx, (pixels[:, 1] - camera.cy) / camera.fy], axis=1)
         return np.concatenate([rays * depth[:, None], depth[:, None]], axis=1)
 
+    def colored_points(
+        self, *, min_confidence: float, max_depth: float
+    ) -> tuple[Float32Array, npt.NDArray[np.uint8], Float32Array]:
+        """Return (N, 3) points [m], (N, 3) RGB colors and (N,) confidences of the pixels that are to be trusted."""
+        depth, confidence = self.depth.astype(np.float32), self.confidence.astype(np.float32)
+        row, column = np.nonzero((confidence >= min_confidence) & (depth <= max_depth))  # NaN compares false
+        pixels = np.stack([column, row], axis=1) * self.stride + self.stride // 2
+        z, camera = depth[row, column], self.intrinsics
+        x, y = (pixels[:, 0] - camera.cx) / camera.fx * z, (pixels[:, 1] - camera.cy) / camera.fy * z
+        image = self.image
+        places = np.rint(self.pixel_map.to_input(pixels)).astype(int).clip(0, [image.shape[1] - 1, image.shape[0] - 1])
+        colors = image[places[:, 1], places[:, 0]]
+        return np.stack([x, y, z], axis=1).astype(np.float32), colors, confidence[row, column]
+
 
 #: Neighboring pixels whose depths differ by more than this factor are not of one surface.
 EDGE = 1.15

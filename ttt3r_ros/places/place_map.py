@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Collection, Generator, Iterable
+from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, T_from_pose, inverse, quaternion_from_rotation
 from ttt3r_ros.places import graph
 from ttt3r_ros.places.candidates import best, similarities
@@ -72,6 +73,10 @@ SOLVE_GROWN = 0.05
 MAX_WAITING = 4
 #: Features of keyframes are kept of so many.
 KEPT_FEATURES = 64
+#: Keyframes of its own that a map keeps to which nothing is added: enough to compare the next one with.
+KEPT_IN_PASSING = 24
+#: Keyframes among which a place near a hinted pose is looked for before the hint is given up.
+HINTED_KEYFRAMES = 20
 
 
 Pair = tuple[int, int]
@@ -95,6 +100,39 @@ class MapContent:
     rejected: tuple[int, ...] = ()
     connected: tuple[int, ...] = ()
 
+    def only(self, numbers: Collection[int]) -> MapContent:
+        """Return the part of the map that these keyframes are."""
+        kept = [index for index, edge in enumerate(self.edges) if edge.first in numbers and edge.second in numbers]
+        chosen = [(k, pose) for k, pose in zip(self.keyframes, self.poses, strict=True) if k.number in numbers]
+        return MapContent(
+            keyframes=tuple(keyframe for keyframe, _ in chosen),
+            poses=tuple(pose for _, pose in chosen),
+            edges=tuple(self.edges[index] for index in kept),
+            rejected=tuple(new for new, old in enumerate(kept) if old in self.rejected),
+            connected=tuple(number for number in self.connected if number in numbers),
+        )
+
+
+@dataclass(frozen=True)
+class Correction:
+    """How far a solution of the graph has moved the camera in the map.
+
+    Attributes:
+        meters: distance.
+        radians: angle.
+        scale: how many of the former meters one is now.
+    """
+
+    meters: float
+    radians: float
+    scale: float
+
+    @classmethod
+    def between(cls, before: Similarity, after: Similarity) -> Correction:
+        """Return the correction from one pose in the map to another."""
+        turned = Similarity(1.0, before.R.T @ after.R, after.t - before.t)
+        return cls(turned.distance, turned.angle, after.scale / before.scale)
+
 
 @dataclass
 class Counts:
@@ -105,12 +143,14 @@ class Counts:
         refused: pairs of keyframes that were compared and are none, by reason.
         thinned: keyframes dropped because the map was full.
         solved: times that the graph was solved.
+        unsolved: times that it could not be solved.
     """
 
     accepted: int = 0
     refused: dict[str, int] = field(default_factory=dict)
     thinned: int = 0
     solved: int = 0
+    unsolved: int = 0
 
 
 class PlaceMap:
@@ -118,6 +158,7 @@ class PlaceMap:
 
     Attributes:
         counts: what has happened so far.
+        correction: what the last solution of the graph has changed; None before the first.
     """
 
     def __init__(
@@ -146,6 +187,7 @@ class PlaceMap:
         self._model = CovarianceModel() if covariance is None else covariance
         self._executor, self._thresholds = executor, thresholds
         self.counts = Counts()
+        self.correction: Correction | None = None
         self._keyframes: dict[int, Keyframe] = {}
         self._poses: dict[int, Similarity] = {}
         self._odometry: list[Edge] = []
@@ -154,6 +196,8 @@ class PlaceMap:
         self._rejected: set[Pair] = set()
         self._pending: list[Edge] = []
         self._connected: set[int] = set()  # numbers of the keyframes that have a place in the map
+        self._loaded: set[int] = set()  # numbers of the keyframes that come from a file
+        self._hint: _Hint | None = None
         self._next_number, self._track = 0, 0
         self._last: int | None = None  # the track's last keyframe
         self._view: View | None = None
@@ -166,6 +210,7 @@ class PlaceMap:
         self._problem_solving: Problem | None = None
         self._is_stale = False
         self._drift, self._sigma_then = _Drift(), 0.0  # since the graph was solved, and what it said then
+        self._turn_then = 0.0
         self._sigmas: dict[int, float] = {}
         self._solved_at = -1
         self._skill = PoseSkill()
@@ -228,7 +273,31 @@ class PlaceMap:
         self._waiting.clear()
         self._thinning = None
         self._pending.clear()
-        self._drift = _Drift()
+        self._drift, self._hint = _Drift(), None
+
+    def take_hint(self, T_map_odom: FloatArray, sigma: float) -> None:
+        """Take someone's word on where the odometry stands in the map: it has a place there once one is recognized.
+
+        Places elsewhere are no candidates for the next `HINTED_KEYFRAMES` keyframes.
+
+        Args:
+            T_map_odom: (4, 4).
+            sigma: standard deviation of the camera's position [m].
+
+        Raises:
+            UserError: the map has no place that could be recognized.
+        """
+        if not any(number in self._connected for number in self._keyframes):
+            raise UserError("there is no map yet in which a pose could be looked for")
+        self.start_track()
+        self._hint = _Hint(T_map_odom, sigma, self._next_number + HINTED_KEYFRAMES)
+
+    def move_axes(self, T_new_old: FloatArray) -> None:
+        """Express the map in another frame, in which the former one has this (4, 4) pose."""
+        S_new_old = Similarity.of(T_new_old)
+        self._solving = None
+        self._is_stale = self._is_stale or bool(self._places)
+        self._poses |= {number: S_new_old @ self._poses[number] for number in self._connected}
 
     def _insert(self, keyframe: Keyframe) -> None:
         number = keyframe.number
@@ -237,8 +306,8 @@ class PlaceMap:
         assert self._path is not None
         if self._last is None:
             self._poses[number] = Similarity.of(keyframe.T_odom_camera)
-            self._drift, self._sigma_then, self._sigmas[number] = _Drift(), 0.0, 0.0
-            if not self._connected:  # the first track is the map
+            self._drift, self._sigma_then, self._turn_then, self._sigmas[number] = _Drift(), 0.0, 0.0, 0.0
+            if not self._connected and not self._settings.localization_only:  # the first track is the map
                 self._connected.add(number)
         else:
             before = self._keyframes[self._last]
@@ -289,7 +358,7 @@ class PlaceMap:
         """Do all the work that there is, and wait for the graph."""
         while self.has_work or self._is_stale or self._solving is not None:
             if self._solving is not None:
-                self._solving.result()
+                wait([self._solving])
                 self._collect()
             elif self.has_work:
                 self.work()
@@ -343,7 +412,8 @@ class PlaceMap:
 
     def _candidates(self, keyframe: Keyframe) -> list[int]:
         """Return the numbers of the keyframes that may show the same place, most similar first."""
-        others = [n for n in self._keyframes if n < keyframe.number]
+        known = self._loaded if self._settings.localization_only else self._keyframes
+        others = [n for n in self._keyframes if n < keyframe.number and n in known]
         order = list(self._keyframes)
         rank = {number: index for index, number in enumerate(order)}
         here = rank[keyframe.number]
@@ -352,12 +422,20 @@ class PlaceMap:
         similarity = similarities(np.stack([self._keyframes[n].descriptor for n in others]), keyframe.descriptor)
         is_connected = keyframe.number in self._connected
         positions = np.stack([self._poses[n].t for n in others])
-        reach = self._reach(keyframe, others)
+        reach, here_t = self._reach(keyframe, others), self._poses[keyframe.number].t
+        hint = None if is_connected else self._hint
+        if hint is not None and keyframe.number > hint.last_number:
+            hint = self._hint = None
+            self._events.append("no place near the hinted pose has been recognized; places are looked for everywhere")
+        if hint is not None:
+            here_t = (hint.T_map_odom @ keyframe.T_odom_camera)[:3, 3]
+            visible = self._thresholds.max_distance * keyframe.median_depth
+            reach = np.full(len(others), GATE_SIGMAS * hint.sigma + visible)
         for index, number in enumerate(others):
             old = self._keyframes[number]
             is_recent = old.track == keyframe.track and here - rank[number] <= RECENT
-            same_frame = (number in self._connected) == is_connected
-            is_far = same_frame and np.linalg.norm(positions[index] - self._poses[keyframe.number].t) > reach[index]
+            same_frame = (number in self._connected) == (is_connected or hint is not None)
+            is_far = same_frame and np.linalg.norm(positions[index] - here_t) > reach[index]
             if is_recent or (is_connected and number not in self._connected) or is_far:
                 similarity[index] = -np.inf
         ranks = np.array([rank[n] for n in others])
@@ -427,6 +505,7 @@ class PlaceMap:
         for number in members:
             self._poses[number] = S_map_track @ self._poses[number]
         self._connected |= members
+        self._hint = None
         self._events.append("recognized a place of the map: the odometry has its place in the map now")
 
     def _refuse(self, reason: str) -> None:
@@ -444,14 +523,25 @@ class PlaceMap:
     def _solve(self) -> None:
         self._is_stale, self._solved_at = False, self._next_number
         problem = self._problem()
+        self._problem_solving = problem
         if self._executor is None:
-            self._apply(graph.solve(problem), problem)
+            self._solving = Future()
+            try:
+                self._solving.set_result(graph.solve(problem))
+            except RuntimeError as error:  # GTSAM's own
+                self._solving.set_exception(error)
+            self._collect()
         else:
             self._solving = self._executor.submit(graph.solve, problem)
-            self._problem_solving = problem
 
     def _problem(self) -> Problem:
-        inside = sorted(self._connected)
+        inside, fixed = sorted(self._connected), frozenset[int]()
+        places = list(self._places.values())
+        if self._settings.localization_only:  # the map stays as it is
+            own = self._connected - self._loaded
+            places = [edge for edge in places if edge.first in own or edge.second in own]
+            fixed = frozenset(n for edge in places for n in (edge.first, edge.second) if n in self._loaded)
+            inside = sorted(own | fixed)
         segments: set[tuple[int, int]] = set()
         priors = []
         for number in inside:  # one for each segment, whose meters are one measurement
@@ -459,12 +549,18 @@ class PlaceMap:
             if (segment := (keyframe.track, keyframe.segment)) not in segments:
                 segments.add(segment)
                 priors.append(ScalePrior(number, -math.log(keyframe.factor), METERS_SIGMA))
-        edges = [*self._odometry, *self._ties.values(), *self._places.values()]
+        asked = set(inside)
+        edges = [
+            edge
+            for edge in (*self._odometry, *self._ties.values(), *places)
+            if edge.first in asked and edge.second in asked and not {edge.first, edge.second} <= fixed
+        ]
         return Problem(
             poses={number: self._poses[number] for number in inside},
             anchor=inside[0],
-            edges=[edge for edge in edges if edge.first in self._connected and edge.second in self._connected],
+            edges=edges,
             priors=priors,
+            fixed=fixed,
         )
 
     def _collect(self) -> None:
@@ -472,11 +568,19 @@ class PlaceMap:
         if self._solving is not None and self._solving.done():
             solving, self._solving = self._solving, None
             assert self._problem_solving is not None
-            self._apply(solving.result(), self._problem_solving)
+            if (error := solving.exception()) is not None:
+                self.counts.unsolved += 1
+                self._events.append(
+                    f"the map's graph could not be solved ({' '.join(str(error).split())[:300]}): the odometry goes on "
+                    "uncorrected, and the next recognized place tries again"
+                )
+            else:
+                self._apply(solving.result(), self._problem_solving)
 
     def _apply(self, solution: Solution, problem: Problem) -> None:
         """Move the keyframes to where the graph has found them; those that came since keep their place beside them."""
         self.counts.solved += 1
+        before = None if self._last is None else self._poses[self._last]
         rejected = {(problem.edges[i].first, problem.edges[i].second) for i in solution.rejected}
         asked = {(edge.first, edge.second) for edge in problem.edges if edge.is_place}
         rejected &= set(self._places)
@@ -488,11 +592,15 @@ class PlaceMap:
             if edge.second in self._connected and edge.second not in solved:
                 if edge.first in solved:
                     self._drift, self._sigma_then = _Drift(), self._sigmas[edge.first]
+                    self._turn_then = solution.turns[edge.first]
                 self._poses[edge.second] = self._poses[edge.first] @ edge.S_first_second
                 self._drift = self._drift.after(edge.sigmas, edge.S_first_second.distance)
                 self._sigmas[edge.second] = math.hypot(self._sigma_then, self._drift.sigma)
         if self._last in solved:
             self._drift, self._sigma_then = _Drift(), self._sigmas[self._last]
+            self._turn_then = solution.turns[self._last]
+        if self._last is not None and before is not None and self._last in self._connected:
+            self.correction = Correction.between(before, self._poses[self._last])
 
     # what comes of it
 
@@ -510,6 +618,13 @@ class PlaceMap:
             return None
         assert self._last is not None
         return self._T_map_camera(self._last, T_odom_camera) @ inverse(T_odom_camera)
+
+    @property
+    def uncertainty(self) -> tuple[float, float]:
+        """Standard deviations of the camera's position in the map [m] and of its rotation [rad], along any axis."""
+        sigmas = Sigmas(0.0, 0.0, 0.0) if self._path is None else self._path.sigmas
+        position = math.hypot(self._sigma_then, self._drift.sigma, sigmas.translation)
+        return position, math.hypot(self._turn_then, math.sqrt(self._drift.rotation), sigmas.rotation)
 
     def corrected(self, stamps_ns: Iterable[int], poses: Iterable[FloatArray]) -> list[FloatArray]:
         """Return the camera's poses in the map for those of the current odometry's frames, (4, 4) each.
@@ -540,6 +655,10 @@ class PlaceMap:
 
     # keeping and bounding
 
+    def lasting(self) -> MapContent:
+        """Return what is worth saving: all of the map, or what has been loaded where nothing is added to it."""
+        return self.content().only(self._loaded) if self._settings.localization_only else self.content()
+
     def content(self) -> MapContent:
         """Return the map as it is; what happens afterward does not change it."""
         edges = (*self._odometry, *self._ties.values(), *self._places.values())
@@ -563,11 +682,12 @@ class PlaceMap:
             self._is_stale = bool(self._places)
 
     def load(self, content: MapContent) -> None:
-        """Go on with a map that was saved; what is known so far joins it once a place of it is recognized."""
-        while self._solving is not None:
-            self._solving.result()
-            self._collect()
-        mine = self.content()
+        """Go on with a map that was saved; what is known so far joins it once a place of it is recognized.
+
+        A map that was loaded before is given up.
+        """
+        self._solving = None  # what comes of it is of a map that is no more
+        mine = self.content().only(set(self._keyframes) - self._loaded)
         offset = 1 + max((k.number for k in content.keyframes), default=-1)
         tracks = 1 + max((k.track for k in content.keyframes), default=-1)
         self._waiting.clear()
@@ -576,6 +696,9 @@ class PlaceMap:
         self._features.clear()
         self._keyframes, self._poses, self._odometry, self._places, self._ties = {}, {}, [], {}, {}
         self._rejected, self._connected = set(), set(content.connected)
+        self._loaded = {k.number for k in content.keyframes}
+        self._sigmas = {k.number + offset: self._sigmas.get(k.number, 0.0) for k in mine.keyframes}
+        self._hint = None
         self._take_in(content, 0, 0)
         self._take_in(mine, offset, tracks)
         self._next_number += offset
@@ -601,6 +724,11 @@ class PlaceMap:
 
     def _bound(self) -> None:
         """See to it that there is room for the next keyframes."""
+        if self._settings.localization_only:
+            own = [number for number in self._keyframes if number not in self._loaded]
+            for number in own[:-KEPT_IN_PASSING]:
+                self._drop(number)
+            return
         limit = self._settings.map_max_keyframes
         room = limit - len(self._keyframes)
         if room < max(THINNED * limit / 2, 1) and self._thinning is None:
@@ -626,10 +754,26 @@ class PlaceMap:
         del self._keyframes[number], self._poses[number]
         self._sigmas.pop(number, None)
         self._connected.discard(number)
+        self._loaded.discard(number)
         self._features.pop(number, None)
         self._rejected &= set(self._places)
         self._pending = [edge for edge in self._pending if number not in (edge.first, edge.second)]
         self.counts.thinned += 1
+
+
+@dataclass(frozen=True)
+class _Hint:
+    """Where somebody says that the odometry stands in the map.
+
+    Attributes:
+        T_map_odom: (4, 4).
+        sigma: of the position [m].
+        last_number: of the keyframes that it holds for.
+    """
+
+    T_map_odom: FloatArray
+    sigma: float
+    last_number: int
 
 
 @dataclass(frozen=True)
