@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "viewer": {"mapping", "evaluation"},
     "offline": {"cli", "model", "weights", "runtime", "camera", "stream", "mapping", "places", "sources", "evaluation"},
     "protocols": {"cli", "model", "weights", "runtime", "camera", "stream", "evaluation"},
-    "ros": {"cli", "model", "weights", "runtime", "camera", "stream", "mapping"},
+    "ros": {"cli", "model", "weights", "runtime", "camera", "stream", "mapping", "places"},
     "ros.tools": {"cli", "camera", "mapping", "ros", "sources", "evaluation", "viewer"},
 }
 #: Files beside the rooms: the package's face, the commands, and their names for ``python -m``.

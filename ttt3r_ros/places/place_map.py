@@ -198,6 +198,7 @@ class PlaceMap:
         self._connected: set[int] = set()  # numbers of the keyframes that have a place in the map
         self._loaded: set[int] = set()  # numbers of the keyframes that come from a file
         self._hint: _Hint | None = None
+        self._changes = 0  # that no count tells
         self._next_number, self._track = 0, 0
         self._last: int | None = None  # the track's last keyframe
         self._view: View | None = None
@@ -296,6 +297,7 @@ class PlaceMap:
         """Express the map in another frame, in which the former one has this (4, 4) pose."""
         S_new_old = Similarity.of(T_new_old)
         self._solving = None
+        self._changes += 1
         self._is_stale = self._is_stale or bool(self._places)
         self._poses |= {number: S_new_old @ self._poses[number] for number in self._connected}
 
@@ -605,6 +607,27 @@ class PlaceMap:
     # what comes of it
 
     @property
+    def size(self) -> int:
+        """Number of keyframes."""
+        return len(self._keyframes)
+
+    @property
+    def rejected(self) -> int:
+        """Number of recognized places that the graph rejects."""
+        return len(self._rejected)
+
+    @property
+    def is_from_file(self) -> bool:
+        """Whether a map has been loaded."""
+        return bool(self._loaded)
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Another one whenever keyframes, their poses in the map, or edges may have changed."""
+        counts = self.counts
+        return self._next_number, counts.solved, counts.accepted, counts.thinned, len(self._connected), self._changes
+
+    @property
     def is_localized(self) -> bool:
         """Whether the current odometry has a place in the map."""
         return self._last is not None and self._last in self._connected
@@ -687,6 +710,7 @@ class PlaceMap:
         A map that was loaded before is given up.
         """
         self._solving = None  # what comes of it is of a map that is no more
+        self._changes += 1
         mine = self.content().only(set(self._keyframes) - self._loaded)
         offset = 1 + max((k.number for k in content.keyframes), default=-1)
         tracks = 1 + max((k.track for k in content.keyframes), default=-1)

@@ -12,11 +12,14 @@ from ttt3r_ros.settings import Settings, parameter
 class MapSettings(Settings):
     """How the map grows."""
 
-    title: ClassVar[str] = "map"
+    title: ClassVar[str] = "how the map of places grows"
 
     map_max_keyframes: int = parameter(
         2000,
         "Maximum number of keyframes in the map of places; when it is full, those go whose views others have too.",
         range=(20, 100_000),
+        read_only=True,
     )
-    localization_only: bool = parameter(False, "Find the camera in the map of places without adding anything to it.")
+    localization_only: bool = parameter(
+        False, "Find the camera in a loaded map of places without adding anything to it.", read_only=True
+    )

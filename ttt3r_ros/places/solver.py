@@ -12,6 +12,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import Any
@@ -28,6 +29,9 @@ class SolverProcess(Executor):
     """Runs functions of modules in a process of its own, one after the other.
 
     If that process ends, the future of what it worked on holds a UserError, and the next work starts another one.
+
+    Attributes:
+        seconds: that the last work took.
     """
 
     def __init__(self, on_done: Callable[[], object] = lambda: None) -> None:
@@ -40,6 +44,7 @@ class SolverProcess(Executor):
         self._thread = ThreadPoolExecutor(1, "solver")  # waits for the process
         self._process: subprocess.Popen[bytes] | None = None
         self._is_closed = False
+        self.seconds = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -60,7 +65,7 @@ class SolverProcess(Executor):
         self._thread.shutdown(wait=wait, cancel_futures=True)
 
     def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        process = self._process or self._start()
+        process, begun = self._process or self._start(), time.monotonic()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -78,6 +83,7 @@ class SolverProcess(Executor):
             if status < 0:
                 how = f"by signal {-status} ({signal.Signals(-status).name})"
             raise UserError(f"the process that solves the map's graph has ended {how}") from None
+        self.seconds = time.monotonic() - begun
         if not is_done:
             raise result
         return result

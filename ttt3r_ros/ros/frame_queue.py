@@ -45,6 +45,7 @@ class FrameQueue:
     def __init__(self, *, latest_only: bool) -> None:
         self._frames: deque[QueuedFrame] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
+        self.latest_only = latest_only
         self._capacity = 1 if latest_only else MAX_QUEUE
         self._changed = threading.Condition()
         self._closed = False
@@ -85,6 +86,11 @@ class FrameQueue:
             overtaken = self._capacity == 1 and bool(self._frames)
             self.dropped += overtaken
         return overtaken
+
+    def is_idle(self) -> bool:
+        """Return whether nothing waits, and the queue is open."""
+        with self._changed:
+            return not (self._jobs or self._frames or self._closed)
 
     def clear(self) -> None:
         """Discard the waiting frames without counting them as dropped."""

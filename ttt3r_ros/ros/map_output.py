@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ from std_msgs.msg import Header
 from ttt3r_ros.geometry import FloatArray, Intrinsics, unproject
 from ttt3r_ros.mapping.cloud import POINT_DTYPE, Float32Array, masked_depth
 from ttt3r_ros.mapping.voxel_map import MapPoints, VoxelMap
+from ttt3r_ros.places.keyframe import Keyframe
+from ttt3r_ros.places.similarity import Similarity
 from ttt3r_ros.ros.conversions import cloud_message, nanoseconds
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import Parameters
@@ -44,10 +47,22 @@ class _Offer:
     parameters: Parameters
 
 
+@dataclass(frozen=True)
+class _Views:
+    """Keyframes to draw, with S_map_camera of each; `anew`: instead of the map so far."""
+
+    views: tuple[tuple[Keyframe, Similarity], ...]
+    header: Header
+    parameters: Parameters
+    anew: bool
+
+
 class MapOutput:
     """Maintains the map while `publish_map` is true, and publishes it when it has changed and has subscribers.
 
-    A frame that arrives while another one waits to be added is skipped. All methods are thread-safe.
+    It is made of frames in the odometry's frame (`wanted`, `offer`), or drawn from the keyframes of a map of places in
+    the map's (`draw`). A frame that arrives while another one waits to be added is skipped, a keyframe is not. All
+    methods are thread-safe.
     """
 
     def __init__(self, node: Node, notices: Notices, parameters: Parameters) -> None:
@@ -61,6 +76,7 @@ class MapOutput:
         )
         self._changed = threading.Condition()  # guards the following fields; never held for long
         self._offer: _Offer | None = None
+        self._views: list[_Views] = []
         self._last_stamp: int | None = None  # of the last frame passed to the thread [ns]
         self._due_stamp: int | None = None  # of the requested frame [ns]
         self._generation = 0  # counts calls of clear
@@ -69,7 +85,7 @@ class MapOutput:
         self._map: VoxelMap | None = None
         self._map_generation = 0
         self._settings: tuple[float, int] | None = None
-        self._header = Header(frame_id=parameters.odom_frame)
+        self._header = Header(frame_id=parameters.map_frame if parameters.publish_map_frame else parameters.odom_frame)
         self._is_published = True
         self._published_at = -np.inf
         self._thread = threading.Thread(target=self._run, name="map", daemon=True)
@@ -107,9 +123,28 @@ class MapOutput:
                 self._last_stamp = self._due_stamp
                 self._changed.notify()
 
+    def draw(
+        self, views: Sequence[tuple[Keyframe, Similarity]], header: Header, parameters: Parameters, *, anew: bool
+    ) -> None:
+        """Draw keyframes at their poses in the map.
+
+        Args:
+            views: keyframes, with S_map_camera of each.
+            header: the last frame's stamp and the map's frame.
+            parameters: that apply.
+            anew: draw them instead of the map so far.
+        """
+        with self._changed:
+            self._parameters = parameters
+            if anew:
+                self._views.clear()
+            self._views.append(_Views(tuple(views), header, parameters, anew))
+            self._changed.notify()
+
     def clear(self) -> None:
         """Discard the map and any waiting frame."""
         with self._changed:
+            self._views.clear()
             self._offer, self._last_stamp, self._due_stamp = None, None, None
             self._generation += 1
             self._changed.notify()
@@ -135,18 +170,29 @@ class MapOutput:
     def _run(self) -> None:
         while True:
             with self._changed:
-                if self._offer is None and not self._closed and self._generation == self._map_generation:
+                if (
+                    self._offer is None
+                    and not self._views
+                    and not self._closed
+                    and self._generation == self._map_generation
+                ):
                     self._changed.wait(None if self._is_published else max(LISTEN_PERIOD, self._until_due()))
                 if self._closed:
                     return
                 offer, self._offer = self._offer, None
+                views = self._views.pop(0) if self._views else None
                 generation = self._generation
             message = None
+            if views is not None and views.anew:
+                self._draw_anew(views, generation)
+                views = None
             with self._map_in_use:
                 try:
                     self._obey(generation)
                     if offer is not None:
                         self._insert(offer)
+                    if views is not None and self._map is not None:
+                        self._add(self._map, views)
                     message = self._message()
                 except Exception as error:  # mostly out of memory
                     self._map = None
@@ -163,6 +209,30 @@ class MapOutput:
             self._map_generation = generation
             if self._map is not None:
                 self._map, self._is_published = None, False
+
+    def _draw_anew(self, views: _Views, generation: int) -> None:
+        """Replace the map, without holding up those who want the old one meanwhile."""
+        try:
+            fresh = VoxelMap(views.parameters.map_voxel_size, views.parameters.map_max_points)
+            for view in views.views:
+                if self._closed or generation != self._generation or any(other.anew for other in list(self._views)):
+                    return
+                self._add(fresh, replace(views, views=(view,)))
+        except Exception as error:  # mostly out of memory
+            self._say(error)
+            return
+        with self._map_in_use:
+            self._map, self._map_generation, self._is_published = fresh, generation, False
+            self._header = views.header
+
+    def _add(self, voxel_map: VoxelMap, views: _Views) -> None:
+        parameters = views.parameters
+        for keyframe, S_map_camera in views.views:
+            points, colors, confidences = keyframe.colored_points(
+                min_confidence=parameters.min_confidence, max_depth=parameters.max_depth
+            )
+            voxel_map.insert(S_map_camera.apply(points.astype(np.float64)).astype(np.float32), colors, confidences)
+        self._header, self._is_published = views.header, False
 
     def _insert(self, offer: _Offer) -> None:
         parameters = offer.parameters

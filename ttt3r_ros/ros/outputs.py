@@ -17,6 +17,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
+from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.mapping.cloud import colored_points, depth_in_millimeters, masked_depth
 from ttt3r_ros.ros.conversions import (
     camera_info_message,
@@ -81,10 +82,20 @@ class Outputs:
             wanted.add(IMAGE)
         return wanted
 
-    def publish_motion(self, motion: Motion, header: Header, parameters: Parameters) -> None:
-        """Publish TF first, then odometry and path; the header's frame is the odometry frame."""
+    def publish_motion(
+        self, motion: Motion, header: Header, parameters: Parameters, T_map_odom: FloatArray | None = None
+    ) -> None:
+        """Publish TF first, then odometry and path; the header's frame is the odometry frame.
+
+        Where the odometry has a place in the map, (4, 4), both transforms are in one message, so that none is ever used
+        with an older one of the other.
+        """
         if parameters.publish_tf:
-            self._tf.sendTransform(transform_message(motion.T_odom_base, header, parameters.base_frame))
+            transforms = [transform_message(motion.T_odom_base, header, parameters.base_frame)]
+            if T_map_odom is not None:
+                map_header = Header(stamp=header.stamp, frame_id=parameters.map_frame)
+                transforms.append(transform_message(T_map_odom, map_header, parameters.odom_frame))
+            self._tf.sendTransform(transforms)
         self._publishers[ODOM].publish(odometry_message(motion, header, parameters.base_frame))
         if self._poses.maxlen != parameters.path_max_size:
             self._poses = deque(self._poses, maxlen=parameters.path_max_size)

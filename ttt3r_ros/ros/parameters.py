@@ -20,7 +20,8 @@ from ttt3r_ros.camera.mask import MaskSettings
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, T_from_rpy
 from ttt3r_ros.mapping.cloud import DepthSettings
-from ttt3r_ros.ros.save_folder import STATE_SUFFIX, check_name
+from ttt3r_ros.places.settings import MapSettings as PlaceSettings
+from ttt3r_ros.ros.save_folder import PLACES_SUFFIX, check_name
 from ttt3r_ros.settings import Declaration, Settings, declarations, parameter
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 
@@ -38,6 +39,7 @@ class FrameSettings(Settings):
     base_frame: str = parameter(
         "base_link", "Frame of the robot; its pose is published as odometry and TF.", read_only=True
     )
+    map_frame: str = parameter("map", "Frame of the map of places; used only with publish_map_frame.", read_only=True)
     ground_frame: str = parameter(
         "base_footprint",
         "Frame on the ground that the robot stands on, z up. Where TF has it, the camera's height above it tells the "
@@ -49,7 +51,7 @@ class FrameSettings(Settings):
     )
     frame_prefix: str = parameter(
         "",
-        "Prefix of these three frames, as in robot_state_publisher: robot1/ turns odom into robot1/odom. For several "
+        "Prefix of these frames, as in robot_state_publisher: robot1/ turns odom into robot1/odom. For several "
         "robots on one /tf.",
         read_only=True,
     )
@@ -75,7 +77,7 @@ class FrameSettings(Settings):
         prefix = self.frame_prefix
         if prefix.startswith("/") or any(character.isspace() for character in prefix):
             raise UserError(f"parameter frame_prefix is {prefix!r}: use one without spaces or a leading slash")
-        for name in ("odom_frame", "base_frame", "ground_frame", "camera_frame"):
+        for name in ("odom_frame", "base_frame", "map_frame", "ground_frame", "camera_frame"):
             frame = getattr(self, name)
             if (
                 (not frame and name != "ground_frame")
@@ -87,6 +89,10 @@ class FrameSettings(Settings):
                 object.__setattr__(self, name, prefix + frame)
         if self.odom_frame == self.base_frame:
             raise UserError(f"parameters odom_frame and base_frame are both {self.odom_frame!r}: they must differ")
+        if self.map_frame in (self.odom_frame, self.base_frame):
+            raise UserError(
+                f"parameter map_frame is {self.map_frame!r}, and so is odom_frame or base_frame: they must differ"
+            )
         _ = self.T_base_camera  # raises an exception if the camera_pose is invalid
 
     @property
@@ -187,10 +193,29 @@ class MapSettings(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MapFrameSettings(Settings):
+    """Whether there is a map of places; `PlaceSettings` says how it grows."""
+
+    title: ClassVar[str] = "map of places: map_frame -> odom_frame"
+
+    publish_map_frame: bool = parameter(
+        False,
+        "Recognize places, take the odometry's drift back, and broadcast map_frame -> odom_frame on /tf. Needs GTSAM "
+        "4.3 and Python 3.11 or newer.",
+        read_only=True,
+    )
+    load_map_at_start: bool = parameter(
+        False,
+        "Load the saved map of places at startup if it exists; the node does not start if that file cannot be used.",
+        read_only=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class FileSettings(Settings):
     """Where the services save and load."""
 
-    title: ClassVar[str] = "files of ~/save_state, ~/load_state and ~/save_map"
+    title: ClassVar[str] = "files of ~/save_state, ~/load_state, ~/save_map and ~/load_map"
 
     save_folder: str = parameter(
         "",
@@ -199,7 +224,8 @@ class FileSettings(Settings):
         read_only=True,
     )
     save_name: str = parameter(
-        "ttt3r", "Name of saved files without .state.safetensors and .ply: letters, digits, '-', '_', '.'."
+        "ttt3r",
+        "Name of saved files without .state.safetensors, .places.safetensors and .ply: letters, digits, '-', '_', '.'.",
     )
     overwrite: bool = parameter(False, "Allow saving to replace existing files.")
     load_at_start: bool = parameter(
@@ -213,7 +239,7 @@ class FileSettings(Settings):
         if "\0" in self.save_folder:
             raise UserError(f"parameter save_folder is {self.save_folder!r}: set it to the path of a folder")
         try:
-            check_name(self.save_name + STATE_SUFFIX)
+            check_name(self.save_name + PLACES_SUFFIX)  # the longest
         except UserError as error:
             raise UserError(f"parameter save_name is {quoted(self.save_name)}: {error}") from error
 
@@ -241,6 +267,8 @@ class Parameters(
     DepthSettings,
     OutputSettings,
     MapSettings,
+    MapFrameSettings,
+    PlaceSettings,
     FileSettings,
     LifecycleSettings,
 ):

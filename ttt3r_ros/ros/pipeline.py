@@ -18,13 +18,14 @@ from std_msgs.msg import Header
 
 from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.errors import UserError, quoted
-from ttt3r_ros.geometry import FloatArray
+from ttt3r_ros.geometry import FloatArray, inverse
 from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.calibration import CalibrationInput
 from ttt3r_ros.ros.conversions import read_message, time_message
 from ttt3r_ros.ros.diagnostics import Health
 from ttt3r_ros.ros.frame_queue import FrameQueue, QueuedFrame
 from ttt3r_ros.ros.imu_input import ImuInput
+from ttt3r_ros.ros.localization import Localization
 from ttt3r_ros.ros.map_output import MapOutput
 from ttt3r_ros.ros.mask_input import MaskInput
 from ttt3r_ros.ros.mount import Mount
@@ -37,8 +38,10 @@ from ttt3r_ros.stream import scale_sources
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.covariance_file import read_covariance
+from ttt3r_ros.stream.estimate import Estimate, Float32Array
+from ttt3r_ros.stream.segments import last_points
 from ttt3r_ros.stream.settings import StreamSettings
-from ttt3r_ros.stream.stream import Stream, StreamState
+from ttt3r_ros.stream.stream import CameraFrame, Stream, StreamState
 
 T = TypeVar("T")
 
@@ -50,8 +53,9 @@ MAX_REASON = 300  #: maximum length of an unexpected error's message in the log 
 class Pipeline:
     """Runs the network on the frames of a queue and publishes the results.
 
-    Any thread may read `health`, `statistics`, `failed`, `lost`, `segment`, `segment_reason` and `intrinsics_source`,
-    and call `reset`, `reset_odometry`, `between_frames`, `change_parameters`, `start` and `stop`.
+    Any thread may read `backbone.fingerprint`, `health`, `statistics`, `failed`, `lost`, `segment`, `segment_reason`
+    and `intrinsics_source`, and call `reset`, `reset_odometry`, `between_frames`, `resume`, `set_pose`, `take_hint`,
+    `change_parameters`, `start` and `stop`.
     """
 
     def __init__(
@@ -75,13 +79,14 @@ class Pipeline:
             min_rate_hz: the rate of images below which the weights cannot track them.
 
         Raises:
-            UserError: the covariance_file or the mask_file cannot be used.
+            UserError: the covariance_file or the mask_file cannot be used, or the map lacks GTSAM.
         """
         self._node, self._queue = node, queue
         self._parameters, self._segment_frames = parameters, segment_frames
         self._covariance = read_covariance(
             parameters.covariance_file, backbone.fingerprint, warn=node.get_logger().warning
         )
+        self.backbone = backbone
         self._stream = Stream(backbone, stream_settings(parameters, segment_frames, self._covariance))
         self._notices = Notices(node.get_logger())
         self._calibration = CalibrationInput(node, self._notices)
@@ -91,6 +96,11 @@ class Pipeline:
         self.imu = ImuInput(node, self._notices, self.mount, parameters.base_frame)
         self._wheels = WheelInput(node, self._notices, parameters.base_frame)
         self.map = MapOutput(node, self._notices, parameters)
+        self.localization: Localization | None = None
+        if parameters.publish_map_frame:
+            self.localization = Localization(
+                node, self._notices, parameters, backbone, self._covariance, self.map, self._wake
+            )
         self._requests = threading.Lock()
         self._is_active = False
         self._reset_wanted = False
@@ -132,11 +142,18 @@ class Pipeline:
         facts = {"scale": f"{scale.factor:.3f}", **scale_sources.described(state.sources)}
         return {**facts, "wheel_odom_refused": str(refused)} if refused else facts
 
+    def map_facts(self) -> dict[str, str]:
+        """Return what the diagnostics say of the map of places."""
+        localization = self.localization
+        return {} if localization is None else localization.facts()
+
     def stop(self, timeout: float = 1.0) -> bool:
         """Stop processing; wait at most the timeout [s] for the current frame; return whether all threads ended."""
         self._queue.close()
         if self._thread.is_alive():
             self._thread.join(timeout)
+        if self.localization is not None:
+            self.localization.stop()
         has_mapped = self.map.stop(timeout)
         self.mount.stop()
         return has_mapped and not self._thread.is_alive()
@@ -174,6 +191,8 @@ class Pipeline:
     def resume(self, read: Callable[[Stream], StreamState]) -> Future[None]:
         """Resume from a saved state with the next frame, discarding path and map, which belong to another odometry.
 
+        A map of places stays: the odometry has a place in it once one is recognized.
+
         Args:
             read: returns the state for this stream; if it raises an exception, nothing changes.
         """
@@ -181,35 +200,76 @@ class Pipeline:
         def job(stream: Stream) -> None:
             stream.resume(read(stream), later=True)
             self._unread = self._axes_frame = None
-            self._outputs.forget_path()
-            self.map.clear()
+            self._begin_odometry()
 
         return self.between_frames(job)
 
     def set_pose(self, T_odom_base: FloatArray, covariance: FloatArray) -> None:
-        """Go on from this pose (4, 4), with its covariance (6, 6), discarding path and map, which lead to another."""
+        """Go on from this pose (4, 4), with its covariance (6, 6), discarding path and map, which lead to another.
+
+        In a map of places the robot stays where it is.
+        """
 
         def job(stream: Stream) -> None:
+            before = stream.state.odometry.T_odom_base
             stream.set_pose(T_odom_base, covariance)
             self._outputs.forget_path()
-            self.map.clear()
+            if self.localization is None:
+                self.map.clear()
+            elif before is not None:
+                self.localization.rename(T_odom_base @ inverse(before))
 
         self.between_frames(job)
+
+    def take_hint(self, T_map_base: FloatArray, sigma: float) -> Future[None]:
+        """Look for the robot near this pose (4, 4) in the map of places, with this standard deviation [m].
+
+        The future raises a UserError if there is no map.
+        """
+
+        def job(_stream: Stream) -> None:
+            assert self.localization is not None
+            self.localization.take_hint(T_map_base, sigma)
+
+        return self.between_frames(job)
 
     def change_parameters(self, parameters: Parameters) -> None:
         """Use other parameters from the next frame on."""
         self._parameters = parameters
 
+    def _wake(self) -> None:
+        """Let the network's thread look for work, though no image comes."""
+        self._queue.put_job(lambda: None)
+
+    def _work(self) -> None:
+        """Do the map's work until an image or a job waits; where every image is kept, do all of it."""
+        localization = self.localization
+        while localization is not None and self._is_active and (self._queue.is_idle() or not self._queue.latest_only):
+            if not localization.work():
+                return
+
+    def _begin_odometry(self) -> None:
+        """Forget what leads to the odometry so far, since the next pose belongs to another one."""
+        self._outputs.forget_path()
+        if self.localization is None:
+            self.map.clear()
+        else:
+            self.localization.start_track()
+
     def _run(self) -> None:
         try:
             self._process_all()
         finally:  # whatever still refers to this pipeline does not keep the network
-            del self._stream
+            del self._stream, self.backbone
+            self.localization = None
             gc.collect()
             _empty_cache()
 
     def _process_all(self) -> None:
-        while (frame := self._queue.take()) is not None:
+        while True:
+            self._work()
+            if (frame := self._queue.take()) is None:
+                return
             if not isinstance(frame, QueuedFrame):
                 frame()
                 continue
@@ -250,12 +310,15 @@ class Pipeline:
             self._axes_frame = camera_frame
         self._unread = None
         header = Header(stamp=time_message(frame.stamp_ns), frame_id=camera_frame)
+        localization = self.localization
+        for_map = self.map.wanted(header, parameters) if localization is None else localization.wanted()
+        intrinsics = camera.intrinsics if camera else None
         done = self._stream.process(
             image,
             frame.stamp_ns,
             T_base_camera,
-            camera.intrinsics if camera else None,
-            outputs=self._outputs.wanted() | self.map.wanted(header, parameters),
+            intrinsics,
+            outputs=self._outputs.wanted() | for_map,
             break_reason=frame.break_reason,
             clock_step_ns=frame.clock_step_ns,
             mask=mask,
@@ -275,14 +338,22 @@ class Pipeline:
             self._notices.error(f"lost: {done.lost}; nothing is published until tracking recovers")
             return
         odom_header = Header(stamp=header.stamp, frame_id=parameters.odom_frame)
+        T_odom_camera = motion.T_odom_base @ T_base_camera
+        T_map_odom = None if localization is None else localization.T_map_odom(T_odom_camera)
         with self._requests:  # held, so that nothing is published once a request has been answered
             if origin != self._origin or not self._is_active:
                 return
-            self._outputs.publish_motion(motion, odom_header, parameters)
+            self._outputs.publish_motion(motion, odom_header, parameters, T_map_odom)
+            if localization is not None and T_map_odom is not None:
+                localization.publish_pose(T_map_odom, motion.T_odom_base, header.stamp)
             self._outputs.publish_dense(estimate, header, parameters)
         if estimate.intrinsics is not None:
             self.intrinsics_source = estimate.intrinsics_source
-        self.map.offer(estimate, motion.T_odom_base @ T_base_camera, odom_header, parameters)
+        if localization is None:
+            self.map.offer(estimate, T_odom_camera, odom_header, parameters)
+        else:
+            taken = CameraFrame(image, frame.stamp_ns, T_base_camera, intrinsics)
+            localization.take(taken, done, lambda: self._points_of(estimate), parameters)
         self._failed_in_a_row = 0
         self._follows.append(estimate.segment_frames > 1)
         if estimate.segment_frames == 1:
@@ -290,15 +361,30 @@ class Pipeline:
         self.health = self._health_at(frame.stamp_ns)
         self.statistics.add(time.perf_counter() - frame.received, estimate.learning_rate)
 
+    def _points_of(self, estimate: Estimate) -> tuple[Float32Array, Float32Array] | None:
+        """Return points and confidence of the frame that has just been processed."""
+        if estimate.points is not None and estimate.confidence is not None:
+            return estimate.points, estimate.confidence
+        return last_points(self._stream.backbone, self._stream.state.segments)
+
     def _mount_at(self, camera_frame: str, stamp_ns: int, wait_seconds: float) -> FloatArray:
         """Return T_base_camera of a frame; if it corrects that of earlier frames, correct the odometry as well."""
         reading = self.mount.at(camera_frame, stamp_ns, wait_seconds)
         if reading.corrects is not None and self._axes_frame == camera_frame:
-            self._stream.remount(reading.corrects, reading.T_base_camera)
-            self.map.clear()
+            self._remount(reading.corrects, reading.T_base_camera)
         elif reading.corrects is not None:
             self._stream.interrupt()
         return reading.T_base_camera
+
+    def _remount(self, T_base_wrong: FloatArray, T_base_camera: FloatArray) -> None:
+        before = self._stream.state.odometry.T_odom_base
+        self._stream.remount(T_base_wrong, T_base_camera)
+        after = self._stream.state.odometry.T_odom_base
+        if self.localization is None:
+            self.map.clear()
+        elif before is not None and after is not None:  # the camera is where it was, in an odometry with other axes
+            T_new_old = after @ T_base_camera @ inverse(before @ T_base_wrong)
+            self.localization.rename(T_new_old, T_base_camera)
 
     def _health_at(self, stamp_ns: int) -> Health:
         """Return the health after an image of this stamp has been tracked."""
@@ -330,8 +416,7 @@ class Pipeline:
         if origin != self._origin_used:
             self._origin_used = origin
             stream.reset_odometry()
-            self._outputs.forget_path()
-            self.map.clear()
+            self._begin_odometry()
         elif reset:
             stream.reset()
         stream.settings = stream_settings(parameters, self._segment_frames, self._covariance)

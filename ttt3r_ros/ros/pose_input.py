@@ -1,6 +1,8 @@
-"""Sets the robot's pose from a topic, as robot_localization does."""
+"""Sets the robot's pose from topics: in odom, as robot_localization does, and as a hint in the map, from RViz."""
 
 from __future__ import annotations
+
+from concurrent.futures import Future
 
 import numpy as np
 from geometry_msgs.msg import PoseWithCovarianceStamped
@@ -40,17 +42,47 @@ class PoseInput:
         )
 
 
-def read_pose(message: PoseWithCovarianceStamped, odom_frame: str) -> tuple[FloatArray, FloatArray]:
-    """Return a message's pose (4, 4) in the odometry frame and its covariance (6, 6).
+class HintInput:
+    """Listens to initialpose, RViz's "2D Pose Estimate". The pose counts at the last image, whatever its stamp."""
+
+    def __init__(self, node: Node, pipeline: Pipeline, notices: Notices, map_frame: str) -> None:
+        self._node, self._pipeline, self._notices, self._map_frame = node, pipeline, notices, map_frame
+        node.create_subscription(PoseWithCovarianceStamped, "initialpose", self._on_pose, QoSProfile(depth=1))
+
+    def _on_pose(self, message: PoseWithCovarianceStamped) -> None:
+        try:
+            T_map_base, covariance = read_pose(message, self._map_frame, "map_frame")
+        except UserError as error:
+            self._notices.warn(f"initialpose: {error}")
+            return
+        sigma = float(np.sqrt(max(np.linalg.eigvalsh(covariance[:3, :3])[-1], 0.0)))
+        x, y, _ = T_map_base[:3, 3]
+
+        def answer(done: Future[None]) -> None:
+            if done.exception() is None:
+                self._node.get_logger().info(f"looking for the robot near ({x:.2f}, {y:.2f}) m in the map")
+            else:
+                self._notices.warn(f"initialpose: {done.exception()}")
+
+        self._pipeline.take_hint(T_map_base, sigma).add_done_callback(answer)
+
+
+def read_pose(
+    message: PoseWithCovarianceStamped, expected: str, name: str = "odom_frame"
+) -> tuple[FloatArray, FloatArray]:
+    """Return a message's pose (4, 4) and its covariance (6, 6).
+
+    Args:
+        message: the message.
+        expected: frame in which it must be.
+        name: of the parameter that names that frame.
 
     Raises:
         UserError: it is in another frame, or one of its numbers is impossible.
     """
     frame = message.header.frame_id.removeprefix("/")  # as tf2 does
-    if frame not in ("", odom_frame):
-        raise UserError(
-            f"a pose in the frame {quoted(frame)} is ignored; send it in odom_frame, which is {odom_frame!r}"
-        )
+    if frame not in ("", expected):
+        raise UserError(f"a pose in the frame {quoted(frame)} is ignored; send it in {name}, which is {expected!r}")
     position, q = message.pose.pose.position, message.pose.pose.orientation
     translation = np.array([position.x, position.y, position.z])
     quaternion = np.array([q.w, q.x, q.y, q.z])

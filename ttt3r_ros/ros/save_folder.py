@@ -21,8 +21,8 @@ from typing import IO
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.ros.home import ros_home
 
-#: Suffixes of saved states and maps.
-STATE_SUFFIX, MAP_SUFFIX = ".state.safetensors", ".ply"
+#: Suffixes of saved states, maps of places, and maps of points.
+STATE_SUFFIX, PLACES_SUFFIX, MAP_SUFFIX = ".state.safetensors", ".places.safetensors", ".ply"
 
 MAX_NAME = 100
 _NAME = re.compile(rf"[A-Za-z0-9_-][A-Za-z0-9._-]{{0,{MAX_NAME - 1}}}")

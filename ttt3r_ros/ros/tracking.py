@@ -19,7 +19,7 @@ from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.outputs import ODOM
 from ttt3r_ros.ros.parameters import Parameters, qos_overrides
 from ttt3r_ros.ros.pipeline import Pipeline, stream_settings
-from ttt3r_ros.ros.pose_input import PoseInput
+from ttt3r_ros.ros.pose_input import HintInput, PoseInput
 from ttt3r_ros.ros.saving import Saving
 from ttt3r_ros.ros.simulated_clock import SimulatedClock
 from ttt3r_ros.runtime.threads import choose_threads
@@ -82,6 +82,8 @@ class Tracking:
         cleanup.callback(self.pipeline.stop)
         self._namesakes, self._clock = Namesakes(node, f"~/{ODOM}"), SimulatedClock(node)
         PoseInput(node, self.pipeline, self._notices, parameters.odom_frame)
+        if parameters.publish_map_frame:
+            HintInput(node, self.pipeline, self._notices, parameters.map_frame)
         self.saving = Saving(node, self.pipeline, self._parameters)
         cleanup.callback(self.saving.stop)
         cleanup.callback(self.camera_input.stop)
@@ -91,6 +93,8 @@ class Tracking:
         self.pipeline.start()
         if parameters.load_at_start:
             self.saving.load_at_start()
+        if parameters.load_map_at_start:
+            self.saving.load_map_at_start()
 
     def _load(self) -> LoadedBackbone:
         """Load and warm up the network, logging each slow step."""
@@ -162,6 +166,7 @@ class Tracking:
             "mask": self.pipeline.masks.fact(),
             "imu": self.pipeline.imu.fact,
             **self.pipeline.map.facts(),
+            **self.pipeline.map_facts(),
             **self.pipeline.scale_facts(),
             "reset_policy": parameters.reset_policy,
             "segment_reason": self.pipeline.segment_reason,
