@@ -72,7 +72,7 @@ class Stretch:
         added, tails = model.added(sigmas, self.tails if is_known else (0.0, 0.0), seconds)
         translation, rotation = self.translation + added[0] ** 2, self.rotation + added[1] ** 2
         if not is_known:
-            seconds = min(seconds, MAX_LOST_S)
+            seconds = min(abs(stamp_ns - self.stamp_ns) * 1e-9, MAX_LOST_S)  # also where time has gone back
             translation += (model.lost_metres_per_second * seconds) ** 2
             rotation += (model.lost_radians_per_second * seconds) ** 2
         return Stretch(
