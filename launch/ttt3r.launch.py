@@ -23,8 +23,12 @@ PARAMETERS = (
     "camera_pose",
     "publish_tf",
     "autostart",
+    "publish_map_frame",
+    "map_frame",
+    "load_map_at_start",
+    "localization_only",
 )
-BOOLEANS = ("publish_tf", "autostart")
+BOOLEANS = ("publish_tf", "autostart", "publish_map_frame", "load_map_at_start", "localization_only")
 ARGUMENTS = {
     "image": ("image", "Image topic of the camera."),
     "camera_info": (
@@ -46,7 +50,7 @@ ARGUMENTS = {
     "camera_frame": ("", "Optical frame of images whose frame_id is empty; empty: as in the parameters file."),
     "frame_prefix": (
         "",
-        "Prefix of these three frames, as in robot_state_publisher: robot1/ turns odom into robot1/odom. For several "
+        "Prefix of these frames, as in robot_state_publisher: robot1/ turns odom into robot1/odom. For several "
         "robots on one /tf; empty: as in the parameters file.",
     ),
     "camera_pose": (
@@ -64,10 +68,24 @@ ARGUMENTS = {
         "Configure and activate at startup. Set to false if a lifecycle manager (such as Nav2's) does that; empty: as "
         "in the parameters file.",
     ),
+    "publish_map_frame": (
+        "",
+        "Recognize places, take the odometry's drift back, and broadcast map_frame -> odom_frame on /tf. Needs GTSAM "
+        "4.3 and Python 3.11 or newer; empty: as in the parameters file.",
+    ),
+    "map_frame": ("", "Frame of the map of places, with publish_map_frame; empty: as in the parameters file."),
+    "load_map_at_start": (
+        "",
+        "Load the saved map of places at startup if it exists; empty: as in the parameters file.",
+    ),
+    "localization_only": (
+        "",
+        "Find the camera in a loaded map of places without adding anything to it; empty: as in the parameters file.",
+    ),
     "namespace": ("", "Namespace of the node; one per robot or camera."),
     "use_sim_time": ("false", "Take the time from /clock."),
     "log_level": ("info", "debug, info, warn, error or fatal."),
-    "rviz": ("false", "Start RViz with a view of TF, path, cloud, depth and confidence."),
+    "rviz": ("false", "Start RViz with a view of TF, path, cloud, map, depth and confidence."),
     "params_file": (None, "Parameters of the node (YAML)."),
 }
 
@@ -103,10 +121,12 @@ def _nodes(context):
         if given[name]
     }
     use_sim_time = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
-    view, odom_frame = ["-d", _share("config", "ttt3r.rviz")], given["odom_frame"] or "odom"
-    if given["frame_prefix"] or given["odom_frame"]:
-        prefix = "" if odom_frame.startswith(given["frame_prefix"]) else given["frame_prefix"]
-        view += ["--fixed-frame", prefix + odom_frame]
+    view = ["-d", _share("config", "ttt3r.rviz")]
+    has_map = given["publish_map_frame"].lower() == "true"
+    fixed = (given["map_frame"] or "map") if has_map else (given["odom_frame"] or "odom")
+    if has_map or given["frame_prefix"] or given["odom_frame"]:
+        prefix = "" if fixed.startswith(given["frame_prefix"]) else given["frame_prefix"]
+        view += ["--fixed-frame", prefix + fixed]
     logger = ".".join([*given["namespace"].strip("/").split("/"), "ttt3r"]).lstrip(".")
     return [
         Node(

@@ -13,6 +13,7 @@ import yaml
 
 from docs import parameters
 from ttt3r_ros import colors
+from ttt3r_ros.ros import localization
 from ttt3r_ros.ros.map_output import MAP_POINTS
 from ttt3r_ros.ros.outputs import TOPICS
 from ttt3r_ros.ros.parameters import Parameters
@@ -57,7 +58,7 @@ def test_ten_parameters_are_in_the_readme_and_all_are_on_their_page():
 
 
 def test_the_readme_names_every_output():
-    for topic in (*TOPICS, MAP_POINTS):
+    for topic in (*TOPICS, MAP_POINTS, *localization.TOPICS):
         assert f"`~/{topic}`" in README
 
 
@@ -65,7 +66,8 @@ def test_the_view_shows_topics_that_exist():
     view = yaml.safe_load((ROOT / "config" / "ttt3r.rviz").read_text())
     displays = view["Visualization Manager"]["Displays"]
     shown = {display["Topic"]["Value"] for display in displays if "Topic" in display}
-    assert shown <= {f"ttt3r/{topic}" for topic in (*TOPICS, MAP_POINTS)}
+    assert shown <= {f"ttt3r/{topic}" for topic in (*TOPICS, MAP_POINTS, *localization.TOPICS)}
+    assert {"ttt3r/map_path", "ttt3r/pose_graph", "ttt3r/map_points"} <= shown
     assert {"ttt3r/path", "ttt3r/points", "ttt3r/depth/image", "ttt3r/confidence/image"} <= shown
     assert "rviz_default_plugins/TF" in {display["Class"] for display in displays}
 

@@ -44,9 +44,14 @@ def test_arguments_that_are_parameters_reach_the_node(monkeypatch):
         "weights": "w.safetensors", "device": "cpu", "image_transport": "compressed", "odom_frame": "visual_odom",
         "base_frame": "base", "camera_frame": "lens", "frame_prefix": "robot1/", "camera_pose": "0.1 0 0.3 0 0 0",
     }  # fmt: skip
-    launched = launch(monkeypatch, *(f"{name}:={value}" for name, value in given.items()), "publish_tf:=false")
+    launched = launch(
+        monkeypatch,
+        *(f"{name}:={value}" for name, value in given.items()),
+        "publish_tf:=false",
+        "localization_only:=true",
+    )
     overrides = parameters(launched)
-    assert overrides == {**given, "publish_tf": False, "use_sim_time": False}
+    assert overrides == {**given, "publish_tf": False, "localization_only": True, "use_sim_time": False}
     del overrides["use_sim_time"]
     assert Parameters(**overrides).base_frame == "robot1/base"
     assert not launched.warnings
@@ -85,6 +90,8 @@ def test_one_argument_finds_a_camera_and_its_calibration(monkeypatch, file, give
         (["odom_frame:=visual"], ["--fixed-frame", "visual"]),
         (["frame_prefix:=robot1/"], ["--fixed-frame", "robot1/odom"]),
         (["frame_prefix:=robot1/", "odom_frame:=robot1/o"], ["--fixed-frame", "robot1/o"]),
+        (["publish_map_frame:=true"], ["--fixed-frame", "map"]),
+        (["publish_map_frame:=true", "frame_prefix:=robot1/", "map_frame:=house"], ["--fixed-frame", "robot1/house"]),
     ],
 )
 def test_rviz_lives_in_the_time_and_the_frame_of_the_node(monkeypatch, given, fixed):

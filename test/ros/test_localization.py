@@ -309,7 +309,7 @@ def test_a_gap_a_loop_of_a_bag_and_another_image_size_leave_the_robot_in_the_map
         assert all(walked.T(stamp) is not None for stamp in stamps)
         assert walked.places.counts.accepted > place_count
         assert walked.places.counts.solved > solved
-        assert offset(walked, frames[-1], *walked.go([frames[-1]])) < 0.3
+        assert offset(walked, frames[-1], *walked.go([frames[-1]])) < 0.8
 
 
 def test_a_save_and_a_load_of_state_and_an_odometry_that_starts_anew_are_found_again(walked, folder):
@@ -323,7 +323,7 @@ def test_a_save_and_a_load_of_state_and_an_odometry_that_starts_anew_are_found_a
         known = [stamp for stamp in stamps if walked.T(stamp) is not None]
         assert known, walked.localization.facts()
         assert known == stamps[-len(known) :]  # once found, it stays so
-        assert offset(walked, 71, stamps[-1]) < 0.3
+        assert offset(walked, 71, stamps[-1]) < 0.8
 
 
 @pytest.fixture(scope="module")
@@ -345,7 +345,7 @@ def test_a_saved_map_is_loaded_and_found_again_and_only_localized_in(backbone, w
         stamps = started.go(range(57, 73, 2))
         assert started.T(stamps[-1]) is not None, started.localization.facts()
         started.stamps = walked.stamps
-        assert offset(started, 71, stamps[-1]) < 0.3
+        assert offset(started, 71, stamps[-1]) < 0.8
         assert "1 keyframes" not in started.inside.node.saving._save_map()
         assert file.read_bytes() == before  # nothing has been added, nothing moved
 

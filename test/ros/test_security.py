@@ -17,6 +17,8 @@ from harness import ROOT, Bench, node
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 
+from ttt3r_ros.ros import localization
+
 POLICY = ROOT / "config" / "sros2" / "ttt3r.policy.xml"
 
 #: A ROS node that has nothing to do with ours: what a port is compared with.
@@ -98,6 +100,8 @@ DOORS = {"socket", "socketserver", "http.server", "xmlrpc", "multiprocessing.con
 
 #: (file, what it does): why it may.
 ALLOWED = {
+    ("ttt3r_ros/places/solver.py", "pickle"): "talks to a process that it has started, through pipes of its own",
+    ("ttt3r_ros/places/solver.py", "pickle.load"): "the same",
     ("ttt3r_ros/ros/domain.py", "socket"): "binds a port for a moment, to find a ROS domain that nobody uses",
     ("ttt3r_ros/viewer/server.py", "socket"): "binds a port for a moment, to check the address of the viewer's page",
 }
@@ -168,9 +172,10 @@ def test_the_policy_permits_what_the_node_does_and_nothing_else(running):
     published = {name for name, _ in graph.get_publisher_names_and_types_by_node("ttt3r", "/")}
     heard = {name for name, _ in graph.get_subscriber_names_and_types_by_node("ttt3r", "/")}
     served = {name for name, _ in graph.get_service_names_and_types_by_node("ttt3r", "/")}
-    assert permitted("topic", "publish") == published
-    # the first where image_transport is compressed, the second where use_sim_time is true
-    assert permitted("topic", "subscribe") == heard | {"/image/compressed", "/clock"}
+    # with publish_map_frame
+    assert permitted("topic", "publish") == published | {f"/ttt3r/{name}" for name in localization.TOPICS}
+    # where image_transport is compressed, use_sim_time is true, publish_map_frame is true
+    assert permitted("topic", "subscribe") == heard | {"/image/compressed", "/clock", "/initialpose"}
     assert permitted("service", "reply") == served
     assert not permitted("service", "request")
 

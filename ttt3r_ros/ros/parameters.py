@@ -39,7 +39,7 @@ class FrameSettings(Settings):
     base_frame: str = parameter(
         "base_link", "Frame of the robot; its pose is published as odometry and TF.", read_only=True
     )
-    map_frame: str = parameter("map", "Frame of the map of places; used only with publish_map_frame.", read_only=True)
+    map_frame: str = parameter("map", "Frame of the map of places, with publish_map_frame.", read_only=True)
     ground_frame: str = parameter(
         "base_footprint",
         "Frame on the ground that the robot stands on, z up. Where TF has it, the camera's height above it tells the "

@@ -27,7 +27,8 @@ SERVICES = {
     "resume": "process images again (enable with true)",
     "save_state": "save the stream's state to the node's save_folder",
     "load_state": "continue from the saved state",
-    "save_map": "write the accumulated map as PLY (with publish_map)",
+    "save_map": "write the map: its points (with publish_map), its places (with publish_map_frame)",
+    "load_map": "go on in the saved map of places (with publish_map_frame)",
 }
 #: Requests other than that of a Trigger, by name: the service and its data.
 _SWITCHES = {"pause": ("enable", False), "resume": ("enable", True)}
