@@ -587,11 +587,12 @@ class PlaceMap:
         asked = {(edge.first, edge.second) for edge in problem.edges if edge.is_place}
         rejected &= set(self._places)
         self._rejected = {pair for pair in self._rejected | rejected if pair not in asked or pair in rejected}
-        solved = {number for number in solution.poses if number in self._keyframes}
+        solved = {number for number in solution.poses if number in self._keyframes and number not in problem.fixed}
+        lasting = self._loaded if self._settings.localization_only else ()
         self._poses |= {number: solution.poses[number] for number in solved}
         self._sigmas |= {number: solution.sigmas[number] for number in solved}
         for edge in self._odometry:  # in order, so that each has been moved before the next
-            if edge.second in self._connected and edge.second not in solved:
+            if edge.second in self._connected and edge.second not in solved and edge.second not in lasting:
                 if edge.first in solved:
                     self._drift, self._sigma_then = _Drift(), self._sigmas[edge.first]
                     self._turn_then = solution.turns[edge.first]
