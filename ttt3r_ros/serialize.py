@@ -23,7 +23,7 @@ from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, 
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import load
 from torch import Tensor
 
 from ttt3r_ros.errors import UserError, quoted
@@ -54,7 +54,13 @@ class FileFormat(Generic[Tree]):
     allows_nan: bool = False
 
     def to_bytes(self, tree: Tree, belongs_to: Mapping[str, Any] | None = None) -> bytes:
-        """Return the content of a file; half-precision tensors become float32.
+        """Return the content of a file; see `to_parts`."""
+        return b"".join(self.to_parts(tree, belongs_to))
+
+    def to_parts(self, tree: Tree, belongs_to: Mapping[str, Any] | None = None) -> list[memoryview]:
+        """Return the content of a file, one part after the other; half-precision tensors become float32.
+
+        Large parts are neither copied nor converted while the interpreter is locked, so that other threads go on.
 
         Args:
             tree: the data to store.
@@ -72,7 +78,7 @@ class FileFormat(Generic[Tree]):
             _VALUES: text,
             _CHECKSUM: _checksum(text, tensors),
         }
-        return save(tensors, metadata)
+        return _file_parts(tensors, metadata)
 
     def from_bytes(self, data: bytes, name: str) -> tuple[Tree, dict[str, Any]]:
         """Return the tree in the content of a file, and what it belongs to.
@@ -247,5 +253,37 @@ def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         digest.update(name.encode())
-        digest.update(tensors[name].flatten().view(torch.uint8).numpy().tobytes() if tensors[name].numel() else b"")
+        digest.update(_memory(tensors[name]))
     return digest.hexdigest()
+
+
+#: How safetensors calls the types of tensors that are stored.
+_DTYPES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+
+
+def _file_parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[memoryview]:
+    """Return a safetensors file: the header's length, the header, and the tensors, those of large numbers first."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # so that all are aligned
+    start = 0
+    for name in names:
+        tensor = tensors[name]
+        end = start + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+        start = end
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return [memoryview(len(text).to_bytes(8, "little") + text), *(_memory(tensors[name]) for name in names)]
+
+
+def _memory(tensor: Tensor) -> memoryview:
+    return memoryview(tensor.flatten().view(torch.uint8).numpy()) if tensor.numel() else memoryview(b"")  # type: ignore[arg-type]

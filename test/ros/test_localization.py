@@ -91,7 +91,7 @@ class Walker:
                 image = cv2.resize(image, None, fx=size, fy=size, interpolation=cv2.INTER_CUBIC)
             message = image_message(image, "rgb8", header(self.stamp, "camera"))
             frame = QueuedFrame(message, self.stamp, time.perf_counter(), break_reason)
-            self.inside.node._queue.put(frame)
+            self.inside.node.pipeline._queue.put(frame)
             stamps.append(self.stamp)
             self.stamp += round(2e9 / FPS)
             break_reason = None
@@ -99,7 +99,7 @@ class Walker:
         return stamps
 
     def settle(self) -> None:
-        wait_until(lambda: not len(self.inside.node._queue), "the image to be taken")
+        wait_until(lambda: not len(self.inside.node.pipeline._queue), "the image to be taken")
         wait_until(
             lambda: self.between(lambda: not self.places.has_work and self.places._solving is None), "the map's work"
         )
@@ -348,18 +348,18 @@ def test_a_saved_map_is_loaded_and_found_again_and_only_localized_in(backbone, w
         started.stamps = walked.stamps
         assert offset(started, 71, stamps[-1]) < 0.8
         started.inside.node.saving._save_map()
-        for a, b in zip(*(load(data).items() for data in (before, file.read_bytes()))):
-            assert a[0] == b[0]
-            assert torch.equal(a[1], b[1]), a[0]  # nothing has been added, nothing moved
+        after = load(file.read_bytes())
+        for name, tensor in load(before).items():
+            assert torch.equal(tensor, after[name]), name  # nothing has been added, nothing moved
 
-        T_map_base = started.T_map_base(stamps[-1])
+        T_map_base = started.T_map_base(started.go([69, 67])[-1])  # at the view that is the last one below
         far = T_map_base.copy()
         far[0, 3] += 100.0
         started.pipeline.take_hint(far, 0.5).result(PATIENCE)
         assert started.T(started.go([69])[0]) is None
         assert all(started.T(stamp) is None for stamp in started.go(range(53, 69, 2)))  # looks there only
         started.pipeline.take_hint(T_map_base, 2.0).result(PATIENCE)
-        assert started.T(started.go(range(53, 73, 2))[-1]) is not None
+        assert started.T(started.go(range(65, 49, -2))[-1]) is not None, started.localization.facts()
 
 
 def test_a_map_that_cannot_be_used_is_refused_in_a_sentence(backbone, saved, folder, tmp_path):
@@ -397,7 +397,7 @@ def test_a_map_that_is_off_costs_nothing(weights, saved, monkeypatch):
     with node_in_process(weights) as inside:
         assert inside.node.pipeline.localization is None
         frame = QueuedFrame(image_message(np.zeros((60, 80, 3), np.uint8), "rgb8", header(1, "camera")), 1, 0.0)
-        inside.node._queue.put(frame)
+        inside.node.pipeline._queue.put(frame)
         wait_until(lambda: inside.asked, "a frame")
         assert not any(DESCRIPTOR in outputs for outputs in inside.asked)
         with pytest.raises(UserError, match="start the node with publish_map_frame set to true"):

@@ -74,7 +74,12 @@ FORMAT = FileFormat(_Saved, "ttt3r_ros_places", 1, "a map of places", "make the 
 
 
 def to_bytes(content: MapContent, backbone: Backbone) -> bytes:
-    """Return the content of a file with this map, which belongs to the backbone's weights.
+    """Return the content of a file; see `to_parts`."""
+    return b"".join(to_parts(content, backbone.fingerprint))
+
+
+def to_parts(content: MapContent, fingerprint: str) -> list[memoryview]:
+    """Return the content of a file with this map, which belongs to weights, one part after the other.
 
     It reads nothing that changes, so another thread than the map's may call it.
     """
@@ -102,7 +107,7 @@ def to_bytes(content: MapContent, backbone: Backbone) -> bytes:
         rejected=np.array(content.rejected, np.int64),
         connected=np.array(content.connected, np.int64),
     )
-    return FORMAT.to_bytes(saved, {"weights": backbone.fingerprint})
+    return FORMAT.to_parts(saved, {"weights": fingerprint})
 
 
 def from_bytes(data: bytes, backbone: Backbone, name: str) -> MapContent:

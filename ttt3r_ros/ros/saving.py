@@ -23,7 +23,7 @@ from std_srvs.srv import Trigger
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.mapping.ply import write_ply
 from ttt3r_ros.places.map_file import from_bytes as places_from_bytes
-from ttt3r_ros.places.map_file import to_bytes as places_to_bytes
+from ttt3r_ros.places.map_file import to_parts as places_to_parts
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.ros.pipeline import Pipeline
 from ttt3r_ros.ros.save_folder import MAP_SUFFIX, PLACES_SUFFIX, STATE_SUFFIX, SaveFolder
@@ -151,10 +151,11 @@ class Saving:
         points, saved = self._pipeline.map.points(), []
         if localization is not None:
             content = self._pipeline.between_frames(lambda _: localization.content()).result()
-            data = places_to_bytes(content, self._pipeline.backbone)
+            parts = places_to_parts(content, self._pipeline.backbone.fingerprint)
             name = parameters.save_name + PLACES_SUFFIX
-            path = self._folder.write(name, lambda file: file.write(data), overwrite=parameters.overwrite)
-            saved.append(f"{path} ({len(content.keyframes)} keyframes, {len(data) / 1e6:.1f} MB)")
+            path = self._folder.write(name, lambda file: file.writelines(parts), overwrite=parameters.overwrite)
+            size = sum(map(len, parts)) / 1e6
+            saved.append(f"{path} ({len(content.keyframes)} keyframes, {size:.1f} MB)")
         if points is not None and len(points.positions):
             frame = parameters.odom_frame if localization is None else parameters.map_frame
             comment = f"metres in the frame {frame}"
