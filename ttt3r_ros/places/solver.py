@@ -62,7 +62,7 @@ class SolverProcess(Executor):
         self._is_closed = True
         if self._process is not None:
             self._process.kill()
-        self._thread.shutdown(wait=wait, cancel_futures=True)
+        self._thread.shutdown(wait=wait, cancel_futures=cancel_futures)  # what waits fails at once
 
     def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         process, begun = self._process or self._start(), time.monotonic()
@@ -99,6 +99,8 @@ class SolverProcess(Executor):
             env=environment,
             start_new_session=True,  # a terminal's Ctrl-C is for the node
         )
+        if self._is_closed:  # meanwhile
+            self._process.kill()
         return self._process
 
 
