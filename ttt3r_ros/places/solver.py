@@ -12,6 +12,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -43,7 +44,7 @@ class SolverProcess(Executor):
         self._on_done = on_done
         self._thread = ThreadPoolExecutor(1, "solver")  # waits for the process
         self._process: subprocess.Popen[bytes] | None = None
-        self._is_closed = False
+        self._is_closed, self._closing = False, threading.Lock()
         self.seconds = 0.0
 
     @property
@@ -59,9 +60,10 @@ class SolverProcess(Executor):
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the process, whatever it is working on."""
-        self._is_closed = True
-        if self._process is not None:
-            self._process.kill()
+        with self._closing:
+            self._is_closed = True
+            if self._process is not None:
+                self._process.kill()
         self._thread.shutdown(wait=wait, cancel_futures=cancel_futures)  # what waits fails at once
 
     def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -89,18 +91,17 @@ class SolverProcess(Executor):
         return result
 
     def _start(self) -> subprocess.Popen[bytes]:
-        if self._is_closed:
-            raise UserError("the map has been closed")
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env=environment,
-            start_new_session=True,  # a terminal's Ctrl-C is for the node
-        )
-        if self._is_closed:  # meanwhile
-            self._process.kill()
+        with self._closing:
+            if self._is_closed:
+                raise UserError("the map has been closed")
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _SERVE],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                env=environment,
+                start_new_session=True,  # a terminal's Ctrl-C is for the node
+            )
         return self._process
 
 
