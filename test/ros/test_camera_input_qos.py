@@ -73,6 +73,15 @@ def test_why_nothing_arrives(make_ear, bench, other, monkeypatch):
     monkeypatch.setenv("ROS_DISCOVERY_SERVER", "10.0.0.1:11811")
     assert "ROS_DISCOVERY_SERVER is '10.0.0.1:11811': nodes see each other only while a server runs" in say(ear)
     monkeypatch.delenv("ROS_DISCOVERY_SERVER")
+    elsewhere = bench.node.create_publisher(Image, "/camera/image_raw", 1)
+    bench.node.create_publisher(CompressedImage, "/camera/image_raw/compressed", 1)
+    bench.node.create_publisher(Image, f"{ear.node.get_fully_qualified_name()}/rgb/image", 1)  # as the node itself does
+    there = (
+        "nothing publishes this topic, but there is /camera/image_raw: start the node with image:=/camera/image_raw "
+        "(without a launch file: --ros-args -r image:=/camera/image_raw)"
+    )
+    wait_until(lambda: say(ear) == there, there)
+    bench.node.destroy_publisher(elsewhere)
     bench.publisher(Image, "/image")
     silent = "/bench publishes it but sends nothing"
     wait_until(lambda: say(ear) == silent, silent)

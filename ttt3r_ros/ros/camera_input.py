@@ -32,6 +32,7 @@ from ttt3r_ros.stream.continuity import why_broken
 
 _UNKNOWN = "_NODE_NAME_UNKNOWN_"  #: what ROS calls a node of which it has only discovered the topics so far
 MISSING_AFTER = 5.0  #: time without an image before the node warns [s]
+MAX_NAMED = 5  #: number of other topics that the warning names
 
 
 class CameraInput:
@@ -127,6 +128,8 @@ class CameraInput:
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
             advice = "its publisher is gone" if self.received else "remap 'image' to the camera's topic"
+            if not self.received and (others := self._other_topics()):
+                return f"{missing}: nothing publishes this topic, but there is {others}"
             if server := os.environ.get("ROS_DISCOVERY_SERVER"):
                 advice += f"; ROS_DISCOVERY_SERVER is {quoted(server)}: nodes see each other only while a server runs"
             return f"{missing}: nothing publishes this topic ({advice})"
@@ -142,6 +145,24 @@ class CameraInput:
                 return f"{missing}: the QoS of {name} is incompatible with ours ({reason})"
         names = ", ".join(sorted({_node_of(publisher) for publisher in publishers}))
         return f"{missing}: {names} publishes it but sends nothing"
+
+    def _other_topics(self) -> str:
+        """Return which other topics have images, and how to listen to them, to end a sentence with; empty for none."""
+        suffix = "/compressed" if self._kind is CompressedImage else ""
+        own = f"{self._node.get_fully_qualified_name()}/"
+        others = sorted(
+            topic.removesuffix(suffix)
+            for topic, kinds in self._node.get_topic_names_and_types()
+            if self._kind_name() in kinds
+            and topic.endswith(suffix)
+            and not topic.startswith(own)
+            and self._node.count_publishers(topic) > 0
+        )
+        if not others:
+            return ""
+        shown = ", ".join(others[:MAX_NAMED]) + (", ..." if len(others) > MAX_NAMED else "")
+        how = f"image:={others[0]}"
+        return f"{shown}: start the node with {how} (without a launch file: --ros-args -r {how})"
 
     def set_enabled(self, enabled: bool) -> None:
         """Pause or resume; images that arrive in between are ignored."""
