@@ -195,7 +195,11 @@ def _parser() -> argparse.ArgumentParser:
         "130 stopped.",
     )
     add = parser.add_argument
-    add("input", help="a video, a folder of images, a rosbag2 (or ROS 1 bag), or synthetic[:seed=1,length=300,...]")
+    add(
+        "input",
+        help="a video, a folder of images, a rosbag2 (or ROS 1 bag), or synthetic[:seed=1,length=300,...], see "
+        "docs/inputs.md",
+    )
     add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
     add("--overwrite", action="store_true", help="delete the results of an earlier run in that folder")
 

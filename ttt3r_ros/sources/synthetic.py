@@ -96,6 +96,13 @@ def is_synthetic(specification: str) -> bool:
     return specification == "synthetic" or specification.startswith("synthetic:")
 
 
+def usual_options() -> str:
+    """Return all keys of a specification with their defaults, ``seed=1, length=300, ...``."""
+    return ", ".join(
+        f"{key}={default:g}" if kind is float else f"{key}={default}" for key, (kind, default) in _OPTIONS.items()
+    )
+
+
 def _parse(specification: str) -> dict[str, Any]:
     options: dict[str, Any] = {key: default for key, (_, default) in _OPTIONS.items()}
     text = specification.partition(":")[2]

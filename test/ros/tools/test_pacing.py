@@ -52,6 +52,7 @@ def test_a_stall_moves_the_rest_and_is_not_caught_up() -> None:
         clock.work(0.35 if i == 1 else 0.0)
     since_ms = [(d or 0) // 10**6 - WALL_NS // 10**6 for d in due]
     assert since_ms == [0, 100, 450, 550]
+    assert pacer.late_ns == 250_000_000
 
 
 def test_a_little_delay_does_not_change_the_stamps() -> None:

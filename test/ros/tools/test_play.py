@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -24,6 +25,7 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
 from ttt3r_ros.ros.tools import play as play_module
+from ttt3r_ros.sources import SourceFrame
 
 pytestmark = pytest.mark.dds
 
@@ -206,6 +208,31 @@ def test_looping(listener: Listener, played: Callable[..., Any], stamped_folder:
     assert since == ([0, 100, 200, 300, 0, 100] if restart else [0, 100, 200, 300, 400, 500])
 
 
+@pytest.mark.parametrize(
+    ("choice", "milliseconds"), [("source", [0, 100, 0, 100]), ("increasing", [0, 100, 5200, 5300])]
+)
+def test_a_recording_whose_time_jumps_back(
+    listener: Listener,
+    played: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+    choice: str,
+    milliseconds: list[int],
+) -> None:
+    begin, step = 1_700_000_000 * 10**9, 10**8
+    frames = [
+        SourceFrame(picture(i), begin + i * step, jump=jump, shift_ns=shift * step)
+        for i, (jump, shift) in enumerate([(None, 0), (None, 0), ("time jumped back by 2 s", 2), (None, 2)])
+    ]
+    looped = SimpleNamespace(
+        name="bag", rate_hz=10.0, length=4, recorded_time=True, frames=lambda start_s: iter(frames)
+    )
+    monkeypatch.setattr(play_module, "open_source", lambda *_, **__: looped)
+    listener.listen(Image, "/camera/image_raw")
+    code, _, err = played("bag", "--stamps", choice, "--rate", 4)
+    assert code == 0, err
+    assert [(stamp - begin) // 10**6 for stamp in stamps(listener.heard["/camera/image_raw"])] == milliseconds
+
+
 def test_clock(listener: Listener, played: Callable[..., Any], stamped_folder: Path) -> None:
     listener.listen(Clock, "/clock")
     listener.listen(Image, "/camera/image_raw")
@@ -266,6 +293,23 @@ def test_a_camera_that_preloads_is_seen_when_it_is_ready(monkeypatch: pytest.Mon
     source = "synthetic:length=2,width=32,height=32"
     assert play_module.main(["play", source, "--preload", "--no-wait-for-subscriber"]) == 0
     assert events == ["2 images are ready", "the camera is advertised"]
+
+
+@pytest.mark.usefixtures("environment", "own_handlers")
+def test_a_source_that_is_too_slow_is_said_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.12)
+        return quick(*arguments)
+
+    quick = play_module.image_to_publish
+    assert play_module.main(["play", str(folder), "--fps", "50", "--no-wait-for-subscriber"]) == 0
+    assert "cannot keep up" not in capsys.readouterr().out
+    monkeypatch.setattr(play_module, "image_to_publish", slow)
+    assert play_module.main(["play", str(folder), "--fps", "50", "--no-wait-for-subscriber"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("cannot keep up: ")]
+    assert "instead of 50 images per second" in line
 
 
 @pytest.mark.parametrize(("number", "heard"), [(signal.SIGINT, True), (signal.SIGTERM, False)])

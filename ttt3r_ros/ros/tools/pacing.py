@@ -19,7 +19,11 @@ _TICK_NS = 10_000_000
 
 
 class Pacer:
-    """Converts times in a recording to wall-clock times."""
+    """Converts times in a recording to wall-clock times.
+
+    Attributes:
+        late_ns: by how much the schedule has been delayed in all, since frames were not ready when due [ns].
+    """
 
     def __init__(
         self,
@@ -43,6 +47,7 @@ class Pacer:
         self._wait = wait
         self._origin_ns: int | None = None
         self._wall_offset_ns = 0
+        self.late_ns = 0
 
     def wait_until_due(self, play_ns: int, tick: Callable[[int], None] | None = None) -> int | None:
         """Wait until a frame is due.
@@ -65,6 +70,7 @@ class Pacer:
                 return None
         if -left_ns > _TOLERANCE_NS:
             self._origin_ns -= left_ns
+            self.late_ns -= left_ns
             due_ns -= left_ns
         return due_ns + self._wall_offset_ns
 

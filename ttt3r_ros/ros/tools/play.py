@@ -29,6 +29,7 @@ from ttt3r_ros.ros.tools.backlog import Backlog
 from ttt3r_ros.ros.tools.pacing import Pacer, Prefetch
 from ttt3r_ros.ros.tools.player import CameraOptions, Player, image_to_publish
 from ttt3r_ros.sources import Source, open_source
+from ttt3r_ros.sources.synthetic import usual_options
 from ttt3r_ros.sources.timeline import TimedFrame, Timeline
 
 #: Number of frames prepared ahead; more than the synthetic world renders at once.
@@ -37,11 +38,18 @@ _AHEAD = 8
 #: Sources whose stamps start at zero start here instead, since zero means "no stamp" in ROS and "latest" in TF [ns].
 _FIRST_STAMP_NS = 1_000_000_000
 
+#: With increasing stamps, time between two images that do not belong together; the node notices it [ns].
+_GAP_NS = 5_000_000_000
+
 #: Longest wait for the last images to arrive [s].
 _FLUSH_S = 5.0
 
 #: Wait after discovering a subscriber, which may not have discovered us yet and drops messages until then [s].
 _SETTLE_S = 0.5
+
+#: Frames that are late by more than this share of the time since the first one, but not of less than so long [s], are
+#: worth a sentence.
+_LATE_SHARE, _LATE_WITHIN_S = 0.1, 5.0
 
 #: A frame and its message.
 _Ready: TypeAlias = "tuple[TimedFrame, Image | CompressedImage]"
@@ -98,8 +106,8 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add(
         "source",
-        help="a video file, a folder of images, a rosbag2 (or ROS 1 bag), or synthetic[:seed=1,length=300,"
-        "motion=handheld|wheeled,width=640,height=480,fps=15]",
+        help="a video file, a folder of images, a rosbag2 (or ROS 1 bag), or the synthetic world, "
+        f"synthetic[:KEY=VALUE,...] with the keys {usual_options()} (see docs/inputs.md)",
     )
     add("--topic", help="image topic of a bag that has several")
     add("--rate", type=positive, default=1.0, metavar="FACTOR", help="playback speed (default 1)")
@@ -111,9 +119,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--loop-restart", action="store_true", help="like --loop, but stamps jump back, as in a looping bag")
     add(
         "--stamps",
-        choices=("auto", "source", "now"),
+        choices=("auto", "source", "increasing", "now"),
         default="auto",
-        help="source: as recorded; now: time of publishing, spaced as recorded; auto (default): source for bags and"
+        help="source: as recorded; increasing: the same, but where recorded time jumps back it goes on, after a gap of"
+        f" {_GAP_NS // 10**9} s; now: time of publishing, spaced as recorded; auto (default): source for bags and"
         " images named by their time, now for sources without recorded times",
     )
     add("--clock", action="store_true", help="publish /clock for use_sim_time (implies --stamps source)")
@@ -152,9 +161,10 @@ def _check(options: argparse.Namespace, source: Source) -> None:
         options.stamps = "source" if own_time else "now"
     if options.preload and (options.loop or options.loop_restart) and options.max_frames is None:
         raise UserError("--preload cannot store an endless loop; add --max-frames")
-    if options.loop_restart and options.stamps == "now":
+    if options.loop_restart and options.stamps != "source":
         raise UserError(
-            "--loop-restart makes the source's own stamps jump back, which --stamps now ignores; leave out one of them"
+            f"--loop-restart makes the source's own stamps jump back, and --stamps {options.stamps} prevents that; "
+            "leave out one of them"
         )
 
 
@@ -187,7 +197,7 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
         if options.wait_for_subscriber:
             _wait_for_subscribers(player, options.wait_for_truth_listener, stop)
         with FrameProgress("playing", timeline.length(source), Console(stderr=True)) as progress:
-            summary = _publish(player, ready, options, stop, progress)
+            summary = _publish(player, ready, source.rate_hz, options, stop, progress)
         if not stop.is_set():
             player.flush(_FLUSH_S)
         return summary
@@ -200,17 +210,22 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
 def _publish(
     player: Player,
     ready: Iterable[_Ready],
+    source_rate_hz: float,
     options: argparse.Namespace,
     stop: threading.Event,
     progress: FrameProgress,
 ) -> Summary:
     pacer = Pacer(options.rate, wait=stop.wait)
     backlog = Backlog(player) if options.follow_node else None
-    count, first_s, last_s, shift_ns = 0, 0.0, 0.0, 0
+    count, first_s, last_s, shift_ns, gaps_ns, is_late = 0, 0.0, 0.0, 0, 0, False
     for timed, message in ready:
         if count == 0 and timed.stamp_ns < _FIRST_STAMP_NS:
             shift_ns = _FIRST_STAMP_NS
-        stamp_ns = timed.stamp_ns + shift_ns
+        if options.stamps == "increasing":
+            gaps_ns += _GAP_NS if timed.frame.jump and count else 0
+            stamp_ns = timed.stamp_ns + timed.frame.shift_ns + gaps_ns + shift_ns
+        else:
+            stamp_ns = timed.stamp_ns + shift_ns
 
         def tick(left_ns: int, stamp_ns: int = stamp_ns) -> None:
             player.publish_clock(stamp_ns - left_ns)
@@ -219,7 +234,7 @@ def _publish(
         if due_ns is None:
             break
         player.publish_clock(stamp_ns)
-        stamp_ns = stamp_ns if options.stamps == "source" else due_ns
+        stamp_ns = due_ns if options.stamps == "now" else stamp_ns
         player.publish(message, timed.frame, stamp_ns)
         if backlog is not None:
             player.flush(_FLUSH_S, linger_s=0.0)
@@ -230,8 +245,18 @@ def _publish(
         first_s = first_s or last_s
         rate_hz = (count - 1) / (last_s - first_s) if last_s > first_s else 0.0
         progress.update(count, f"{rate_hz:.1f} Hz" if rate_hz else "")
+        if backlog is None and not is_late and _is_late(pacer, last_s - first_s):
+            is_late = True
+            _say(
+                f"cannot keep up: {rate_hz:.3g} instead of {source_rate_hz * options.rate:.3g} images per second, "
+                "since reading or rendering them takes longer; --rate plays more slowly, --preload prepares all first"
+            )
     seconds = last_s - first_s
     return Summary(count, seconds, (count - 1) / seconds if seconds > 0 else 0.0)
+
+
+def _is_late(pacer: Pacer, seconds: float) -> bool:
+    return pacer.late_ns * 1e-9 > _LATE_SHARE * max(seconds, _LATE_WITHIN_S)
 
 
 def _preload(ready: Iterable[_Ready], total: int | None) -> list[_Ready]:
@@ -246,7 +271,12 @@ def _preload(ready: Iterable[_Ready], total: int | None) -> list[_Ready]:
 def _wait_for_subscribers(player: Player, with_truth: bool, stop: threading.Event) -> None:
     if not player.is_heard(with_truth=with_truth):
         topics = player.image_topic + (" and of ground_truth" if with_truth else "")
-        _say(f"waiting for a subscriber of {topics} (start at once with --no-wait-for-subscriber)")
+        how = f"-r image:={player.image_topic.removesuffix('/compressed')}"
+        how += " -p image_transport:=compressed" if player.options.compressed else ""
+        _say(
+            f"waiting for a subscriber of {topics}, such as `ttt3r --ros-args {how}`"
+            " (start at once with --no-wait-for-subscriber)"
+        )
     while not player.is_heard(with_truth=with_truth) and not stop.wait(0.05):
         pass
     stop.wait(_SETTLE_S)
