@@ -49,7 +49,7 @@ def view() -> int:
 
 @_command
 def call() -> int:
-    """Call a service of the node."""
+    """Call a service of the node, or change its state."""
     from ttt3r_ros.ros.tools.call import main
 
     return main()

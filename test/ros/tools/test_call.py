@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode
 from std_srvs.srv import SetBool, Trigger
 
 from ttt3r_ros.ros.tools import call
@@ -21,7 +22,7 @@ def calls() -> Iterator[list[object]]:
     """Offer services of the node /robot/ttt3r, and note how they are called."""
     context, noted = rclpy.Context(), []
     rclpy.init(args=[], context=context)
-    stand_in = rclpy.create_node("ttt3r", namespace="robot", context=context)
+    stand_in = LifecycleNode("ttt3r", namespace="robot", context=context)
 
     def trigger(name: str) -> None:
         def answer(_request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -63,6 +64,19 @@ def test_services_are_called_and_their_answers_shown(calls, capsys):
     assert call.main(["pause", *there]) == 0
     assert call.main(["resume", *there]) == 0
     assert calls == ["reset", "save_map", False, True]
+    capsys.readouterr()
+    for transition, state in (
+        ("configure", "inactive"),
+        ("activate", "active"),
+        ("deactivate", "inactive"),
+        ("cleanup", "unconfigured"),
+    ):
+        assert call.main([transition, *there]) == 0
+        assert capsys.readouterr().out == f"/robot/ttt3r is {state}\n"
+    assert call.main(["activate", *there]) == 1
+    assert "error: /robot/ttt3r is unconfigured, and activate did not succeed" in capsys.readouterr().err
+    assert call.main(["shutdown", *there]) == 0  # whose number differs from state to state
+    assert capsys.readouterr().out == "/robot/ttt3r is finalized\n"
     assert call.main(["reset", "--timeout", "3"]) == 2
     assert capsys.readouterr().err.endswith(
         "error: no node /ttt3r offers reset, but /robot/ttt3r: choose with --node\n"
@@ -76,7 +90,7 @@ def test_where_no_node_answers_it_says_so(capsys, monkeypatch):
 
 def test_without_a_service_it_lists_them(capsys):
     assert call.main([]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(call.SERVICES)
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [*call.SERVICES, *call.TRANSITIONS]
     with pytest.raises(SystemExit):
         call.main(["jump"])
     assert "invalid choice: 'jump'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``call``: calls a service of the node, where the command line tools of ROS are not installed."""
+"""``call``: calls a service of the node or changes its state, where ROS's command line tools are not installed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rclpy
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool, Trigger
@@ -19,7 +21,7 @@ from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.initialize import initialize
 
-#: The node's services, with what they do.
+#: What can be called, with what it does.
 SERVICES = {
     "reset": "reset the recurrent state; the pose continues from the last one",
     "reset_odometry": "reset the recurrent state and return the pose to the origin",
@@ -30,8 +32,19 @@ SERVICES = {
     "save_map": "write the map: its points (with publish_map), its places (with publish_map_frame)",
     "load_map": "go on in the saved map of places (with publish_map_frame)",
 }
+#: Transitions of a managed node, with what they do.
+TRANSITIONS = {
+    "configure": "load the network, create topics and services",
+    "activate": "listen and publish",
+    "deactivate": "stop listening; the weights stay in memory",
+    "cleanup": "remove topics and services, free the network's memory",
+    "shutdown": "the same from any state, for good",
+}
 #: Requests other than that of a Trigger, by name: the service and its data.
 _SWITCHES = {"pause": ("enable", False), "resume": ("enable", True)}
+
+#: A transition may load large weights from a slow disk, and the node answers nothing meanwhile [s].
+_TRANSITION_S = 120.0
 
 _REFUSED, _MISTAKE, _STOPPED = 1, 2, 130
 
@@ -39,13 +52,13 @@ _REFUSED, _MISTAKE, _STOPPED = 1, 2, 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; `--help` lists them."""
     options = _parser().parse_args(argv)
-    if options.service is None:
-        print("\n".join(f"{name:<15} {does}" for name, does in SERVICES.items()))
+    if options.name is None:
+        print(_listed(SERVICES | TRANSITIONS))
         return 0
     try:
         initialize([], signal_handlers=SignalHandlerOptions.NO)
         try:
-            is_done, message = call(options.service, node=options.node, timeout_s=options.timeout)
+            is_done, message = call(options.name, node=options.node, timeout_s=options.timeout)
         finally:
             rclpy.try_shutdown()
     except UserError as error:
@@ -58,35 +71,56 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def call(name: str, *, node: str, timeout_s: float) -> tuple[bool, str]:
-    """Call a service of a node and return whether it succeeded, and its message.
+    """Call a service of a node, or change its state; return whether it succeeded, and a message.
 
     Args:
-        name: one of `SERVICES`.
+        name: one of `SERVICES` or `TRANSITIONS`.
         node: full name of the node.
-        timeout_s: how long to look for the node, and then to wait for its answer [s].
+        timeout_s: how long to look for the node, and then to wait for its answer (longer for a transition) [s].
 
     Raises:
         UserError: there is no such node, or it does not answer.
     """
-    service, data = _SWITCHES.get(name, (name, None))
-    kind: Any = Trigger if data is None else SetBool
     node = f"/{node.strip('/')}"
     caller = Node("call", start_parameter_services=False, enable_rosout=False)
     try:
-        client: Any = caller.create_client(kind, f"{node}/{service}")
-        if not client.wait_for_service(timeout_s):
-            raise UserError(f"no node {node} offers {service}{_where(caller, node, service)}")
+        if name in TRANSITIONS:
+            return _change_state(caller, node, name, timeout_s)
+        service, data = _SWITCHES.get(name, (name, None))
+        kind: Any = Trigger if data is None else SetBool
         request = kind.Request() if data is None else kind.Request(data=data)
-        answer = client.call_async(request)
-        deadline = time.monotonic() + timeout_s
-        while not answer.done() and time.monotonic() < deadline:
-            rclpy.spin_once(caller, timeout_sec=0.1)
-        if not answer.done():
-            raise UserError(f"{node} has not answered within {timeout_s:g} s; it may be busy: see its log")
-        result: Any = answer.result()
+        result = _answer(caller, kind, node, service, request, timeout_s, timeout_s)
         return bool(result.success), str(result.message)
     finally:
         caller.destroy_node()
+
+
+def _change_state(caller: Node, node: str, name: str, timeout_s: float) -> tuple[bool, str]:
+    request = ChangeState.Request(transition=Transition(label=name))
+    answer_s = max(timeout_s, _TRANSITION_S)
+    result = _answer(caller, ChangeState, node, "change_state", request, timeout_s, answer_s)
+    state = _answer(caller, GetState, node, "get_state", GetState.Request(), timeout_s, answer_s).current_state.label
+    if result.success:
+        return True, f"{node} is {state}"
+    return False, f"{node} is {state}, and {name} did not succeed: its log and /diagnostics say why"
+
+
+def _answer(caller: Node, kind: Any, node: str, service: str, request: Any, find_s: float, answer_s: float) -> Any:
+    """Return the answer of a service of a node, looked for and waited for so long [s].
+
+    Raises:
+        UserError: there is no such node, or it does not answer.
+    """
+    client: Any = caller.create_client(kind, f"{node}/{service}")
+    if not client.wait_for_service(find_s):
+        raise UserError(f"no node {node} offers {service}{_where(caller, node, service)}")
+    answer = client.call_async(request)
+    deadline = time.monotonic() + answer_s
+    while not answer.done() and time.monotonic() < deadline:
+        rclpy.spin_once(caller, timeout_sec=0.1)
+    if not answer.done():
+        raise UserError(f"{node} has not answered within {answer_s:g} s; it may be busy: see its log")
+    return answer.result()
 
 
 def _where(caller: Node, node: str, service: str) -> str:
@@ -99,19 +133,30 @@ def _where(caller: Node, node: str, service: str) -> str:
     return f" in the ROS domain {domain}: is it running, with the same ROS_DOMAIN_ID?"
 
 
+def _listed(names: Mapping[str, str], indent: str = "") -> str:
+    return "\n".join(f"{indent}{name:<15} {does}" for name, does in names.items())
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         "call",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Call a service of the running node; `ros2 service call` does the same where it is installed.",
-        epilog="services:\n"
-        + "\n".join(f"  {name:<15} {does}" for name, does in SERVICES.items())
-        + "\n\nexit status: 0 done; 1 the node refused, and said why; 2 no node answered",
+        description="Call a service of the running node, or change its state; `ros2 service call` and\n"
+        "`ros2 lifecycle set` do the same where they are installed.",
+        epilog=f"services:\n{_listed(SERVICES, '  ')}\n\n"
+        f"transitions of a managed node:\n{_listed(TRANSITIONS, '  ')}\n\n"
+        "exit status: 0 done; 1 the node refused, and said why; 2 no node answered",
     )
     add = parser.add_argument
-    add("service", nargs="?", choices=SERVICES, metavar="SERVICE", help="one of those below; none lists them")
+    add("name", nargs="?", choices=SERVICES | TRANSITIONS, metavar="NAME", help="one of those below; none lists them")
     add("--node", default="/ttt3r", help="full name of the node, with its namespace (default %(default)s)")
-    add("--timeout", type=positive, default=5.0, metavar="S", help="how long to wait for it (default %(default)s)")
+    add(
+        "--timeout",
+        type=positive,
+        default=5.0,
+        metavar="S",
+        help="how long to look for the node, and to wait for a service (default %(default)s)",
+    )
     return parser
 
 
