@@ -11,30 +11,38 @@ import numpy as np
 import numpy.typing as npt
 
 WINDOW = 10.0  #: time over which rates are averaged [s]
+SHORTEST = 1.0  #: least time over which rates are averaged, at the beginning [s]
 INTERVALS = 5  #: number of intervals between stamps over which their rate is the median
 LATENCIES = 1000  #: number of frames over which percentiles are computed
 
 
 class Rate:
-    """Events per second over the last `WINDOW` seconds. Thread-safe."""
+    """Events per second over the last `WINDOW` seconds, or since the first event after a pause. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._begun = time.monotonic()
+        self._begun = 0.0  # at the first event of those that have no pause of `WINDOW` between them
         self._times: deque[float] = deque()
 
     def count(self) -> None:
         """Count an event now."""
         with self._lock:
-            self._times.append(time.monotonic())
             self._forget()
+            now = time.monotonic()
+            if not self._times:
+                self._begun = now
+            self._times.append(now)
 
     def hz(self) -> float:
         """Return the current rate."""
         with self._lock:
             self._forget()
-            span = min(WINDOW, time.monotonic() - self._begun)
-            return len(self._times) / span if span > 0 else 0.0
+            if not self._times:
+                return 0.0
+            since = time.monotonic() - self._begun
+            if since >= WINDOW:
+                return len(self._times) / WINDOW
+            return (len(self._times) - 1) / max(since, SHORTEST)  # the first event only begins the time
 
     def _forget(self) -> None:
         oldest = time.monotonic() - WINDOW

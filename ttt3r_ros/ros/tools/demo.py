@@ -218,8 +218,9 @@ def _node_command(options: argparse.Namespace) -> list[str]:
 
 def _player_command(specification: str, options: argparse.Namespace, summary: Path) -> list[str]:
     command = [sys.executable, "-m", "ttt3r_ros.ros.tools.play", specification, "--mount-tf"]
-    # a recording is played whole, as fast as the node follows, so that only its own times tell how fast it moves
-    command += ["--stamps", "source", "--follow-node"] if _is_recording(options) else ["--stamps", "now"]
+    # a recording is played whole, as fast as the node follows, so that only its own times tell how fast it moves, and
+    # no two images have the same time, by which the results are kept
+    command += ["--stamps", "increasing", "--follow-node"] if _is_recording(options) else ["--stamps", "now"]
     # each subscription is discovered separately: that for the ground truth may be found well after the node's
     command += ["--wait-for-truth-listener", "--summary", str(summary)]
     if not options.input:
@@ -288,9 +289,11 @@ def _status(recorder: Recorder) -> str:
     recording = recorder.recording
     if not recording.poses:
         return "waiting for the node" if _frames_received(recorder) else "the camera is preparing its images"
-    status = f"{len(recording.poses)} poses, {recording.diagnostics.get('output_rate_hz', '-')} Hz"
+    status = f"{len(recording.poses)} poses"
+    if rate_hz := recording.diagnostics.get("output_rate_hz"):
+        status += f", the node publishes {rate_hz} a second"
     latencies = recording.latencies_ms[-50:]
-    return f"{status}, latency {np.median(latencies):.0f} ms" if latencies else status
+    return f"{status}, {np.median(latencies):.0f} ms after their images" if latencies else status
 
 
 def _frames_played(summary: Path) -> int | None:
