@@ -10,12 +10,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 
 from ttt3r_ros.evaluation.metrics import Trajectory
-from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory
+from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory, noted, write_below
 from ttt3r_ros.evaluation.run_log import Moment
 from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics
 
@@ -134,6 +135,18 @@ def test_images_are_upright_in_their_own_colors(tmp_path: Path) -> None:
     red, blue = (rows_of(tmp_path / "f.png", color) for color in ("red", "blue"))
     assert red.max() < blue.min() + 2
     assert len(red) == pytest.approx(len(blue), rel=0.05)
+
+
+@pytest.mark.parametrize("inches", [3.9, 5.2, 10.0])
+def test_a_caption_fits_below_its_picture(inches: float) -> None:
+    note = "the weights small.safetensors have never seen a real image, and reset every 6 frames; use others on a robot"
+    figure = Figure(figsize=(inches, 2.0), layout="constrained")
+    canvas = FigureCanvasAgg(figure)
+    write_below(figure, noted("the line is the camera's path; cut open 0.4 m above it", note))
+    canvas.draw()
+    (text,) = (text for text in figure.texts if "camera's" in text.get_text())
+    assert text.get_window_extent().x1 < figure.bbox.x1
+    assert " ".join(text.get_text().split()).endswith(note)
 
 
 def test_frames_are_columns_in_time(figures: list[Figure]) -> None:

@@ -22,10 +22,9 @@ def test_what_is_not_finite_is_none():
     assert rounded(math.nan, 2) is None
 
 
-def test_a_row_for_each_number():
+def test_a_row_for_each_number_that_there_is():
     out = io.StringIO()
     show_result([("error", 0.5, "m", "of the path"), ("depth", None, "", "")], Console(file=out, width=80))
-    error, depth = (line for line in out.getvalue().splitlines() if "error" in line or "depth" in line)
+    (error,) = (line for line in out.getvalue().splitlines() if "error" in line or "depth" in line)
     assert "0.5 m" in error
     assert "of the path" in error
-    assert "-" in depth

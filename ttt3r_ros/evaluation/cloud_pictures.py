@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ttt3r_ros import colors
-from ttt3r_ros.evaluation.pictures import noted, save
+from ttt3r_ros.evaluation.pictures import noted, save, write_below
 from ttt3r_ros.evaluation.run_log import Moment, RunLog
 from ttt3r_ros.evaluation.splat import Eye, draw_line, draw_points, frustum
 from ttt3r_ros.geometry import FloatArray
@@ -120,7 +120,7 @@ def draw_cloud(path: Path, recording: RunLog, moments: list[Moment], *, note: st
             if column == 0:
                 axes.set_ylabel("from behind the start" if side == 0 else "from the other side", fontsize=10)
     caption = f"the line is the camera's path; cut open {_ABOVE_M} m above it"
-    figure.supxlabel(noted(caption, note), fontsize=10, color="#8a8f98", x=0.02, ha="left")
+    write_below(figure, noted(caption, note))
     save(figure, path)
 
 

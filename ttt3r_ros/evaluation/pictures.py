@@ -27,11 +27,19 @@ _TRUTH = colors.hex_color(colors.TRUTH)
 _MUTED = "#8a8f98"
 _DPI = 110
 _NOTE_COLUMNS = 80
+_COLUMNS_PER_INCH = 12  # of text below a picture
 
 
 def noted(caption: str, note: str) -> str:
     """Return a caption with a note below it, if there is one."""
     return f"{caption}\n{textwrap.fill(note, _NOTE_COLUMNS)}" if note else caption
+
+
+def write_below(figure: Figure, caption: str) -> None:
+    """Write a caption below a figure, in lines that it is wide enough for."""
+    columns = int(_COLUMNS_PER_INCH * figure.get_figwidth())
+    fitted = "\n".join(textwrap.fill(line, columns) for line in caption.splitlines())
+    figure.supxlabel(fitted, fontsize=10, color=_MUTED, x=0.02, ha="left")
 
 
 def draw_trajectory(path: Path, estimate: Trajectory, truth: Trajectory | None, *, caption: str) -> None:
@@ -120,7 +128,7 @@ def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
                 axes.set_ylabel(name, fontsize=11)
         bar = figure.colorbar(shown, ax=list(grid[row]), label=unit or "", fraction=0.05, pad=0.01, aspect=12)
         bar.ax.set_visible(unit is not None)  # an invisible bar still keeps the columns aligned
-    figure.supxlabel(caption, fontsize=10, color=_MUTED, x=0.01, ha="left")
+    write_below(figure, caption)
     save(figure, path)
 
 

@@ -10,13 +10,14 @@ from rich.table import Table
 
 
 def show_result(rows: Iterable[tuple[str, float | None, str, str]], console: Console) -> None:
-    """Print a table of labels, values (None if missing), units and meanings."""
+    """Print a table of labels, values, units and meanings, without the rows whose value is None."""
     table = Table(title="Result", title_justify="left", title_style="bold", show_header=False)
     table.add_column(style="bold")
     table.add_column(justify="right")
     table.add_column(style="dim")
     for label, value, unit, meaning in rows:
-        table.add_row(label, formatted(value, unit), meaning)
+        if value is not None:
+            table.add_row(label, formatted(value, unit), meaning)
     console.print(table)
 
 

@@ -160,6 +160,9 @@ def table(dataset: Dataset, cells: Sequence[Cell], caption: str) -> str:
             count += f" ({100 * cell.answered:.1f} % of frames answered)"
         length = "all" if cell.length == ALL else str(cell.length)
         lines.append(_row([cell.rule, cell.reset, length, count, *values]))
+    if not any(cell.sequences for cell in cells):
+        lines[4:] = ["No sequence could be evaluated.", ""]
+        return "\n".join(lines + _skipped(cells)) + "\n"
     lines += ["", "In brackets: published figures for the same rule, resets and length.", ""]
     if dataset.published:
         lines += ["Published, with the weights cut3r_512_dpt_4_64:", ""]
