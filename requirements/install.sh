@@ -151,13 +151,17 @@ is_usable() {
         is_of_the_python_asked_for
 }
 
-# Lets programs started by hand keep logs and caches in this folder rather than in the user's home, as the Makefile does.
-# Python runs this line whenever it starts from there; what the user has set stays.
+# Puts this folder on Python's path. Without it, a program that runs in the folder above would find this folder, which has
+# the package's name, in place of the package: setuptools' editable installs are asked last.
+put_on_path() {
+    printf '%s\n' "$PWD" >"$1/ttt3r_ros_clone.pth"
+}
+
+# Lets programs started by hand keep logs, saved states and caches in this folder rather than in the user's home, as the
+# Makefile does. Python runs this line whenever it starts from there; what the user has set stays.
 keep_files_here() {
-    local packages
-    packages="$("$venv"/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
-    cat >"$packages/keep_files_here.pth" <<'PYTHON'
-import os, sys; cache = os.path.join(os.path.dirname(sys.prefix), ".cache"); os.environ.setdefault("MPLCONFIGDIR", os.path.join(cache, "matplotlib")); "ROS_HOME" in os.environ or os.environ.setdefault("ROS_LOG_DIR", os.path.join(cache, "ros", "log"))
+    cat >"$1/keep_files_here.pth" <<'PYTHON'
+import os, sys; cache = os.path.join(os.path.dirname(sys.prefix), ".cache"); os.environ.setdefault("MPLCONFIGDIR", os.path.join(cache, "matplotlib")); os.environ.setdefault("ROS_HOME", os.path.join(cache, "ros"))
 PYTHON
 }
 
@@ -190,7 +194,9 @@ main() {
     say "adding the ROS 2 packages that PyPI lacks (see underlay/README.md)"
     "$venv"/bin/python underlay/install.py 2>&1 | sed 's/^underlay: /        /' || fail "setup failed. \`make venv\` tries again."
     pip_install --quiet --no-deps --no-index --no-build-isolation --editable .
-    keep_files_here
+    packages="$("$venv"/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+    put_on_path "$packages"
+    keep_files_here "$packages"
     fingerprint >"$venv"/fingerprint
     rm -rf "$venv"/incomplete .cache/pip .cache/tmp
     say "done in $SECONDS s"
