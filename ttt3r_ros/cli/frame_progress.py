@@ -50,7 +50,7 @@ class FrameProgress:
             self._logged_at = now
             of_total = f"/{self._total}" if self._total is not None else ""
             line = f"{self._title}: {done}{of_total} frames {detail}".rstrip()
-            self._console.print(line, markup=False, highlight=False)
+            self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def __enter__(self) -> FrameProgress:
         """Start the bar."""

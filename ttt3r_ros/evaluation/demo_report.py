@@ -22,7 +22,7 @@ from ttt3r_ros.mapping.ply import write_ply
 FILES = {
     "view.html": "the run in 3D, in a browser, without a server",
     "demo.gif": "the run as a moving picture",
-    "cloud.png": "the point cloud from two sides, beside the true one",
+    "cloud.png": "the point cloud from two sides, beside the true one if that is known",
     "frames.png": "image, depth and confidence over time",
     "trajectory.png": "the path from above",
     "trajectory.txt": "estimated poses (TUM)",
@@ -129,7 +129,12 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
         ("dropped", metrics.dropped, "", "replaced by a newer image while the node was busy"),
         ("lost", metrics.lost, "", "not usable, as node.log says"),
         ("trajectory error", metrics.ate_rmse_m, "m", "ATE RMSE after SE(3) alignment"),
-        ("path length", metrics.path_length_m, "m", "of the ground truth, or of the estimate without one"),
+        (
+            "path length",
+            metrics.path_length_m,
+            "m",
+            f"of the {'estimate' if metrics.ate_rmse_m is None else 'ground truth'}",
+        ),
         ("depth error", metrics.depth_abs_rel, "", "AbsRel: mean of |depth - truth| / truth"),
         ("latency, median", metrics.latency_ms_p50, "ms", "from the image's stamp to the arrival of its odometry"),
         ("latency, 95 %", metrics.latency_ms_p95, "ms", ""),

@@ -32,13 +32,12 @@ _COLUMNS_PER_INCH = 12  # of text below a picture
 
 def noted(caption: str, note: str) -> str:
     """Return a caption with a note below it, if there is one."""
-    return f"{caption}\n{textwrap.fill(note, _NOTE_COLUMNS)}" if note else caption
+    return f"{caption}\n{note}" if note else caption
 
 
 def write_below(figure: Figure, caption: str) -> None:
     """Write a caption below a figure, in lines that it is wide enough for."""
-    columns = int(_COLUMNS_PER_INCH * figure.get_figwidth())
-    fitted = "\n".join(textwrap.fill(line, columns) for line in caption.splitlines())
+    fitted = _wrapped(caption, int(_COLUMNS_PER_INCH * figure.get_figwidth()))
     figure.supxlabel(fitted, fontsize=10, color=_MUTED, x=0.02, ha="left")
 
 
@@ -54,7 +53,7 @@ def draw_trajectory(path: Path, estimate: Trajectory, truth: Trajectory | None, 
     figure = Figure(figsize=(12.0, 6.4), layout="constrained")
     figure.suptitle("Trajectory", fontsize=15, fontweight="bold", x=0.02, ha="left")
     top, *series = _trajectory_axes(figure, rows=2 if truth is None else 3)
-    top.set_title(caption, fontsize=10, color=_MUTED, loc="left")
+    top.set_title(_wrapped(caption, _NOTE_COLUMNS), fontsize=10, color=_MUTED, loc="left")
     if truth is not None:
         _draw_from_above(top, truth, _TRUTH, "ground truth")
     _draw_from_above(top, estimate, _ESTIMATE, "estimate")
@@ -130,6 +129,10 @@ def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
         bar.ax.set_visible(unit is not None)  # an invisible bar still keeps the columns aligned
     write_below(figure, caption)
     save(figure, path)
+
+
+def _wrapped(text: str, columns: int) -> str:
+    return "\n".join(textwrap.fill(line, columns) for line in text.splitlines())
 
 
 def _trajectory_axes(figure: Figure, rows: int) -> list[Axes]:

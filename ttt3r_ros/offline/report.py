@@ -147,7 +147,12 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
         ("frames", metrics.frames, "", "processed"),
         ("poses", metrics.poses, "", "estimated; the other frames were lost"),
         ("segments", metrics.segments, "", "between resets of the network's state"),
-        ("path length", metrics.path_length_m, "m", "of the ground truth, or of the estimate without one"),
+        (
+            "path length",
+            metrics.path_length_m,
+            "m",
+            f"of the {'estimate' if metrics.ate_rmse_m is None else 'ground truth'}",
+        ),
         ("trajectory error", metrics.ate_rmse_m, "m", "ATE RMSE after SE(3) alignment"),
         ("with best scale", metrics.ate_rmse_scaled_m, "m", "ATE RMSE after Sim(3) alignment"),
         ("scale", metrics.scale, "", "factor that aligns the estimate; 1 is metric"),

@@ -150,7 +150,7 @@ class CameraInput:
         """Return which other topics have images, and how to listen to them, to end a sentence with; empty for none."""
         suffix = "/compressed" if self._kind is CompressedImage else ""
         own = f"{self._node.get_fully_qualified_name()}/"
-        others = sorted(
+        found = (
             topic.removesuffix(suffix)
             for topic, kinds in self._node.get_topic_names_and_types()
             if self._kind_name() in kinds
@@ -158,6 +158,7 @@ class CameraInput:
             and not topic.startswith(own)
             and self._node.count_publishers(topic) > 0
         )
+        others = sorted(found, key=lambda topic: ("depth" in topic, topic))
         if not others:
             return ""
         shown = ", ".join(others[:MAX_NAMED]) + (", ..." if len(others) > MAX_NAMED else "")

@@ -214,7 +214,7 @@ def test_it_says_what_it_waits_for_and_for_how_long() -> None:
     assert demo._status(recorder) == "2 poses"
     recorder.recording.diagnostics["output_rate_hz"] = "9.87"
     recorder.recording.latencies_ms += [30.0, 50.0]
-    assert demo._status(recorder) == "2 poses, the node publishes 9.87 a second, 40 ms after their images"
+    assert demo._status(recorder) == "2 poses (9.87 a second), 40 ms after their images"
     assert demo._silence_s(recorder, None) == demo._silence_s(recorder, 3) == 4.0
     assert demo._silence_s(recorder, 2) == 1.5
 

@@ -291,7 +291,7 @@ def _status(recorder: Recorder) -> str:
         return "waiting for the node" if _frames_received(recorder) else "the camera is preparing its images"
     status = f"{len(recording.poses)} poses"
     if rate_hz := recording.diagnostics.get("output_rate_hz"):
-        status += f", the node publishes {rate_hz} a second"
+        status += f" ({rate_hz} a second)"
     latencies = recording.latencies_ms[-50:]
     return f"{status}, {np.median(latencies):.0f} ms after their images" if latencies else status
 
