@@ -23,8 +23,8 @@ from std_msgs.msg import Header
 
 from ttt3r_ros.ros.conversions import lasting_cloud, lasting_image
 from ttt3r_ros.ros.fastdds import make_room_for_images
-from ttt3r_ros.ros.outputs import POINT_CLOUD, RGB, TOPICS
 from ttt3r_ros.ros.receiver import Receiver, ServedElsewhere
+from ttt3r_ros.ros.topics import POINT_CLOUD, RGB, TOPICS
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from tf2_ros import StaticTransformBroadcaster
 from benchmark.images import FRAME_ID
 from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics
 from ttt3r_ros.ros.conversions import camera_info_message, transform_message
-from ttt3r_ros.ros.outputs import TOPICS
+from ttt3r_ros.ros.topics import TOPICS
 
 #: Fast DDS stamps a message's arrival for a reliable subscriber with its first 64 KB, for this kind with its last.
 _ARRIVALS = QoSProfile(depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -36,8 +36,8 @@ from benchmark.images import image_messages
 from ttt3r_ros.camera.preprocess import pixel_map
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network, NetworkConfig
-from ttt3r_ros.ros.outputs import ODOM, PATH, TOPICS
 from ttt3r_ros.ros.tools.processes import ChildProcess
+from ttt3r_ros.ros.topics import ODOM, PATH, TOPICS
 from ttt3r_ros.weights.checkpoint import save_network
 
 RUNS = ("all_outputs", "bare_node_all_outputs", "odometry_only", "bare_node_odometry_only")

@@ -17,8 +17,8 @@ from benchmark.images import FRAME_ID, image_messages
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import R_BODY_OPTICAL
 from ttt3r_ros.ros.conversions import transform_message
-from ttt3r_ros.ros.outputs import ODOM
 from ttt3r_ros.ros.tools.processes import ChildProcess
+from ttt3r_ros.ros.topics import ODOM
 
 ODOMETRY = f"ttt3r/{ODOM}"
 HZ, SIZE = 10.0, (640, 480)

@@ -52,6 +52,13 @@ def test_a_missing_library_is_one_sentence(missing: str, command: str, arguments
     assert line.startswith(f"error: the Python module '{missing}' is missing: ")
 
 
+@pytest.mark.slow
+def test_programs_beside_the_node_do_without_torch():
+    """Which takes seconds and 200 MB."""
+    script = "import sys; from ttt3r_ros.ros.tools import call, demo, play, view; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False).returncode == 0
+
+
 def test_every_command_that_is_installed_exists():
     (names,) = re.findall(r"for name in \(([^)]*)\)", (ROOT / "setup.py").read_text())
     from ttt3r_ros import commands

@@ -27,7 +27,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
 
-from ttt3r_ros.ros.outputs import TOPICS
+from ttt3r_ros.ros.topics import TOPICS
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0  #: seconds until something that must happen has failed to

@@ -16,7 +16,7 @@ from benchmark.consumer import Consumer
 from benchmark.graph import keep_to_this_computer
 from benchmark.images import image_messages
 from ttt3r_ros.model import Network
-from ttt3r_ros.ros.outputs import TOPICS
+from ttt3r_ros.ros.topics import TOPICS
 from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.weights.checkpoint import load_network

@@ -14,9 +14,8 @@ import yaml
 from docs import parameters
 from ttt3r_ros import colors
 from ttt3r_ros.ros import localization
-from ttt3r_ros.ros.map_output import MAP_POINTS
-from ttt3r_ros.ros.outputs import TOPICS
 from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.ros.topics import MAP_POINTS, TOPICS
 from ttt3r_ros.settings import declarations
 
 ROOT = Path(__file__).parent.parent.parent

@@ -11,9 +11,8 @@ import yaml
 from launch_stand_in import launch
 from scipy.spatial.transform import Rotation
 
-from ttt3r_ros.ros.map_output import MAP_POINTS
-from ttt3r_ros.ros.outputs import ODOM, TOPICS
 from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.ros.topics import MAP_POINTS, ODOM, TOPICS
 
 ROOT = Path(__file__).parents[2]
 CONSUMERS = {

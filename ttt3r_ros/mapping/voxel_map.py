@@ -44,6 +44,9 @@ class MapPoints:
     confidences: Float32Array
 
 
+NO_POINTS = MapPoints(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
+
+
 @dataclass(frozen=True)
 class MapState:
     """Everything a map carries from one `VoxelMap.insert` to the next.

@@ -18,20 +18,18 @@ from std_msgs.msg import Header
 
 from ttt3r_ros.geometry import FloatArray, Intrinsics, unproject
 from ttt3r_ros.mapping.cloud import POINT_DTYPE, Float32Array, masked_depth
-from ttt3r_ros.mapping.voxel_map import MapPoints, VoxelMap
+from ttt3r_ros.mapping.voxel_map import NO_POINTS, MapPoints, VoxelMap
 from ttt3r_ros.places.keyframe import Keyframe
 from ttt3r_ros.places.similarity import Similarity
 from ttt3r_ros.ros.conversions import cloud_message, nanoseconds
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.ros.topics import MAP_POINTS
 from ttt3r_ros.stream.estimate import IMAGE, POINTS, Estimate
 
-MAP_POINTS = "map_points"
 #: Minimum time between the stamps of two added frames [s], to avoid computing points of nearly the same view.
 INSERT_PERIOD = 0.2
 LISTEN_PERIOD = 0.2  #: time between two checks for subscribers while the map has not been published [s]
-
-NO_POINTS = MapPoints(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.uint8), np.zeros(0, np.float32))
 
 
 @dataclass(frozen=True)

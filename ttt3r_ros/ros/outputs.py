@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from geometry_msgs.msg import PoseStamped
-from nav_msgs.msg import Odometry, Path
+from nav_msgs.msg import Path
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.qos_overriding_options import QoSOverridingOptions
-from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
@@ -28,26 +28,9 @@ from ttt3r_ros.ros.conversions import (
     transform_message,
 )
 from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.ros.topics import CONFIDENCE, DEPTH, DEPTH_INFO, ODOM, PATH, POINT_CLOUD, RGB, RGB_INFO, TOPICS
 from ttt3r_ros.stream.estimate import IMAGE, POINTS, Estimate, Float32Array
 from ttt3r_ros.stream.odometry import Motion
-
-ODOM, PATH = "odom", "path"
-RGB, RGB_INFO = "rgb/image", "rgb/camera_info"
-DEPTH, DEPTH_INFO = "depth/image", "depth/camera_info"
-CONFIDENCE, POINT_CLOUD = "confidence/image", "points"
-
-STATE_DEPTH = 10  #: history depth of odometry and path, for consumers that synchronize by stamp
-DENSE_DEPTH = 5  #: history depth of images and clouds
-TOPICS = {
-    ODOM: (Odometry, STATE_DEPTH),
-    PATH: (Path, STATE_DEPTH),
-    RGB: (Image, DENSE_DEPTH),
-    RGB_INFO: (CameraInfo, DENSE_DEPTH),
-    DEPTH: (Image, DENSE_DEPTH),
-    DEPTH_INFO: (CameraInfo, DENSE_DEPTH),
-    CONFIDENCE: (Image, DENSE_DEPTH),
-    POINT_CLOUD: (PointCloud2, DENSE_DEPTH),
-}
 
 PATH_PERIOD = 0.5  #: time between two paths [s], since filling a message with a thousand poses takes milliseconds
 

@@ -16,12 +16,12 @@ from ttt3r_ros.ros.diagnostics import Counters, Health
 from ttt3r_ros.ros.frame_queue import FrameQueue
 from ttt3r_ros.ros.namesakes import Namesakes
 from ttt3r_ros.ros.notices import Notices
-from ttt3r_ros.ros.outputs import ODOM
 from ttt3r_ros.ros.parameters import Parameters, qos_overrides
 from ttt3r_ros.ros.pipeline import Pipeline, stream_settings
 from ttt3r_ros.ros.pose_input import HintInput, PoseInput
 from ttt3r_ros.ros.saving import Saving
 from ttt3r_ros.ros.simulated_clock import SimulatedClock
+from ttt3r_ros.ros.topics import ODOM
 from ttt3r_ros.runtime.threads import choose_threads
 from ttt3r_ros.stream.load import LoadedBackbone, load_backbone
 from ttt3r_ros.stream.segments import warm_up

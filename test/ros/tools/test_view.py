@@ -33,9 +33,9 @@ from ttt3r_ros import colors
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics
 from ttt3r_ros.mapping.cloud import POINT_DTYPE
-from ttt3r_ros.mapping.voxel_map import MapPoints
+from ttt3r_ros.mapping.voxel_map import NO_POINTS, MapPoints
 from ttt3r_ros.ros.conversions import camera_info_message, cloud_message, fill_pose, image_message, transform_message
-from ttt3r_ros.ros.map_output import NO_POINTS, map_message
+from ttt3r_ros.ros.map_output import map_message
 from ttt3r_ros.ros.tools import view
 from ttt3r_ros.ros.tools.player import TRUTH_QOS
 from ttt3r_ros.ros.tools.view import View, _spin

@@ -160,7 +160,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     console.print(f"written to {options.output}/ after {time.monotonic() - begun:.0f} s:", highlight=False)
     for name, words in FILES.items():
         if (options.output / name).exists():
-            console.print(f"  {name:<15} {words}", highlight=False)
+            console.print(f"  {name:<15} {words}", highlight=False, soft_wrap=True)
     if failure is not None:
         raise failure
     _raise_if_still(recording, options.output / "node.log")
@@ -290,7 +290,8 @@ def _status(recorder: Recorder) -> str:
     if not recording.poses:
         return "waiting for the node" if _frames_received(recorder) else "the camera is preparing its images"
     status = f"{len(recording.poses)} poses"
-    if rate_hz := recording.diagnostics.get("output_rate_hz"):
+    rate_hz = recording.diagnostics.get("output_rate_hz", "0.00")
+    if rate_hz != "0.00":  # unknown before the second pose
         status += f" ({rate_hz} a second)"
     latencies = recording.latencies_ms[-50:]
     return f"{status}, {np.median(latencies):.0f} ms after their images" if latencies else status

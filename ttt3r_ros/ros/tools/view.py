@@ -33,15 +33,14 @@ from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.run_log import EvenlySpaced
 from ttt3r_ros.geometry import FloatArray, Intrinsics, inverse
-from ttt3r_ros.mapping.voxel_map import MIN_MAX_POINTS, MapPoints, VoxelMap
+from ttt3r_ros.mapping.voxel_map import MIN_MAX_POINTS, NO_POINTS, MapPoints, VoxelMap
 from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds
 from ttt3r_ros.ros.fastdds import make_room_for_images
 from ttt3r_ros.ros.initialize import initialize
-from ttt3r_ros.ros.map_output import MAP_POINTS, NO_POINTS
-from ttt3r_ros.ros.outputs import DEPTH, DEPTH_INFO, ODOM, PATH, POINT_CLOUD, RGB
 from ttt3r_ros.ros.tools.arguments import without_ros_arguments
 from ttt3r_ros.ros.tools.messages import moved, points_of, pose_of
 from ttt3r_ros.ros.tools.player import TRUTH_QOS, TRUTH_TOPIC
+from ttt3r_ros.ros.topics import DEPTH, DEPTH_INFO, MAP_POINTS, ODOM, PATH, POINT_CLOUD, RGB
 from ttt3r_ros.viewer.live import LivePage, state_html
 from ttt3r_ros.viewer.pieces import thinned
 
