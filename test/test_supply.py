@@ -72,6 +72,16 @@ def test_what_is_installed_is_what_is_pinned():
         assert metadata.version(name) in pinned[name]
 
 
+def test_a_folder_with_the_packages_name_does_not_hide_it(tmp_path: Path):
+    """As the clone does from the folder above it."""
+    if not Path(sys.prefix, "fingerprint").exists():
+        pytest.skip("this is not the environment that requirements/install.sh makes")
+    (tmp_path / "ttt3r_ros").mkdir()
+    command = [sys.executable, "-c", "import ttt3r_ros; print(ttt3r_ros.__version__)"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_licenses_are_listed_and_up_to_date():
     if not Path(sys.prefix, "share", "rclpy", "package.xml").exists():
         pytest.skip("the ROS packages' licenses are read from the pip environment")
