@@ -14,6 +14,7 @@ from test_sources import picture, refusal, write_image
 from ttt3r_ros.camera.stamps import NOT_NEWER
 from ttt3r_ros.geometry import Intrinsics, T_from_pose
 from ttt3r_ros.sources import SourceFrame, open_source
+from ttt3r_ros.sources.dataset import time_ns
 
 POSES = [T_from_pose((0.1 * i, 0, 1), (np.cos(0.05 * i), 0, np.sin(0.05 * i), 0)) for i in range(3)]
 
@@ -155,7 +156,15 @@ def test_euroc(tmp_path: Path, truth: str) -> None:
 
 
 @pytest.mark.parametrize("folder", ["images", "color", "rgb", "image", "."])
-@pytest.mark.parametrize("matrix", ["60 0 31.5\n0 61 23.5\n0 0 1\n", "60 61 31.5 23.5\n"])
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        "60 0 31.5\n0 61 23.5\n0 0 1\n",
+        "60 61 31.5 23.5\n",
+        "# of camera 0\n[[60, 0, 31.5], [0, 61, 23.5], [0, 0, 1]]",
+        "60 0 31.5 0\n0 61 23.5 0\n0 0 1 0\n",
+    ],
+)
 def test_a_matrix_and_poses_beside_images(tmp_path: Path, folder: str, matrix: str) -> None:
     for i in range(3):
         write_image(tmp_path / folder / f"{i}.png", picture(10 * i))
@@ -178,6 +187,11 @@ def test_files_above_a_folder_of_any_name_are_others(tmp_path: Path) -> None:
     [
         ("K.txt", "a b c", "K.txt is ignored"),
         ("K.txt", "1 2 3", "but contains 3"),
+        ("_info.txt", "m_calibrationColorIntrinsic = 1 2 3", "but contains 3"),
+        ("sensor.yaml", "- a", "it must contain lists: intrinsics of 4 numbers"),
+        ("sensor.yaml", SENSOR_YAML.replace("intrinsics: [", "intrinsics: [1.5, "), "intrinsics of 4 numbers"),
+        ("sensor.yaml", SENSOR_YAML.replace("0.0, -1.0, 0.0, 0.1", ".nan, -1.0, 0.0, 0.1"), "T_BS is not a rigid"),
+        ("sensor.yaml", SENSOR_YAML.replace("T_BS:", "T_BS: x\nother:"), "T_BS is not a rigid transform"),
         ("K.txt", "60 61 999 23.5", "does not fit images of 64x48 pixels"),
         ("sensor.yaml", "{", "it is not valid YAML"),
         ("sensor.yaml", "rate: 1", "'intrinsics' is missing"),
@@ -214,11 +228,50 @@ def test_a_folder_without_times_says_which_rate_it_assumes(tmp_path: Path, caplo
 
 
 def test_two_images_of_one_time_are_one(tmp_path: Path) -> None:
-    for name in ("1.5.png", "1.50.png", "1.6.png"):
+    for name in ("1.5.png", "1.5.jpg", "1.6.png"):
         write_image(tmp_path / name, picture(10))
     source = open_source(str(tmp_path))
     assert [frame.stamp_ns for frame in source.frames()] == [1_500_000_000, 1_600_000_000]
     assert source.report.left_out == {NOT_NEWER: 1}
+
+
+def test_names_with_two_counters_are_no_times(tmp_path: Path) -> None:
+    for i in range(11):
+        write_image(tmp_path / f"0.{i}.png", picture(10 * i))
+    source = open_source(str(tmp_path))
+    assert not source.recorded_time
+    levels = [frame.image[..., 0].mean() for frame in source.frames()]
+    assert len(levels) == 11
+    assert levels == sorted(levels)
+
+
+@pytest.mark.parametrize("unit", ["ns", "us", "ms"])
+def test_listed_times_in_other_units(tmp_path: Path, unit: str) -> None:
+    per_ms = {"ns": 10**6, "us": 10**3, "ms": 1}[unit]
+    times = [1_500_000_000_000 + 100 * i for i in range(3)]
+    for i in range(3):
+        write_image(tmp_path / "rgb" / f"{i}.png", picture(10 * i))
+    (tmp_path / "rgb.txt").write_text("".join(f"{ms * per_ms} rgb/{i}.png\n" for i, ms in enumerate(times)))
+    assert [frame.stamp_ns for frame in read(tmp_path)] == [ms * 10**6 for ms in times]
+
+
+@pytest.mark.parametrize(
+    "text", ["-1.0", "1e30", "nan", "inf", "1e999999999", "9999999999", "9999999999999999999", "x"]
+)
+def test_what_no_message_can_hold_is_no_time(text: str) -> None:
+    assert time_ns(text) is None
+
+
+@pytest.mark.parametrize("content", ["", "1 2 3", "x"])
+def test_pose_files_without_poses_are_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str) -> None:
+    for i in range(3):
+        write_image(tmp_path / f"{i}.png", picture(10 * i))
+        (tmp_path / "pose").mkdir(exist_ok=True)
+        (tmp_path / f"pose/{i}.txt").write_text(content)
+    frames = list(open_source(str(tmp_path), fps=30.0).frames())
+    assert [frame.T_world_camera for frame in frames] == [None] * 3
+    (record,) = caplog.records
+    assert "contain no 4x4 matrix, and count as unknown" in record.message
 
 
 def test_masks_and_depth_beside_color_are_left_alone(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.camera_input import CameraInput
 from ttt3r_ros.ros.diagnostics import Counters, Health
+from ttt3r_ros.ros.initialize import creating_node
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import (
     declare,
@@ -26,7 +27,6 @@ from ttt3r_ros.ros.parameters import (
 )
 from ttt3r_ros.ros.pipeline import Pipeline
 from ttt3r_ros.ros.saving import Saving
-from ttt3r_ros.ros.security import under_security
 from ttt3r_ros.ros.statistics import StreamStatistics
 from ttt3r_ros.ros.tracking import Tracking
 
@@ -45,11 +45,10 @@ class Ttt3rNode(LifecycleNode):
             UserError: a parameter cannot be used; with `autostart`, also the weights or another file.
         """
         try:
-            super().__init__("ttt3r")
+            with creating_node():
+                super().__init__("ttt3r")
         except ParameterException as error:
             raise UserError(first_sentence(error)) from error
-        except RuntimeError as error:  # RCLError, which is private to rclpy
-            raise UserError(f"ROS could not create the node{under_security()}: {first_sentence(error)}") from error
         self.callbacks_failed = 0
         self._settings = declare(self)
         self._notices = Notices(self.get_logger())

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from ttt3r_ros.sources.frame import SourceReport
 from ttt3r_ros.sources.poses import (
     PoseLookup,
     PoseTrack,
+    checked_pose,
     read_euroc_poses,
     read_pose_list,
     read_pose_matrix,
@@ -48,6 +49,11 @@ _MATRIX_FILES = (
 _POSE_FILES = ("groundtruth.txt", "pose.txt", "poses.txt", "traj.txt", "trajectory.txt")
 _POSE_FOLDERS = ("pose", "poses")
 _BODY_POSES = ("state_groundtruth_estimate0/data.csv", "mocap0/data.csv")
+
+#: Nanoseconds per unit (s, ms, µs, ns), by the number of digits of the time since the epoch for the years 2001 to 2286.
+NS_PER_UNIT = {10: 10**9, 13: 10**6, 16: 10**3, 19: 1}
+#: Later times do not fit into a ROS message [ns].
+_MAX_STAMP_NS = 2**31 * 10**9
 
 #: Distortion models of EuRoC's sensor.yaml, by the names of sensor_msgs.
 _DISTORTIONS = {"radial-tangential": "plumb_bob", "radtan": "plumb_bob", "equidistant": "equidistant"}
@@ -101,10 +107,24 @@ def listed_stamps(folder: Path, files: list[Path]) -> dict[Path, int]:
     for line in _text(next((file for file in lists if file.is_file()), None)).splitlines():
         time, _, name = line.strip().partition(" ")
         file = known.get(name.strip().rpartition("/")[2])
-        with suppress(InvalidOperation, ValueError, OverflowError):
-            if file is not None:
-                stamps[file] = int(Decimal(time).scaleb(9))
+        stamp_ns = time_ns(time)
+        if file is not None and stamp_ns is not None:
+            stamps[file] = stamp_ns
     return stamps if len(stamps) == len(files) else {}
+
+
+def time_ns(text: str) -> int | None:
+    """Return a time since the epoch [ns]; None if it is none that a ROS message can hold.
+
+    Args:
+        text: seconds, or an integer whose number of digits tells that it counts ms, µs or ns.
+    """
+    unit_ns = NS_PER_UNIT.get(len(text), 10**9) if text.isdecimal() else 10**9
+    with suppress(ArithmeticError, ValueError):  # not a number, not finite
+        value = Decimal(text)
+        if 0 <= value < _MAX_STAMP_NS and value * unit_ns < _MAX_STAMP_NS:
+            return int(value * unit_ns)
+    return None
 
 
 def camera_beside(images: Path, report: SourceReport) -> CameraBeside | None:
@@ -162,12 +182,10 @@ def _camera_files(folder: Path) -> Iterator[tuple[Callable[[Path], CameraBeside]
 
 
 def _from_matrix_file(file: Path) -> CameraBeside:
-    """Read 'fx fy cx cy', or a 3x3 or 4x4 matrix."""
-    values = [float(value) for value in re.split(r"[\s,;]+", file.read_text().strip())]
+    """Read 'fx fy cx cy', or a 3x3, 3x4 or 4x4 matrix, also with brackets and comments."""
+    values = [float(value) for value in re.sub(r"#.*|[\[\](),;]", " ", file.read_text()).split()]
     if len(values) == 4:
         return _camera(file, *values)
-    if len(values) not in (9, 16):
-        raise ValueError(f"it must contain fx fy cx cy or a matrix of 9 or 16 numbers, but contains {len(values)}")
     return _from_matrix(file, values)
 
 
@@ -178,7 +196,9 @@ def _from_scannet_info(file: Path) -> CameraBeside:
 
 
 def _from_matrix(file: Path, values: list[float]) -> CameraBeside:
-    K = np.array(values, dtype=np.float64).reshape(round(len(values) ** 0.5), -1)[:3, :3]
+    if len(values) not in (9, 12, 16):
+        raise ValueError(f"it must contain fx fy cx cy or a matrix of 9, 12 or 16 numbers, but contains {len(values)}")
+    K = np.array(values, dtype=np.float64).reshape(3 if len(values) == 9 else -1, 3 if len(values) == 9 else 4)[:3, :3]
     camera = _camera(file, *(float(K[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2))))
     return replace(camera, warning=check_matrix(K))
 
@@ -201,9 +221,15 @@ def _from_sensor_yaml(file: Path) -> CameraBeside:
         content: Any = yaml.safe_load(re.sub(r"^%.*$", "", file.read_text(), flags=re.M))
     except yaml.YAMLError:
         raise ValueError("it is not valid YAML") from None
-    camera = _camera(file, *(float(value) for value in content["intrinsics"]))
-    width, height = (int(value) for value in content["resolution"])
-    coefficients = tuple(float(value) for value in content.get("distortion_coefficients") or ())
+    try:
+        fx, fy, cx, cy = (float(value) for value in content["intrinsics"])
+        width, height = (int(value) for value in content["resolution"])
+        coefficients = tuple(float(value) for value in content.get("distortion_coefficients") or ())
+    except (TypeError, ValueError):
+        raise ValueError(
+            "it must contain lists: intrinsics of 4 numbers, resolution of 2, and distortion_coefficients"
+        ) from None
+    camera = _camera(file, fx, fy, cx, cy)
     model = str(content.get("distortion_model", ""))
     distortion = None
     if any(coefficients):
@@ -211,7 +237,14 @@ def _from_sensor_yaml(file: Path) -> CameraBeside:
             raise ValueError(f"the distortion model {model!r} is not one of {', '.join(_DISTORTIONS)}")
         distortion = Distortion(_DISTORTIONS[model], coefficients)
     mount = content.get("T_BS")
-    T = np.array(mount["data"], dtype=np.float64).reshape(4, 4) if mount else None
+    T: FloatArray | None = None
+    if mount:
+        try:
+            T = checked_pose(np.array(mount["data"], dtype=np.float64).reshape(4, 4))
+        except (KeyError, TypeError, ValueError):
+            T = None
+        if T is None:
+            raise ValueError("T_BS is not a rigid transform with data of 16 numbers")
     return CameraBeside(file, camera.fx, camera.fy, camera.cx, camera.cy, (width, height), distortion, T)
 
 
@@ -225,11 +258,14 @@ def _pose_matrices(folder: Path, files: list[Path]) -> list[Path] | None:
 
 def _matrix(path: Path, report: SourceReport) -> FloatArray | None:
     if path.is_file():
-        with _said(report):
+        try:
             pose = read_pose_matrix(path)
-            if pose is None:
-                report.warn(f"some poses in {path.parent} are not finite or no rotation, and count as unknown")
-            return pose
+        except UserError:
+            report.warn(f"some pose files in {path.parent} contain no 4x4 matrix, and count as unknown")
+            return None
+        if pose is None:
+            report.warn(f"some poses in {path.parent} are not finite or no rotation, and count as unknown")
+        return pose
     return None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from decimal import Decimal
 from pathlib import Path
 
 from ttt3r_ros.camera.calibration import Calibration
@@ -12,15 +11,21 @@ from ttt3r_ros.camera.encoded_image import FILE_FORMATS, decode_image, gray_samp
 from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.camera.stamps import NOT_NEWER
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.sources.dataset import IMAGE_FOLDERS, camera_beside, color_images, is_color, listed_stamps, poses_beside
+from ttt3r_ros.sources.dataset import (
+    IMAGE_FOLDERS,
+    NS_PER_UNIT,
+    camera_beside,
+    color_images,
+    is_color,
+    listed_stamps,
+    poses_beside,
+    time_ns,
+)
 from ttt3r_ros.sources.frame import SourceFrame, SourceReport
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
 #: Images that OpenCV cannot read on every platform; the user is told how to convert them.
 UNREADABLE_SUFFIXES = frozenset({".heic", ".heif", ".avif"})
-
-#: Nanoseconds per unit (s, ms, µs, ns), by the number of digits of the time since the epoch for the years 2001 to 2286.
-_NS_PER_UNIT = {10: 10**9, 13: 10**6, 16: 10**3, 19: 1}
 
 _DEFAULT_FPS = 30.0
 
@@ -195,15 +200,18 @@ def _natural_key(file: Path) -> list[tuple[int, str]]:
 
 
 def _stamps_from_names(files: list[Path]) -> dict[Path, int]:
-    """Return the stamps [ns] in the file names; empty unless every name is a time, since names may be mere numbers."""
+    """Return the stamps [ns] in the file names; empty unless every name is a time, since names may be mere numbers.
+
+    Names such as 1.1 and 1.10 are numbers, of a camera and its images.
+    """
     stamps = {file: stamp for file in files if (stamp := _stamp_from_name(file.stem)) is not None}
-    return stamps if len(set(stamps.values())) > 1 and len(stamps) == len(files) else {}
+    times = set(stamps.values())
+    is_one_each = len(times) == len({file.stem for file in stamps})
+    return stamps if len(times) > 1 and is_one_each and len(stamps) == len(files) else {}
 
 
 def _stamp_from_name(stem: str) -> int | None:
     """Return the time [ns] in a file name: decimal seconds (TUM) or an integer time since the epoch (EuRoC)."""
-    if re.fullmatch(r"\d+\.\d+", stem):
-        return int(Decimal(stem).scaleb(9))
-    if re.fullmatch(r"[1-9]\d*", stem) and len(stem) in _NS_PER_UNIT:
-        return int(stem) * _NS_PER_UNIT[len(stem)]
+    if re.fullmatch(r"\d+\.\d+", stem) or (re.fullmatch(r"[1-9]\d*", stem) and len(stem) in NS_PER_UNIT):
+        return time_ns(stem)
     return None

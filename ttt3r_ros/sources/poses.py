@@ -121,7 +121,7 @@ def read_pose_list(path: Path, count: int) -> PoseTrack | list[FloatArray | None
     size = 12 if widths == {12} else 16
     if len(numbers) != size * count:
         raise UserError(f"{path} contains {len(numbers) / size:g} poses, but there are {count} images")
-    return [_checked(matrix.reshape(-1, 4)) for matrix in numbers.reshape(count, size)]
+    return [checked_pose(matrix.reshape(-1, 4)) for matrix in numbers.reshape(count, size)]
 
 
 def _read_tum(path: Path, rows: list[list[str]]) -> PoseTrack:
@@ -146,10 +146,10 @@ def read_pose_matrix(path: Path) -> FloatArray | None:
     numbers = _floats(path, " ".join(_lines(path)))
     if len(numbers) not in (12, 16):
         raise UserError(f"{path} is not a pose: it must contain a 4x4 matrix, but contains {len(numbers)} numbers")
-    return _checked(numbers.reshape(-1, 4))
+    return checked_pose(numbers.reshape(-1, 4))
 
 
-def _checked(matrix: FloatArray) -> FloatArray | None:
+def checked_pose(matrix: FloatArray) -> FloatArray | None:
     """Return a (4, 4) pose; None if it is invalid: datasets write infinities or zeros where tracking was lost."""
     R = matrix[:3, :3]
     if (

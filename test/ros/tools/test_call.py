@@ -94,3 +94,11 @@ def test_without_a_service_it_lists_them(capsys):
     with pytest.raises(SystemExit):
         call.main(["jump"])
     assert "invalid choice: 'jump'" in capsys.readouterr().err
+
+
+def test_a_peer_that_cannot_be_found_is_said_in_one_sentence(monkeypatch, capsys):
+    monkeypatch.setenv("ROS_STATIC_PEERS", "robot.invalid")
+    assert call.main(["reset", "--timeout", "1"]) == 2
+    assert (
+        "error: ROS could not create the node: error creating node: Unable to resolve peer" in capsys.readouterr().err
+    )

@@ -189,6 +189,15 @@ def test_files_of_others_are_never_touched(tmp_path: Path, capsys: pytest.Captur
         mine.unlink()
 
 
+def test_nothing_is_written_into_the_recording(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "rgb").mkdir()
+    cv2.imwrite(str(tmp_path / "rgb/0.png"), np.zeros((60, 80, 3), np.uint8))
+    for source, output in ((".", "."), (".", "rgb"), ("rgb", "rgb")):
+        assert demo.main(["--input", str(tmp_path / source), "--output", str(tmp_path / output)]) == 2
+        assert "is the folder of the recording itself; choose another" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.rglob("*")] == ["rgb", "0.png"]
+
+
 def test_images_that_follow_on_none_are_a_failure_that_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

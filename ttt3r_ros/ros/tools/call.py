@@ -19,7 +19,7 @@ from std_srvs.srv import SetBool, Trigger
 from ttt3r_ros.cli.arguments import positive
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.ros.initialize import initialize
+from ttt3r_ros.ros.initialize import creating_node, initialize
 
 #: What can be called, with what it does.
 SERVICES = {
@@ -82,7 +82,8 @@ def call(name: str, *, node: str, timeout_s: float) -> tuple[bool, str]:
         UserError: there is no such node, or it does not answer.
     """
     node = f"/{node.strip('/')}"
-    caller = Node("call", start_parameter_services=False, enable_rosout=False)
+    with creating_node():
+        caller = Node("call", start_parameter_services=False, enable_rosout=False)
     try:
         if name in TRANSITIONS:
             return _change_state(caller, node, name, timeout_s)

@@ -33,6 +33,7 @@ from ttt3r_ros.ros.tools.processes import ChildProcess
 from ttt3r_ros.ros.tools.recorder import Recorder
 from ttt3r_ros.settings import add_options
 from ttt3r_ros.sources import open_source
+from ttt3r_ros.sources.dataset import IMAGE_FOLDERS
 from ttt3r_ros.sources.synthetic import is_synthetic
 from ttt3r_ros.sources.timeline import Timeline
 from ttt3r_ros.viewer.page import write_page
@@ -103,6 +104,10 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     specification = options.input or _SYNTHETIC.format(frames=options.frames or _SYNTHETIC_FRAMES)
     source = open_source(specification, topic=options.topic or None)
     total = Timeline(max_frames=options.frames or None).length(source)
+    if _is_recording(options):
+        folder = Path(os.path.expanduser(specification)).resolve()
+        if folder.is_dir() and options.output.resolve() in (folder, *(folder / name for name in IMAGE_FOLDERS)):
+            raise UserError(f"{options.output} is the folder of the recording itself; choose another --output")
     claim_folder(options.output)
 
     with TemporaryDirectory() as scratch:
@@ -115,6 +120,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             "PYTHONUNBUFFERED": "1",
         }
         os.environ.update(environment)
+        os.environ.pop("ROS_STATIC_PEERS", None)
         if server := os.environ.pop("ROS_DISCOVERY_SERVER", ""):
             console.print(
                 f"note: not using the discovery server {server}: the demo stays on this machine", markup=False

@@ -22,6 +22,7 @@ from tf2_ros import StaticTransformBroadcaster
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, twist_between
 from ttt3r_ros.ros.conversions import camera_info_message, fill_pose, image_message, time_message, transform_message
+from ttt3r_ros.ros.initialize import creating_node
 from ttt3r_ros.ros.parameters import FrameSettings
 from ttt3r_ros.sources import SourceFrame
 
@@ -90,7 +91,8 @@ class Player(Node):
 
     def __init__(self, options: CameraOptions) -> None:
         """Create the publishers; ``rclpy`` must be initialized."""
-        super().__init__("play", start_parameter_services=False)
+        with creating_node():
+            super().__init__("play", start_parameter_services=False)
         self.options = options
         # a few frames may be queued; reliable by default, so that no fragment of a large image is lost
         reliability = ReliabilityPolicy.BEST_EFFORT if options.best_effort else ReliabilityPolicy.RELIABLE

@@ -36,7 +36,7 @@ from ttt3r_ros.geometry import FloatArray, Intrinsics, inverse
 from ttt3r_ros.mapping.voxel_map import MIN_MAX_POINTS, NO_POINTS, MapPoints, VoxelMap
 from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds
 from ttt3r_ros.ros.fastdds import make_room_for_images
-from ttt3r_ros.ros.initialize import initialize
+from ttt3r_ros.ros.initialize import creating_node, initialize
 from ttt3r_ros.ros.tools.arguments import without_ros_arguments
 from ttt3r_ros.ros.tools.messages import moved, points_of, pose_of
 from ttt3r_ros.ros.tools.player import TRUTH_QOS, TRUTH_TOPIC
@@ -92,7 +92,8 @@ class View(Node):
         Raises:
             UserError: the page cannot be shown.
         """
-        super().__init__("view", start_parameter_services=False)
+        with creating_node():
+            super().__init__("view", start_parameter_services=False)
         services = [service for row in _BUTTONS.values() for service in row.values()]
         self._callers: dict[str, Any] = {name: self.create_client(Trigger, f"ttt3r/{name}") for name in services}
         buttons = {
