@@ -135,3 +135,18 @@ def test_a_video_cut_off_is_said(tmp_path: Path) -> None:
     data = (tmp_path / "v.avi").read_bytes()
     (tmp_path / "cut.avi").write_bytes(data[:300])
     assert "video" in refusal(tmp_path / "cut.avi")
+
+
+@pytest.mark.parametrize("given", ["rtsp://10.0.0.1/stream", "/dev/null"])
+def test_a_live_camera_is_no_recording(given: str) -> None:
+    assert "is a live camera, not a recording; start its ROS driver" in refusal(given)
+
+
+def test_what_is_no_recording_is_said_with_what_to_give(tmp_path: Path) -> None:
+    archive = tmp_path / "walk.zip"
+    archive.write_bytes(b"PK\3\4" + bytes(range(256)))
+    assert "is an archive; unpack it" in refusal(str(archive))
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/b.MP4").touch()
+    assert f"give a video as a file, such as {tmp_path / 'clips/b.MP4'}" in refusal(str(tmp_path / "clips"))
+    assert "'' does not exist" in refusal("")

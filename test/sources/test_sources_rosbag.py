@@ -493,3 +493,34 @@ def test_ten_bits_in_sixteen_keep_their_range(tmp_path: Path) -> None:
         {"/image": [image(T0_NS + i * 10**8, data, "mono16") for i, data in enumerate((bright, dark, bright))]},
     )
     assert [int(f.image[0, 0, 0]) for f in open_source(str(path)).frames()] == [250, 10, 250]
+
+
+@pytest.mark.parametrize("damaged", [(0,), (1, 2), (3,)])
+def test_images_that_cannot_be_decoded_are_skipped_counted_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damaged: tuple[int, ...]
+) -> None:
+    whole = cv2.imencode(".png", RGB)[1].ravel()
+    images = [compressed(T0_NS + i * 10**8, whole[:20] if i in damaged else whole) for i in range(4)]
+    source = open_source(str(write_bag(tmp_path / "bag", {"/image/compressed": images})))
+    stamps = [frame.stamp_ns for frame in source.frames()]
+    assert stamps == [T0_NS + i * 10**8 for i in range(4) if i not in damaged]
+    assert source.report.left_out == {"not decodable": len(damaged)}
+    (record,) = caplog.records
+    assert "/image/compressed: an image was skipped: a compressed image" in record.message
+
+
+@pytest.mark.parametrize("count", [2, 30])
+def test_a_bag_of_which_no_image_can_be_decoded_is_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, count: int
+) -> None:
+    images = [compressed(T0_NS + i * 10**8, np.zeros(20, np.uint8), "h264") for i in range(count)]
+    with pytest.raises(UserError, match="of format 'h264'"):
+        list(open_source(str(write_bag(tmp_path / "bag", {"/image/compressed": images}))).frames())
+    assert not caplog.records
+
+
+def test_the_first_calibration_that_fits_the_images_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    infos = [camera_info(T0_NS, width=12, height=8), camera_info(T0_NS, fx=np.inf), camera_info(T0_NS, fx=7.0)]
+    path = write_bag(tmp_path / "bag", {"/camera/image_raw": stream(), "/camera/camera_info": infos})
+    assert [frame.intrinsics.fx for frame in open_source(str(path)).frames() if frame.intrinsics] == [7.0] * 3
+    assert not caplog.records

@@ -37,7 +37,11 @@ def open_source(specification: str, *, topic: str | None = None, fps: float | No
         _refuse_topic(topic, "the synthetic world")
         return SyntheticSource(specification, fps=fps)
     path = Path(os.path.expanduser(specification))  # unlike Path's, it leaves an unknown user as it is
-    if not path.exists():
+    if "://" in specification or path.is_char_device():
+        raise UserError(
+            f"'{specification}' is a live camera, not a recording; start its ROS driver, and the node with its topic"
+        )
+    if not specification or not path.exists():
         raise UserError(
             f"'{specification}' does not exist; give a video file, a folder of images, a rosbag2 or 'synthetic'"
         )

@@ -24,6 +24,7 @@ from ttt3r_ros.sources.dataset import (
 from ttt3r_ros.sources.frame import SourceFrame, SourceReport
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm"})
+_VIDEO_SUFFIXES = frozenset({".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v"})
 #: Images that OpenCV cannot read on every platform; the user is told how to convert them.
 UNREADABLE_SUFFIXES = frozenset({".heic", ".heif", ".avif"})
 
@@ -190,7 +191,10 @@ def _why_no_images(path: Path) -> str:
     kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
     sentence = f"the folder {path} contains neither images ({kinds}) nor a rosbag2 (metadata.yaml, .mcap, .db3)"
     inner = next((folder for folder in sorted(path.iterdir()) if _images(folder)), None)
-    return sentence if inner is None else f"{sentence}; {inner} contains images"
+    if inner is not None:
+        return f"{sentence}; {inner} contains images"
+    video = next((file for file in sorted(path.iterdir()) if file.suffix.lower() in _VIDEO_SUFFIXES), None)
+    return sentence if video is None else f"{sentence}; give a video as a file, such as {video}"
 
 
 def _natural_key(file: Path) -> list[tuple[int, str]]:

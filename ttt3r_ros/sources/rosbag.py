@@ -35,6 +35,10 @@ _ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
 
 #: Number of images that are checked to find out whether the camera stamps its images.
 _STAMPS_TRIED = 10
+#: Number of images that are tried before a bag is refused because none of them can be decoded.
+_UNREAD_TRIED = 10
+#: Number of camera_infos that are tried until one describes a camera with images of the bag's size.
+_INFOS_TRIED = 100
 
 
 class RosbagSource:
@@ -56,7 +60,7 @@ class RosbagSource:
         self.report = SourceReport()
         with _reader(path, self.report) as reader:
             self._topic = _choose_topic(path, reader, topic)
-            self._calibration = _read_calibration(reader, _camera_info_topic(self._topic))
+            self._calibrations = _read_calibrations(reader, _camera_info_topic(self._topic))
             connections = self._connections(reader)
             first = [message for _, _, message in islice(_messages(reader, connections, path), _STAMPS_TRIED)]
             self._stamps_stand = _stamps_stand(first)
@@ -74,6 +78,7 @@ class RosbagSource:
         """Yield the images recorded ``start_s`` seconds or more after the bag's first message."""
         clock = RecordingClock(self.report, self._topic, by_arrival=self._by_arrival)
         held = SampleRange()
+        failure, failures, is_any_read = None, 0, False
         with _reader(self._path, self.report) as reader:
             connections = self._connections(reader)
             start_ns = reader.start_time + round(start_s * 1e9)
@@ -81,7 +86,15 @@ class RosbagSource:
                 placed = clock.place(None if self._stamps_stand else _stamp_ns(message), received_ns)
                 if placed is None:
                     continue
-                image, held = (read_compressed if kind == _COMPRESSED else read_image)(message, held)
+                try:
+                    image, held = (read_compressed if kind == _COMPRESSED else read_image)(message, held)
+                except UserError as error:
+                    failure, failures = failure or error, failures + 1
+                    if not is_any_read and failures == _UNREAD_TRIED:
+                        raise
+                    self.report.left_out["not decodable"] += 1
+                    continue
+                is_any_read = True
                 yield SourceFrame(
                     image=image,
                     stamp_ns=placed.stamp_ns,
@@ -90,19 +103,33 @@ class RosbagSource:
                     clock_step_ns=placed.clock_step_ns,
                     shift_ns=placed.shift_ns,
                 )
+                if failure is not None:
+                    self._say_skipped(failure)
+            if failure is not None:
+                if not is_any_read:
+                    raise failure
+                self._say_skipped(failure)
+
+    def _say_skipped(self, failure: UserError) -> None:
+        """Warn once of images that cannot be decoded."""
+        self.report.warn(f"{self._topic}: an image was skipped: {failure}; further ones are counted but not logged")
 
     def _connections(self, reader: AnyReader) -> list[Connection]:
         kinds = (_IMAGE, _COMPRESSED)
         return [c for c in reader.connections if c.topic == self._topic and _full_type(c.msgtype) in kinds]
 
     def _fitting_calibration(self, width: int, height: int) -> Calibration | None:
-        """Return the calibration if it fits images of this size; else warn once."""
-        if self._calibration is not None:
-            faults = [_fault(self._calibration, rectified, (width, height)) for rectified in (True, False)]
-            if all(faults):
-                self.report.warn(f"{self._topic}: {faults[0]}")
-                self._calibration = None
-        return self._calibration
+        """Return the first calibration that fits images of this size; if there is none, warn once."""
+        first_fault: str | None = None
+        for calibration in self._calibrations:
+            faults = [_fault(calibration, rectified, (width, height)) for rectified in (True, False)]
+            if not all(faults):
+                return calibration
+            first_fault = first_fault or faults[0]
+        if first_fault is not None:
+            self.report.warn(f"{self._topic}: {first_fault}")
+            self._calibrations = []
+        return None
 
 
 def _fault(calibration: Calibration, rectified: bool, image_size: tuple[int, int]) -> str | None:
@@ -300,11 +327,12 @@ def _camera_info_topic(image_topic: str) -> str:
     return base.rpartition("/")[0] + "/camera_info"
 
 
-def _read_calibration(reader: AnyReader, topic: str) -> Calibration | None:
-    """Return the first calibration on a topic; None if the camera is not calibrated."""
+def _read_calibrations(reader: AnyReader, topic: str) -> list[Calibration]:
+    """Return the different calibrations among the first on a topic; none if the camera is not calibrated."""
+    found: list[Calibration] = []
     connections = [c for c in reader.connections if c.topic == topic and _full_type(c.msgtype) == _CAMERA_INFO]
-    for _, _, info in _messages(reader, connections, Path(topic)):
+    for _, _, info in islice(_messages(reader, connections, Path(topic)), _INFOS_TRIED):
         calibration = Calibration.from_message(info)
-        if any(calibration.K) or any(calibration.P):
-            return calibration
-    return None
+        if (any(calibration.K) or any(calibration.P)) and calibration not in found:
+            found.append(calibration)
+    return found

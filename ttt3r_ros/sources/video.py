@@ -29,6 +29,8 @@ _HEAD_BYTES = 4096
 _TEXT_CONTROLS = frozenset(b"\t\n\v\f\r\x1a\x1b")
 #: Header of a video format that begins with text.
 _Y4M = b"YUV4MPEG2"
+#: First bytes of archives: zip, gzip, bzip2, xz, 7z, rar, zstd.
+_ARCHIVES = (b"PK\3\4", b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"7z\xbc\xaf", b"Rar!", b"\x28\xb5\x2f\xfd")
 #: Suffixes of image streams without a container, which begin like a single image.
 _IMAGE_STREAMS = frozenset({".mjpg", ".mjpeg"})
 
@@ -153,6 +155,8 @@ def _refuse_other_content(path: Path) -> None:
             f"{path} is a {still} image, not a video; convert it to JPEG, for example with heif-convert or "
             "ImageMagick, and give the folder that contains it"
         )
+    if head.startswith(_ARCHIVES):
+        raise UserError(f"{path} is an archive; unpack it, and give what it contains")
     if _is_text(head):
         raise UserError(f"{path} is text, not a video; give a video file, a folder of images or a bag")
     if path.suffix.lower() not in _IMAGE_STREAMS and (kind := image_format(path)):
