@@ -138,6 +138,12 @@ def inverse(T: FloatArray) -> FloatArray:
     return T_inv
 
 
+def orthonormal(R: FloatArray) -> FloatArray:
+    """Return the rotation nearest to a (3, 3) product of many: `inverse` would double its rounding errors each time."""
+    U, _, Vt = np.linalg.svd(R)
+    return np.asarray(U @ Vt)
+
+
 def rotation_vector(R: FloatArray) -> FloatArray:
     """Return the (3,) rotation vector [rad] of a (3, 3) rotation: its axis times its angle in [0, pi]."""
     w, *v = _quaternion(R)

@@ -24,7 +24,7 @@ def reasons(images: list[np.ndarray], frozen_timeout: float = 1.0) -> list[str |
 def checked(images: list[np.ndarray], stamps: list[int], frozen_timeout: float) -> list[str | None]:
     found, state = [], ImageState()
     for image, stamp in zip(images, stamps, strict=True):
-        reason, state = check(state, image, stamp, frozen_timeout)
+        reason, state = check(state, image, gray_of(image), stamp, frozen_timeout)
         found.append(reason)
     return found
 

@@ -213,7 +213,7 @@ def test_the_edges_of_what_is_hidden_do_not_stand_still(shift):
     rng = np.random.default_rng(0)
     for frame in range(6):
         scene = 30 + 0.2 * texture(1, frame * shift) + rng.normal(0, 1, (240, 320, 3))
-        is_still, state = still_check.check(state, mask.filled(scene.astype(np.uint8)), frame * 10**9, mask)
+        is_still, state = still_check.check(state, gray_of(mask.filled(scene.astype(np.uint8))), frame * 10**9, mask)
         found.append(is_still)
     assert found[1:] == [not shift] * 5
 
@@ -249,7 +249,7 @@ def test_only_what_is_visible_tells_whether_the_camera_stands(rows, scene_moves,
         scene, own = texture(1, frame * scene_moves), texture(2, frame * body_moves)
         image = np.where(gray[..., None] > 0, own, scene) + rng.normal(0, 2, scene.shape)
         image = np.clip(image, 0, 255).astype(np.uint8)
-        is_still, state = still_check.check(state, mask.filled(image), frame * 10**9, mask)
+        is_still, state = still_check.check(state, gray_of(mask.filled(image)), frame * 10**9, mask)
         found.append(is_still)
     assert found[1:] == [not scene_moves and rows < 200] * 5  # too little is left to tell
 

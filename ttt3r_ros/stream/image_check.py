@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.camera.mask import Mask
+from ttt3r_ros.stream.gray import GrayImage
 
 #: Width to which images are downsampled for the checks, by averaging, which also suppresses sensor noise [px].
 WIDTH = 160
@@ -71,13 +72,19 @@ class ImageState:
 
 
 def check(
-    state: ImageState, image: npt.NDArray[np.uint8], stamp_ns: int, frozen_timeout: float, mask: Mask | None = None
+    state: ImageState,
+    image: npt.NDArray[np.uint8],
+    gray: GrayImage,
+    stamp_ns: int,
+    frozen_timeout: float,
+    mask: Mask | None = None,
 ) -> tuple[str | None, ImageState]:
     """Return why an image must not be used (one clause, or None), and the new state.
 
     Args:
         state: state after the images before.
         image: (H, W, 3) uint8 RGB.
+        gray: the same image, see `gray_of`.
         stamp_ns: stamp of the image [ns].
         frozen_timeout: longest time for which a camera may send the same pixels [s]; 0 for no limit.
         mask: of the pixels that do not count; the image is filled there.
@@ -85,13 +92,9 @@ def check(
     reason, state = _check_frozen(state, image, stamp_ns, frozen_timeout)
     if reason:
         return reason, state
-    height, width = image.shape[:2]
+    height, width = gray.shape
     size = min(WIDTH, width), max(1, round(height * min(WIDTH, width) / width))
-    if width > 4 * WIDTH:  # averaging 4 x 4 samples per pixel is enough
-        thinned = cv2.resize(image, (4 * size[0], 4 * size[1]), interpolation=cv2.INTER_NEAREST)
-    else:
-        thinned = image
-    gray = _shrunk(cv2.cvtColor(thinned, cv2.COLOR_RGB2GRAY), size)
+    gray = np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.uint8)
     visible = None if mask is None else mask.visible(*size)
     up_to = np.cumsum(cv2.calcHist([gray], [0], visible, [256], [0, 256]), dtype=np.float64)  # pixels, by gray level
     pixels = up_to[-1]
@@ -134,13 +137,6 @@ def _check_frozen(
         reason = f"the camera is frozen: identical pixels for {seconds:.1f} s (frozen_timeout is {frozen_timeout:g} s)"
         return reason, state
     return None, state
-
-
-def _shrunk(gray: npt.NDArray[Any], size: tuple[int, int]) -> npt.NDArray[Any]:
-    """Downsample by averaging, in factors of two where possible, at which OpenCV is five times as fast."""
-    while gray.shape[1] % (2 * size[0]) == 0 and gray.shape[0] % (2 * size[1]) == 0:
-        gray = cv2.resize(gray, (gray.shape[1] // 2, gray.shape[0] // 2), interpolation=cv2.INTER_AREA)
-    return cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
 
 
 def _structure(gray: npt.NDArray[Any], visible: npt.NDArray[np.uint8] | None) -> FloatImage:

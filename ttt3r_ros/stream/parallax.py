@@ -22,11 +22,10 @@ import numpy.typing as npt
 
 from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.stream.estimate import Estimate
+from ttt3r_ros.stream.gray import GrayImage
 
-GrayImage = npt.NDArray[np.uint8]
-
-#: Images are followed at this width, at most [px]; at most so many corners.
-MAX_COLUMNS, MAX_CORNERS, MIN_CORNERS = 320, 200, 20
+#: So many corners are followed, and this far apart [share of the width].
+MAX_CORNERS, MIN_CORNERS, APART = 200, 20, 0.025
 #: A corner that flow brings back farther from where it was is lost [px].
 MAX_RETURN = 0.5
 #: Of a corner's point, at least: confidence, and depth over its median.
@@ -85,24 +84,30 @@ class Moved:
     sigma: float
 
 
-def gray_of(image: npt.NDArray[np.uint8]) -> GrayImage:
-    """Return an RGB image in gray, as wide as it is followed."""
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    if gray.shape[1] > MAX_COLUMNS:
-        size = (MAX_COLUMNS, max(1, round(gray.shape[0] * MAX_COLUMNS / gray.shape[1])))
-        gray = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
-    return np.asarray(gray, np.uint8)
+def corners_of(
+    image: GrayImage,
+    estimate: Estimate,
+    visible: npt.NDArray[np.uint8] | None = None,
+    *,
+    most: int = MAX_CORNERS,
+    apart: float = APART,
+) -> Corners | None:
+    """Return the corners of a frame's gray image; None where too few have points.
 
-
-def corners_of(image: GrayImage, estimate: Estimate) -> Corners | None:
-    """Return the corners of a frame's gray image; None where too few have points."""
+    Args:
+        image: the gray image.
+        estimate: of the frame.
+        visible: (h, w), 1 at the pixels that may be corners; None where all may.
+        most: so many at most.
+        apart: how far apart, as a share of the width.
+    """
     if estimate.points is None or estimate.confidence is None or estimate.intrinsics is None:
         return None
-    found: Any = cv2.goodFeaturesToTrack(image, MAX_CORNERS, 0.005, max(image.shape[1] // 40, 2))
+    found: Any = cv2.goodFeaturesToTrack(image, most, 0.005, max(apart * image.shape[1], 2), mask=visible)
     if found is None:  # where there are none, whatever its types say
         return None
     corners = np.asarray(found, np.float32).reshape(-1, 2)
-    rays, pixels = _rays(corners, image, estimate)
+    rays, pixels = rays_of(corners, image, estimate)
     height, width = estimate.confidence.shape
     column, row = np.rint(pixels).astype(int).T
     inside = (column >= 0) & (column < width) & (row >= 0) & (row < height)
@@ -127,7 +132,7 @@ def follow(corners: Corners, start: GrayImage, image: GrayImage, estimate: Estim
     kept = (found[:, 0] > 0) & (returned[:, 0] > 0) & (off < MAX_RETURN)
     if kept.sum() < MIN_CORNERS:
         return None
-    rays, _ = _rays(there[kept, 0], image, estimate)
+    rays, _ = rays_of(there[kept, 0], image, estimate)
     return Followed(corners.points[kept], rays, estimate.intrinsics.fx)
 
 
@@ -208,7 +213,7 @@ def _derivatives(X: FloatArray, Y: FloatArray, basis: FloatArray) -> FloatArray:
     return np.concatenate([by_Y @ by_turn, by_Y @ basis], axis=2)
 
 
-def _rays(pixels: npt.NDArray[np.float32], image: GrayImage, estimate: Estimate) -> tuple[FloatArray, FloatArray]:
+def rays_of(pixels: npt.NDArray[np.float32], image: GrayImage, estimate: Estimate) -> tuple[FloatArray, FloatArray]:
     """Return the rays (n, 2) through pixels of a gray image, and their pixels (n, 2) in the network's image."""
     mapping, camera = estimate.pixel_map, estimate.intrinsics
     assert camera is not None

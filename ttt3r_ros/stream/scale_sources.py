@@ -21,14 +21,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector
 from ttt3r_ros.stream import parallax, scale_filter, wheels
 from ttt3r_ros.stream.alignment import LogRatio
 from ttt3r_ros.stream.estimate import Estimate
 from ttt3r_ros.stream.floor import find_floor
-from ttt3r_ros.stream.parallax import Corners, Followed, GrayImage
+from ttt3r_ros.stream.gray import GrayImage
+from ttt3r_ros.stream.parallax import Corners, Followed
 from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.wheels import OdometrySample, WheelState
 
@@ -193,17 +193,17 @@ def wants_points(state: SourcesState) -> bool:
 
 def seen(
     state: SourcesState,
-    image: npt.NDArray[np.uint8],
+    gray: GrayImage,
     stamp_ns: int,
     T_world_camera: FloatArray,
     T_base_camera: FloatArray,
 ) -> SourcesState:
-    """Return the state with a frame (H, W, 3) RGB that will be published, for `asked` when it has been."""
+    """Return the state with a frame, see `gray_of`, that will be published, for `asked` when it has been."""
     if not state.exist:
         return replace(state, view=None)
     T_world_camera = T_world_camera.copy()
     T_world_camera[:3, 3] -= state.shifted  # as the network saw it
-    return replace(state, view=View(parallax.gray_of(image), stamp_ns, T_world_camera, T_base_camera))
+    return replace(state, view=View(gray, stamp_ns, T_world_camera, T_base_camera))
 
 
 def shift(state: SourcesState) -> tuple[FloatArray, SourcesState]:

@@ -20,7 +20,7 @@ from ttt3r_ros.camera.focal import intrinsics_of, with_focal_of
 from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image, interleaved, normalize
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, inverse
+from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, inverse, orthonormal
 from ttt3r_ros.model.network import POINTS_CAMERA, Prediction, State, Trace
 from ttt3r_ros.model.update import rule_by_name
 from ttt3r_ros.runtime.device_outputs import DeviceOutputs, packed_pose, without_batch
@@ -320,6 +320,13 @@ def rescaled(state: SegmentState, scale: ScaleState) -> SegmentState:
     camera, T_world_segment = state.T_world_camera[:3, 3], state.T_world_segment.copy()
     T_world_segment[:3, 3] = camera + (T_world_segment[:3, 3] - camera) * (scale.path_factor / state.path_scale)
     return replace(state, scale_state=scale, T_world_segment=T_world_segment)
+
+
+def corrected(state: SegmentState, T_world_camera: FloatArray) -> SegmentState:
+    """Return the state whose last camera stands elsewhere; the next frames go on from there."""
+    T = T_world_camera @ inverse(state.T_world_camera)
+    T[:3, :3] = orthonormal(T[:3, :3])
+    return replace(state, T_world_segment=T @ state.T_world_segment, T_world_camera=T_world_camera)
 
 
 def shifted(state: SegmentState, by: FloatArray) -> SegmentState:

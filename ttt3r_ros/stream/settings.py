@@ -124,6 +124,11 @@ class StreamSettings(Settings):
         "Hold pose and scale while the images show that the camera stands still. false follows the network, which "
         "drifts at rest.",
     )
+    correct_motion: bool = parameter(
+        True,
+        "Correct the network's motion by points that are followed through the images, at the depth that the network "
+        "sees them at. false follows the network alone.",
+    )
     max_speed: float = parameter(
         5.0,
         "Maximum speed of the camera; faster motion is rejected as a fault and not published. 0 for no limit.",

@@ -17,9 +17,8 @@ import numpy.typing as npt
 
 from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.geometry import FloatArray
+from ttt3r_ros.stream.gray import GrayImage
 
-#: Images are compared at this width, or their own where that is less [px].
-WIDTH = 320
 #: Across and down, so many blocks are compared.
 BLOCKS = (10, 8)
 #: Smoothing before gradients are taken [px].
@@ -65,18 +64,16 @@ class StillState:
     is_still: bool = True
 
 
-def check(
-    state: StillState, image: npt.NDArray[np.uint8], stamp_ns: int, mask: Mask | None = None
-) -> tuple[bool, StillState]:
+def check(state: StillState, gray: GrayImage, stamp_ns: int, mask: Mask | None = None) -> tuple[bool, StillState]:
     """Return whether the camera stands where it stood before this image, and what is known after it.
 
     Args:
         state: what is known of the images before.
-        image: (H, W, 3) uint8 RGB.
+        gray: the image, see `gray_of`.
         stamp_ns: when it was taken [ns].
         mask: of the pixels that do not count; the image is filled there.
     """
-    view = _view(image)
+    view = _view(gray)
     visible = None if mask is None else mask.visible(view.shape[1], view.shape[0], MASK_MARGIN)
     if state.anchor is None:
         return False, StillState(view, stamp_ns, is_still=state.is_still)
@@ -189,13 +186,7 @@ def weighted_median(values: FloatArray, weights: FloatArray) -> float:
     return float(values[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
 
 
-def _view(image: npt.NDArray[np.uint8]) -> FloatImage:
-    height, width = image.shape[:2]
-    if width > WIDTH:
-        size = WIDTH, max(1, round(height * WIDTH / width))
-        gray = cv2.cvtColor(cv2.resize(image, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-    else:
-        gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+def _view(gray: GrayImage) -> FloatImage:
     return cv2.GaussianBlur(gray.astype(np.float32), (0, 0), BLUR).astype(np.float32)
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, checked_transform, inverse
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, checked_transform, inverse, orthonormal
 from ttt3r_ros.stream import (
     flow,
     gravity,
@@ -29,19 +29,23 @@ from ttt3r_ros.stream import (
     scale_sources,
     segments,
     still_check,
+    tracks,
 )
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.continuity import why_broken
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, POINTS, Estimate, Float32Array
 from ttt3r_ros.stream.gravity import GravityState, ImuSamples
+from ttt3r_ros.stream.gray import gray_of
 from ttt3r_ros.stream.image_check import ImageState
 from ttt3r_ros.stream.motion_check import MotionState
 from ttt3r_ros.stream.odometry import Motion, OdometryState
+from ttt3r_ros.stream.parallax import rays_of
 from ttt3r_ros.stream.reset_policy import PolicyState
 from ttt3r_ros.stream.scale_sources import SourcesState
 from ttt3r_ros.stream.segments import SegmentState
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.still_check import StillState
+from ttt3r_ros.stream.tracks import Tracked, TracksState, View
 from ttt3r_ros.stream.wheels import OdometrySample
 
 #: Odometry's covariance needs a confidence; while nobody wants dense outputs, every so many frames compute one.
@@ -121,6 +125,7 @@ class StreamState:
         images: what the image check compares with.
         still: what the check for standing still compares with.
         motions: what the motion check compares with.
+        tracks: points that are followed through the images.
         policy: what the adaptive reset policy has noticed.
         sources: what camera height and other odometry say about the scale.
         depth: typical of the last frame whose points were computed [m]; None before the first.
@@ -139,6 +144,7 @@ class StreamState:
     images: ImageState = field(default_factory=ImageState)
     still: StillState = field(default_factory=StillState)
     motions: MotionState = field(default_factory=MotionState)
+    tracks: TracksState = field(default_factory=TracksState)
     policy: PolicyState = field(default_factory=PolicyState)
     sources: SourcesState = field(default_factory=SourcesState)
     depth: float | None = None
@@ -198,7 +204,8 @@ def step(
         state = _told(replace(state, segments=fitting), misfit)
 
     outputs = set(frame.outputs)
-    if state.odometry.frames_since_confidence >= CONFIDENCE_INTERVAL - 1 or scale_sources.wants_points(state.sources):
+    needs_confidence = state.odometry.frames_since_confidence >= CONFIDENCE_INTERVAL - 1
+    if needs_confidence or scale_sources.wants_points(state.sources) or tracks.is_worn(state.tracks):
         outputs.add(POINTS)
     can_hold = settings.hold_still and state.segments.state is not None and state.odometry.T_odom_base is not None
     needs_no_network = can_hold and state.still.is_still and POINTS not in frame.outputs
@@ -219,9 +226,13 @@ def step(
         state = replace(
             state,
             motions=MotionState(),
+            tracks=TracksState(),
             sources=scale_sources.interrupted(state.sources),
             odometry=odometry.interrupted(state.odometry),
         )
+    T_world_before, is_first = state.segments.T_world_camera, estimate.segment_frames == 1
+    if settings.correct_motion and not is_first and estimate.fault is None:
+        estimate, advanced = _corrected(state, looked.tracked, estimate, advanced)
     T_world_camera = estimate.T_world_camera
     fault = estimate.fault or motion_check.check(
         state.motions, T_world_camera, stamp_ns, settings.max_speed, settings.max_turn_rate
@@ -229,7 +240,8 @@ def step(
     if fault:
         return _result(fail(state, fault), stamp_ns, estimate, lost=fault)
     depth = estimate.typical_depth() or state.depth
-    unexplained = _unexplained(state.segments.T_world_camera, estimate, depth, looked.followed)
+    T_last_now = inverse(T_world_before) @ T_world_camera
+    unexplained = _unexplained(state.tracks, looked.tracked, estimate, depth, T_last_now)
     before = gravity.leveled(state.odometry, frame.imu, settings.covariance)
     model = replace(settings.covariance, scale=scale_sources.sigma(state.sources, estimate, settings.covariance.scale))
     motion, moved = odometry.update(
@@ -242,7 +254,9 @@ def step(
         unexplained,
     )
     motion, moved, vertical = gravity.corrected(state.gravity, before, motion, moved, frame.imu)
-    sources = scale_sources.seen(state.sources, image, stamp_ns, T_world_camera, frame.T_base_camera)
+    sources = scale_sources.seen(
+        state.sources, looked.tracked.view.image, stamp_ns, T_world_camera, frame.T_base_camera
+    )
     state = replace(
         state,
         depth=depth,
@@ -252,6 +266,7 @@ def step(
         still=looked.still,  # only now: the anchor is an image whose pose is known
         gravity=vertical,
         motions=motion_check.accepted(state.motions, T_world_camera, stamp_ns),
+        tracks=tracks.moved(state.tracks, looked.tracked, T_last_now),
         failures=0,
         pending=estimate,
     )
@@ -262,7 +277,7 @@ def prepare(backbone: Backbone, state: StreamState, settings: StreamSettings) ->
     """Do now what the next frame would otherwise wait for; pure, to be called when a frame has been published."""
     if state.pending is not None:
         estimate, state = state.pending, replace(state, pending=None)
-        state = _rescaled(state, estimate)
+        state = replace(_rescaled(state, estimate), tracks=tracks.renewed(state.tracks, estimate))
         reason, policy = _reset_reason(backbone, state, estimate, settings)
         state = replace(state, policy=policy)
         if reason:
@@ -292,6 +307,7 @@ def start_segment(state: StreamState, reason: str) -> StreamState:
         segments=state.segments.without_state(),
         still=StillState(),
         motions=MotionState(),
+        tracks=TracksState(),
         gravity=GravityState(),
         sources=scale_sources.interrupted(state.sources),
         odometry=odometry.interrupted(state.odometry),
@@ -463,43 +479,55 @@ class _Looked:
         refused: why it must not be used, in one clause; None where it may.
         is_still: whether it shows that the camera stands where it stood.
         images, still: what is known after it.
-        followed: points of the image before, and the same points in this one; see `flow.followed`. None without one.
+        tracked: where it shows the points that are followed.
     """
 
     refused: str | None
     is_still: bool
     images: ImageState
     still: StillState
-    followed: tuple[FloatArray, FloatArray] | None = None
+    tracked: Tracked
 
 
 def _check_image(
     state: StreamState, image: npt.NDArray[np.uint8], stamp_ns: int, settings: StreamSettings, mask: Mask | None
 ) -> _Looked:
-    refused, images, is_still, still, followed = None, state.images, False, state.still, None
+    gray = gray_of(image)
+    refused, images, is_still, still = None, state.images, False, state.still
     if settings.check_images:
-        refused, images = image_check.check(state.images, image, stamp_ns, settings.frozen_timeout, mask)
+        refused, images = image_check.check(state.images, image, gray, stamp_ns, settings.frozen_timeout, mask)
     if refused is None:
-        is_still, still = still_check.check(state.still, image, stamp_ns, mask)
-        needs_flow = not (is_still and settings.hold_still)
-        if needs_flow and state.still.anchor is not None and still.anchor is not None:
-            followed = flow.followed(state.still.anchor, still.anchor)  # the same image where nothing has moved
-    return _Looked(refused, is_still, images, still, followed)
+        is_still, still = still_check.check(state.still, gray, stamp_ns, mask)
+    visible = None if mask is None else mask.visible(gray.shape[1], gray.shape[0], tracks.MASK_MARGIN)
+    is_followed = refused is None and not (is_still and settings.hold_still)
+    tracked = tracks.follow(state.tracks if is_followed else TracksState(), View(gray, visible))
+    return _Looked(refused, is_still, images, still, tracked)
+
+
+def _corrected(
+    state: StreamState, tracked: Tracked, estimate: Estimate, advanced: SegmentState
+) -> tuple[Estimate, SegmentState]:
+    """Return a frame's estimate, and the state after it, with the motion that the pixels tell of where they do."""
+    T_world_last = state.segments.T_world_camera
+    T_last_now = tracks.motion(state.tracks, tracked, inverse(T_world_last) @ estimate.T_world_camera, estimate)
+    if T_last_now is None:
+        return estimate, advanced
+    T_world_camera = T_world_last @ T_last_now
+    T_world_camera[:3, :3] = orthonormal(T_world_camera[:3, :3])
+    return replace(estimate, T_world_camera=T_world_camera), segments.corrected(advanced, T_world_camera)
 
 
 def _unexplained(
-    T_world_before: FloatArray,
-    estimate: Estimate,
-    depth: float | None,
-    followed: tuple[FloatArray, FloatArray] | None,
+    state: TracksState, tracked: Tracked, estimate: Estimate, depth: float | None, T_last_now: FloatArray
 ) -> FloatArray | None:
     """Return what the images tell of the camera's motion beside the estimate, see `flow.unexplained`."""
-    camera, mapping = estimate.intrinsics, estimate.pixel_map
-    if camera is None or depth is None or followed is None:
+    if estimate.intrinsics is None or depth is None or state.key is None:
         return None
-    centre, focal = np.array([camera.cx, camera.cy]), np.array([camera.fx, camera.fy])
-    before, after = ((mapping.to_network(shares * mapping.input_size - 0.5) - centre) / focal for shares in followed)
-    return flow.unexplained(before, after, inverse(T_world_before) @ estimate.T_world_camera, depth)
+    both = state.seen & tracked.seen
+    before, after = (
+        rays_of(pixels[both], tracked.view.image, estimate)[0] for pixels in (state.pixels, tracked.pixels)
+    )
+    return flow.unexplained(before, after, T_last_now, depth)
 
 
 def _held(
@@ -581,6 +609,7 @@ def _after_pause(state: StreamState, stamp_ns: int) -> StreamState:
         last_stamp_ns=None,
         images=replace(state.images, checksum=None),  # the same pixels are no frozen camera
         still=StillState(),
+        tracks=TracksState(),
         gravity=GravityState(),
         motions=motion_check.resumed(state.motions, stamp_ns),
         odometry=odometry.resumed(state.odometry, stamp_ns),
