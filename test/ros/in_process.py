@@ -60,6 +60,7 @@ def node_in_process(weights: Path | ScriptedNetwork, **parameters: object) -> It
     """Run the node until the block ends, with weights from a file or with a network that follows a script."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         if isinstance(weights, ScriptedNetwork):
+            parameters = {"correct_motion": "false", **parameters}  # its pictures move in another way than it says
             scripted = Weights(weights, "scripted", "0" * 32)
             monkeypatch.setattr(tracking, "WARM_UP_SIZE", (60, 80))
             monkeypatch.setattr(load, "load_weights", lambda *_, **__: scripted)

@@ -1,13 +1,11 @@
 from __future__ import annotations
 
-import cv2
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import T_from_pose, inverse
-from ttt3r_ros.stream.flow import MIN_POINTS, followed, unexplained
+from ttt3r_ros.stream.flow import MIN_POINTS, unexplained
 
 little = st.floats(-0.02, 0.02)
 
@@ -54,21 +52,3 @@ def test_too_few_points_and_no_depth_tell_nothing():
     assert unexplained(rays[: MIN_POINTS - 1], rays[: MIN_POINTS - 1], np.eye(4), 3.0) is None
     assert unexplained(rays, rays, np.eye(4), 0.0) is None
     assert unexplained(rays, rays, np.eye(4), float("nan")) is None
-
-
-@pytest.mark.parametrize("shift", [(0, 0), (3, 1), (-8, 5)])
-def test_points_are_followed(shift):
-    rng = np.random.default_rng(1)
-    large = cv2.GaussianBlur(rng.uniform(0, 255, (200, 240)).astype(np.float32), (0, 0), 2.0) * 3 - 255
-    before = large[40:160, 40:200]
-    after = large[40 + shift[1] : 160 + shift[1], 40 + shift[0] : 200 + shift[0]]
-    start, stop = followed(before, after)
-    assert len(start) > 30
-    np.testing.assert_allclose(np.median((stop - start) * [160, 120], axis=0), np.negative(shift), atol=0.1)
-
-
-def test_nothing_is_followed_where_nothing_is_the_same():
-    rng = np.random.default_rng(2)
-    a, b = (rng.uniform(0, 255, (120, 160)).astype(np.float32) for _ in range(2))
-    assert len(followed(a, b)[0]) < MIN_POINTS
-    assert len(followed(a, b[:60])[0]) == 0

@@ -252,7 +252,7 @@ def drive(stream: Stream, count: int, R_true: np.ndarray, first: int = 0, pictur
 def test_a_tilted_robot_drives_up_its_own_slope():
     """Level without an IMU would mean along its own x axis."""
     R_true = tilted(0, -0.3)
-    stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings())
+    stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings(correct_motion=False))
     poses = drive(stream, 20, R_true)
     np.testing.assert_allclose(poses[-1][:3, 3], R_true @ [0.95, 0, 0], atol=1e-4)
     np.testing.assert_allclose(poses[-1][:3, :3], R_true, atol=1e-4)
@@ -260,7 +260,7 @@ def test_a_tilted_robot_drives_up_its_own_slope():
 
 @pytest.mark.slow
 def test_a_robot_that_stands_is_leveled_where_it_stands():
-    stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings())
+    stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings(correct_motion=False))
     stream.process(view(0), 9 * round(STEP_S * 1e9))  # the IMU comes late
     rng = np.random.default_rng(0)
 
@@ -275,7 +275,7 @@ def test_a_robot_that_stands_is_leveled_where_it_stands():
 
 
 def test_a_mount_that_is_corrected_leaves_a_robot_with_an_imu_level():
-    stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings())
+    stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings(correct_motion=False))
     *_, before = drive(stream, 5, np.eye(3))
     T = T_BASE_CAMERA @ T_from_pose([0.1, 0.2, 0.3], [1, 0.2, 0, 0])
     stream.remount(T_BASE_CAMERA, T)
@@ -287,7 +287,7 @@ def test_a_mount_that_is_corrected_leaves_a_robot_with_an_imu_level():
 
 
 def test_after_a_pose_is_set_the_imu_goes_on():
-    stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings())
+    stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings(correct_motion=False))
     drive(stream, 5, np.eye(3))
     T = T_from_pose([1.0, 2.0, 0.0], [1, 0.1, 0, 0])
     stream.set_pose(T)
@@ -298,7 +298,9 @@ def test_after_a_pose_is_set_the_imu_goes_on():
 
 def test_a_saved_stream_goes_on_level():
     backbone = Backbone(rule_network(TINY))
-    streams = [Stream(backbone, StreamSettings(max_speed=0.0, max_turn_rate=0.0)) for _ in range(2)]
+    streams = [
+        Stream(backbone, StreamSettings(max_speed=0.0, max_turn_rate=0.0, correct_motion=False)) for _ in range(2)
+    ]
     drive(streams[0], 8, tilted(0.2, 0.1))
     assert streams[0].state.gravity.force is not None
     streams[1].resume(from_bytes(to_bytes(streams[0]), streams[1], "file"))
@@ -308,6 +310,8 @@ def test_a_saved_stream_goes_on_level():
 
 def test_flat_odometry_needs_no_imu_to_be_level():
     for two_d_mode in (False, True):
-        stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings(two_d_mode=two_d_mode))
+        stream = Stream(
+            Backbone(ScriptedNetwork(along(0.05))), StreamSettings(two_d_mode=two_d_mode, correct_motion=False)
+        )
         (pose,) = drive(stream, 1, tilted(0.1, -0.3))
         assert (tilt_of(pose[:3, :3], np.eye(3)) < 1e-9) == two_d_mode

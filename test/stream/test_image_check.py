@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from scripted_network import view
 
-from ttt3r_ros.stream.image_check import MAX_BLURRED, ImageState, _shrunk, check
+from ttt3r_ros.stream.gray import gray_of
+from ttt3r_ros.stream.image_check import MAX_BLURRED, ImageState, check
 from ttt3r_ros.synthetic import Sequence
 
 STEP = 100_000_000  #: [ns]
@@ -75,15 +76,6 @@ def test_what_shows_nothing_is_refused_noise_or_not(level, sigma, words):
     flat = np.full((120, 160, 3), level, dtype=np.uint8)
     (reason,) = reasons([noisy(flat, 1.0, sigma, 0)])
     assert words in reason
-
-
-@pytest.mark.parametrize("shape", [(480, 640), (240, 320), (120, 160), (360, 500), (90, 161), (482, 642)])
-def test_shrinking_by_halves_is_averaging(shape):
-    """But for rounding, once at every halving."""
-    gray = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
-    size = 160, round(shape[0] * 160 / shape[1])
-    direct = cv2.resize(gray, size, interpolation=cv2.INTER_AREA)
-    assert np.abs(_shrunk(gray, size).astype(int) - direct).max() <= (1 if shape == (480, 640) else 0)
 
 
 def test_a_big_picture_of_noise_has_no_contrast():

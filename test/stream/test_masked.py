@@ -15,6 +15,7 @@ from ttt3r_ros.geometry import T_BASE_CAMERA
 from ttt3r_ros.stream import image_check, segments, still_check
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
+from ttt3r_ros.stream.gray import gray_of
 from ttt3r_ros.stream.image_check import ImageState
 from ttt3r_ros.stream.saved_state import from_bytes, to_bytes
 from ttt3r_ros.stream.settings import StreamSettings
@@ -43,6 +44,10 @@ class HoodedNetwork(ScriptedNetwork):
             points[:, points.shape[1] // 2 :] *= self.factor
             confidence[:, confidence.shape[1] // 2 :] = 90.0
         return prediction, state
+
+
+def checked(state, image, stamp_ns, frozen_timeout, mask=None):
+    return image_check.check(state, image, gray_of(image), stamp_ns, frozen_timeout, mask)
 
 
 def drive(stream: Stream, count: int, mask: Mask | None, first: int = 0, **options) -> list[StreamResult]:
@@ -166,9 +171,9 @@ BAD = {
 def test_what_is_hidden_does_not_make_an_image_good(kind):
     mask = hood()
     seen = np.where(mask.hidden[..., None] > 0, body(), BAD[kind]).astype(np.uint8)
-    assert image_check.check(ImageState(), seen, 1, 1.0)[0] is None
+    assert checked(ImageState(), seen, 1, 1.0)[0] is None
     for image in (seen, hidden_by(mask, BAD[kind], body())):
-        reason, _ = image_check.check(ImageState(), mask.filled(image), 1, 1.0, mask)
+        reason, _ = checked(ImageState(), mask.filled(image), 1, 1.0, mask)
         assert reason is not None
         assert kind in reason
 
@@ -178,15 +183,15 @@ def test_what_is_hidden_does_not_hide_blur():
     state, state_without = ImageState(), ImageState()
     for number in range(5):
         image = np.where(mask.hidden[..., None] > 0, body(), view(number)).astype(np.uint8)
-        reason, state = image_check.check(state, mask.filled(image), number, 1.0, mask)
+        reason, state = checked(state, mask.filled(image), number, 1.0, mask)
         assert reason is None
-        state_without = image_check.check(state_without, image, number, 1.0)[1]
+        state_without = checked(state_without, image, number, 1.0)[1]
     blurred = cv2.GaussianBlur(view(5), (0, 0), 6)
     image = np.where(mask.hidden[..., None] > 0, body(), blurred).astype(np.uint8)
-    assert image_check.check(state_without, image, 6, 1.0)[0] is None
-    assert "blurred" in (image_check.check(state, mask.filled(image), 6, 1.0, mask)[0] or "")
+    assert checked(state_without, image, 6, 1.0)[0] is None
+    assert "blurred" in (checked(state, mask.filled(image), 6, 1.0, mask)[0] or "")
     sharp = np.where(mask.hidden[..., None] > 0, cv2.GaussianBlur(body(), (0, 0), 6), view(5)).astype(np.uint8)
-    assert image_check.check(state, mask.filled(sharp), 6, 1.0, mask)[0] is None
+    assert checked(state, mask.filled(sharp), 6, 1.0, mask)[0] is None
 
 
 def grille(width: int, height: int) -> Mask:
@@ -200,10 +205,10 @@ def grille(width: int, height: int) -> Mask:
 def test_the_edges_of_what_is_hidden_do_not_hide_blur():
     mask, state = grille(WIDTH, HEIGHT), ImageState()
     for number in range(5):
-        reason, state = image_check.check(state, mask.filled(view(number)), number, 1.0, mask)
+        reason, state = checked(state, mask.filled(view(number)), number, 1.0, mask)
         assert reason is None
     blurred = cv2.GaussianBlur(view(5), (0, 0), 6)
-    assert "blurred" in (image_check.check(state, mask.filled(blurred), 6, 1.0, mask)[0] or "")
+    assert "blurred" in (checked(state, mask.filled(blurred), 6, 1.0, mask)[0] or "")
 
 
 @pytest.mark.parametrize("shift", [0, 1])
@@ -225,7 +230,7 @@ def test_a_clock_in_a_hidden_corner_does_not_hide_that_the_camera_is_frozen():
     for number in range(4):
         image = view(0)
         image[:PATCH, :PATCH] = 10 * number
-        reason, state = image_check.check(state, mask.filled(image), number * 10**9, 1.5, mask)
+        reason, state = checked(state, mask.filled(image), number * 10**9, 1.5, mask)
         reasons.append(reason)
     assert reasons[:2] == [None, None]
     assert "frozen" in reasons[3]

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from ttt3r_ros.camera.preprocess import PixelMap
 from ttt3r_ros.geometry import inverse
-from ttt3r_ros.stream.parallax import MIN_CORNERS, Followed, corners_of, follow, gray_of, length, motion
+from ttt3r_ros.stream.gray import gray_of
+from ttt3r_ros.stream.parallax import MIN_CORNERS, Followed, corners_of, follow, length, motion
 from ttt3r_ros.synthetic import Sequence
 
 

@@ -281,7 +281,7 @@ def test_weights_are_no_saved_state(reader, tmp_path):
 
 def test_another_version_is_said(saved, reader):
     newer = forged(saved, lambda metadata: metadata.update(ttt3r_ros_session="9\x1b[31m"))
-    assert "format version '9\\x1b[31m' but this ttt3r_ros reads version 3" in refused(newer, reader)
+    assert "format version '9\\x1b[31m' but this ttt3r_ros reads version 4" in refused(newer, reader)
 
 
 def test_another_network_is_said(saved):
@@ -369,6 +369,9 @@ def with_tensor(name: str, tensor: torch.Tensor | None):
         ("segments.last.points", None),
         ("segments.T_world_camera", torch.zeros(4, 4, dtype=torch.float64)),
         ("segments.T_world_camera", torch.eye(4)),
+        ("tracks.T_last_key", torch.zeros(4, 4, dtype=torch.float64)),
+        ("tracks.seen", torch.ones(7, dtype=torch.bool)),
+        ("tracks.pixels", torch.zeros(7, 2)),
         ("segments.T_world_camera", 2 * torch.eye(4, dtype=torch.float64)),
         ("segments.T_world_camera", torch.full((4, 4), float("nan"), dtype=torch.float64)),
         ("segments.T_world_camera", torch.eye(3, dtype=torch.float64)),

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttt3r_ros.stream import still_check
+from ttt3r_ros.stream.gray import gray_of
 from ttt3r_ros.stream.still_check import (
     BLOCKS,
     MAX_SHIFT,
@@ -50,7 +51,7 @@ def taken(image: np.ndarray, sigma: float = 2.0, seed: int = 1) -> np.ndarray:
 
 
 def view(image: np.ndarray, sigma: float = 2.0, seed: int = 1) -> np.ndarray:
-    return still_check._view(taken(image, sigma, seed))
+    return still_check._view(gray_of(taken(image, sigma, seed)))
 
 
 def person(image: np.ndarray, left: int) -> np.ndarray:
@@ -75,7 +76,7 @@ DISTURBANCES = {
 @pytest.mark.parametrize("seed", range(3))
 def test_what_changes_an_image_without_motion_is_none(kind, seed):
     image = seen(scene(seed))
-    assert not has_moved(view(image), still_check._view(DISTURBANCES[kind](image)))
+    assert not has_moved(view(image), still_check._view(gray_of(DISTURBANCES[kind](image))))
 
 
 MOTIONS = {
@@ -92,7 +93,7 @@ MOTIONS = {
 @pytest.mark.parametrize("disturbance", DISTURBANCES)
 def test_small_motion_is_motion_whatever_else_changes(kind, disturbance):
     before, after = seen(scene()), seen(scene(), np.array(MOTIONS[kind]))
-    assert has_moved(view(before), still_check._view(DISTURBANCES[disturbance](after)))
+    assert has_moved(view(before), still_check._view(gray_of(DISTURBANCES[disturbance](after))))
 
 
 @pytest.mark.slow
@@ -127,7 +128,7 @@ def test_a_weighted_median_is_that_of_repeated_values(pairs):
 
 
 def fed(state: StillState, image: np.ndarray, seconds: float, seed: int) -> tuple[bool, StillState]:
-    return check(state, taken(image, 2.0, seed), round(seconds * 1e9))
+    return check(state, gray_of(taken(image, 2.0, seed)), round(seconds * 1e9))
 
 
 def test_a_stream_begins_standing_and_the_first_motion_is_seen_at_once():
@@ -164,15 +165,15 @@ def test_who_has_moved_stands_only_after_a_while():
 
 def test_another_image_size_is_another_view():
     _, state = fed(StillState(), seen(scene()), 0.0, 0)
-    is_still, state = check(state, taken(seen(scene()))[:200], 100_000_000)
+    is_still, state = check(state, gray_of(taken(seen(scene()))[:200]), 100_000_000)
     assert not is_still
     assert state.anchor.shape == (200, 320)
 
 
 def test_images_as_small_as_can_be_are_compared():
     tiny = np.random.default_rng(0).integers(0, 255, (16, 16, 3), dtype=np.uint8)
-    _, state = check(StillState(), tiny, 0)
-    assert check(state, tiny, 1) is not None
+    _, state = check(StillState(), gray_of(tiny), 0)
+    assert check(state, gray_of(tiny), 1) is not None
     assert BLOCKS[0] * BLOCKS[1] == 80
 
 

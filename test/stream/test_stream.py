@@ -23,11 +23,11 @@ SPEED = 0.05  #: metres between two pictures
 
 
 class Camera:
-    """Sends picture after picture to a stream."""
+    """Sends picture after picture to a stream, whose pixels move in another way than the network says."""
 
-    def __init__(self, network: ScriptedNetwork | None = None, **settings) -> None:
+    def __init__(self, network: ScriptedNetwork | None = None, *, correct_motion: bool = False, **settings) -> None:
         self.network = ScriptedNetwork(along(SPEED)) if network is None else network
-        self.stream = Stream(Backbone(self.network), StreamSettings(**settings))
+        self.stream = Stream(Backbone(self.network), StreamSettings(correct_motion=correct_motion, **settings))
         self.number, self.stamp = 0, 1_000_000_000
 
     def send(
@@ -637,3 +637,59 @@ def test_a_clock_that_is_set_is_as_if_it_had_always_been_so(hours):
         np.testing.assert_array_equal(frame.motion.covariances.twist, other.motion.covariances.twist)
     assert spread(found[0])[0] < 0.1
     assert camera.stream.state.segment_reason == "time jumped"
+
+
+ROOM = cv2.GaussianBlur(np.random.default_rng(3).uniform(0, 255, (240, 640, 3)).astype(np.float32), (0, 0), 3.0)
+ROOM = np.clip((ROOM - 128) * 5 + 128, 0, 255).astype(np.uint8)
+
+
+def sideways(number: int) -> np.ndarray:
+    """Return the picture of this number of a camera that moves 5 cm to the right before a wall 2 m ahead."""
+    picture = ROOM[:, 8 * number : 8 * number + 320].copy()
+    picture[:64, :64] = number
+    return picture
+
+
+@pytest.mark.parametrize("outputs", [frozenset({POINTS}), frozenset()], ids=["points", "none"])
+def test_pixels_tell_the_motion_that_the_network_does_not_see(outputs):
+    """It says that the camera drives ahead; through resets, a saved state and a gap in its answers."""
+    camera = Camera(ScriptedNetwork(along(SPEED)), correct_motion=True, reset_interval=6)
+    camera.stream.settings = dataclasses.replace(camera.stream.settings, hold_still=False)
+    frames, states = [], []
+    for number in range(20):
+        states.append(camera.stream.state)
+        frames.append(camera.send(sideways(number), outputs=outputs))
+    assert camera.network.segments > 2
+    told = np.array([frame.motion.T_odom_base[:3, 3] for frame in frames])
+    first = 1 if outputs else 2  # no point has been seen before
+    right = -SPEED * np.arange(20 - first)
+    np.testing.assert_allclose(told[first:, 1] - told[first, 1], right, atol=0.012)
+    np.testing.assert_allclose(told[first:, [0, 2]] - told[first, [0, 2]], 0.0, atol=0.012)
+    twist = frames[-1].motion.twist
+    np.testing.assert_allclose(np.concatenate(twist), [0, -SPEED / STEP, 0, 0, 0, 0], atol=0.05)
+    again, _ = step(
+        camera.stream.backbone,
+        CameraFrame(sideways(19), camera.stamp, outputs=outputs),
+        states[-1],
+        camera.stream.settings,
+    )
+    np.testing.assert_array_equal(again.motion.T_odom_base, frames[-1].motion.T_odom_base)
+    alone = Camera(ScriptedNetwork(along(SPEED)), reset_interval=6, hold_still=False)
+    assert x_of([alone.send(sideways(number), outputs=outputs) for number in range(20)][-1]) > 0.6
+
+
+def test_points_to_follow_are_dropped_where_frames_do_not_follow_on_one_another():
+    camera = Camera(ScriptedNetwork(along(SPEED)), correct_motion=True)
+    for number in range(3):
+        camera.send(sideways(number))
+    camera.stream.prepare()
+    assert camera.stream.state.tracks.key is not None
+    camera.stream.start_segment("a test")
+    assert camera.stream.state.tracks.key is None
+    camera.send(sideways(3), seconds=1.0)
+    camera.stream.prepare()
+    camera.stream.resume(camera.stream.state, later=True)
+    before = camera.stream.state.tracks.key
+    camera.send(sideways(4))
+    camera.stream.prepare()
+    assert camera.stream.state.tracks.key is not before

@@ -23,8 +23,9 @@ from ttt3r_ros.stream.scale_sources import HEIGHT, ODOMETRY, SourcesState
 from ttt3r_ros.stream.segments import SegmentState
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream, StreamState, prepare
+from ttt3r_ros.stream.tracks import TracksState
 
-FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 3, "a saved state", "save the state again")
+FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 4, "a saved state", "save the state again")
 #: Maximum size of a file [bytes]; that of the largest published network has about 20 MB.
 MAX_BYTES = 2**28
 #: Larger poses, scales and counts are invalid.
@@ -125,6 +126,7 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         "stamps": all(stamp is None or abs(stamp) < 2**63 for stamp in stamps),
         "counts": all(0 <= count < MAX_MAGNITUDE for count in [*counts, state.failures]),
         "sources": _are_sources(state.sources),
+        "tracks": _are_tracks(state.tracks),
         "covariance": _has_shape(odometry.covariance, (SIZE, SIZE)),
         "gravity": _has_shape(state.gravity.force, (3,)) and 0 <= state.gravity.seconds < MAX_MAGNITUDE,
         "depth": state.depth is None or 0 < state.depth < MAX_MAGNITUDE,
@@ -160,6 +162,24 @@ def _are_sources(state: SourcesState) -> bool:
         possible += [pair.followed.rays.shape == (count, 2), pair.followed.points.shape == (count, 3)]
         possible += [pair.R_world_start.shape == (3, 3), pair.moved.shape == (3,), _has_shape(pair.fits, (3,))]
     return all(possible) and all(T is None or _is_pose(T) for T in poses)
+
+
+def _are_tracks(state: TracksState) -> bool:
+    count = 0 if state.key is None else len(state.key.corners.pixels)
+    if state.pixels.shape != (count, 2) or state.seen.shape != (count,) or not _is_pose(state.T_last_key):
+        return False
+    if state.key is None:
+        return state.view is None
+    image, corners = state.key.image, state.key.corners
+    return bool(
+        state.view is None
+        and image.ndim == 2
+        and image.size > 0
+        and count > 0
+        and corners.points.shape == (count, 3)
+        and (corners.points[:, 2] > 0).all()
+        and ((corners.pixels >= 0) & (corners.pixels < image.shape[::-1])).all()
+    )
 
 
 def _is_last(state: SegmentState, backbone: Backbone, settings: StreamSettings) -> bool:
