@@ -168,3 +168,15 @@ def test_a_keyframe_waits_for_points():
     assert tracks.renewed(state, replace(estimate(T), points=None)) == replace(state, view=None)
     assert not tracks.is_worn(tracks.renewed(state, estimate(T)))
     assert tracks.is_worn(TracksState())
+
+
+def test_what_is_rich_in_detail_does_not_take_all_corners():
+    """A poster on a third of a faint wall, with three times its contrast."""
+    image = (128 + 0.3 * (wall(np.eye(4)).astype(float) - 128)).astype(np.uint8)
+    image[:, :107] = wall(np.eye(4))[:, :107]
+    state = tracks.moved(TracksState(), Tracked(View(image), *empty()), np.eye(4))
+    pixels = tracks.renewed(state, estimate(np.eye(4))).key.corners.pixels
+    assert (pixels[:, 0] > 107).mean() > 0.5
+    cells = np.unique((pixels * [8, 6] / [WIDTH, HEIGHT]).astype(int), axis=0, return_counts=True)[1]
+    assert len(cells) > 30
+    assert cells.max() <= tracks.PER_CELL

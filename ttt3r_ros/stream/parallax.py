@@ -28,6 +28,8 @@ from ttt3r_ros.stream.gray import GrayImage
 MAX_CORNERS, MIN_CORNERS, APART = 200, 20, 0.025
 #: A corner that flow brings back farther from where it was is lost [px].
 MAX_RETURN = 0.5
+#: Across and down, in so many cells corners are spread.
+CELLS = 8, 6
 #: Of a corner's point, at least: confidence, and depth over its median.
 MIN_CONFIDENCE = 1.2
 #: Iterations of the least squares, and the residual that is noise at least [px of the network's image].
@@ -91,6 +93,7 @@ def corners_of(
     *,
     most: int = MAX_CORNERS,
     apart: float = APART,
+    per_cell: int | None = None,
 ) -> Corners | None:
     """Return the corners of a frame's gray image; None where too few have points.
 
@@ -100,13 +103,18 @@ def corners_of(
         visible: (h, w), 1 at the pixels that may be corners; None where all may.
         most: so many at most.
         apart: how far apart, as a share of the width.
+        per_cell: so many at most in each of `CELLS`, so that nothing that is rich in detail takes them all.
     """
     if estimate.points is None or estimate.confidence is None or estimate.intrinsics is None:
         return None
-    found: Any = cv2.goodFeaturesToTrack(image, most, 0.005, max(apart * image.shape[1], 2), mask=visible)
+    found: Any = cv2.goodFeaturesToTrack(
+        image, 0 if per_cell else most, 0.005, max(apart * image.shape[1], 2), mask=visible
+    )
     if found is None:  # where there are none, whatever its types say
         return None
     corners = np.asarray(found, np.float32).reshape(-1, 2)
+    if per_cell:
+        corners = _spread(corners, image, per_cell)[:most]
     rays, pixels = rays_of(corners, image, estimate)
     height, width = estimate.confidence.shape
     column, row = np.rint(pixels).astype(int).T
@@ -119,6 +127,18 @@ def corners_of(
         return None
     points = np.column_stack([rays, np.ones(len(rays))])[usable] * depth[usable, None]
     return Corners(corners[usable], points)
+
+
+def _spread(corners: npt.NDArray[np.float32], image: GrayImage, per_cell: int) -> npt.NDArray[np.float32]:
+    """Return the first so many of the corners (n, 2) in each cell of an image, the best ones of all cells first."""
+    column, row = (corners * CELLS / image.shape[::-1]).astype(int).T
+    cell = row * CELLS[0] + column
+    order = np.argsort(cell, kind="stable")
+    first = np.searchsorted(cell[order], cell[order])
+    rank = np.empty(len(cell), int)
+    rank[order] = np.arange(len(cell)) - first
+    chosen = np.argsort(rank, kind="stable")
+    return corners[chosen[rank[chosen] < per_cell]]
 
 
 def follow(corners: Corners, start: GrayImage, image: GrayImage, estimate: Estimate) -> Followed | None:

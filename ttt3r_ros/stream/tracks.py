@@ -26,8 +26,8 @@ from ttt3r_ros.stream.pose_fit import Prior
 
 FloatImage = npt.NDArray[np.float32]
 
-#: So many corners at most, and this far apart [share of the width].
-MAX_CORNERS, APART = 120, 0.0375
+#: So many corners at most, in each cell of the image, and this far apart [share of the width].
+MAX_CORNERS, PER_CELL, APART = 120, 4, 0.0375
 #: Corners closer than this to a hidden pixel are not followed [px].
 MASK_MARGIN = 8
 #: A corner that does not come back to within this distance is lost [px].
@@ -162,7 +162,7 @@ def renewed(state: TracksState, estimate: Estimate) -> TracksState:
     view, state = state.view, replace(state, view=None)
     if view is None or estimate.points is None or not is_worn(state):
         return state
-    corners = corners_of(view.image, estimate, view.visible, most=MAX_CORNERS, apart=APART)
+    corners = corners_of(view.image, estimate, view.visible, most=MAX_CORNERS, apart=APART, per_cell=PER_CELL)
     if corners is None:
         return state
     return TracksState(Key(view.image, corners), corners.pixels, np.ones(len(corners.pixels), np.bool_))
