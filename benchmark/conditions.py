@@ -94,7 +94,11 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise UserError(f"--seeds must be at least 1 and --frames more than {MIN_FRAMES}")
     loaded = load_backbone(NetworkSettings(weights=args.weights, device=args.device))
     settings = StreamSettings(
-        weights_interval=loaded.segment_frames, check_images=False, max_speed=0.0, max_turn_rate=0.0
+        weights_interval=loaded.segment_frames,
+        check_images=False,
+        correct_motion=False,
+        max_speed=0.0,
+        max_turn_rate=0.0,
     )
     rows: list[Row] = []
     with FrameProgress("conditions", len(CONDITIONS) * args.seeds, console) as progress:

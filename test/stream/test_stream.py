@@ -652,7 +652,7 @@ def sideways(number: int) -> np.ndarray:
 
 @pytest.mark.parametrize("outputs", [frozenset({POINTS}), frozenset()], ids=["points", "none"])
 def test_pixels_tell_the_motion_that_the_network_does_not_see(outputs):
-    """It says that the camera drives ahead; through resets, a saved state and a gap in its answers."""
+    """It says that the camera drives ahead; through resets, and again from the state before."""
     camera = Camera(ScriptedNetwork(along(SPEED)), correct_motion=True, reset_interval=6)
     camera.stream.settings = dataclasses.replace(camera.stream.settings, hold_still=False)
     frames, states = [], []
