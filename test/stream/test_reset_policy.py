@@ -20,7 +20,13 @@ class Drive:
 
     def __init__(self, network: ScriptedNetwork) -> None:
         self.network = network
-        settings = StreamSettings(reset_policy="adaptive", frozen_timeout=0.0, max_turn_rate=100.0, max_speed=100.0)
+        settings = StreamSettings(
+            reset_policy="adaptive",
+            frozen_timeout=0.0,
+            max_turn_rate=100.0,
+            max_speed=100.0,
+            correct_motion=False,
+        )
         self.stream, self.sent = Stream(Backbone(network), settings), 0
 
     def go(self, numbers: range) -> list[int]:

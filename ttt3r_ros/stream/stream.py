@@ -205,7 +205,8 @@ def step(
 
     outputs = set(frame.outputs)
     needs_confidence = state.odometry.frames_since_confidence >= CONFIDENCE_INTERVAL - 1
-    if needs_confidence or scale_sources.wants_points(state.sources) or tracks.is_worn(state.tracks):
+    needs_key = settings.correct_motion and tracks.is_worn(state.tracks)
+    if needs_confidence or needs_key or scale_sources.wants_points(state.sources):
         outputs.add(POINTS)
     can_hold = settings.hold_still and state.segments.state is not None and state.odometry.T_odom_base is not None
     needs_no_network = can_hold and state.still.is_still and POINTS not in frame.outputs
