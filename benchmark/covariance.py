@@ -222,7 +222,7 @@ def _as_code(model: dict[str, float]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     shared = ("frames", "size", "work", "picture")
-    parser = command.parser(__doc__, *shared, frames=100, size=(160, 120), work=Path(".cache/covariance"))
+    parser = command.parser(__doc__, *shared, frames=100, size=(320, 240), work=Path(".cache/covariance"))
     add_options(parser, NetworkSettings, also=command.SHORT)
     add_options(parser, StreamSettings, also=command.SHORT)
     add = parser.add_argument

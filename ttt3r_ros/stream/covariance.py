@@ -58,22 +58,22 @@ SIZE = 9
 class CovarianceModel:
     """The constants; see the module docstring. `scale` is the standard deviation of the scale's relative error."""
 
-    metres: float = 0.000451
-    metres_per_metre: float = 0.143
-    metres_per_radian: float = 0.0378
-    radians: float = 0.000351
-    radians_per_metre: float = 0.0223
-    radians_per_radian: float = 0.0201
-    lasting_translation: float = 0.461
-    lasting_rotation: float = 0.654
-    translation_memory: float = 1.08
-    rotation_memory: float = 1.46
-    scale: float = 0.551
+    metres: float = 0.000145
+    metres_per_metre: float = 0.0726
+    metres_per_radian: float = 0.0317
+    radians: float = 7.22e-05
+    radians_per_metre: float = 0.0234
+    radians_per_radian: float = 0.00874
+    lasting_translation: float = 0.466
+    lasting_rotation: float = 1.42
+    translation_memory: float = 1.51
+    rotation_memory: float = 0.0966
+    scale: float = 0.14
     confidence_power: float = 0.25
-    unexplained_translation: float = 0.825
-    unexplained_rotation: float = 0.928
-    unwitnessed_metres_per_second: float = 0.128
-    unwitnessed_radians_per_second: float = 0.347
+    unexplained_translation: float = 0.605
+    unexplained_rotation: float = 0.33
+    unwitnessed_metres_per_second: float = 0.189
+    unwitnessed_radians_per_second: float = 0.274
     standing_metres_per_second: float = 0.005
     standing_radians_per_second: float = 0.005
     lost_metres_per_second: float = 0.5
