@@ -50,6 +50,8 @@ from ttt3r_ros.stream.wheels import OdometrySample
 
 #: Odometry's covariance needs a confidence; while nobody wants dense outputs, every so many frames compute one.
 CONFIDENCE_INTERVAL = 10
+#: And no more often than this where another keyframe is wanted for points that are followed.
+KEY_INTERVAL = 3
 #: Frames in a row that the network fails at before its state is blamed: one may be a glitch, after which the segment
 #: goes on as if nothing had been; a state that is broken, or a camera that is elsewhere, fails at every one.
 PATIENCE = 2
@@ -204,9 +206,9 @@ def step(
         state = _told(replace(state, segments=fitting), misfit)
 
     outputs = set(frame.outputs)
-    needs_confidence = state.odometry.frames_since_confidence >= CONFIDENCE_INTERVAL - 1
-    needs_key = settings.correct_motion and tracks.is_worn(state.tracks)
-    if needs_confidence or needs_key or scale_sources.wants_points(state.sources):
+    age = state.odometry.frames_since_confidence + 1
+    needs_key = settings.correct_motion and tracks.is_worn(state.tracks) and age >= KEY_INTERVAL
+    if age >= CONFIDENCE_INTERVAL or needs_key or scale_sources.wants_points(state.sources):
         outputs.add(POINTS)
     can_hold = settings.hold_still and state.segments.state is not None and state.odometry.T_odom_base is not None
     needs_no_network = can_hold and state.still.is_still and POINTS not in frame.outputs
