@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -24,6 +24,7 @@ from ttt3r_ros.weights.load import load_weights
 
 pytestmark = pytest.mark.slow
 
+#: The walk. Its odometry drifts by 2 % and 1.7 deg in a meter, which is what odometry says of itself.
 FRAMES, FPS = 42, 3.0
 
 
@@ -34,13 +35,22 @@ def backbone() -> PerfectBackbone:
     return PerfectBackbone(load_weights("").network, sequence)
 
 
+ORIGIN = np.eye(4)
 STAMPS = [round(i * 1e9 / FPS) for i in range(FRAMES)]
 
 
-def fed(place_map: PlaceMap, backbone: PerfectBackbone, frames: range, *, drift: float = 0.05, stamp_ns: int = 0):
-    """Feed frames whose odometry begins at its own origin; return the odometry's poses."""
+def fed(
+    place_map: PlaceMap,
+    backbone: PerfectBackbone,
+    frames: range,
+    *,
+    drift: float = 0.02,
+    stamp_ns: int = 0,
+    start: np.ndarray = ORIGIN,
+):
+    """Feed frames whose odometry begins at its own origin, or another pose; return the odometry's poses."""
     poses, scales = drifting(backbone.poses[list(frames)], scale_per_meter=drift, radians_per_meter=1.5 * drift)
-    poses = [inverse(poses[0]) @ T for T in poses]
+    poses = [start @ inverse(poses[0]) @ T for T in poses]
     for index, T, scale in zip(frames, poses, scales):
         begins = index == frames[0]
         place_map.add(*result_of(backbone, index, stamp_ns + STAMPS[index], T, scale, begins=begins))
@@ -68,8 +78,8 @@ def test_drift_is_taken_back(backbone, whole):
     place_map, odometry = whole
     before = error(backbone, range(FRAMES), odometry)
     after = error(backbone, range(FRAMES), place_map.corrected(STAMPS, odometry), scaled=True)
-    assert before > 0.5
-    assert after < 0.05 * before
+    assert before > 0.25
+    assert after < 0.06 * before
     assert place_map.counts.accepted > 5
 
 
@@ -94,18 +104,51 @@ def test_the_odometry_moves_in_the_map_without_a_jump_but_by_corrections(backbon
 
 
 def test_a_false_place_that_passed_every_check_is_rejected_by_the_graph(backbone, whole):
-    place_map, odometry = PlaceMap(backbone), whole[1]
-    place_map.resume(whole[0].content())
-    expected = place_map.corrected(STAMPS, odometry)
-    numbers = [k.number for k in place_map.content().keyframes]
+    place_map, odometry, content = PlaceMap(backbone), whole[1], whole[0].content()
+    expected = whole[0].corrected(STAMPS, odometry)
+    numbers = [k.number for k in content.keyframes]
     false = Edge(numbers[2], numbers[-2], replace(IDENTITY, t=np.array([2.0, 0.5, 0])), Sigmas(0.02, 0.05, 0.05), True)
-    place_map._accept(false)
+    place_map.resume(replace(content, edges=(*content.edges, false)))
     place_map.finish()
-    assert (false.first, false.second) in place_map._rejected
     content = place_map.content()
-    assert [content.edges[i] for i in content.rejected if content.edges[i] is false]
+    rejected = [content.edges[i] for i in content.rejected]
+    assert [(edge.first, edge.second) for edge in rejected] == [(false.first, false.second)]
     for a, b in zip(place_map.corrected(STAMPS, odometry), expected):
         assert np.linalg.norm(a[:3, 3] - b[:3, 3]) < 0.05
+
+
+def in_its_place(backbone, place_map: PlaceMap, stamp_ns: int) -> bool:
+    """Return whether the last keyframe, of frames that came so much later, is where the truth says beside old ones."""
+    content = place_map.content()
+    index_of = {k.number: STAMPS.index(k.stamp_ns % stamp_ns) for k in content.keyframes}
+    poses = {k.number: pose for k, pose in zip(content.keyframes, content.poses)}
+    last = content.keyframes[-1].number
+    nearest = min(
+        (k.number for k in content.keyframes if k.stamp_ns < stamp_ns),
+        key=lambda n: np.linalg.norm(backbone.poses[index_of[n]][:3, 3] - backbone.poses[index_of[last]][:3, 3]),
+    )
+    true = inverse(backbone.poses[index_of[nearest]]) @ backbone.poses[index_of[last]]
+    found = poses[nearest].inverse() @ poses[last]
+    return np.linalg.norm(found.t - true[:3, 3]) < 0.3 and np.linalg.norm(found.R - true[:3, :3]) < 0.3
+
+
+class Busy(Executor):
+    """Solves nothing."""
+
+    def submit(self, fn, /, *args, **kwargs):
+        return Future()
+
+
+def test_a_camera_that_was_carried_away_unseen_is_put_where_it_is_before_the_graph_is_solved(backbone):
+    """From where odometry says that it is, turned around and meters away, the graph may not find the way."""
+    place_map, half = PlaceMap(backbone, executor=Busy()), np.deg2rad(150) / 2
+    before = fed(place_map, backbone, range(24), drift=0.0)
+    start = before[-1] @ T_from_pose([4, 0, 0], [np.cos(half), 0, np.sin(half), 0])
+    odometry = fed(place_map, backbone, range(26, 40), drift=0.0, stamp_ns=10**12, start=start)
+    assert place_map.counts.accepted > 1
+    assert place_map.counts.solved == 0
+    assert in_its_place(backbone, place_map, 10**12)
+    assert place_map.T_map_odom(odometry[-1]) is not None
 
 
 def test_a_robot_that_starts_in_a_saved_map_finds_itself_and_not_before(backbone, whole):
@@ -120,17 +163,7 @@ def test_a_robot_that_starts_in_a_saved_map_finds_itself_and_not_before(backbone
     place_map.finish()
     assert place_map.is_localized
     assert "recognized a place" in " ".join(place_map.events())
-    content = place_map.content()
-    index_of = {k.number: STAMPS.index(k.stamp_ns % 10**15) for k in content.keyframes}
-    poses = {k.number: pose for k, pose in zip(content.keyframes, content.poses)}
-    last = content.keyframes[-1].number
-    nearest = min(
-        (k.number for k in saved.keyframes),
-        key=lambda n: np.linalg.norm(backbone.poses[index_of[n]][:3, 3] - backbone.poses[index_of[last]][:3, 3]),
-    )
-    true = inverse(backbone.poses[index_of[nearest]]) @ backbone.poses[index_of[last]]
-    found = poses[nearest].inverse() @ poses[last]
-    assert np.linalg.norm(found.t / poses[nearest].inverse().scale * poses[nearest].scale - true[:3, 3]) < 0.3
+    assert in_its_place(backbone, place_map, 10**15)
     assert place_map.T_map_odom(odometry[-1]) is not None
 
 

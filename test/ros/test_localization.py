@@ -305,7 +305,7 @@ def test_a_gap_a_loop_of_a_bag_and_another_image_size_leave_the_robot_in_the_map
     for jump, size in ((10**10, 1), (-20 * 10**9, 1), (0, 2)):
         walked.stamp += jump
         solved, place_count = walked.places.counts.solved, walked.places.counts.accepted
-        frames = range(51, 67, 2)
+        frames = range(51, 67, 2) if jump else range(65, 49, -2)  # nobody carries the camera away in no time
         stamps = walked.go(frames, break_reason="a gap" if jump else None, size=size)
         assert all(walked.T(stamp) is not None for stamp in stamps)
         assert walked.places.counts.accepted > place_count

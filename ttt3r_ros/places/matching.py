@@ -82,10 +82,17 @@ def features_of(keyframe: Keyframe) -> Features:
     return Features(pixels[inside], keyframe.points(pixels[inside]), rooted[inside].astype(np.float32))
 
 
-def match(old: Keyframe, new: Keyframe, features_old: Features, features_new: Features) -> Match | None:
+def match(
+    old: Keyframe, new: Keyframe, features_old: Features, features_new: Features, near: Similarity | None = None
+) -> Match | None:
     """Return the pose between two keyframes that their features agree on; None where there is none.
 
     Matches must be mutual. RANSAC finds first poses, which `refined` improves; the best one counts.
+
+    Args:
+        old, new: the keyframes.
+        features_old, features_new: theirs.
+        near: S_old_new where it is known roughly, so that nothing needs to be sought.
     """
     pairs = _mutual(features_old.descriptors, features_new.descriptors)
     known = np.isfinite(features_old.points[pairs[:, 0], 2]) & np.isfinite(features_new.points[pairs[:, 1], 2])
@@ -96,11 +103,12 @@ def match(old: Keyframe, new: Keyframe, features_old: Features, features_new: Fe
         Sight(features_old.points[pairs[:, 0]], features_old.pixels[pairs[:, 0]], old.intrinsics.matrix()),
         Sight(features_new.points[pairs[:, 1]], features_new.pixels[pairs[:, 1]], new.intrinsics.matrix()),
     )
-    starts = _first_poses(*sights)
+    starts = _first_poses(*sights) if near is None else [near]
     if not starts:
         return None
-    begun = min((refined(*sights, start, steps=6) for start in starts), key=lambda fit: fit.cost)
-    best = refined(*sights, begun.S_old_new)
+    if len(starts) > 1:
+        starts = [min((refined(*sights, start, steps=6) for start in starts), key=lambda fit: fit.cost).S_old_new]
+    best = refined(*sights, starts[0])
     S, fits = best.S_old_new, best.fits
     if fits.sum() < MIN_MATCHES:
         return None

@@ -24,6 +24,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, T_from_pose, inverse, quaternion_from_rotation
 from ttt3r_ros.places import graph
 from ttt3r_ros.places.candidates import best, similarities
+from ttt3r_ros.places.expectation import MAX_SIGMAS, Expectation
 from ttt3r_ros.places.graph import Edge, Problem, ScalePrior, Sigmas, Solution
 from ttt3r_ros.places.keyframe import Keyframe, keyframe_of
 from ttt3r_ros.places.matching import Features, Match, features_of
@@ -61,6 +62,10 @@ NEIGHBORS, NEAR_M = 4, 0.5
 PAIR_WITHIN = 8
 #: Two recognized places that put one camera this far apart [median depths], or turn it this far [rad], are alike.
 ALIKE_OFFSET, ALIKE_ANGLE = 0.5, 0.35
+#: Where the position is uncertain by more than this [median depths], several places may fit: all candidates count.
+UNSURE = 0.5
+#: Odometry whose rotation is uncertain by more than this has not seen the motion [rad].
+UNSEEN = 0.35
 #: A place farther away than this many standard deviations, beyond the distance at which one place is seen, is none.
 GATE_SIGMAS = 3.0
 #: Standard deviation of the logarithm of the network's own meters in a segment: what keeps the map's scale.
@@ -71,8 +76,8 @@ THINNED = 0.05
 SOLVE_GROWN = 0.05
 #: Keyframes whose recognition may wait; older ones are given up, so that a slow computer is never behind.
 MAX_WAITING = 4
-#: Features of keyframes are kept of so many.
-KEPT_FEATURES = 64
+#: Features of keyframes are kept of so many (0.3 MB each).
+KEPT_FEATURES = 128
 #: Keyframes of its own that a map keeps to which nothing is added: enough to compare the next one with.
 KEPT_IN_PASSING = 24
 #: Keyframes among which a place near a hinted pose is looked for before the hint is given up.
@@ -374,7 +379,7 @@ class PlaceMap:
         """
         features = self._features_of(old), self._features_of(new)
         yield
-        found = recognized(old, new, *features, self._thresholds)
+        found = recognized(old, new, *features, self._thresholds, near=S_old_new)
         if isinstance(found, Match):
             self._ties[old.number, new.number] = replace(edge_of(old, new, found), is_tie=True)
         if self._skill.is_measured:
@@ -390,7 +395,7 @@ class PlaceMap:
         if not numbers:
             return
         yield
-        verified: list[Edge] = []
+        expectation, verified = self._expectation(keyframe.number), list[Edge]()
         for number in numbers:
             old = self._keyframes.get(number)
             if old is None or keyframe.number not in self._keyframes:
@@ -400,17 +405,26 @@ class PlaceMap:
             outcome = yield from verify(
                 self._backbone, old, keyframe, *features, self._thresholds, asks_network=self._skill.is_good
             )
+            yield
             if isinstance(outcome, str):
                 self._refuse(outcome)
+            elif expectation.excludes(outcome):
+                self._refuse("odometry excludes it")
             elif outcome.first in self._keyframes and outcome.second in self._keyframes:
                 verified.append(outcome)
-            yield
+                if expectation.position_sigma(number) < UNSURE * self._poses[number].scale * keyframe.median_depth:
+                    break  # there is no other place that it can be
         if self._are_alike(verified, keyframe):
             for _ in verified:
                 self._refuse("several places look alike")
             return
         for edge in verified:
             self._confirm(edge)
+
+    def _expectation(self, number: int) -> Expectation:
+        """Return what the graph says of the keyframes' poses relative to one of them."""
+        places = (edge for pair, edge in self._places.items() if pair not in self._rejected)
+        return Expectation(number, dict(self._poses), (*self._odometry, *self._ties.values(), *places))
 
     def _candidates(self, keyframe: Keyframe) -> list[int]:
         """Return the numbers of the keyframes that may show the same place, most similar first."""
@@ -462,10 +476,10 @@ class PlaceMap:
         for index, (a, edge_a) in enumerate(seen):
             for b, edge_b in seen[:index]:
                 angle, offset, _ = difference(a, b)
-                known = math.hypot(*(self._sigmas.get(edge.first, 0.0) for edge in (edge_a, edge_b)))
-                if offset > ALIKE_OFFSET * a.scale * keyframe.median_depth + GATE_SIGMAS * known:
+                sigma = self._expectation(edge_a.first).position_sigma(edge_b.first)
+                if offset > ALIKE_OFFSET * a.scale * keyframe.median_depth + MAX_SIGMAS * sigma:
                     return True
-                if angle > ALIKE_ANGLE and known < NEAR_M:
+                if angle > ALIKE_ANGLE and sigma < NEAR_M:
                     return True
         return False
 
@@ -494,21 +508,31 @@ class PlaceMap:
         return agree(b.S_first_second, expected, self._keyframes[b.first].median_depth, self._thresholds)
 
     def _accept(self, edge: Edge) -> None:
+        if edge.first in self._connected:
+            self._move(edge)
         self._places[edge.first, edge.second] = edge
         self.counts.accepted += 1
         self._is_stale = True
-        if edge.first in self._connected and edge.second not in self._connected:
-            self._join(edge)
 
-    def _join(self, edge: Edge) -> None:
-        """Put a track into the map by the place that was recognized from it."""
-        members = connected(edge.second, self._odometry)
+    def _move(self, edge: Edge) -> None:
+        """Put what odometry alone has not placed in the map where a recognized place says it is.
+
+        That is a younger track, or what came after a motion that odometry has not seen. Since it may be turned by any
+        angle, the graph would not find there by itself.
+        """
+        known = [e for e in self._odometry if e.sigmas.rotation < UNSEEN]
+        members = connected(edge.second, [*known, *(e for p, e in self._places.items() if p not in self._rejected)])
+        stays = self._loaded if self._settings.localization_only else {min(self._connected)}
+        if edge.first in members or members & stays:
+            return
+        if edge.second not in self._connected:
+            members = connected(edge.second, self._odometry)
+            self._connected |= members
+            self._hint = None
+            self._events.append("recognized a place of the map: the odometry has its place in the map now")
         S_map_track = self._poses[edge.first] @ edge.S_first_second @ self._poses[edge.second].inverse()
         for number in members:
             self._poses[number] = S_map_track @ self._poses[number]
-        self._connected |= members
-        self._hint = None
-        self._events.append("recognized a place of the map: the odometry has its place in the map now")
 
     def _refuse(self, reason: str) -> None:
         self.counts.refused[reason] = self.counts.refused.get(reason, 0) + 1

@@ -66,14 +66,15 @@ def refined(old: Sight, new: Sight, S_old_new: Similarity, *, steps: int = STEPS
     pose by several degrees.
     """
     S, H = S_old_new, np.eye(7)
-    error = _squared(old, new, S)
     for _ in range(steps):
-        weight = 1.0 / (1.0 + error / _HALF)
         H, g = 1e-9 * np.eye(7), np.zeros(7)
-        for residual, jacobian in _linearized(old, new, S):
+        residuals = _residuals(old, new, S)
+        weight = 1.0 / (1.0 + _squared(residuals) / _HALF)
+        for part in residuals:
+            jacobian = part.jacobian()
             weighted = (jacobian * weight[:, None, None]).reshape(-1, 7)
             H += weighted.T @ jacobian.reshape(-1, 7)
-            g += weighted.T @ residual.ravel()
+            g += weighted.T @ part.whitened.ravel()
         step = np.linalg.solve(H, -g)
         length = float(np.abs(step).max())
         if not np.isfinite(length):
@@ -81,55 +82,60 @@ def refined(old: Sight, new: Sight, S_old_new: Similarity, *, steps: int = STEPS
         step *= min(1.0, MAX_STEP / max(length, 1e-12))
         turned = np.asarray(cv2.Rodrigues(step[:3])[0], np.float64)
         S = S @ Similarity(float(np.exp(step[6])), turned, np.asarray(step[3:6], np.float64))
-        error = _squared(old, new, S)
         if length < 1e-4:
             break
+    error = _squared(_residuals(old, new, S))
     variances = np.diag(np.linalg.inv(H)) * INFLATION**2
     rotation, translation = (float(np.sqrt(variances[part].max())) for part in (slice(0, 3), slice(3, 6)))
     sigmas = Sigmas(rotation, S.scale * translation, float(np.sqrt(variances[6])))
     return Fit(S, error < MAX_ERROR**2, float(np.log1p(error / _HALF).sum()), sigmas)
 
 
-def _squared(old: Sight, new: Sight, S: Similarity) -> FloatArray:
+@dataclass(frozen=True)
+class _Residual:
+    """Of the projections of N points that one camera knows into another one.
+
+    Attributes:
+        whitened: (N, 2).
+        points: (N, 3) in the new camera's frame.
+        by_points: (N, 2, 3) derivative of the whitened ones by these.
+    """
+
+    whitened: FloatArray
+    points: FloatArray
+    by_points: FloatArray
+
+    def jacobian(self) -> FloatArray:
+        """Return the derivative (N, 2, 7) by δ in ``S @ exp(δ)``: rotation, translation, logarithm of the scale.
+
+        A point p of the new camera's moves by ω × p + u + λ·p.
+        """
+        turned = np.cross(self.points[:, None], self.by_points)
+        grown = (self.by_points @ self.points[..., None])[..., 0]
+        return np.concatenate([turned, self.by_points, grown[..., None]], axis=2)
+
+
+def _squared(residuals: tuple[_Residual, _Residual]) -> FloatArray:
     """Return the larger of both squared residuals of each match, (N,)."""
-    to_old, to_new = (np.sum(residual**2, axis=1) for residual, _ in _linearized(old, new, S))
+    to_old, to_new = (np.sum(part.whitened**2, axis=1) for part in residuals)
     return np.asarray(np.maximum(to_old, to_new))
 
 
-def _linearized(old: Sight, new: Sight, S: Similarity) -> list[tuple[FloatArray, FloatArray]]:
-    """Return the whitened residuals (N, 2) of both directions, and their derivatives (N, 2, 7).
-
-    The seven are those of ``S @ exp(δ)``: rotation, translation, logarithm of the scale, in the new camera's frame.
-    """
-    x = new.points
-    there = S.apply(x)
-    to_old = _whitened(there, S.scale * np.einsum("ij,njk->nik", S.R, _moved(x)), there - S.t, old)
-    back = S.inverse()
+def _residuals(old: Sight, new: Sight, S: Similarity) -> tuple[_Residual, _Residual]:
+    """Return those of the new camera's points in the old image, and of the old camera's points in the new image."""
+    there, back = S.apply(new.points), S.inverse()
     here = back.apply(old.points)
-    to_new = _whitened(here, -_moved(here), here - back.t, new)
-    return [to_old, to_new]
+    to_old, by_there = _whitened(there, there - S.t, old)
+    to_new, by_here = _whitened(here, here - back.t, new)
+    # if the new camera moves, what it sees moves along in the old frame, and what the old one sees moves against it
+    return _Residual(to_old, new.points, by_there @ (S.scale * S.R)), _Residual(to_new, here, -by_here)
 
 
-def _moved(points: FloatArray) -> FloatArray:
-    """Return the derivative (N, 3, 7) of moved points by a small similarity transform."""
-    x, y, z = points.T
-    zero, one = np.zeros_like(x), np.ones_like(x)
-    return np.stack(
-        [
-            np.stack([zero, z, -y, one, zero, zero, x], axis=1),
-            np.stack([-z, zero, x, zero, one, zero, y], axis=1),
-            np.stack([y, -x, zero, zero, zero, one, z], axis=1),
-        ],
-        axis=1,
-    )
-
-
-def _whitened(points: FloatArray, jacobian: FloatArray, ray: FloatArray, seer: Sight) -> tuple[FloatArray, FloatArray]:
-    """Return the whitened residual of points' projections, and its derivative.
+def _whitened(points: FloatArray, ray: FloatArray, seer: Sight) -> tuple[FloatArray, FloatArray]:
+    """Return the whitened residual (N, 2) of points' projections, and its derivative (N, 2, 3) by the points.
 
     Args:
         points: (N, 3) in the seer's camera frame.
-        jacobian: (N, 3, k), their derivative.
         ray: (N, 3), their derivative by the logarithm of their depth in the other camera.
         seer: the camera.
     """
@@ -141,14 +147,12 @@ def _whitened(points: FloatArray, jacobian: FloatArray, ray: FloatArray, seer: S
     projection = np.zeros((len(points), 2, 3))
     projection[:, 0, 0], projection[:, 1, 1] = focal[0] / safe, focal[1] / safe
     projection[:, :, 2] = -points[:, :2] / safe[:, None] ** 2 * focal
-    along = np.einsum("nij,nj->ni", projection, ray) * DEPTH_SIGMA
+    along = (projection @ ray[..., None])[..., 0] * DEPTH_SIGMA
     sigma = PIXEL_SIGMA * focal[0]
     length = np.linalg.norm(along, axis=1)
     direction = along / np.maximum(length, 1e-12)[:, None]
-    shrink = 1.0 - 1.0 / np.sqrt(1.0 + (length / sigma) ** 2)
-    whitening = (np.eye(2) - shrink[:, None, None] * np.einsum("ni,nj->nij", direction, direction)) / sigma
-    residual = np.einsum("nij,nj->ni", whitening, residual)
-    residual[behind] = 1e3
-    derivative = np.einsum("nij,njk,nkl->nil", whitening, projection, jacobian)
-    derivative[behind] = 0.0
-    return residual, derivative
+    shorter = direction * (1.0 - 1.0 / np.sqrt(1.0 + (length / sigma) ** 2))[:, None]
+    residual = (residual - shorter * np.sum(direction * residual, axis=1)[:, None]) / sigma
+    by_points = (projection - shorter[..., None] * (direction[:, None] @ projection)) / sigma
+    residual[behind], by_points[behind] = 1e3, 0.0
+    return residual, by_points

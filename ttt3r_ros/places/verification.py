@@ -75,23 +75,27 @@ class PoseSkill:
 
     errors: tuple[float, ...] = ()
 
-    #: Pairs that are measured, and how many are needed at least.
+    #: Errors that are measured, two of each pair, and how many are needed to say that a network cannot.
     WANTED: ClassVar[int] = 16
     NEEDED: ClassVar[int] = 6
     #: A pair must be turned by this angle to say anything [rad].
     MIN_ANGLE: ClassVar[float] = 0.1
     #: Median error of a network that can.
     GOOD: ClassVar[float] = 0.25
+    #: Median error of one that cannot.
+    HOPELESS: ClassVar[float] = 0.4
 
     @property
     def is_good(self) -> bool:
-        """Whether the network can, as far as is known."""
-        return len(self.errors) >= self.NEEDED and float(np.median(self.errors)) < self.GOOD
+        """Whether the network can."""
+        return self.is_measured and float(np.median(self.errors)) < self.GOOD
 
     @property
     def is_measured(self) -> bool:
-        """Whether no more pairs are needed."""
-        return len(self.errors) >= self.WANTED
+        """Whether no more pairs are needed: there are enough, or it is hopeless."""
+        if len(self.errors) < self.NEEDED:
+            return False
+        return len(self.errors) >= self.WANTED or float(np.median(self.errors)) > self.HOPELESS
 
     def after(self, looks: tuple[TwoFrames, TwoFrames], S_old_new: Similarity) -> PoseSkill:
         """Return the skill after a further pair, whose relative pose is known."""
@@ -173,11 +177,23 @@ def difference(a: Similarity, b: Similarity) -> tuple[float, float, float]:
 
 
 def recognized(
-    old: Keyframe, new: Keyframe, features_old: Features, features_new: Features, limits: Thresholds = THRESHOLDS
+    old: Keyframe,
+    new: Keyframe,
+    features_old: Features,
+    features_new: Features,
+    limits: Thresholds = THRESHOLDS,
+    near: Similarity | None = None,
 ) -> Match | str:
-    """Return the pose that local features and depth images of two keyframes agree on, or why there is none."""
+    """Return the pose that local features and depth images of two keyframes agree on, or why there is none.
+
+    Args:
+        old, new: the keyframes.
+        features_old, features_new: theirs.
+        limits: of the checks.
+        near: S_old_new where it is known roughly.
+    """
     depth = old.median_depth
-    found = match(old, new, features_old, features_new)
+    found = match(old, new, features_old, features_new, near)
     if (fault := fault_of_match(found, depth, limits)) is not None:
         return fault
     assert found is not None
