@@ -7,14 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import rotation_from_quaternion
 from ttt3r_ros.places.graph import Edge, Problem, ScalePrior, Sigmas, gtsam, solve
 from ttt3r_ros.places.similarity import IDENTITY, Similarity
-from ttt3r_ros.places.thinning import chained, connected, inverted, without
 
 ODOMETRY, PLACE = Sigmas(0.01, 0.02, 0.02), Sigmas(0.02, 0.05, 0.05)
 
@@ -89,43 +86,3 @@ def test_gtsam_that_is_missing_or_too_old_is_said_in_one_sentence(monkeypatch, m
     with pytest.raises(UserError, match="the map needs GTSAM") as failure:
         gtsam()
     assert "\n" not in str(failure.value)
-
-
-angles = st.floats(-3, 3)
-lengths = st.floats(-5, 5)
-similarities = st.builds(
-    lambda yaw, x, y, z, scale: similarity(yaw, (x, y, z), scale), angles, lengths, lengths, lengths, st.floats(0.2, 5)
-)
-
-
-@settings(deadline=None)
-@given(similarities, similarities, similarities)
-def test_similarities_are_a_group(a, b, c):
-    points = np.array([[1.0, 2.0, 3.0], [-1.0, 0.5, 0.0]])
-    np.testing.assert_allclose(((a @ b) @ c).apply(points), a.apply(b.apply(c.apply(points))), atol=1e-6)
-    np.testing.assert_allclose((a @ a.inverse()).apply(points), points, atol=1e-8)
-
-
-@settings(deadline=None)
-@given(similarities, similarities)
-def test_edges_can_be_turned_around_and_chained(a, b):
-    first, second = Edge(0, 1, a, ODOMETRY), Edge(1, 2, b, PLACE, is_place=True)
-    whole = chained(first, second)
-    assert (whole.first, whole.second, whole.is_place) == (0, 2, True)
-    np.testing.assert_allclose(whole.S_first_second.t, (a @ b).t, atol=1e-8)
-    back = chained(inverted(second), inverted(first))
-    np.testing.assert_allclose(back.S_first_second.t, (a @ b).inverse().t, atol=1e-6)
-
-
-def test_a_graph_without_a_keyframe_says_the_same_of_the_others():
-    true = circle(60, 40)
-    edges = [Edge(i, i + 1, a.inverse() @ b, ODOMETRY) for i, (a, b) in enumerate(pairwise(true))]
-    recognized = {(e.first, e.second): e for e in places(true, 40)}
-    path, kept = without(40, edges, recognized)
-    assert len(path) == len(edges) - 1
-    assert connected(0, path) == set(range(60)) - {40}
-    for edge in [*path, *kept.values()]:
-        assert 40 not in (edge.first, edge.second)
-        expected = true[edge.first].inverse() @ true[edge.second]
-        np.testing.assert_allclose(edge.S_first_second.t, expected.t, atol=1e-9)
-    assert len(kept) == len(recognized)  # the place of keyframe 40 is now known of keyframe 39

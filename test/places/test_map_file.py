@@ -160,23 +160,6 @@ def test_impossible_values_with_a_right_checksum_are_refused_or_harmless(data):
     to_bytes(taken, BACKBONE)
 
 
-def test_an_image_that_cannot_be_decoded_is_black():
-    broken = replace(keyframe(1), jpeg=np.zeros(10, np.uint8))
-    assert not broken.image.any()
-
-
-def test_points_are_interpolated_on_a_surface_and_unknown_at_its_edge():
-    flat = keyframe(1)
-    depth = np.full(flat.depth.shape, 2.0, np.float16)
-    depth[:, 10:] = 4.0
-    flat = replace(flat, depth=depth)
-    on, edge = np.array([[5.0, 5.0]]), np.array([[20.0, 5.0]])
-    camera = flat.intrinsics
-    expected = [[2 * (5 - camera.cx) / camera.fx, 2 * (5 - camera.cy) / camera.fy, 2.0]]
-    np.testing.assert_allclose(flat.points(on), expected)
-    assert np.isnan(flat.points(edge)[0, 2])
-
-
 def test_the_versions_of_the_format_are_told_apart(monkeypatch):
     monkeypatch.setattr(map_file, "FORMAT", replace(map_file.FORMAT, version=map_file.FORMAT.version + 1))
     with pytest.raises(UserError, match="format version"):

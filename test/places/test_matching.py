@@ -1,4 +1,4 @@
-"""Local features and depths: the pose between two keyframes, from both and from either."""
+"""Local features of two keyframes, and the pose they agree on."""
 
 from __future__ import annotations
 
@@ -6,63 +6,50 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from ttt3r_ros.geometry import rotation_from_quaternion
-from ttt3r_ros.places.refinement import Sight, refined
-from ttt3r_ros.places.similarity import IDENTITY, Similarity
-
-K = np.array([[90.0, 0, 64], [0, 90, 48], [0, 0, 1]])
+from ttt3r_ros.places.matching import Features, features_of, match
+from ttt3r_ros.places.similarity import IDENTITY
+from ttt3r_ros.places.verification import difference
 
 
-def sights(S_old_new: Similarity, seed: int, count: int = 80) -> tuple[Sight, Sight]:
-    """Return what two cameras see of the same points."""
-    rng = np.random.default_rng(seed)
-    new = np.stack([rng.uniform(-1.5, 1.5, count), rng.uniform(-1, 1, count), rng.uniform(2, 5, count)], axis=1)
-    old = S_old_new.apply(new)
-    return tuple(Sight(points, points[:, :2] / points[:, 2:] * 90 + K[:2, 2], K) for points in (old, new))
+@pytest.fixture(scope="module")
+def features(pair):
+    return features_of(pair[0]), features_of(pair[1])
 
 
-def similarity(yaw: float, x: float, z: float, scale: float) -> Similarity:
-    return Similarity(scale, rotation_from_quaternion([np.cos(yaw / 2), 0, np.sin(yaw / 2), 0]), np.array([x, 0.05, z]))
+@pytest.mark.parametrize("is_known", [False, True], ids=["sought", "roughly known"])
+def test_two_views_of_a_place_give_pose_and_scale(pair, features, is_known):
+    old, new, true = pair
+    near = true @ replace(IDENTITY, t=np.array([0.1, 0.0, -0.1]), scale=0.9) if is_known else None
+    found = match(old, new, *features, near)
+    assert found is not None
+    angle, offset, scale = difference(found.S_old_new, true)
+    assert angle < np.deg2rad(1.5)
+    assert offset < 0.05 * old.median_depth
+    assert scale < 0.05
+    assert found.inliers >= 25
+    assert found.coverage >= 5
+    assert found.spread < 0.05
+    assert angle < 4 * found.sigmas.rotation
+    assert offset < 4 * found.sigmas.translation
 
 
-@settings(max_examples=20, deadline=None)
-@given(st.floats(-0.4, 0.4), st.floats(-0.6, 0.6), st.floats(-0.5, 0.5), st.floats(0.7, 1.4), st.integers(0, 1000))
-def test_a_similarity_is_found_from_a_rough_one(yaw, x, z, scale, seed):
-    true = similarity(yaw, x, z, scale)
-    fit = refined(*sights(true, seed), true @ similarity(0.05, 0.1, -0.1, 1.1))
-    assert fit.fits.all()
-    np.testing.assert_allclose(fit.S_old_new.t, true.t, atol=1e-4)
-    assert fit.S_old_new.scale == pytest.approx(true.scale, rel=1e-4)
+def test_views_of_different_places_and_empty_ones_have_no_pose(views, features):
+    old, _, other = views[0]
+    found = match(old, other, features[0], features_of(other))
+    assert found is None or found.inliers < 25
+    nothing = Features(np.empty((0, 2)), np.empty((0, 3)), np.empty((0, 128), np.float32))
+    assert match(old, other, features[0], nothing) is None
+    black = replace(old, jpeg=np.zeros(10, np.uint8))
+    assert len(features_of(black).pixels) == 0
 
 
-def test_wrong_depths_do_not_turn_a_pose_that_pixels_tell():
-    """A network tilts walls: with depths that err by a tenth from side to side, pixels must decide the rotation."""
-    true = similarity(0.3, 0.8, 0.1, 1.0)
-    old, new = sights(true, 3)
-    tilted = replace(new, points=new.points * (1 + 0.1 * new.points[:, :1]))
-    fit = refined(old, tilted, true @ similarity(0.05, 0.1, 0.0, 1.0))
-    assert Similarity(1.0, true.R.T @ fit.S_old_new.R, np.zeros(3)).angle < np.deg2rad(1.5)
-    assert fit.fits.mean() > 0.9
-
-
-def test_false_matches_are_told_from_right_ones():
-    true = similarity(0.2, 0.5, 0.0, 1.2)
-    old, new = sights(true, 5)
-    pixels = old.pixels.copy()
-    pixels[:20] += np.random.default_rng(0).uniform(10, 40, (20, 2))
-    fit = refined(replace(old, pixels=pixels), new, true @ similarity(0.03, 0.05, 0.05, 1.05))
-    assert not fit.fits[:20].any()
-    assert fit.fits[20:].all()
-    np.testing.assert_allclose(fit.S_old_new.t, true.t, atol=0.02)
-
-
-def test_few_points_in_a_corner_leave_the_pose_more_open_than_many():
-    true = similarity(0.2, 0.5, 0.0, 1.0)
-    many = refined(*sights(true, 1, 100), true).sigmas
-    few = refined(*sights(true, 1, 12), true).sigmas
-    assert few.rotation > 1.5 * many.rotation
-    assert few.translation > 1.5 * many.translation
-    assert refined(*sights(IDENTITY, 1), IDENTITY).S_old_new.distance < 1e-6
+def test_features_lie_in_the_network_image_and_on_what_the_keyframe_sees(pair, features):
+    old, found = pair[0], features[0]
+    assert len(found.pixels) == len(found.points) == len(found.descriptors) > 100
+    assert (found.pixels >= 0).all()
+    assert (found.pixels <= np.array(old.pixel_map.size) - 1).all()
+    np.testing.assert_allclose(np.linalg.norm(found.descriptors, axis=1), 1.0, rtol=1e-4)
+    known = np.isfinite(found.points[:, 2])
+    projected = found.points[known] @ old.intrinsics.matrix().T
+    np.testing.assert_allclose(projected[:, :2] / projected[:, 2:], found.pixels[known], atol=1e-6)

@@ -1,0 +1,93 @@
+"""A map that is full: what goes, and what is known without it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ttt3r_ros.geometry import rotation_from_quaternion
+from ttt3r_ros.places.graph import Edge, Sigmas
+from ttt3r_ros.places.similarity import Similarity
+from ttt3r_ros.places.thinning import chained, connected, inverted, redundant, without
+
+ODOMETRY, PLACE = Sigmas(0.01, 0.02, 0.02), Sigmas(0.02, 0.05, 0.05)
+
+
+def similarity(yaw: float, t: tuple[float, float, float], scale: float = 1.0) -> Similarity:
+    return Similarity(scale, rotation_from_quaternion([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]), np.array(t))
+
+
+def circle(count: int, lap: int) -> list[Similarity]:
+    angles = [2 * np.pi * i / lap for i in range(count)]
+    return [similarity(a + np.pi / 2, (5 * np.cos(a), 5 * np.sin(a), 0)) for a in angles]
+
+
+def places(true: list[Similarity], lap: int, every: int = 4) -> list[Edge]:
+    return [
+        Edge(i - lap, i, true[i - lap].inverse() @ true[i], PLACE, is_place=True) for i in range(lap, len(true), every)
+    ]
+
+
+similarities = st.builds(
+    lambda yaw, x, y, z, scale: similarity(yaw, (x, y, z), scale),
+    st.floats(-3, 3), st.floats(-5, 5), st.floats(-5, 5), st.floats(-5, 5), st.floats(0.2, 5),
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(similarities, similarities)
+def test_edges_can_be_turned_around_and_chained(a, b):
+    first, second = Edge(0, 1, a, ODOMETRY), Edge(1, 2, b, PLACE, is_place=True)
+    whole = chained(first, second)
+    assert (whole.first, whole.second, whole.is_place) == (0, 2, True)
+    np.testing.assert_allclose(whole.S_first_second.t, (a @ b).t, atol=1e-8)
+    back = chained(inverted(second), inverted(first))
+    np.testing.assert_allclose(back.S_first_second.t, (a @ b).inverse().t, atol=1e-6)
+
+
+def test_a_graph_without_a_keyframe_says_the_same_of_the_others():
+    true = circle(60, 40)
+    edges = [Edge(i, i + 1, a.inverse() @ b, ODOMETRY) for i, (a, b) in enumerate(pairwise(true))]
+    recognized = {(e.first, e.second): e for e in places(true, 40)}
+    path, kept = without(40, edges, recognized)
+    assert len(path) == len(edges) - 1
+    assert connected(0, path) == set(range(60)) - {40}
+    for edge in [*path, *kept.values()]:
+        assert 40 not in (edge.first, edge.second)
+        expected = true[edge.first].inverse() @ true[edge.second]
+        np.testing.assert_allclose(edge.S_first_second.t, expected.t, atol=1e-9)
+    assert len(kept) == len(recognized)  # the place of keyframe 40 is now known of keyframe 39
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A keyframe, as far as `redundant` looks at it."""
+
+    median_depth: float = 2.0
+
+
+def test_views_that_others_have_too_go_first_whatever_their_age():
+    apart = {n: similarity(0.0, (3.0 * n, 0.0, 0.0)) for n in range(6)}
+    doubled = {10 + n: similarity(0.0, (3.0 * n + 0.01 * (n + 1), 0.0, 0.0)) for n in range(3)}
+    poses = apart | doubled
+    found = list(_all(redundant({n: Seen() for n in poses}, poses, 3, {0})))
+    assert len(found) == 3
+    assert 0 not in found
+    assert {n % 10 for n in found} == {0, 1, 2}  # one of each pair
+
+
+def test_nothing_goes_that_must_stay():
+    poses = {n: similarity(0.0, (0.1 * n, 0.0, 0.0)) for n in range(5)}
+    assert _all(redundant({n: Seen() for n in poses}, poses, 5, {0, 1, 2, 3})) == [4]
+
+
+def _all(generator):
+    while True:
+        try:
+            next(generator)
+        except StopIteration as end:
+            return end.value
