@@ -1,8 +1,9 @@
-"""What the map of places makes of a long walk: ``python -m benchmark.map [--frames 10000] [--trap twins]``.
+"""What the map of places makes of long walks: ``python -m benchmark.map [--seed 496 497] [--trap twins]``.
 
-One walk goes through the stream and the map, as in ``reconstruct --map``. The table compares the odometry's path with
-the corrected one, counts false places by ground truth, and says what the map costs. The exit status is 1 if a false
-place entered the graph and was not rejected there.
+Each walk goes through the stream once, which is kept, and from there through the map, as in ``reconstruct --map``. The
+table compares the odometry's path with the corrected one, counts false places by ground truth, and says what the map
+costs. With ``--trials``, a camera is put down in a known room, carried there unseen or started in a saved map. The exit
+status is 1 if a false place entered the graph and was not rejected there, or a camera was found in another room.
 """
 
 from __future__ import annotations
@@ -10,33 +11,32 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
+from rich.table import Table
 
 from benchmark import command
+from benchmark.map_trials import FALSE_M, FALSE_RAD, Trial, difference, feed, is_back, trials
+from benchmark.streamed_walk import StreamedWalk
 from benchmark.walk import Walk, WalkSpec
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories, resample_depth
-from ttt3r_ros.evaluation.tables import show_result
-from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector
+from ttt3r_ros.geometry import FloatArray, inverse
 from ttt3r_ros.places.place_map import PlaceMap
 from ttt3r_ros.places.settings import MapSettings
-from ttt3r_ros.stream.estimate import DESCRIPTOR, POINTS
 from ttt3r_ros.stream.load import load_backbone
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
-from ttt3r_ros.stream.stream import CameraFrame, Stream
+from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import TRAPS
 
 #: A flat that no weights were trained on or fitted to.
 SEED = 499
-#: A recognized place is false if the true pose differs from the recognized one by more than this [m, rad].
-FALSE_M, FALSE_RAD = 2.0, 0.6
-#: Frames this near a place seen at least so many seconds before are back at it [m, rad, s].
-BACK_M, BACK_RAD, BACK_S = 1.0, 0.44, 15.0
+#: Frames at a place that was seen at least so many seconds before are back at it [s].
+BACK_S = 15.0
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Result:
     """The figures of one walk; lengths in meters, times in seconds of processor time.
 
     Attributes:
-        frames, path_m: of the walk.
+        name, frames, path_m: of the walk.
         ate_odometry_m, ate_map_m: after SE(3) alignment; ate_map_scaled_m after Sim(3) alignment.
         depth_scale_odometry, depth_scale_map: estimated depth over true depth, 5th, 50th and 95th percentile.
         keyframes, places, rejected, false, false_kept: places accepted, of these rejected by the graph, false by ground
@@ -53,8 +53,10 @@ class Result:
         back_s: median time from being back at a known place to the next recognized one.
         stream_s, map_s: time of all frames.
         bytes_per_keyframe: memory.
+        trials: cameras that were put down in a known room.
     """
 
+    name: str
     frames: int
     path_m: float
     ate_odometry_m: float
@@ -72,52 +74,58 @@ class Result:
     stream_s: float
     map_s: float
     bytes_per_keyframe: float
+    trials: tuple[Trial, ...] = ()
+
+
+Found = list[tuple[Result, list[FloatArray]]]
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the walk, print a table, write what was asked for."""
-    return command.start(_parser(), run, report, argv, figures=lambda found: asdict(found[0]))
+    """Run the walks, print a table, write what was asked for."""
+    return command.start(_parser(), run, report, argv, figures=lambda found: [asdict(result) for result, _ in found])
 
 
-def run(args: argparse.Namespace, console: Console) -> tuple[Result, list[FloatArray]]:
-    """Return the figures, and positions (N, 3) for the picture: truth, odometry and map, aligned."""
+def run(args: argparse.Namespace, console: Console) -> Found:
+    """Return each walk's figures, and positions (N, 3) for its picture: truth, odometry and map, aligned."""
     args.work.mkdir(parents=True, exist_ok=True)
-    spec = WalkSpec(args.seed, args.motion, args.frames, args.size[0], args.size[1], args.fps, args.trap)
-    walk = Walk(spec, args.work)
-    with FrameProgress("rendering", args.frames, console) as progress:
-        walk.render(progress.update)
     loaded = load_backbone(NetworkSettings(weights=args.weights, device=args.device))
-    stream = Stream(loaded.backbone, StreamSettings(weights_interval=loaded.segment_frames))
-    places = PlaceMap(loaded.backbone, MapSettings(map_max_keyframes=args.map_max_keyframes))
+    found = []
+    for seed in args.seed:
+        walk = Walk(
+            WalkSpec(seed, args.motion, args.frames, args.size[0], args.size[1], args.fps, args.trap), args.work
+        )
+        with FrameProgress("rendering", args.frames, console) as progress:
+            walk.render(progress.update)
+        stream = Stream(loaded.backbone, StreamSettings(weights_interval=loaded.segment_frames))
+        streamed = StreamedWalk(walk, stream, args.work)
+        with FrameProgress("streaming", args.frames, console) as progress:
+            streamed.run(progress.update)
+        place_map = PlaceMap(loaded.backbone, MapSettings(map_max_keyframes=args.map_max_keyframes))
+        result, paths = _mapped(streamed, place_map, console)
+        tried = tuple(trials(streamed, loaded.backbone, args.trials)) if args.trials else ()
+        found.append((replace(result, trials=tried), paths))
+    return found
+
+
+def _mapped(streamed: StreamedWalk, places: PlaceMap, console: Console) -> tuple[Result, list[FloatArray]]:
+    walk = streamed.walk
     poses: dict[int, FloatArray] = {}
     ratios: dict[int, float] = {}
     seconds = [0.0, 0.0]
-    with FrameProgress("walking", args.frames, console) as progress:
-        for index, frame in enumerate(walk.frames()):
+    with FrameProgress("mapping", walk.spec.frames, console) as progress:
+        for frame in streamed.frames():
             begun = time.process_time()
-            result = stream.process(
-                frame.image, frame.stamp_ns, camera=frame.intrinsics, outputs=frozenset({POINTS, DESCRIPTOR})
-            )
-            stream.prepare()
-            streamed = time.process_time()
-            estimate = result.estimate
-            dense = None
-            if estimate is not None and estimate.points is not None and estimate.confidence is not None:
-                dense = estimate.points, estimate.confidence
-            taken = CameraFrame(frame.image, frame.stamp_ns, T_BASE_CAMERA, frame.intrinsics)
-            places.add(taken, result, lambda dense=dense: dense)  # type: ignore[misc]
-            while places.work():
-                pass
-            seconds[0] += streamed - begun
-            seconds[1] += time.process_time() - streamed
-            if result.motion is not None:
-                poses[index] = result.motion.T_odom_base @ T_BASE_CAMERA
-                if frame.depth is not None and estimate is not None and estimate.depth is not None:
-                    seen = estimate.pixel_map.intrinsics(frame.intrinsics)
-                    true = resample_depth(frame.depth, frame.intrinsics, seen)
+            feed(places, frame)
+            seconds[1] += time.process_time() - begun
+            seconds[0] += frame.seconds
+            estimate, T, depth = frame.result.estimate, frame.T_odom_camera, walk.depth(frame.index)
+            if estimate is not None and T is not None:
+                poses[frame.index] = T
+                if depth is not None and estimate.depth is not None:
+                    true = resample_depth(depth, walk.intrinsics, estimate.pixel_map.intrinsics(walk.intrinsics))
                     with np.errstate(invalid="ignore", divide="ignore"):
-                        ratios[index] = float(np.nanmedian(estimate.depth / true))
-            progress.update(index + 1, f"{places.counts.accepted} places")
+                        ratios[frame.index] = float(np.nanmedian(estimate.depth / true))
+            progress.update(frame.index + 1, f"{places.counts.accepted} places")
     begun = time.process_time()
     places.finish()
     seconds[1] += time.process_time() - begun
@@ -138,14 +146,15 @@ def _result(
     false = []
     for i, edge in recognized:
         true = inverse(walk.T_world_camera[frame_of[edge.first]]) @ walk.T_world_camera[frame_of[edge.second]]
-        turned = np.linalg.norm(rotation_vector(edge.S_first_second.R.T @ true[:3, :3]))
-        if np.linalg.norm(true[:3, 3] - edge.S_first_second.t) > FALSE_M or turned > FALSE_RAD:
+        meters, turned = difference(true, edge.S_first_second.rigid)
+        if meters > FALSE_M or turned > FALSE_RAD:
             false.append(i)
     numbers = np.array([frame_of[k.number] for k in content.keyframes])
     scales = np.array([pose.scale for pose in content.poses])
     before_or_at = {i: max(int(np.searchsorted(numbers, i, side="right")) - 1, 0) for i in ratios}
     in_map = {i: float(ratio * scales[before_or_at[i]]) for i, ratio in ratios.items()}
     result = Result(
+        name=walk.spec.trap or f"flat {walk.spec.seed}",
         frames=walk.spec.frames,
         path_m=before.path_length_m,
         ate_odometry_m=before.ate_rmse_m,
@@ -177,52 +186,63 @@ def _back(walk: Walk, keyframes: list[int], recognized: list[int]) -> float:
     fps, waits = walk.spec.fps, []
     was_back = False
     for frame in keyframes:
-        T = walk.T_world_camera[frame]
-        is_back = any(
-            frame - old > BACK_S * fps
-            and np.linalg.norm(walk.T_world_camera[old][:3, 3] - T[:3, 3]) < BACK_M
-            and np.linalg.norm(rotation_vector(walk.T_world_camera[old][:3, :3].T @ T[:3, :3])) < BACK_RAD
-            for old in keyframes
-            if old < frame
-        )
-        if is_back and not was_back:
+        back = any(frame - old > BACK_S * fps and is_back(walk, old, frame) for old in keyframes if old < frame)
+        if back and not was_back:
             following = next((other for other in recognized if other >= frame), walk.spec.frames)
             waits.append((following - frame) / fps)
-        was_back = is_back
+        was_back = back
     return float(np.median(waits)) if waits else float("nan")
 
 
-def report(found: tuple[Result, list[FloatArray]], args: argparse.Namespace, console: Console) -> bool:
-    """Print the table, draw the paths; return whether no false place bends the map."""
-    result, paths = found
-    rows = (
-        ("path", result.path_m, "m", f"{result.frames} frames"),
-        ("odometry", result.ate_odometry_m, "m", "ATE RMSE after SE(3) alignment"),
-        ("with the map", result.ate_map_m, "m", "the same of the corrected path"),
-        ("with best scale", result.ate_map_scaled_m, "m", "the same after Sim(3) alignment"),
-        ("keyframes", result.keyframes, "", f"{result.bytes_per_keyframe / 1e3:.0f} kB each"),
-        ("places", result.places, "", f"recognized; {result.rejected} rejected by the graph"),
-        ("false places", result.false, "", f"by ground truth; {result.false_kept} of them not rejected"),
-        ("back until a place", result.back_s, "s", "median"),
-        ("time", result.map_s / max(result.stream_s, 1e-9), "", "of the map, as a fraction of the stream's"),
+def report(found: Found, args: argparse.Namespace, console: Console) -> bool:
+    """Print a table, draw the paths; return whether no false place bends a map and nobody is found in another room."""
+    table = Table("walk", "path", "odometry", "map", "scaled", "keyframes", "places", "false", "back", "time")
+    for result, _ in found:
+        lengths = (result.path_m, result.ate_odometry_m, result.ate_map_m, result.ate_map_scaled_m)
+        counts = (result.keyframes, result.places, result.false)
+        shares = (result.back_s, result.map_s / max(result.stream_s, 1e-9))
+        table.add_row(result.name, *(f"{m:.2f}" for m in lengths), *map(str, counts), *(f"{x:.2f}" for x in shares))
+    console.print(table)
+    console.print(
+        "Path, and RMSE of odometry and map after SE(3) and (scaled) Sim(3) alignment in meters; places accepted, and "
+        "false by the ground truth; back: median time from a known place to its recognition [s]; time of the map as a "
+        "fraction of the stream's."
     )
-    show_result(rows, console)
-    for label, scale in (("odometry", result.depth_scale_odometry), ("map", result.depth_scale_map)):
-        console.print(f"depth over true depth, {label}: {scale[1]:.2f} ({scale[0]:.2f} to {scale[2]:.2f})")
-    console.print(f"refused: {result.refused}", highlight=False)
+    for result, _ in found:
+        for label, scale in (("odometry", result.depth_scale_odometry), ("map", result.depth_scale_map)):
+            console.print(
+                f"{result.name}: depth over truth, {label}: {scale[1]:.2f} ({scale[0]:.2f} to {scale[2]:.2f})"
+            )
+        console.print(
+            f"{result.name}: {result.bytes_per_keyframe / 1e3:.0f} kB a keyframe; the graph rejects "
+            f"{result.rejected} places, {result.false - result.false_kept} of them false; refused {result.refused}"
+        )
+    tried = [trial for result, _ in found for trial in result.trials]
+    for kind in dict.fromkeys(trial.kind for trial in tried):
+        console.print(_summary(kind, [trial for trial in tried if trial.kind == kind]))
     if args.picture:
-        _draw(paths, result, args.picture)
-    return result.false_kept == 0
+        _draw(found, args.picture)
+    return not any(result.false_kept for result, _ in found) and not any(trial.is_wrong for trial in tried)
 
 
-def _draw(paths: list[FloatArray], result: Result, file: Path) -> None:
-    figure = Figure(figsize=(11.0, 5.2), layout="constrained")
-    labels = (f"odometry, error {result.ate_odometry_m:.2f} m", f"with the map, error {result.ate_map_m:.2f} m")
-    for axes, path, label in zip(figure.subplots(1, 2, sharex=True, sharey=True), paths[1:], labels):
-        axes.plot(*paths[0][:, :2].T, color="0.7", linewidth=2.5, label="ground truth")
-        axes.plot(*path[:, :2].T, color="#c44e52", linewidth=0.8, label="estimate")
-        axes.set(title=label, xlabel="x [m]", ylabel="y [m]", aspect="equal")
-        axes.legend(frameon=False, loc="best")
+def _summary(kind: str, tried: list[Trial]) -> str:
+    seconds = [trial.found_s for trial in tried if trial.found_s is not None]
+    wrong = sum(trial.is_wrong for trial in tried)
+    waited = f", after {np.median(seconds):.1f} s (median; at most {max(seconds):.1f} s)" if seconds else ""
+    return f"{kind}: {len(seconds)} of {len(tried)} found again{waited}; {wrong} of them in another place"
+
+
+def _draw(found: Found, file: Path) -> None:
+    figure = Figure(figsize=(11.0, 5.2 * len(found)), layout="constrained")
+    for row, (result, paths) in zip(figure.subplots(len(found), 2, squeeze=False), found):
+        labels = (f"odometry, error {result.ate_odometry_m:.2f} m", f"with the map, error {result.ate_map_m:.2f} m")
+        for axes, path, label in zip(row, paths[1:], labels):
+            axes.plot(*paths[0][:, :2].T, color="0.7", linewidth=2.5, label="ground truth")
+            axes.plot(*path[:, :2].T, color="#c44e52", linewidth=0.8, label="estimate")
+            axes.set(title=f"{result.name}: {label}", xlabel="x [m]", ylabel="y [m]", aspect="equal")
+            axes.legend(frameon=False, loc="best")
+        row[1].sharex(row[0])
+        row[1].sharey(row[0])
     figure.savefig(file, dpi=110)
 
 
@@ -230,7 +250,8 @@ def _parser() -> argparse.ArgumentParser:
     shared = ("weights", "device", "frames", "fps", "size", "work", "picture")
     parser = command.parser(__doc__, *shared, frames=10_000, size=(160, 120), work=Path(".cache/map"))
     add = parser.add_argument
-    add("--seed", type=int, default=SEED, help="seed of the apartment and the path (default: %(default)s)")
+    add("--seed", type=int, nargs="+", default=[SEED], help="apartments, or traps' colors (default: %(default)s)")
+    add("--trials", type=int, default=0, help="cameras put down in each walk's map, in either way (default: none)")
     add("--motion", default="wheeled", choices=("handheld", "wheeled"), help="how the camera moves")
     add("--trap", choices=TRAPS, help="a building whose places look alike instead of an apartment")
     add("--map-max-keyframes", type=int, default=2000, help="of the map (default: %(default)s)")
