@@ -2,7 +2,8 @@
 
 Each walk through a held-out apartment is seen at lower rates, backward in time (a robot in reverse), and by cameras
 that are tilted, turned or rolled. What counts is the error of the motion over one second, relative to that motion: at
-100 % the estimate says no more than that the robot stands still.
+100 % the estimate says no more than that the robot stands still. Every walk is seen by the network alone, and by a
+stream that corrects its motion by pixels, as the node does.
 """
 
 from __future__ import annotations
@@ -70,13 +71,14 @@ class Row:
 
     Attributes:
         condition, rate_hz: what it was.
-        translation_percent, rotation_percent: error of the motion over a second, of that motion [%].
+        network_percent, corrected_percent: error of the motion over a second, of that motion, of the network alone and
+            corrected by pixels: translation and rotation [%].
     """
 
     condition: str
     rate_hz: float
-    translation_percent: float
-    rotation_percent: float
+    network_percent: tuple[float, float]
+    corrected_percent: tuple[float, float]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -96,22 +98,23 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     settings = StreamSettings(
         weights_interval=loaded.segment_frames,
         check_images=False,
-        correct_motion=False,
         max_speed=0.0,
         max_turn_rate=0.0,
     )
+    ways = [replace(settings, correct_motion=corrects) for corrects in (False, True)]
     rows: list[Row] = []
     with FrameProgress("conditions", len(CONDITIONS) * args.seeds, console) as progress:
         for condition in CONDITIONS:
-            sums = np.zeros(4)
+            sums, rate_hz = np.zeros((2, 4)), args.fps / condition.every
             for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
                 frames = list(_frames(condition, seed, args))
-                steps = go_along(Stream(loaded.backbone, settings), frames, outputs=frozenset())
-                poses = [None if s.estimate is None else s.estimate.T_world_camera for s in steps]
-                sums += motion_errors(poses, [frame.T_world_camera for frame in frames], args.fps / condition.every)
+                for way, stream_settings in zip(sums, ways):
+                    steps = go_along(Stream(loaded.backbone, stream_settings), frames, outputs=frozenset())
+                    poses = [None if s.estimate is None else s.estimate.T_world_camera for s in steps]
+                    way += motion_errors(poses, [frame.T_world_camera for frame in frames], rate_hz)
                 progress.update(len(rows) * args.seeds + seed - FIRST_SEED + 1)
-            translation, rotation = 100 * sums[[0, 2]] / sums[[1, 3]]
-            rows.append(Row(condition.name, args.fps / condition.every, translation, rotation))
+            network, corrected = (100 * sums[:, [0, 2]] / sums[:, [1, 3]]).tolist()
+            rows.append(Row(condition.name, rate_hz, tuple(network), tuple(corrected)))
     return {"weights": loaded.source, "seeds": args.seeds, "frames": args.frames, "rows": [asdict(row) for row in rows]}
 
 
@@ -144,14 +147,13 @@ def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -
     """Print the table; nothing is demanded."""
     title = f"error of the motion over a second: {args.seeds} walks of {args.frames} frames; {result['weights']}"
     table = Table(title=title, title_justify="left")
-    for column in ("", "rate", "translation", "rotation"):
+    for column in ("", "rate", "translation, network alone", "corrected", "rotation, network alone", "corrected"):
         table.add_column(column, justify="right")
     for row in result["rows"]:
         table.add_row(
             row["condition"],
             f"{row['rate_hz']:.3g} Hz",
-            f"{row['translation_percent']:.0f} %",
-            f"{row['rotation_percent']:.0f} %",
+            *(f"{row[way][kind]:.0f} %" for kind in (0, 1) for way in ("network_percent", "corrected_percent")),
         )
     console.print(table)
     return True
@@ -171,7 +173,7 @@ def _frames(condition: Condition, seed: int, args: argparse.Namespace) -> Iterat
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__, "weights", "device", "seeds", "frames", "fps", "size")
-    parser.set_defaults(seeds=4, frames=120, size=[160, 120])
+    parser.set_defaults(seeds=4, frames=120, size=[320, 240])
     parser.add_argument("--motion", choices=("wheeled", "handheld"), default="wheeled", help="(default: %(default)s)")
     return parser
 
