@@ -18,9 +18,12 @@ DEPTH_MAP = "turbo"
 #: Depth at the map's end [m], unless a picture shows more than that.
 MAX_DEPTH_M = 5.0
 
-#: Colors (red, green, blue).
+#: Colors (red, green, blue): of the odometry's path, the true one and the one that the map has corrected; of recognized
+#: places, and of those that the map's graph has rejected; of a pixel without depth.
 ESTIMATE = (209, 73, 91)
 TRUTH = (48, 99, 142)
+CORRECTED = (240, 140, 0)
+PLACE, REJECTED = (43, 138, 62), (156, 54, 181)
 NO_DEPTH = (230, 230, 230)
 
 

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 
 from ttt3r_ros.evaluation.metrics import Trajectory
-from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory, noted, write_below
+from ttt3r_ros.evaluation.pictures import draw_correction, draw_frames, draw_trajectory, noted, write_below
 from ttt3r_ros.evaluation.run_log import Moment
 from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics
 
@@ -103,6 +103,40 @@ def test_a_trajectory_is_drawn_in_its_own_numbers(figures: list[Figure]) -> None
         np.testing.assert_allclose(lines(heading, color), [np.stack([seconds, 540 * seconds / 20], 1)], atol=1e-9)
     np.testing.assert_allclose(lines(error, ESTIMATE), [np.stack([seconds, np.full(21, 5.0)], 1)])
     assert error.get_ylim()[0] == 0 < 5 < error.get_ylim()[1]
+
+
+def test_a_corrected_walk_is_drawn_beside_the_odometry_with_the_places_where_each_has_them(
+    figures: list[Figure],
+) -> None:
+    odometry, corrected, truth = walk(9), moved(walk(9), [0, 2, 0]), moved(walk(9), [0, 2.5, 0])
+    at = odometry.stamps_ns.tolist()
+    places, rejected = [(at[0], at[8]), (at[1] + SECOND // 4, at[7] - SECOND // 4)], [(at[3], at[5])]
+    for known in (truth, None):
+        draw_correction(
+            Path("m.png"),
+            odometry,
+            corrected,
+            known,
+            places=places,
+            rejected=rejected if known else [],
+            titles=("before", "after"),
+            caption="a walk",
+        )
+    for figure, known in zip(figures, (truth, None), strict=True):
+        names = ["ground truth"] * bool(known) + ["odometry", "recognized place (2)"]
+        names += ["rejected place (1)"] * bool(known) + ["start", "with the map"]
+        assert [text.get_text() for text in figure.legends[0].get_texts()] == names
+        assert figure.get_supxlabel() == "a walk"
+        for axes, path, color, title in zip(
+            figure.axes, (odometry, corrected), ("#d1495b", "#f08c00"), ("before", "after"), strict=True
+        ):
+            assert axes.get_title(loc="left") == title
+            assert axes.get_aspect() == 1.0
+            above = path.positions[:, :2]
+            np.testing.assert_array_equal(lines(axes, color), [above])
+            np.testing.assert_array_equal(lines(axes, "#2b8a3e"), above[[[0, 8], [1, 7]]])
+            np.testing.assert_array_equal(lines(axes, "#9c36b5"), above[[[3, 5]]] if known else [])
+            np.testing.assert_array_equal(lines(axes, TRUTH), [known.positions[:, :2]] if known else [])
 
 
 def test_arrows_show_where_the_body_looks(figures: list[Figure]) -> None:

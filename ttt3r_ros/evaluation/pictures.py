@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 _ESTIMATE = colors.hex_color(colors.ESTIMATE)
 _TRUTH = colors.hex_color(colors.TRUTH)
+_CORRECTED = colors.hex_color(colors.CORRECTED)
+_PLACE, _REJECTED = colors.hex_color(colors.PLACE), colors.hex_color(colors.REJECTED)
 _MUTED = "#8a8f98"
 _DPI = 110
 _NOTE_COLUMNS = 80
@@ -81,6 +83,53 @@ def draw_trajectory(path: Path, estimate: Trajectory, truth: Trajectory | None, 
     series[-1].set(xlabel="time [s]")
     for axes in series:
         axes.margins(x=0.0)
+    save(figure, path)
+
+
+def draw_correction(
+    path: Path,
+    odometry: Trajectory,
+    corrected: Trajectory,
+    truth: Trajectory | None,
+    *,
+    places: Sequence[tuple[int, int]],
+    rejected: Sequence[tuple[int, int]],
+    titles: tuple[str, str],
+    caption: str,
+) -> None:
+    """Draw a trajectory from above as odometry has it, and beside it as the map has corrected it.
+
+    Args:
+        path: path of the PNG file.
+        odometry, corrected: at least one pose each; fixed z up.
+        truth: ground truth in the frame of both; None if unknown.
+        places: stamps [ns] of each two views that show one place: a line connects where the path was.
+        rejected: the same of those that the map's graph has rejected.
+        titles: of the two panels.
+        caption: a line below the title.
+    """
+    figure = Figure(figsize=(12.0, 6.4), layout="constrained")
+    figure.suptitle("The walk before and after", fontsize=15, fontweight="bold", x=0.02, ha="left")
+    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    drawn = ((odometry, _ESTIMATE, "odometry"), (corrected, _CORRECTED, "with the map"))
+    handles: dict[str, Any] = {}
+    for axes, title, (trajectory, color, name) in zip(panels, titles, drawn, strict=True):
+        _style(axes)
+        if truth is not None:
+            axes.plot(*truth.positions[:, :2].T, color=_TRUTH, linewidth=1.5, label="ground truth")
+        axes.plot(*trajectory.positions[:, :2].T, color=color, linewidth=1.5, label=name)
+        for pairs, line, label in ((places, _PLACE, "recognized place"), (rejected, _REJECTED, "rejected place")):
+            if len(pairs):
+                ends = _nearest(trajectory, np.array(pairs)).transpose(2, 1, 0)  # x or y, end, place
+                one, *_ = axes.plot(*ends, color=line, linewidth=1.0, alpha=0.8, zorder=4)
+                one.set_label(f"{label} ({len(pairs)})")
+        axes.plot(*trajectory.positions[0, :2], "o", color="black", markersize=7, zorder=5, label="start")
+        axes.set_title(title, fontsize=11, loc="left")
+        axes.set(xlabel="x [m]", ylabel="y [m]", aspect="equal")
+        axes.set_adjustable("datalim")
+        handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles.keys(), frameon=False, ncols=len(handles), loc="outside lower right")
+    figure.supxlabel(caption, fontsize=10, color=_MUTED, x=0.02, ha="left")
     save(figure, path)
 
 
@@ -143,11 +192,24 @@ def _trajectory_axes(figure: Figure, rows: int) -> list[Axes]:
         series[-1].tick_params(labelbottom=row == rows - 1)
     axes = [figure.add_subplot(grid[:, 0]), *series]
     for one in axes:
-        one.grid(color="#e3e5e8", linewidth=0.8)
-        one.set_axisbelow(True)
-        one.spines[["top", "right"]].set_visible(False)
-        one.spines[["left", "bottom"]].set_color(_MUTED)
+        _style(one)
     return axes
+
+
+def _style(axes: Axes) -> None:
+    axes.grid(color="#e3e5e8", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(_MUTED)
+
+
+def _nearest(trajectory: Trajectory, stamps_ns: npt.NDArray[np.int64]) -> FloatArray:
+    """Return the (..., 2) positions from above at the poses that are nearest to stamps."""
+    known = trajectory.stamps_ns
+    after = np.searchsorted(known, stamps_ns).clip(0, len(known) - 1)
+    before = (after - 1).clip(0)
+    nearest = np.where(stamps_ns - known[before] < known[after] - stamps_ns, before, after)
+    return trajectory.positions[nearest, :2]
 
 
 def _draw_from_above(axes: Axes, trajectory: Trajectory, color: str, label: str) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from ttt3r_ros.errors import UserError, kind_of
 from ttt3r_ros.evaluation.metrics import Trajectory, TrajectoryError, compare_trajectories, write_tum
-from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory, noted
+from ttt3r_ros.evaluation.pictures import draw_correction, draw_frames, draw_trajectory, noted
 from ttt3r_ros.evaluation.tables import formatted, rounded, show_result
 from ttt3r_ros.geometry import T_BASE_CAMERA, inverse
 from ttt3r_ros.mapping.ply import write_ply
@@ -19,6 +19,7 @@ from ttt3r_ros.offline.findings import Findings
 from ttt3r_ros.offline.run import OutputOptions, Run, image_name
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.places.map_file import to_bytes
+from ttt3r_ros.places.place_map import MapContent
 from ttt3r_ros.sources import SourceReport
 
 #: Number of columns in frames.png.
@@ -96,13 +97,8 @@ def write_report(
     metrics = _metrics(run, error, map_error, reading)
     try:
         _write(folder, run, options, metrics, error, weights, note)
-        if corrected is not None and run.place_map is not None:
-            write_tum(folder.path / "trajectory_map.txt", corrected)
-            aligned, reference = (map_error.aligned, map_error.reference) if map_error else (corrected, None)
-            draw_trajectory(
-                folder.path / "trajectory_map.png", aligned, reference, caption=noted(_summary_of_map(metrics), note)
-            )
-            (folder.path / "map.places.safetensors").write_bytes(to_bytes(run.place_map.content(), run.backbone))
+        if corrected is not None:
+            _write_map(folder, run, metrics, corrected, error, map_error, note)
     except OSError as failure:
         raise UserError(f"{failure.filename or folder.path} cannot be written: {failure.strerror}") from None
     folder.write_json("metrics.json", asdict(metrics))
@@ -139,6 +135,32 @@ def _write(
     if run.voxel_map is not None:
         points = run.voxel_map.points()
         write_ply(folder.path / "cloud.ply", points.positions, points.colors, comment="metres, x forward, z up")
+
+
+def _write_map(
+    folder: RunFolder,
+    run: Run,
+    metrics: Metrics,
+    corrected: Trajectory,
+    error: TrajectoryError | None,
+    map_error: TrajectoryError | None,
+    note: str,
+) -> None:
+    assert run.place_map is not None
+    content = run.place_map.content()
+    (folder.path / "map.places.safetensors").write_bytes(to_bytes(content, run.backbone))
+    write_tum(folder.path / "trajectory_map.txt", corrected)
+    places, rejected = _places(content)
+    draw_correction(
+        folder.path / "trajectory_map.png",
+        error.aligned if error else run.findings.trajectory(),
+        map_error.aligned if map_error else corrected,
+        error.reference if error else None,
+        places=places,
+        rejected=rejected,
+        titles=(_with_error("odometry", metrics.ate_rmse_m), _with_error("with the map", metrics.map_ate_rmse_m)),
+        caption=noted(_summary_of_map(metrics), note),
+    )
 
 
 def show_metrics(metrics: Metrics, console: Console) -> None:
@@ -236,12 +258,23 @@ def _metrics(
     )
 
 
+def _places(content: MapContent) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Return the stamps of the pairs of views that show one place, and of those that the graph has rejected."""
+    stamps = {keyframe.number: keyframe.stamp_ns for keyframe in content.keyframes}
+    pairs: tuple[list[tuple[int, int]], list[tuple[int, int]]] = [], []
+    for index, edge in enumerate(content.edges):
+        if edge.is_place and not edge.is_tie:
+            pairs[index in content.rejected].append((stamps[edge.first], stamps[edge.second]))
+    return pairs
+
+
+def _with_error(name: str, ate_rmse_m: float | None) -> str:
+    return name if ate_rmse_m is None else f"{name}: {formatted(ate_rmse_m, 'm')} (ATE RMSE after SE(3) alignment)"
+
+
 def _summary_of_map(metrics: Metrics) -> str:
-    parts = [f"{metrics.map_keyframes} keyframes, {metrics.map_places} places recognized"]
-    if metrics.map_ate_rmse_m is not None:
-        before = formatted(metrics.ate_rmse_m, "m")
-        parts.append(f"error {formatted(metrics.map_ate_rmse_m, 'm')} instead of {before} (ATE RMSE, SE(3))")
-    return ", ".join(parts)
+    walk = f"{metrics.poses} poses along {formatted(metrics.path_length_m, 'm')}"
+    return f"{walk}, {metrics.map_keyframes} keyframes, {metrics.map_places} places recognized"
 
 
 def _summary(metrics: Metrics) -> str:
