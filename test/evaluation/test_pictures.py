@@ -123,10 +123,12 @@ def test_a_corrected_walk_is_drawn_beside_the_odometry_with_the_places_where_eac
             caption="a walk",
         )
     for figure, known in zip(figures, (truth, None), strict=True):
-        names = ["ground truth"] * bool(known) + ["odometry", "recognized place (2)"]
-        names += ["rejected place (1)"] * bool(known) + ["start", "with the map"]
+        names = ["ground truth"] * bool(known) + ["odometry", "with the map", "recognized place (2)"]
+        names += ["rejected place (1)"] * bool(known) + ["start"]
         assert [text.get_text() for text in figure.legends[0].get_texts()] == names
-        assert figure.get_supxlabel() == "a walk"
+        assert figure.get_suptitle() == "a walk"
+        assert figure.axes[0].get_xlim() == figure.axes[1].get_xlim() == pytest.approx((4 - 4.4, 4 + 4.4))
+        assert figure.axes[0].get_ylim() == figure.axes[1].get_ylim()
         for axes, path, color, title in zip(
             figure.axes, (odometry, corrected), ("#d1495b", "#f08c00"), ("before", "after"), strict=True
         ):
@@ -160,6 +162,8 @@ def test_one_pose_and_one_frame_without_any_measurement_are_drawn(tmp_path: Path
         warnings.simplefilter("error")
         draw_trajectory(tmp_path / "t.png", walk(1), walk(1), caption="")
         draw_frames(tmp_path / "f.png", [moment(0, depth=np.nan, true_depth=np.inf)], caption="")
+        draw_correction(tmp_path / "c.png", walk(1), walk(1), None, places=[], rejected=[], titles=("", ""), caption="")
+    assert len(rows_of(tmp_path / "c.png", "black")) > 50
     assert len(rows_of(tmp_path / "t.png", "black")) > 50  # the start
     assert len(rows_of(tmp_path / "f.png", "#e6e6e6")) > 1000
 

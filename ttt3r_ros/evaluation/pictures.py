@@ -12,6 +12,7 @@ import numpy.typing as npt
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ttt3r_ros import colors
 from ttt3r_ros.evaluation.metrics import Trajectory
@@ -106,11 +107,12 @@ def draw_correction(
         places: stamps [ns] of each two views that show one place: a line connects where the path was.
         rejected: the same of those that the map's graph has rejected.
         titles: of the two panels.
-        caption: a line below the title.
+        caption: a line above the panels.
     """
-    figure = Figure(figsize=(12.0, 6.4), layout="constrained")
-    figure.suptitle("The walk before and after", fontsize=15, fontweight="bold", x=0.02, ha="left")
-    panels = figure.subplots(1, 2, sharex=True, sharey=True)
+    figure = Figure(figsize=(12.0, 6.6), layout=ConstrainedLayoutEngine(h_pad=0.1))
+    figure.suptitle(caption, fontsize=10, color=_MUTED, x=0.02, ha="left")
+    panels = figure.subplots(1, 2)
+    x_limits, y_limits = _common_limits([odometry, corrected, *([] if truth is None else [truth])])
     drawn = ((odometry, _ESTIMATE, "odometry"), (corrected, _CORRECTED, "with the map"))
     handles: dict[str, Any] = {}
     for axes, title, (trajectory, color, name) in zip(panels, titles, drawn, strict=True):
@@ -125,11 +127,10 @@ def draw_correction(
                 one.set_label(f"{label} ({len(pairs)})")
         axes.plot(*trajectory.positions[0, :2], "o", color="black", markersize=7, zorder=5, label="start")
         axes.set_title(title, fontsize=11, loc="left")
-        axes.set(xlabel="x [m]", ylabel="y [m]", aspect="equal")
-        axes.set_adjustable("datalim")
+        axes.set(xlabel="x [m]", ylabel="y [m]", xlim=x_limits, ylim=y_limits, aspect="equal")
         handles |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles.keys(), frameon=False, ncols=len(handles), loc="outside lower right")
-    figure.supxlabel(caption, fontsize=10, color=_MUTED, x=0.02, ha="left")
+    names = sorted(handles, key=lambda name: float(handles[name].get_zorder()))  # paths first
+    figure.legend([handles[name] for name in names], names, frameon=False, ncols=len(names), loc="outside lower center")
     save(figure, path)
 
 
@@ -201,6 +202,14 @@ def _style(axes: Axes) -> None:
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_MUTED)
+
+
+def _common_limits(trajectories: Sequence[Trajectory]) -> FloatArray:
+    """Return the limits of x and y, (2, 2), of a panel that shows all of these in full and is as high as wide."""
+    positions = np.concatenate([trajectory.positions[:, :2] for trajectory in trajectories])
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    reach = max(0.55 * float((high - low).max()), 0.5)
+    return np.stack([(low + high) / 2 - reach, (low + high) / 2 + reach], axis=1)
 
 
 def _nearest(trajectory: Trajectory, stamps_ns: npt.NDArray[np.int64]) -> FloatArray:
