@@ -74,10 +74,16 @@ def test_anything_may_be_shown_before_somebody_watches() -> None:
         page.show_camera(T_BASE_CAMERA, camera, None, lost=False)
         for count in (0, 1, 5, 3):
             page.show_path(np.zeros((count, 3)))
+            page.show_corrected(np.zeros((count, 3)))
+            page.show_places(np.zeros((count, 2, 3)), np.zeros((0, 2, 3)))
             cloud = MapPoints(np.ones((count, 3), np.float32), np.ones((count, 3), np.uint8), np.full(count, 2.0))
             page.show_cloud(cloud)
             assert page.show_map(cloud) == (count > 0)
             assert not page.wants_map()
+        for points in (True, False):
+            page.place(T_BASE_CAMERA, points=points)
+            assert np.allclose(page._scene._groups["/corrected"].wxyz, [0.5, -0.5, 0.5, -0.5])
+            assert np.allclose(page._scene._groups["/map"].wxyz, [0.5, -0.5, 0.5, -0.5] if points else [1, 0, 0, 0])
         page._confidence.value = 4.0
         assert page.wants_map()
         page.show_truth(np.zeros((4, 3)))

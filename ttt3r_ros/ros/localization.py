@@ -32,12 +32,12 @@ from ttt3r_ros.ros.conversions import fill_pose, pose_message, time_message
 from ttt3r_ros.ros.map_output import MapOutput
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.ros.topics import LOCALIZATION_POSE, MAP_PATH, POSE_GRAPH
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.estimate import DESCRIPTOR, POINTS, Float32Array
 from ttt3r_ros.stream.stream import CameraFrame, StreamResult
 
-LOCALIZATION_POSE, MAP_PATH, POSE_GRAPH = "localization_pose", "map_path", "pose_graph"
 TOPICS = {LOCALIZATION_POSE: PoseWithCovarianceStamped, MAP_PATH: Path, POSE_GRAPH: MarkerArray}
 
 SHOW_PERIOD_S = 1.0  #: between two paths or graphs: filling a message with thousands of points takes milliseconds

@@ -10,6 +10,7 @@ RGB, RGB_INFO = "rgb/image", "rgb/camera_info"
 DEPTH, DEPTH_INFO = "depth/image", "depth/camera_info"
 CONFIDENCE, POINT_CLOUD = "confidence/image", "points"
 MAP_POINTS = "map_points"
+LOCALIZATION_POSE, MAP_PATH, POSE_GRAPH = "localization_pose", "map_path", "pose_graph"
 
 STATE_DEPTH = 10  #: history depth of odometry and path, for consumers that synchronize by stamp
 DENSE_DEPTH = 5  #: history depth of images and clouds

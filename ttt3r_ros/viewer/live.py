@@ -16,7 +16,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics
 from ttt3r_ros.mapping.voxel_map import MapPoints
 from ttt3r_ros.viewer.pieces import Pieces
-from ttt3r_ros.viewer.scene import Scene, small
+from ttt3r_ros.viewer.scene import CORRECTED, Scene, small
 from ttt3r_ros.viewer.server import open_server, stop_server
 
 if TYPE_CHECKING:
@@ -103,6 +103,24 @@ class LivePage:
         """Draw the true path through (N, 3) positions."""
         self._scene.show_truth(positions)
 
+    def show_corrected(self, positions: FloatArray) -> None:
+        """Draw the corrected path through (N, 3) positions in the map's frame; see `place`."""
+        self._scene.show_corrected(positions)
+
+    def show_places(self, places: FloatArray, rejected: FloatArray) -> None:
+        """Draw recognized and rejected places as (N, 2, 3) lines in the map's frame; see `place`."""
+        self._scene.show_places(places, rejected)
+
+    def place(self, T_odom_map: FloatArray, *, points: bool) -> None:
+        """Say where the map's frame is in the odometry's, (4, 4).
+
+        Args:
+            T_odom_map: the pose.
+            points: whether the points of the map are in the map's frame, too.
+        """
+        self._scene.place_group(CORRECTED, T_odom_map)
+        self._scene.place_group("/map", T_odom_map if points else np.eye(4))
+
     def show_cloud(self, cloud: MapPoints) -> None:
         """Draw the points of the latest frame."""
         kept = cloud.confidences >= self._confidence.value
@@ -141,7 +159,8 @@ class LivePage:
             "min. confidence", 1.0, 10.0, 0.1, 1.5, hint="hides less confident points; see the parameter min_confidence"
         )
         self._follow = gui.add_checkbox("follow camera", True)
-        for group, label in (("/cloud", "frame"), ("/map", "map"), ("/truth", "true path")):
+        shown = {"/cloud": "frame", "/map": "map", CORRECTED: "corrected path, places", "/truth": "true path"}
+        for group, label in shown.items():
             if group != "/truth":
                 self._scene.add_group(group)
             self._add_switch(group, label)
@@ -207,6 +226,7 @@ _ROWS: dict[str, tuple[tuple[str, str], ...]] = {
     "frames": (("frames_dropped", "{} dropped"), ("frames_lost", "{} lost"), ("frames_failed", "{} failed")),
     "segment": (("segment", "{}"), ("segment_frames", "{} frames"), ("segment_reason", "{}")),
     "map": (("map_points", "{} points"), ("map_voxel_size", "voxels of {} m")),
+    "places": (("map_keyframes", "{} keyframes"), ("map_places_accepted", "{} recognized")),
     "network": (("weights", "{}"), ("device", "{}"), ("precision", "{}")),
 }
 

@@ -12,10 +12,13 @@ from ttt3r_ros import colors
 from ttt3r_ros.geometry import FloatArray, Intrinsics, quaternion_from_rotation
 
 if TYPE_CHECKING:
-    from viser import CameraFrustumHandle, LineSegmentsHandle, PointCloudHandle, ViserServer
+    from viser import CameraFrustumHandle, FrameHandle, LineSegmentsHandle, PointCloudHandle, ViserServer
 
 #: Widest image that is sent to a browser [px].
 _MAX_IMAGE_PX = 320
+
+#: Group of what the map has corrected.
+CORRECTED = "/corrected"
 
 _FRUSTUM_M = 0.25
 _LINE_PX = 3.0
@@ -39,6 +42,8 @@ class Scene:
         self._point_size = point_size
         self._precision: Literal["float16", "float32"] = precision
         self._camera: CameraFrustumHandle | None = None
+        self._groups: dict[str, FrameHandle] = {}
+        self._placed: dict[str, FloatArray] = {}  # poses of groups
         self._lines: dict[str, LineSegmentsHandle] = {}
         self._clouds: dict[str, PointCloudHandle] = {}
         self._scene.set_up_direction("+z")
@@ -94,6 +99,15 @@ class Scene:
         """Draw the true path through (N, 3) positions."""
         self._show_line("/truth", positions, colors.TRUTH)
 
+    def show_corrected(self, positions: FloatArray) -> None:
+        """Draw the path that the map has corrected through (N, 3) positions in the group's frame."""
+        self._show_line(f"{CORRECTED}/path", positions, colors.CORRECTED)
+
+    def show_places(self, places: FloatArray, rejected: FloatArray) -> None:
+        """Draw recognized places, and rejected ones, as (N, 2, 3) lines in the group's frame."""
+        self._show_segments(f"{CORRECTED}/places", places, colors.PLACE)
+        self._show_segments(f"{CORRECTED}/rejected", rejected, colors.REJECTED)
+
     def show_points(
         self,
         name: str,
@@ -128,7 +142,16 @@ class Scene:
 
     def add_group(self, name: str, *, visible: bool = True) -> None:
         """Add a node whose children ``name/...`` are hidden and shown together."""
-        self._scene.add_frame(name, show_axes=False, visible=visible)
+        self._groups[name] = self._scene.add_frame(name, show_axes=False, visible=visible)
+
+    def place_group(self, name: str, T: FloatArray) -> None:
+        """Move a group with its children to a (4, 4) pose in the odometry frame."""
+        if np.array_equal(self._placed.get(name, np.eye(4)), T):
+            return
+        self._placed[name] = T.copy()
+        handle = self._groups[name]
+        with self._server.atomic():
+            handle.wxyz, handle.position = quaternion_from_rotation(T[:3, :3]), T[:3, 3]
 
     def set_visible(self, name: str, visible: bool) -> None:
         """Show or hide a node and its children; a node that does not exist is ignored."""
@@ -139,7 +162,10 @@ class Scene:
     def _show_line(self, name: str, positions: FloatArray, color: tuple[int, int, int]) -> None:
         if len(positions) < 2:
             positions = np.repeat(positions, 2, axis=0) if len(positions) else np.zeros((2, 3))
-        segments = np.stack([positions[:-1], positions[1:]], axis=1).astype(np.float32)
+        self._show_segments(name, np.stack([positions[:-1], positions[1:]], axis=1), color)
+
+    def _show_segments(self, name: str, lines: FloatArray, color: tuple[int, int, int]) -> None:
+        segments = (lines if len(lines) else np.zeros((1, 2, 3))).astype(np.float32)
         if name in self._lines and len(self._lines[name].points) == len(segments):
             self._lines[name].points = segments
             return

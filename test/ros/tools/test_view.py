@@ -20,7 +20,7 @@ import pytest
 import rclpy
 from browser import browser, chromium
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
-from geometry_msgs.msg import PoseStamped
+from geometry_msgs.msg import Point, PoseStamped
 from harness import ROOT, Bench, header, node, wait_until
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as Path_
@@ -28,6 +28,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
+from visualization_msgs.msg import Marker, MarkerArray
 
 from ttt3r_ros import colors
 from ttt3r_ros.errors import UserError
@@ -120,6 +121,9 @@ class Shown:
     def show_map(self, cloud: MapPoints) -> bool:
         self.given["map"] = cloud
         return False
+
+    def place(self, T_odom_map: np.ndarray, *, points: bool) -> None:
+        self.given["placed"] = T_odom_map, points
 
     def __getattr__(self, name: str) -> Any:
         def keep(*given: Any, **also: Any) -> None:
@@ -258,6 +262,50 @@ def test_the_nodes_own_map_goes_first(shown: tuple[View, Shown], bench: Bench) -
     bench.publisher(PointCloud2, "/ttt3r/map_points", latched).publish(map_message(cloud, header(1, "odom")))
     wait_until(lambda: len(page.given.get("map", NO_POINTS).positions), "the map")
     np.testing.assert_array_equal(page.given["map"].positions, cloud.positions[::5])
+
+
+def test_what_the_map_has_corrected_is_shown_where_the_odometry_is_in_it(
+    shown: tuple[View, Shown], bench: Bench
+) -> None:
+    _, page = shown
+    node, latched = StandIn(bench), QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    poses = [PoseStamped(), PoseStamped()]
+    poses[1].pose.position.x = 4.0
+    path = Path_(header=header(1, "map"), poses=poses)
+    points = [Point(x=float(x)) for x in range(4)]
+    lines = [Marker(ns="places", points=points), Marker(ns="rejected", action=Marker.DELETE), Marker(ns="keyframes")]
+    one = MapPoints(np.ones((1, 3), np.float32), np.ones((1, 3), np.uint8), np.full(1, 2.0, np.float32))
+    for topic, message in {
+        "map_path": path,
+        "pose_graph": MarkerArray(markers=lines),
+        "map_points": map_message(one, header(1, "map")),
+    }.items():
+        bench.publisher(type(message), f"/ttt3r/{topic}", latched).publish(message)
+    node.publish_until(lambda: len(page.given.get("map", NO_POINTS).positions) == 1, "the node's map")
+    assert "corrected" not in page.given  # nobody knows where the map is
+
+    T_map_odom = np.eye(4)
+    T_map_odom[:3, 3] = [1.0, 2.0, 0.0]
+
+    def tell() -> None:
+        transform = transform_message(T_map_odom, header(bench.next_stamp, "map"), "odom")
+        bench.publisher(TFMessage, "/tf", 10).publish(TFMessage(transforms=[transform]))
+
+    def found() -> bool:
+        tell()
+        return {"corrected", "places", "placed"} <= set(page.given)
+
+    node.publish_until(found, "the corrected path")
+    np.testing.assert_array_equal(page.given["corrected"], [[0, 0, 0], [4, 0, 0]])
+    places, rejected = page.given["places"]
+    np.testing.assert_array_equal(places[:, :, 0], [[0, 1], [2, 3]])
+    assert len(rejected) == 0
+    T_odom_map, are_points_in_map = page.given["placed"]
+    np.testing.assert_allclose(T_odom_map[:3, 3], [-1, -2, 0])
+    assert are_points_in_map
+    bench.next_stamp += 5 * 10**9  # the robot is lost, and nothing says where it is in the map
+    node.publish_until(lambda: not len(page.given["corrected"]), "the end of what is not true anymore")
+    assert not len(page.given["places"][0])
 
 
 def test_a_message_that_cannot_be_shown_is_survived(

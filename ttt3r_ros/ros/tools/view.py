@@ -26,6 +26,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_ros import Buffer, TransformException, TransformListener
+from visualization_msgs.msg import Marker, MarkerArray
 
 from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.cli.arguments import at_least_one
@@ -40,7 +41,17 @@ from ttt3r_ros.ros.initialize import creating_node, initialize
 from ttt3r_ros.ros.tools.arguments import without_ros_arguments
 from ttt3r_ros.ros.tools.messages import moved, points_of, pose_of
 from ttt3r_ros.ros.tools.player import TRUTH_QOS, TRUTH_TOPIC
-from ttt3r_ros.ros.topics import DEPTH, DEPTH_INFO, MAP_POINTS, ODOM, PATH, POINT_CLOUD, RGB
+from ttt3r_ros.ros.topics import (
+    DEPTH,
+    DEPTH_INFO,
+    MAP_PATH,
+    MAP_POINTS,
+    ODOM,
+    PATH,
+    POINT_CLOUD,
+    POSE_GRAPH,
+    RGB,
+)
 from ttt3r_ros.viewer.live import LivePage, state_html
 from ttt3r_ros.viewer.pieces import thinned
 
@@ -49,6 +60,9 @@ PERIOD_S = 0.2
 
 #: The node's diagnostics come once a second; after this long without any, it is not running [s].
 _SILENCE_S = 4.0
+
+#: The node tells where it is in the map with every frame; what is older than this is not true anymore [ns].
+_OLD_NS = 10**9
 
 #: Longest wait for the answer of a service [s].
 _ANSWER_S = 30.0
@@ -104,13 +118,16 @@ class View(Node):
         self._max_points = max_points
         self._map = VoxelMap(_VOXEL_M, max(max_points, MIN_MAX_POINTS))
         self._bridge = CvBridge()
-        self._new: dict[str, Any] = {}  # messages that have not been shown, by topic
+        self._new: dict[str, Any] = {}  # messages by topic: not yet shown, or the map's latest
         self._clouds: dict[int, PointCloud2] = {}
         self._poses: dict[int, FloatArray] = {}  # T_odom_base
-        self._base_frame = ""
+        self._odom_frame = self._base_frame = ""
+        self._points_frame = ""  # of the node's map
         self._camera_frame = ""
         self._path_size = 0
         self._intrinsics: Intrinsics | None = None
+        self._corrected: Path | None = None  # what is shown
+        self._graph: MarkerArray | None = None
         self._truth: EvenlySpaced[FloatArray] = EvenlySpaced(_TRUE_POINTS)
         self._true_poses: dict[int, FloatArray] = {}  # T_world_base
         self._T_odom_world: FloatArray | None = None
@@ -131,6 +148,8 @@ class View(Node):
             (Image, f"ttt3r/{DEPTH}", self._keep(DEPTH), _DENSE),
             (CameraInfo, f"ttt3r/{DEPTH_INFO}", self._keep(DEPTH_INFO), _DENSE),
             (PointCloud2, f"ttt3r/{MAP_POINTS}", self._keep(MAP_POINTS), _LATCHED),
+            (Path, f"ttt3r/{MAP_PATH}", self._keep(MAP_PATH), _LATCHED),
+            (MarkerArray, f"ttt3r/{POSE_GRAPH}", self._keep(POSE_GRAPH), _LATCHED),
             (Odometry, TRUTH_TOPIC, self._on_truth, TRUTH_QOS),
             (DiagnosticArray, "/diagnostics", self._on_diagnostics, reliable),
         ):
@@ -145,7 +164,7 @@ class View(Node):
         return keep
 
     def _on_odometry(self, message: Odometry) -> None:
-        self._base_frame = message.child_frame_id
+        self._odom_frame, self._base_frame = message.header.frame_id, message.child_frame_id
         self._remember(self._poses, nanoseconds(message.header.stamp), pose_of(message))
 
     def _on_path(self, message: Path) -> None:
@@ -201,8 +220,7 @@ class View(Node):
         if (depth := self._new.pop(DEPTH, None)) is not None:
             self.page.show_depth(_meters(self._bridge.imgmsg_to_cv2(depth)))
         if (path := self._new.pop(PATH, None)) is not None:
-            positions = [(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in path.poses]
-            self.page.show_path(np.array(positions).reshape(-1, 3))
+            self.page.show_path(_positions(path))
         if T_base_camera is not None and self._poses and self._intrinsics is not None:
             image = self._new.pop(RGB, None)
             self.page.show_camera(
@@ -214,6 +232,7 @@ class View(Node):
         if cloud is not None:
             self.page.show_cloud(cloud)
         self._show_map()
+        self._show_corrected()
         self._show_truth()
 
     def _mount(self) -> FloatArray | None:
@@ -251,9 +270,39 @@ class View(Node):
             self._node_has_map = True
             self._map.clear()
             self._node_map = thinned(points_of(message), self._max_points)
+            self._points_frame = message.header.frame_id
             self._map_is_new = True
         if self._map_is_new or self.page.wants_map():
             self._map_is_new = self.page.show_map(self._node_map if self._node_has_map else self._map.points())
+
+    def _show_corrected(self) -> None:
+        """Show what the map has corrected where the odometry is in it now, and nothing while nobody knows where."""
+        path: Path | None = self._new.get(MAP_PATH)
+        graph: MarkerArray | None = self._new.get(POSE_GRAPH)
+        T_odom_map = None if path is None else self._T_odom_map(path.header.frame_id)
+        if path is None or T_odom_map is None:
+            path = graph = None
+        else:
+            is_in_map = self._node_has_map and self._points_frame == path.header.frame_id
+            self.page.place(T_odom_map, points=is_in_map)
+        if path is not self._corrected:
+            self._corrected = path
+            self.page.show_corrected(np.zeros((0, 3)) if path is None else _positions(path))
+        if graph is not self._graph:
+            self._graph = graph
+            lines = {} if graph is None else {marker.ns: _lines(marker) for marker in graph.markers}
+            self.page.show_places(*(lines.get(kind, np.zeros((0, 2, 3))) for kind in ("places", "rejected")))
+
+    def _T_odom_map(self, map_frame: str) -> FloatArray | None:
+        """Return the (4, 4) pose of the map's frame in the odometry's; None while it is unknown."""
+        if not self._poses:
+            return None
+        try:
+            found = self._tf.lookup_transform(self._odom_frame, map_frame, Time())
+        except TransformException:
+            return None
+        age_ns = next(reversed(self._poses)) - nanoseconds(found.header.stamp)
+        return matrix_from_transform(found.transform) if abs(age_ns) <= _OLD_NS else None
 
     def _show_truth(self) -> None:
         if self._T_odom_world is None:
@@ -285,6 +334,17 @@ class View(Node):
             raise UserError(answer.message if answer is not None else f"{client.service_name} has failed")
         self.get_logger().info(f"{client.service_name}: {answer.message}")
         return str(answer.message)
+
+
+def _positions(path: Path) -> FloatArray:
+    """Return the (N, 3) positions of a path."""
+    return np.array([(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in path.poses]).reshape(-1, 3)
+
+
+def _lines(marker: Marker) -> FloatArray:
+    """Return the (N, 2, 3) lines of a list of lines."""
+    points = [(point.x, point.y, point.z) for point in marker.points]
+    return np.array(points[: len(points) // 2 * 2], np.float64).reshape(-1, 2, 3)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
