@@ -24,7 +24,10 @@ from geometry_msgs.msg import PoseWithCovarianceStamped
 from harness import PATIENCE, header, node, wait_until
 from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
+from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.time import Time
+from rosgraph_msgs.msg import Clock
 from safetensors.torch import load
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
@@ -40,6 +43,7 @@ from ttt3r_ros.ros import tracking
 from ttt3r_ros.ros.conversions import image_message, matrix_from_transform, nanoseconds
 from ttt3r_ros.ros.frame_queue import QueuedFrame
 from ttt3r_ros.ros.localization import TOPICS
+from ttt3r_ros.ros.mount import MountReading
 from ttt3r_ros.stream.estimate import DESCRIPTOR
 from ttt3r_ros.stream.load import LoadedBackbone
 from ttt3r_ros.weights.load import load_weights
@@ -82,11 +86,11 @@ class Walker:
     def between(self, job):
         return self.pipeline.between_frames(lambda _: job()).result(PATIENCE)
 
-    def go(self, frames: Sequence[int], *, break_reason: str | None = None, size: int = 1) -> list[int]:
-        """Show these views, each after the work that came of the one before; return their stamps."""
+    def go(self, frames: Sequence[int | None], *, break_reason: str | None = None, size: int = 1) -> list[int]:
+        """Show these views, None for a black image, each after the work that came of the one before; return stamps."""
         stamps = []
         for index in frames:
-            image = self.backbone.images[index]
+            image = np.zeros_like(self.backbone.images[0]) if index is None else self.backbone.images[index]
             if size != 1:
                 image = cv2.resize(image, None, fx=size, fy=size, interpolation=cv2.INTER_CUBIC)
             message = image_message(image, "rgb8", header(self.stamp, "camera"))
@@ -166,14 +170,14 @@ def error(backbone: PerfectBackbone, index: int, T_map_base: FloatArray) -> floa
     return float(np.linalg.norm(T_map_base[:3, 3] - true_pose(backbone, index)[:3, 3]))
 
 
-def offset(walked: Walker, index: int, stamp: int) -> float:
-    """Return how far in the map the robot is from where it was when it saw this view, or one beside it, first [m]."""
+def offset(walked: Walker, index: int, stamp: int, T_base_camera: FloatArray = T_BASE_CAMERA) -> float:
+    """Return how far in the map the camera is from where it was when it saw this view, or one beside it, first [m]."""
     stamps = walked.stamps
     first = {2 * stamps.index(k.stamp_ns): k for k in walked.places.content().keyframes if k.stamp_ns in stamps}
     nearest = min(first, key=lambda known: abs(known - index))
-    T_map_base = walked.places._poses[first[nearest].number].rigid @ inverse(T_BASE_CAMERA)
+    then, now = walked.places._poses[first[nearest].number].t, (walked.T_map_base(stamp) @ T_base_camera)[:3, 3]
     apart = np.linalg.norm(true_pose(walked.backbone, index)[:3, 3] - true_pose(walked.backbone, nearest)[:3, 3])
-    return float(np.linalg.norm(walked.T_map_base(stamp)[:3, 3] - T_map_base[:3, 3]) - apart)
+    return float(np.linalg.norm(now - then) - apart)
 
 
 def test_every_frame_after_the_first_says_where_odom_is_in_the_map(walked):
@@ -311,6 +315,76 @@ def test_a_gap_a_loop_of_a_bag_and_another_image_size_leave_the_robot_in_the_map
         assert walked.places.counts.accepted > place_count
         assert walked.places.counts.solved > solved
         assert offset(walked, frames[-1], *walked.go([frames[-1]])) < 0.8
+
+
+def test_a_robot_that_is_lost_is_put_elsewhere_and_found_again(walked):
+    """A refused image says nothing, and the next recognized place is believed, though the robot was carried to it."""
+    node = walked.inside.node
+    walked.go([FRAMES - 2])
+    accepted, keyframes, lost = walked.places.counts.accepted, walked.places.size, walked.pipeline.lost
+    node.set_parameters([Parameter("check_images", value=True)])
+    black = walked.go([None, None, None])
+    node.set_parameters([Parameter("check_images", value=False)])
+    assert walked.pipeline.lost == lost + 3
+    assert not {*black} & {*walked.transforms}
+    assert walked.places.size == keyframes
+    frames = range(51, 67, 2)
+    stamps = walked.go(frames)
+    assert all(walked.T(stamp) is not None for stamp in stamps)
+    assert walked.places.counts.accepted > accepted
+    assert offset(walked, frames[-1], *walked.go([frames[-1]])) < 0.8
+
+
+def test_simulated_time_that_stands_still_and_jumps_back_changes_nothing_of_the_map(walked, monkeypatch):
+    monkeypatch.setattr("ttt3r_ros.ros.localization.SHOW_PERIOD_S", 0.05)
+    node, clock = walked.inside.node, walked.inside.node.create_publisher(Clock, "/clock", 10)
+    node.set_parameters([Parameter("use_sim_time", value=True)])
+    poses, paths = (walked.heard[name].messages for name in ("localization_pose", "map_path"))
+
+    def set_time(seconds: int) -> None:
+        clock.publish(Clock(clock=Time(nanoseconds=seconds * 10**9).to_msg()))
+        wait_until(lambda: node.get_clock().now().nanoseconds == seconds * 10**9, "the time")
+
+    try:
+        for seconds in (1000, 10):
+            set_time(seconds)
+            for _ in range(2):  # the second comes after a time that the clock does not show
+                paths.clear()
+                wait_until(lambda: walked.go([55, 65]) and paths, "the path")
+            (stamp,) = walked.go([65])
+            assert nanoseconds(poses[-1].header.stamp) == stamp
+            assert offset(walked, 65, stamp) < 0.8
+    finally:
+        node.set_parameters([Parameter("use_sim_time", value=False)])
+        node.destroy_publisher(clock)
+
+
+def test_the_map_knows_where_the_camera_is_on_a_mount_that_moves(walked, monkeypatch):
+    """The camera pans on the robot by 8 degrees from image to image."""
+    mounts: dict[int, FloatArray] = {}
+
+    def moving(_frame: str, stamp_ns: int, _wait: float) -> MountReading:
+        half = np.radians(4 * len(mounts))
+        mounts[stamp_ns] = T_from_pose([0.1, 0, 0.4], [np.cos(half), 0, 0, np.sin(half)]) @ T_BASE_CAMERA
+        return MountReading(mounts[stamp_ns])
+
+    walked.go([65])
+    known = {keyframe.number for keyframe in walked.places.content().keyframes}
+    monkeypatch.setattr(walked.pipeline.mount, "at", moving)
+    stamps = walked.go(range(63, 47, -2))
+    for stamp, index in zip(stamps, range(63, 47, -2)):
+        assert offset(walked, index, stamp, mounts[stamp]) < 0.8, index
+    content = walked.places.content()
+    path = walked.between(walked.localization._path_message).poses
+    positions = {nanoseconds(pose.header.stamp): pose.pose.position for pose in path}
+    new = [(k, S) for k, S in zip(content.keyframes, content.poses) if k.number not in known]
+    assert len(new) > 2
+    for keyframe, S in new:
+        expected = S.rigid @ inverse(mounts[keyframe.stamp_ns])
+        p = positions[keyframe.stamp_ns]
+        np.testing.assert_allclose([p.x, p.y, p.z], expected[:3, 3], atol=1e-9)
+    monkeypatch.undo()
+    walked.go([49])  # on its own mount again
 
 
 def test_a_save_and_a_load_of_state_and_an_odometry_that_starts_anew_are_found_again(walked, folder):
