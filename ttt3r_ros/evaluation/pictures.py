@@ -110,7 +110,8 @@ def draw_correction(
         caption: a line above the panels.
     """
     figure = Figure(figsize=(12.0, 6.6), layout=ConstrainedLayoutEngine(h_pad=0.1))
-    figure.suptitle(caption, fontsize=10, color=_MUTED, x=0.02, ha="left")
+    fitted = _wrapped(caption, int(_COLUMNS_PER_INCH * figure.get_figwidth()))
+    figure.suptitle(fitted, fontsize=10, color=_MUTED, x=0.02, ha="left")
     panels = figure.subplots(1, 2)
     x_limits, y_limits = _common_limits([odometry, corrected, *([] if truth is None else [truth])])
     drawn = ((odometry, _ESTIMATE, "odometry"), (corrected, _CORRECTED, "with the map"))
