@@ -159,7 +159,7 @@ class LivePage:
             "min. confidence", 1.0, 10.0, 0.1, 1.5, hint="hides less confident points; see the parameter min_confidence"
         )
         self._follow = gui.add_checkbox("follow camera", True)
-        shown = {"/cloud": "frame", "/map": "map", CORRECTED: "corrected path, places", "/truth": "true path"}
+        shown = {"/cloud": "frame", "/map": "map", CORRECTED: "corrected path", "/truth": "true path"}
         for group, label in shown.items():
             if group != "/truth":
                 self._scene.add_group(group)
