@@ -16,7 +16,7 @@ def test_a_walk_has_its_figures(tmp_path, capsys):
     assert (walk["seed"], walk["lost"]) == (700, 0)
     assert 0.2 < walk["length_m"] < 1
     assert 0.01 < walk["abs_rel"] < 0.3
-    assert 20 < walk["still_ate_percent"] < 60  # of a straight path with many poses: 29
+    assert 20 < walk["still_ate_percent"] < 32  # of a straight path with many poses: 29
     assert walk["ate_percent"] < walk["network_ate_percent"] < walk["still_ate_percent"]
     assert walk["turned_deg"] < walk["network_turned_deg"]
     assert "an estimate that stands still" in capsys.readouterr().out
