@@ -58,22 +58,22 @@ SIZE = 9
 class CovarianceModel:
     """The constants; see the module docstring. `scale` is the standard deviation of the scale's relative error."""
 
-    metres: float = 0.000145
-    metres_per_metre: float = 0.0726
-    metres_per_radian: float = 0.0317
-    radians: float = 7.22e-05
-    radians_per_metre: float = 0.0234
-    radians_per_radian: float = 0.00874
-    lasting_translation: float = 0.466
-    lasting_rotation: float = 1.42
-    translation_memory: float = 1.51
-    rotation_memory: float = 0.0966
-    scale: float = 0.14
+    metres: float = 0.000138
+    metres_per_metre: float = 0.0814
+    metres_per_radian: float = 0.0566
+    radians: float = 7.83e-05
+    radians_per_metre: float = 0.0263
+    radians_per_radian: float = 0.00703
+    lasting_translation: float = 0.511
+    lasting_rotation: float = 1.44
+    translation_memory: float = 0.738
+    rotation_memory: float = 0.0803
+    scale: float = 0.176
     confidence_power: float = 0.25
-    unexplained_translation: float = 0.605
-    unexplained_rotation: float = 0.33
-    unwitnessed_metres_per_second: float = 0.189
-    unwitnessed_radians_per_second: float = 0.274
+    unexplained_translation: float = 0.664
+    unexplained_rotation: float = 0.407
+    unwitnessed_metres_per_second: float = 0.18
+    unwitnessed_radians_per_second: float = 0.286
     standing_metres_per_second: float = 0.005
     standing_radians_per_second: float = 0.005
     lost_metres_per_second: float = 0.5
