@@ -163,6 +163,16 @@ def test_images_that_alternate_are_said_with_the_reason(inside, camera, what, ch
     state(camera, "tracking")
 
 
+def test_a_camera_that_stands_still_from_the_start_is_tracked(inside, camera):
+    """No image of it is added to the segment, which is no interruption."""
+    inside.node.pipeline.reset_odometry()
+    picture_of_all = picture(3)
+    for _ in range(12):
+        camera.exchange(image=picture_of_all)
+    assert inside.node.pipeline.segment[1] == 1
+    state(camera, "tracking")
+
+
 def test_a_simulated_clock_that_nobody_publishes_is_said(inside, camera, monkeypatch, capfd):
     monkeypatch.setattr(simulated_clock, "PATIENCE_S", 0.0)
     inside.node.set_parameters([Parameter("use_sim_time", value=True)])

@@ -355,8 +355,9 @@ class Pipeline:
             taken = CameraFrame(image, frame.stamp_ns, T_base_camera, intrinsics)
             localization.take(taken, done, lambda: self._points_of(estimate), parameters)
         self._failed_in_a_row = 0
-        self._follows.append(estimate.segment_frames > 1)
-        if estimate.segment_frames == 1:
+        follows = estimate.segment_frames > 1 or done.is_still  # while it is still, no frame is added to the segment
+        self._follows.append(follows)
+        if not follows:
             self._interruption = self.segment_reason
         self.health = self._health_at(frame.stamp_ns)
         self.statistics.add(time.perf_counter() - frame.received, estimate.learning_rate)
