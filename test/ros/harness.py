@@ -48,6 +48,14 @@ def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIEN
     return value
 
 
+def settled(seen: Callable[[], Any], expected: Any, patience: float = 10.0) -> Any:
+    """Return what is seen once that is what is expected, or after this time [s]: discovery takes a while."""
+    deadline = time.monotonic() + patience
+    while (value := seen()) != expected and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return value
+
+
 @dataclass
 class Running:
     """A node in a process of its own."""
