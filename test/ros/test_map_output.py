@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import PATIENCE, Bench, wait_until
+from harness import PATIENCE, Bench, settled, wait_until
 from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
@@ -88,6 +88,8 @@ def test_points_are_computed_for_the_map_and_only_where_it_is_wanted(inside):
     bench = Bench("lonely")
     bench.listen("/ttt3r/odom", Odometry, key="odom")
     bench.wait_for_node()
+    dense = ("/ttt3r/points", "/ttt3r/rgb/image", "/ttt3r/depth/image")
+    settled(lambda: sum(map(inside.node.count_subscribers, dense)), 0)  # earlier tests have gone
     try:
         bench.send_until_answered()
         for publish_map in (False, True):
