@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.stream.estimate import Estimate
-from ttt3r_ros.stream.gray import GrayImage
+from ttt3r_ros.stream.gray import GrayImage, find_again
+from ttt3r_ros.stream.pose_fit import linearized
 
 #: So many corners are followed, and this far apart [share of the width].
 MAX_CORNERS, MIN_CORNERS, APART = 200, 20, 0.025
@@ -145,14 +146,12 @@ def follow(corners: Corners, start: GrayImage, image: GrayImage, estimate: Estim
     """Return where a later frame sees the corners of an image; None where it sees too few."""
     if image.shape != start.shape or estimate.intrinsics is None:
         return None
-    pixels = corners.pixels[:, None]
-    there, found, _ = cv2.calcOpticalFlowPyrLK(start, image, pixels, pixels.copy(), winSize=(11, 11), maxLevel=3)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(image, start, there, there.copy(), winSize=(11, 11), maxLevel=3)
-    off = np.linalg.norm(back[:, 0] - corners.pixels, axis=1)
-    kept = (found[:, 0] > 0) & (returned[:, 0] > 0) & (off < MAX_RETURN)
+    there, found = find_again(start, image, corners.pixels, corners.pixels)
+    back, returned = find_again(image, start, there, there)
+    kept = found & returned & (np.linalg.norm(back - corners.pixels, axis=1) < MAX_RETURN)
     if kept.sum() < MIN_CORNERS:
         return None
-    rays, _ = rays_of(there[kept, 0], image, estimate)
+    rays, _ = rays_of(there[kept], image, estimate)
     return Followed(corners.points[kept], rays, estimate.intrinsics.fx)
 
 
@@ -203,14 +202,10 @@ def _fitted(
     """
     noise, H = math.inf, np.eye(3 + len(along))
     for _ in range(ITERATIONS):
-        X = seen.points @ R.T
-        Y = X + basis @ along
-        ahead = Y[:, 2] > 0.1 * seen.points[:, 2]
+        off, J, ahead = linearized(seen.points, seen.rays, R, basis @ along)
         if ahead.sum() < MIN_CORNERS:
             return None
-        X, Y = X[ahead], Y[ahead]
-        off = seen.rays[ahead] - Y[:, :2] / Y[:, 2:]
-        J = _derivatives(X, Y, basis)
+        off, J = off[ahead], np.concatenate([J[..., :3], J[..., 3:] @ basis], axis=2)[ahead]
         norms = np.linalg.norm(off, axis=1)
         noise = max(1.26 * float(np.median(norms)), MIN_NOISE / seen.focal)  # of one coordinate
         w = 1.0 / (1.0 + np.square(norms / (2.0 * noise)))
@@ -218,19 +213,6 @@ def _fitted(
         step = np.linalg.solve(H, np.einsum("n,nij,ni->j", w, J, off))
         R, along = cv2.Rodrigues(step[:3])[0] @ R, along + step[3:]
     return R, along, np.asarray(np.linalg.inv(H)[3:, 3:] * noise**2, np.float64)
-
-
-def _derivatives(X: FloatArray, Y: FloatArray, basis: FloatArray) -> FloatArray:
-    """Return the derivatives (n, 2, 3 + k) of rays by a rotation (3) of the points X, and by k translations of Y."""
-    z = Y[:, 2]
-    by_Y = np.zeros((len(Y), 2, 3))
-    by_Y[:, 0, 0] = by_Y[:, 1, 1] = 1.0 / z
-    by_Y[:, :, 2] = -Y[:, :2] / z[:, None] ** 2
-    by_turn = np.zeros((len(Y), 3, 3))  # −[X]×
-    by_turn[:, 0, 1], by_turn[:, 0, 2] = X[:, 2], -X[:, 1]
-    by_turn[:, 1, 0], by_turn[:, 1, 2] = -X[:, 2], X[:, 0]
-    by_turn[:, 2, 0], by_turn[:, 2, 1] = X[:, 1], -X[:, 0]
-    return np.concatenate([by_Y @ by_turn, by_Y @ basis], axis=2)
 
 
 def rays_of(pixels: npt.NDArray[np.float32], image: GrayImage, estimate: Estimate) -> tuple[FloatArray, FloatArray]:

@@ -11,20 +11,16 @@ A motion is told since the keyframe, not since the last frame, so that slow moti
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.geometry import FloatArray, inverse, orthonormal, rotation_vector
 from ttt3r_ros.stream import pose_fit
 from ttt3r_ros.stream.estimate import Estimate
-from ttt3r_ros.stream.gray import GrayImage
+from ttt3r_ros.stream.gray import FloatImage, GrayImage, find_again
 from ttt3r_ros.stream.parallax import Corners, corners_of, rays_of
 from ttt3r_ros.stream.pose_fit import Prior
-
-FloatImage = npt.NDArray[np.float32]
 
 #: So many corners at most, in each cell of the image, and this far apart [share of the width].
 MAX_CORNERS, PER_CELL, APART = 120, 4, 0.0375
@@ -39,7 +35,6 @@ LEFT, FAR, TURNED = 0.6, 0.07, 0.3
 NOISE = 0.3
 #: How far the network's motion may be off, where the pixels leave it to decide: at rest, and as a share of it [m, rad].
 PRIOR_METRES, PRIOR_RADIANS = (0.02, 0.5), (0.02, 0.3)
-_WINDOW, _LEVELS = (11, 11), 3
 
 
 @dataclass(frozen=True)
@@ -92,24 +87,15 @@ def follow(state: TracksState, view: View) -> Tracked:
     key, (height, width) = state.key, view.image.shape
     if key is None or key.image.shape != view.image.shape:
         return Tracked(view, state.pixels, np.zeros(len(state.pixels), np.bool_))
-    start = key.corners.pixels[:, None]
-    there, found = _found(key.image, view.image, start, state.pixels[:, None])
-    back, returned = _found(view.image, key.image, there, start)
-    pixels = there[:, 0]
-    seen = found & returned & (np.linalg.norm(back - start, axis=-1)[:, 0] < MAX_RETURN)
+    start = key.corners.pixels
+    pixels, found = find_again(key.image, view.image, start, state.pixels)
+    back, returned = find_again(view.image, key.image, pixels, start)
+    seen = found & returned & (np.linalg.norm(back - start, axis=1) < MAX_RETURN)
     seen &= ((pixels >= 0) & (pixels <= [width - 1, height - 1])).all(axis=1)  # NaN compares false
     if view.visible is not None:
         column, row = np.rint(np.where(seen[:, None], pixels, 0)).astype(int).T
         seen &= view.visible[row, column] > 0
     return Tracked(view, np.where(seen[:, None], pixels, state.pixels), seen)
-
-
-def _found(before: GrayImage, after: GrayImage, start: FloatImage, guess: FloatImage) -> tuple[FloatImage, Any]:
-    """Return where points (n, 1, 2) of an image are in the next one, and whether each (n,) was found."""
-    stop, found, _ = cv2.calcOpticalFlowPyrLK(
-        before, after, start, guess.copy(), winSize=_WINDOW, maxLevel=_LEVELS, flags=cv2.OPTFLOW_USE_INITIAL_FLOW
-    )
-    return np.asarray(stop, np.float32), np.asarray(found)[:, 0] == 1
 
 
 def motion(state: TracksState, tracked: Tracked, T_last_now: FloatArray, estimate: Estimate) -> FloatArray | None:
