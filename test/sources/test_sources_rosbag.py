@@ -519,6 +519,29 @@ def test_a_bag_of_which_no_image_can_be_decoded_is_refused(
     assert not caplog.records
 
 
+def test_what_a_lens_distorts_is_worked_out_once_for_all_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, make_maps = [], cv2.initUndistortRectifyMap
+    monkeypatch.setattr(cv2, "initUndistortRectifyMap", lambda *given: made.append(given) or make_maps(*given))
+    P = np.zeros(12)  # of no use for rectified images
+    P[0] = np.inf
+    path = write_bag(tmp_path / "bag", {"/cam/image": stream(3), "/cam/camera_info": [camera_info(T0_NS, P=P)]})
+    assert all(frame.calibration is not None for frame in open_source(str(path)).frames())
+    assert len(made) == 1
+
+
+def test_an_image_of_another_size_costs_the_others_no_calibration(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    wide = np.zeros((4, 8, 3), np.uint8)
+    images = [image(T0_NS + i * 10**8, wide if i == 1 else RGB) for i in range(3)]
+    path = write_bag(tmp_path / "bag", {"/cam/image": images, "/cam/camera_info": [camera_info(T0_NS)]})
+    assert [frame.calibration is None for frame in open_source(str(path)).frames()] == [False, True, False]
+    (record,) = caplog.records
+    assert "is for 6x4 pixels but the images have 8x4" in record.message
+
+
 def test_the_first_calibration_that_fits_the_images_is_used(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     infos = [camera_info(T0_NS, width=12, height=8), camera_info(T0_NS, fx=np.inf), camera_info(T0_NS, fx=7.0)]
     path = write_bag(tmp_path / "bag", {"/camera/image_raw": stream(), "/camera/camera_info": infos})

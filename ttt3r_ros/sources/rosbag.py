@@ -61,6 +61,7 @@ class RosbagSource:
         with _reader(path, self.report) as reader:
             self._topic = _choose_topic(path, reader, topic)
             self._calibrations = _read_calibrations(reader, _camera_info_topic(self._topic))
+            self._fitting: dict[tuple[int, int], Calibration | None] = {}
             connections = self._connections(reader)
             first = [message for _, _, message in islice(_messages(reader, connections, path), _STAMPS_TRIED)]
             self._stamps_stand = _stamps_stand(first)
@@ -120,24 +121,34 @@ class RosbagSource:
 
     def _fitting_calibration(self, width: int, height: int) -> Calibration | None:
         """Return the first calibration that fits images of this size; if there is none, warn once."""
+        size = width, height
+        if size not in self._fitting:  # to find it takes long where a lens is distorted
+            self._fitting[size] = self._find_fitting(size)
+        return self._fitting[size]
+
+    def _find_fitting(self, size: tuple[int, int]) -> Calibration | None:
         first_fault: str | None = None
         for calibration in self._calibrations:
-            faults = [_fault(calibration, rectified, (width, height)) for rectified in (True, False)]
-            if not all(faults):
+            fault = _fault(calibration, size)
+            if fault is None:
                 return calibration
-            first_fault = first_fault or faults[0]
+            first_fault = first_fault or fault
         if first_fault is not None:
             self.report.warn(f"{self._topic}: {first_fault}")
-            self._calibrations = []
         return None
 
 
-def _fault(calibration: Calibration, rectified: bool, image_size: tuple[int, int]) -> str | None:
-    try:
-        calibration.camera(rectified=rectified, image_size=image_size)
-    except UserError as error:
-        return str(error)
-    return None
+def _fault(calibration: Calibration, image_size: tuple[int, int]) -> str | None:
+    """Return why a calibration is of no use for images of this size, rectified or not; None if it is for either."""
+    faults = []
+    for rectified in (True, False):
+        try:
+            calibration.camera(rectified=rectified, image_size=image_size)
+        except UserError as error:
+            faults.append(str(error))
+        else:
+            return None
+    return faults[0]
 
 
 def is_rosbag(path: Path) -> bool:
