@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttt3r_ros.errors import quoted, why_not_imported
+from ttt3r_ros.errors import quoted, what_was_meant, why_not_imported
 
 
 @given(st.text(max_size=60))
@@ -34,6 +34,12 @@ def test_nothing_in_a_text_breaks_the_line_or_reaches_the_terminal(text):
 )
 def test_what_a_user_sees(text, shown):
     assert quoted(text) == shown
+
+
+def test_a_misspelt_name_is_told_from_an_unknown_one():
+    known = ("max_depth", "max_speed", "weights")
+    assert what_was_meant("maxdepth", known) == "did you mean max_depth?"
+    assert what_was_meant("camera", known) is None
 
 
 def test_the_limit_itself_is_not_too_long():

@@ -8,13 +8,12 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, what_was_meant
 
 if TYPE_CHECKING:
     from ttt3r_ros.stream.estimate import Estimate
@@ -54,8 +53,7 @@ def load(
     known = [item.name for item in fields(StreamSettings) if item.name != "weights_interval"]
     for name in settings:
         if name not in known:
-            close = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+            hint = what_was_meant(name, known) or f"there are {', '.join(known)}"
             raise UserError(f"there is no setting {name}; {hint}")
     file = "" if weights == "small" else weights
     if file.isidentifier() and not Path(file).exists():  # a word rather than the path of a file

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
+from collections.abc import Iterable
 
 #: Python modules of which a package's name in ROS follows; other missing ones come from pip.
 _OF_ROS = re.compile(
@@ -18,6 +20,12 @@ class UserError(Exception):
 def quoted(text: str, longest: int = 60) -> str:
     """Return untrusted text quoted and on one line, truncated to a maximum number of characters, for log messages."""
     return repr(text if len(text) <= longest else text[: longest - 3] + "...")
+
+
+def what_was_meant(name: str, known: Iterable[str]) -> str | None:
+    """Return a question with the known name that is most like an unknown one; None if none is like it."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else None
 
 
 def kind_of(text: str) -> str:

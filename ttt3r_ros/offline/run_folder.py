@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.sources.dataset import IMAGE_FOLDERS
+from ttt3r_ros.sources.dataset import image_folders
 
 FORMAT = 1
 
@@ -107,7 +107,7 @@ class RunFolder:
             UserError: the folder is that of the recording, or a run replaces the one that the recording lies in.
         """
         here, recording = self.path.resolve(), recording.resolve()
-        if recording.is_dir() and here in (recording, *(recording / name for name in IMAGE_FOLDERS)):
+        if recording.is_dir() and here in image_folders(recording):
             raise UserError(f"{self.path} is the folder of the recording itself; choose another --output")
         for name in _IMAGE_FOLDERS:
             if here / name in (recording, *recording.parents):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -17,7 +16,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from ttt3r_ros.camera.mask import MaskSettings
-from ttt3r_ros.errors import UserError, quoted
+from ttt3r_ros.errors import UserError, quoted, what_was_meant
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, T_from_rpy
 from ttt3r_ros.mapping.cloud import DepthSettings
 from ttt3r_ros.places.settings import MapSettings as PlaceSettings
@@ -325,8 +324,7 @@ def unknown(node: Node) -> list[str]:
         if name.startswith("qos_overrides."):
             advice = "no topic of this node has this QoS setting (use the full topic name, after remapping)"
         else:
-            close = difflib.get_close_matches(name, known, n=1)
-            advice = f"did you mean {close[0]}?" if close else "no parameter has a similar name"
+            advice = what_was_meant(name, known) or "no parameter has a similar name"
         sentences.append(f"parameter {quoted(name, 100)} is unknown and has no effect: {advice}")
     return sentences
 

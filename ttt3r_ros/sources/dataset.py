@@ -89,6 +89,11 @@ class CameraBeside:
         return Calibration.of(Intrinsics(self.fx, self.fy, self.cx, self.cy, width, height), self.distortion)
 
 
+def image_folders(recording: Path) -> tuple[Path, ...]:
+    """Return the folders in which the images of a recording may be, itself first."""
+    return recording, *(recording / name for name in IMAGE_FOLDERS)
+
+
 def color_images(files: list[Path]) -> list[Path]:
     """Return the files without those whose names indicate depth, masks or the like; all files if none would remain."""
     return [file for file in files if is_color(file.stem)] or files

@@ -12,10 +12,10 @@ from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.camera.stamps import NOT_NEWER
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources.dataset import (
-    IMAGE_FOLDERS,
     NS_PER_UNIT,
     camera_beside,
     color_images,
+    image_folders,
     is_color,
     listed_stamps,
     poses_beside,
@@ -54,7 +54,7 @@ class ImageFolderSource:
         Raises:
             UserError: the folder contains no image, or nothing but depth.
         """
-        folder = next((found for found in (path, *(path / sub for sub in IMAGE_FOLDERS)) if _images(found)), None)
+        folder = next((found for found in image_folders(path) if _images(found)), None)
         if folder is None:
             raise UserError(_why_no_images(path))
         _refuse_depth(folder, _images(folder))

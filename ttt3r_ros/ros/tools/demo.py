@@ -33,7 +33,7 @@ from ttt3r_ros.ros.tools.processes import ChildProcess
 from ttt3r_ros.ros.tools.recorder import Recorder
 from ttt3r_ros.settings import add_options
 from ttt3r_ros.sources import open_source
-from ttt3r_ros.sources.dataset import IMAGE_FOLDERS
+from ttt3r_ros.sources.dataset import image_folders
 from ttt3r_ros.sources.synthetic import is_synthetic
 from ttt3r_ros.sources.timeline import Timeline
 from ttt3r_ros.viewer.page import write_page
@@ -106,7 +106,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     total = Timeline(max_frames=options.frames or None).length(source)
     if _is_recording(options):
         folder = Path(os.path.expanduser(specification)).resolve()
-        if folder.is_dir() and options.output.resolve() in (folder, *(folder / name for name in IMAGE_FOLDERS)):
+        if folder.is_dir() and options.output.resolve() in image_folders(folder):
             raise UserError(f"{options.output} is the folder of the recording itself; choose another --output")
     claim_folder(options.output)
 
