@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
@@ -25,7 +24,9 @@ from benchmark.streamed_walk import StreamedWalk
 from benchmark.walk import Walk, WalkSpec
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories, resample_depth
+from ttt3r_ros.evaluation.pictures import draw_correction
 from ttt3r_ros.geometry import FloatArray, inverse
+from ttt3r_ros.offline.report import place_stamps
 from ttt3r_ros.places.place_map import PlaceMap
 from ttt3r_ros.places.settings import MapSettings
 from ttt3r_ros.stream.load import load_backbone
@@ -77,7 +78,18 @@ class Result:
     trials: tuple[Trial, ...] = ()
 
 
-Found = list[tuple[Result, list[FloatArray]]]
+@dataclass(frozen=True)
+class Paths:
+    """What is drawn of one walk: paths, aligned, and the stamps of recognized and of rejected places."""
+
+    truth: Trajectory
+    odometry: Trajectory
+    corrected: Trajectory
+    places: list[tuple[int, int]]
+    rejected: list[tuple[int, int]]
+
+
+Found = list[tuple[Result, Paths]]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -86,7 +98,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def run(args: argparse.Namespace, console: Console) -> Found:
-    """Return each walk's figures, and positions (N, 3) for its picture: truth, odometry and map, aligned."""
+    """Return each walk's figures, and what its picture shows."""
     args.work.mkdir(parents=True, exist_ok=True)
     loaded = load_backbone(NetworkSettings(weights=args.weights, device=args.device))
     found = []
@@ -107,7 +119,7 @@ def run(args: argparse.Namespace, console: Console) -> Found:
     return found
 
 
-def _mapped(streamed: StreamedWalk, places: PlaceMap, console: Console) -> tuple[Result, list[FloatArray]]:
+def _mapped(streamed: StreamedWalk, places: PlaceMap, console: Console) -> tuple[Result, Paths]:
     walk = streamed.walk
     poses: dict[int, FloatArray] = {}
     ratios: dict[int, float] = {}
@@ -134,7 +146,7 @@ def _mapped(streamed: StreamedWalk, places: PlaceMap, console: Console) -> tuple
 
 def _result(
     walk: Walk, places: PlaceMap, poses: dict[int, FloatArray], ratios: dict[int, float], seconds: list[float]
-) -> tuple[Result, list[FloatArray]]:
+) -> tuple[Result, Paths]:
     stamps = [walk.stamps_ns[index] for index in poses]
     truth = Trajectory.from_transforms(stamps, [walk.T_world_camera[index] for index in poses])
     before = compare_trajectories(Trajectory.from_transforms(stamps, list(poses.values())), truth)
@@ -173,7 +185,7 @@ def _result(
         map_s=seconds[1],
         bytes_per_keyframe=float(np.mean([k.nbytes for k in content.keyframes])),
     )
-    return result, [after.reference.positions, before.aligned.positions, after.aligned.positions]
+    return result, Paths(after.reference, before.aligned, after.aligned, *place_stamps(content))
 
 
 def _percentiles(ratios: dict[int, float]) -> tuple[float, float, float]:
@@ -233,17 +245,18 @@ def _summary(kind: str, tried: list[Trial]) -> str:
 
 
 def _draw(found: Found, file: Path) -> None:
-    figure = Figure(figsize=(11.0, 5.2 * len(found)), layout="constrained")
-    for row, (result, paths) in zip(figure.subplots(len(found), 2, squeeze=False), found):
-        labels = (f"odometry, error {result.ate_odometry_m:.2f} m", f"with the map, error {result.ate_map_m:.2f} m")
-        for axes, path, label in zip(row, paths[1:], labels):
-            axes.plot(*paths[0][:, :2].T, color="0.7", linewidth=2.5, label="ground truth")
-            axes.plot(*path[:, :2].T, color="#c44e52", linewidth=0.8, label="estimate")
-            axes.set(title=f"{result.name}: {label}", xlabel="x [m]", ylabel="y [m]", aspect="equal")
-            axes.legend(frameon=False, loc="best")
-        row[1].sharex(row[0])
-        row[1].sharey(row[0])
-    figure.savefig(file, dpi=110)
+    """Draw each walk; where there are several, into files that are numbered."""
+    for number, (result, paths) in enumerate(found):
+        draw_correction(
+            file if len(found) == 1 else file.with_stem(f"{file.stem}_{number}"),
+            paths.odometry,
+            paths.corrected,
+            paths.truth,
+            places=paths.places,
+            rejected=paths.rejected,
+            titles=(f"odometry: error {result.ate_odometry_m:.2f} m", f"with the map: {result.ate_map_m:.2f} m"),
+            caption=f"{result.name}, {result.frames} frames, {result.path_m:.0f} m",
+        )
 
 
 def _parser() -> argparse.ArgumentParser:

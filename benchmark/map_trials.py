@@ -105,7 +105,7 @@ def _put_down(streamed: StreamedWalk, taken_up: int, put_down: int) -> Iterator[
     walk = streamed.walk
     stop = min(put_down + round(WATCHED_S * walk.spec.fps), walk.spec.frames)
     (old,) = streamed.frames(taken_up - 1, taken_up)
-    shift = walk.stamps_ns[taken_up - 1] + round(CARRIED_S * 1e9) - walk.stamps_ns[put_down]
+    shift = _shift_ns(walk, taken_up, put_down)
     T_moved: FloatArray | None = None
     old_segment = 0 if old.result.estimate is None else old.result.estimate.segment
     segment, begins = 0, True
@@ -129,10 +129,15 @@ def _put_down(streamed: StreamedWalk, taken_up: int, put_down: int) -> Iterator[
         yield replace(frame, frame=replace(frame.frame, stamp_ns=stamp), result=result)
 
 
+def _shift_ns(walk: Walk, taken_up: int, put_down: int) -> int:
+    """Return how much later than in the walk the frames from there on are [ns]."""
+    return walk.stamps_ns[taken_up - 1] + round(CARRIED_S * 1e9) - walk.stamps_ns[put_down]
+
+
 def _is_wrong(walk: Walk, place_map: PlaceMap, taken_up: int, put_down: int) -> bool:
     """Return whether the camera is not where the map says, relative to the nearest place of the map."""
     content = place_map.content()
-    shift = walk.stamps_ns[taken_up - 1] + round(CARRIED_S * 1e9) - walk.stamps_ns[put_down]
+    shift = _shift_ns(walk, taken_up, put_down)
     stamps = {stamp: index for index, stamp in enumerate(walk.stamps_ns)}
     poses = {k.number: pose for k, pose in zip(content.keyframes, content.poses)}
     last = content.keyframes[-1]

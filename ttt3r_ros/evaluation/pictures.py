@@ -40,8 +40,7 @@ def noted(caption: str, note: str) -> str:
 
 def write_below(figure: Figure, caption: str) -> None:
     """Write a caption below a figure, in lines that it is wide enough for."""
-    fitted = _wrapped(caption, int(_COLUMNS_PER_INCH * figure.get_figwidth()))
-    figure.supxlabel(fitted, fontsize=10, color=_MUTED, x=0.02, ha="left")
+    figure.supxlabel(_fitted(caption, figure), fontsize=10, color=_MUTED, x=0.02, ha="left")
 
 
 def draw_trajectory(path: Path, estimate: Trajectory, truth: Trajectory | None, *, caption: str) -> None:
@@ -110,8 +109,7 @@ def draw_correction(
         caption: a line above the panels.
     """
     figure = Figure(figsize=(12.0, 6.6), layout=ConstrainedLayoutEngine(h_pad=0.1))
-    fitted = _wrapped(caption, int(_COLUMNS_PER_INCH * figure.get_figwidth()))
-    figure.suptitle(fitted, fontsize=10, color=_MUTED, x=0.02, ha="left")
+    figure.suptitle(_fitted(caption, figure), fontsize=10, color=_MUTED, x=0.02, ha="left")
     panels = figure.subplots(1, 2)
     x_limits, y_limits = _common_limits([odometry, corrected, *([] if truth is None else [truth])])
     drawn = ((odometry, _ESTIMATE, "odometry"), (corrected, _CORRECTED, "with the map"))
@@ -180,6 +178,11 @@ def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
         bar.ax.set_visible(unit is not None)  # an invisible bar still keeps the columns aligned
     write_below(figure, caption)
     save(figure, path)
+
+
+def _fitted(text: str, figure: Figure) -> str:
+    """Return a text in lines that a figure is wide enough for."""
+    return _wrapped(text, int(_COLUMNS_PER_INCH * figure.get_figwidth()))
 
 
 def _wrapped(text: str, columns: int) -> str:

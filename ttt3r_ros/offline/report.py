@@ -150,7 +150,7 @@ def _write_map(
     content = run.place_map.content()
     (folder.path / "map.places.safetensors").write_bytes(to_bytes(content, run.backbone))
     write_tum(folder.path / "trajectory_map.txt", corrected)
-    places, rejected = _places(content)
+    places, rejected = place_stamps(content)
     draw_correction(
         folder.path / "trajectory_map.png",
         error.aligned if error else run.findings.trajectory(),
@@ -258,8 +258,8 @@ def _metrics(
     )
 
 
-def _places(content: MapContent) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
-    """Return the stamps of the pairs of views that show one place, and of those that the graph has rejected."""
+def place_stamps(content: MapContent) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Return the stamps [ns] of each two views that show one place, and of those that the graph has rejected."""
     stamps = {keyframe.number: keyframe.stamp_ns for keyframe in content.keyframes}
     pairs: tuple[list[tuple[int, int]], list[tuple[int, int]]] = [], []
     for index, edge in enumerate(content.edges):

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from ttt3r_ros.offline.report import place_stamps
+from ttt3r_ros.places.graph import Edge, Sigmas
+from ttt3r_ros.places.similarity import IDENTITY
+
+
+def test_recognized_places_are_told_from_rejected_ones_ties_and_odometry():
+    def edge(first: int, second: int, **kind: bool) -> Edge:
+        return Edge(first, second, IDENTITY, Sigmas(0.01, 0.01, 0.01), **kind)
+
+    content = SimpleNamespace(
+        keyframes=[SimpleNamespace(number=number, stamp_ns=100 * number) for number in range(5)],
+        edges=[
+            edge(0, 1),
+            edge(1, 2, is_place=True, is_tie=True),
+            edge(0, 3, is_place=True),
+            edge(1, 4, is_place=True),
+        ],
+        rejected=[3],
+    )
+    assert place_stamps(content) == ([(0, 300)], [(100, 400)])
