@@ -96,22 +96,19 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise UserError(f"--seeds must be at least 1 and --frames more than {MIN_FRAMES}")
     loaded = load_backbone(NetworkSettings(weights=args.weights, device=args.device))
     settings = StreamSettings(
-        weights_interval=loaded.segment_frames,
-        check_images=False,
-        max_speed=0.0,
-        max_turn_rate=0.0,
+        weights_interval=loaded.segment_frames, check_images=False, max_speed=0.0, max_turn_rate=0.0
     )
-    ways = [replace(settings, correct_motion=corrects) for corrects in (False, True)]
+    both_settings = [replace(settings, correct_motion=corrects) for corrects in (False, True)]
     rows: list[Row] = []
     with FrameProgress("conditions", len(CONDITIONS) * args.seeds, console) as progress:
         for condition in CONDITIONS:
             sums, rate_hz = np.zeros((2, 4)), args.fps / condition.every
             for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
                 frames = list(_frames(condition, seed, args))
-                for way, stream_settings in zip(sums, ways):
+                for row, stream_settings in enumerate(both_settings):
                     steps = go_along(Stream(loaded.backbone, stream_settings), frames, outputs=frozenset())
                     poses = [None if s.estimate is None else s.estimate.T_world_camera for s in steps]
-                    way += motion_errors(poses, [frame.T_world_camera for frame in frames], rate_hz)
+                    sums[row] += motion_errors(poses, [frame.T_world_camera for frame in frames], rate_hz)
                 progress.update(len(rows) * args.seeds + seed - FIRST_SEED + 1)
             network, corrected = (100 * sums[:, [0, 2]] / sums[:, [1, 3]]).tolist()
             rows.append(Row(condition.name, rate_hz, tuple(network), tuple(corrected)))

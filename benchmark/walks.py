@@ -41,7 +41,7 @@ class Walk:
         abs_rel: mean of |depth - truth| / truth, without alignment of scale.
         ate_percent, network_ate_percent, still_ate_percent: error of the path (ATE RMSE after SE(3) alignment) as the
             node has it, of the network alone, and of an estimate that stands still, of the path's length [%].
-        turned_deg, network_turned_deg: mean error of the rotation from frame to frame, as above [deg].
+        turned_deg, network_turned_deg: root mean square error of the rotation from frame to frame, as above [deg].
         lost: frames without a pose.
     """
 
@@ -131,11 +131,8 @@ def _walk(
         way: compare_trajectories(Trajectory.from_transforms(*map(list, zip(*found))), truth)
         for way, found in poses.items()
     }
-    positions = sequence.T_world_camera[:, :3, 3].cpu().double().numpy()
-    still_m = float(
-        np.linalg.norm(positions - positions.mean(axis=0)) / np.sqrt(len(sequence))
-    )  # aligned, it is a point
-    length = float(np.linalg.norm(np.diff(positions, axis=0), axis=1).sum())
+    still_m = float(np.sqrt(truth.positions.var(axis=0).sum()))  # aligned, an estimate that stands still is one point
+    length = truth.path_length()
     return Walk(
         seed=seed,
         length_m=length,

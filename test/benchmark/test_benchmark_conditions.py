@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -50,6 +51,29 @@ def test_every_condition_gets_a_row(tmp_path, monkeypatch):
     assert (reverse[0].image == forward[-1].image).all()
     assert (seen["every 3 frames"][1].image == forward[3].image).all()
     assert seen["every 3 frames"][1].stamp_ns == forward[3].stamp_ns
+
+
+def test_the_network_alone_is_told_from_what_pixels_correct(tmp_path, monkeypatch, capsys):
+    """The one stands still, which is wrong by all of the motion; the other is never wrong."""
+    truth = [T_from_rpy([0.1 * i, 0, 0], 0, 0, 0.02 * i) for i in range(20)]
+
+    def steps(settings, frames, *, outputs):
+        poses = truth if settings.correct_motion else [np.eye(4)] * 20
+        return [SimpleNamespace(estimate=SimpleNamespace(T_world_camera=T)) for T in poses]
+
+    monkeypatch.setattr(conditions, "CONDITIONS", CONDITIONS[:1])
+    monkeypatch.setattr(
+        conditions, "load_backbone", lambda _: SimpleNamespace(backbone=None, segment_frames=6, source="a")
+    )
+    monkeypatch.setattr(conditions, "Stream", lambda _, settings: settings)
+    monkeypatch.setattr(conditions, "go_along", steps)
+    monkeypatch.setattr(conditions, "_frames", lambda *_: [SimpleNamespace(T_world_camera=T) for T in truth])
+    out = tmp_path / "rows.json"
+    assert conditions.main(["--frames", "20", "--seeds", "2", "--json", str(out)]) == 0
+    (row,) = json.loads(out.read_text())["rows"]
+    assert row["network_percent"] == pytest.approx([100.0, 100.0])
+    assert row["corrected_percent"] == pytest.approx([0.0, 0.0], abs=1e-4)
+    assert [cell for cell in capsys.readouterr().out.split() if cell in ("100", "0")] == ["100", "0", "100", "0"]
 
 
 def test_bad_numbers_are_said_in_a_sentence(capsys):

@@ -6,7 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from benchmark.covariance_fit import PARTS, Steps, calibration, fit, replay
+from benchmark import covariance
+from benchmark.covariance_fit import PARTS, Steps, _balanced, calibration, fit, replay
 from benchmark.covariance_runs import Kind, Walked, load, save
 from ttt3r_ros.geometry import rotation_vector, twist_between
 from ttt3r_ros.stream.covariance import CovarianceModel
@@ -110,6 +111,24 @@ def test_the_fit_finds_constants_that_are_true_on_other_walks():
         start.lost_metres_per_second,
         start.lost_radians_per_second,
     )
+
+
+@pytest.mark.parametrize("lasting", [0.2, 3.0])
+def test_the_shares_of_lasting_errors_are_those_at_which_the_poses_nees_is_one(lasting):
+    walks = [walked(seed, 30) for seed in range(8)]
+    wrong = replace(TRUE, lasting_translation=lasting, lasting_rotation=lasting)
+    nees = figures(walks, _balanced(Steps.of(walks), wrong))
+    assert (nees["position"], nees["orientation"]) == pytest.approx((1.0, 1.0), abs=0.05)
+
+
+def test_walks_are_grouped_by_their_kind(monkeypatch):
+    """Flat by flat, as they are made."""
+    monkeypatch.setattr(covariance, "_figures", lambda some, _: {"position": {"nees": list(some)}})
+    kinds = [Kind("wheeled", 5.0), Kind("wheeled", 15.0), Kind("turning", 5.0)]
+    walks = ["a, wheeled", "a, fast", "a, turning", "b, wheeled", "b, fast", "b, turning"]
+    found = covariance._nees(walks, kinds, lambda kind: kind.motion, TRUE)
+    assert found["wheeled"]["position"] == ["a, wheeled", "a, fast", "b, wheeled", "b, fast"]
+    assert found["turning"]["position"] == ["a, turning", "b, turning"]
 
 
 @pytest.mark.parametrize("lasting", [0.3, 2.0])
