@@ -56,7 +56,7 @@ class PerfectBackbone(Backbone):
         """Return the truth about the frame that looks like the image."""
         planes = ((image[0] + 1) * 127.5).round().to(torch.uint8)
         index = int(np.abs(self._thumbnails - self._thumbnail(planes)).mean(axis=(1, 2, 3)).argmin())
-        first = index if state is None else int(state.tokens[0, 0, 0])
+        first = index if state is None else int(state.tokens[0, 0, 0]) - 1  # no state is zero
         T = inverse(self.poses[first]) @ self.poses[index]
         prediction, after = self.network.step(image, None, rule=rule, outputs=outputs)
         points = torch.from_numpy(unproject(self.depths[index], self.seen))[None]
@@ -67,7 +67,7 @@ class PerfectBackbone(Backbone):
                 quaternion=torch.from_numpy(quaternion_from_rotation(T[:3, :3])[None]).float(),
                 points_camera=points,
             ),
-            replace(after, tokens=torch.full_like(after.tokens, first)),
+            replace(after, tokens=torch.full_like(after.tokens, first + 1)),
         )
 
     def describe(self, index: int) -> Float32Array:

@@ -14,6 +14,7 @@ def test_a_frame_is_kept_small(views):
     assert keyframe.image.shape == (120, 160, 3)
     assert keyframe.nbytes < 60_000
     assert 0.5 < keyframe.median_depth < 10
+    assert keyframe.median_depth is keyframe.median_depth  # computed once
 
 
 def test_an_image_that_cannot_be_decoded_is_black(views):

@@ -23,6 +23,7 @@ from ttt3r_ros.places.keyframe import Keyframe
 from ttt3r_ros.places.map_file import from_bytes, read, to_bytes
 from ttt3r_ros.places.place_map import MapContent
 from ttt3r_ros.places.similarity import IDENTITY, Similarity
+from ttt3r_ros.places.verification import PoseSkill
 from ttt3r_ros.serialize import _checksum
 from ttt3r_ros.stream.backbone import Backbone
 
@@ -62,7 +63,8 @@ def content(count: int = 5) -> MapContent:
     edges.append(Edge(numbers[0], numbers[-1], replace(IDENTITY, scale=0.9), sigmas, is_place=True))
     keyframes = tuple(map(keyframe, numbers))
     poses = tuple(Similarity.of(k.T_odom_camera, 1.2) for k in keyframes)
-    return MapContent(keyframes, poses, tuple(edges), (len(edges) - 1,), tuple(numbers))
+    skill = PoseSkill((0.1, 0.25))
+    return MapContent(keyframes, poses, tuple(edges), (len(edges) - 1,), tuple(numbers), skill)
 
 
 def same(a: MapContent, b: MapContent) -> bool:
@@ -88,6 +90,13 @@ def test_images_of_several_sizes_are_kept():
     other = replace(keyframe(9, 96, 60), number=mixed.keyframes[-1].number)
     mixed = replace(mixed, keyframes=(*mixed.keyframes[:-1], other))
     assert same(from_bytes(to_bytes(mixed, BACKBONE), BACKBONE, "a"), mixed)
+
+
+def test_impossible_measurements_of_the_network_are_refused():
+    for errors in ((-0.1,), 17 * (0.1,)):
+        wrong = to_bytes(replace(content(), skill=PoseSkill(errors)), BACKBONE)
+        with pytest.raises(UserError, match="is damaged"):
+            from_bytes(wrong, BACKBONE, "a")
 
 
 @pytest.mark.slow

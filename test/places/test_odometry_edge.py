@@ -24,12 +24,11 @@ def walked(count: int, meters: float = 0.2, *, segments: int = 1, confidence: fl
 
 def test_uncertainty_grows_with_the_path_and_begins_anew_at_a_keyframe():
     short, long = walked(5), walked(20)
-    assert long.meters == pytest.approx(4.0)
     assert long.sigmas.translation > 1.5 * short.sigmas.translation > 1.5 * MIN_SIGMAS.translation
     assert long.sigmas.rotation > short.sigmas.rotation > MIN_SIGMAS.rotation
     assert walked(5, confidence=1.0).sigmas.translation > short.sigmas.translation
     again = long.restarted()
-    assert (again.sigmas, again.meters) == (MIN_SIGMAS, 0.0)
+    assert again.sigmas == MIN_SIGMAS
     assert again.T_odom_camera is long.T_odom_camera
 
 

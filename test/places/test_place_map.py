@@ -16,9 +16,12 @@ from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories
 from ttt3r_ros.geometry import T_from_pose, inverse
 from ttt3r_ros.places.graph import Edge, Sigmas
 from ttt3r_ros.places.map_file import from_bytes, to_bytes
+from ttt3r_ros.places.odometry_edge import MIN_SIGMAS
 from ttt3r_ros.places.place_map import PlaceMap
 from ttt3r_ros.places.settings import MapSettings
-from ttt3r_ros.places.similarity import IDENTITY
+from ttt3r_ros.places.similarity import IDENTITY, Similarity
+from ttt3r_ros.places.two_frame import both_ways
+from ttt3r_ros.places.verification import PoseSkill
 from ttt3r_ros.synthetic import Sequence
 from ttt3r_ros.weights.load import load_weights
 
@@ -205,6 +208,40 @@ def test_a_gap_is_a_weak_edge_and_a_new_track_is_none(backbone):
     count = len(place_map.content().edges)
     assert place_map.add(*result_of(backbone, 30, STAMPS[8] + 6 * 10**9, T, 1.0, begins=True))
     assert len(place_map.content().edges) == count
+
+
+def test_the_network_is_measured_once_and_only_where_the_camera_turns(backbone, whole, monkeypatch):
+    turns: list[float] = []
+
+    def noting(network, old, new):
+        turns.append(Similarity.of(inverse(old.T_odom_camera) @ new.T_odom_camera).angle)
+        return both_ways(network, old, new)
+
+    monkeypatch.setattr("ttt3r_ros.places.place_map.both_ways", noting)
+    place_map = PlaceMap(backbone)
+    fed(place_map, backbone, range(FRAMES))
+    assert 1 < len(turns) <= PoseSkill.WANTED / 2
+    assert min(turns) >= PoseSkill.MIN_ANGLE
+    measured = whole[0].content().skill
+    assert measured.is_good
+    saved = from_bytes(to_bytes(whole[0].content(), backbone), backbone, "a map")
+    for go_on in (PlaceMap.resume, PlaceMap.load):
+        place_map = PlaceMap(backbone)
+        go_on(place_map, saved)
+        assert place_map.content().skill == measured
+
+
+def test_a_stream_that_is_resumed_knows_how_far_it_has_come_from_the_last_keyframe(backbone):
+    before = PlaceMap(backbone)
+    fed(before, backbone, range(4))
+    saved, place_map = before.content(), PlaceMap(backbone)
+    place_map.resume(saved)
+    last = saved.keyframes[-1]
+    further = last.T_odom_camera @ T_from_pose([0, 0, 1.0], [1, 0, 0, 0])
+    assert place_map.add(*result_of(backbone, 4, last.stamp_ns + 10**9, further, 1.0, begins=False))
+    edge = [edge for edge in place_map.content().edges if not edge.is_place][-1]
+    assert edge.first == last.number
+    assert edge.sigmas.translation > 2 * MIN_SIGMAS.translation
 
 
 def test_a_map_that_is_off_imports_no_gtsam():

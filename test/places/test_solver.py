@@ -62,6 +62,13 @@ def test_closing_ends_it_at_work():
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_closing_ends_it_at_rest():
+    solver = SolverProcess()
+    solver.submit(math.sqrt, 1.0).result(60)
+    solver.shutdown(wait=False)
+    assert not Path(f"/proc/{solver.pid}").exists()
+
+
 def test_it_ends_with_a_parent_that_is_killed():
     code = (
         "import os, signal\nfrom ttt3r_ros.places.solver import SolverProcess\n"

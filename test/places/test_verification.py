@@ -99,7 +99,10 @@ def test_a_network_is_asked_once_it_has_shown_that_it_can_tell_poses():
     assert able.is_good
     assert hopeless.is_measured
     assert not hopeless.is_good
-    assert skill.after((bad, bad), turned(0.05)) == skill  # too small a turn to tell
+    assert skill.wants(true)
+    assert not skill.wants(turned(0.05))  # too small a turn to tell
+    assert not able.wants(true)
+    assert not hopeless.wants(true)
 
 
 def test_a_place_is_recognized_by_features_and_depth_together(pair, views):

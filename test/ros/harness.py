@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import array
 import contextlib
-import gc
 import os
 import signal
 import subprocess
@@ -113,7 +112,6 @@ class Bench:
     """A node of the test's own: publishes camera images, collects outputs by topic and stamp."""
 
     def __init__(self, name: str = "bench", *, parameter_overrides: list[Any] | None = None) -> None:
-        gc.collect()  # a managed node stays in the graph, with the topic of its transitions, until its memory is freed
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node = Node(name, context=self.context, parameter_overrides=parameter_overrides)

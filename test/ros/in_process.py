@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,7 +52,6 @@ class InProcess:
         self.node.stop()
         self.executor.shutdown()
         self.node.destroy_node()
-        gc.collect()  # so that it leaves the graph
         rclpy.try_shutdown()
 
 

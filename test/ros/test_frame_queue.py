@@ -61,6 +61,21 @@ def test_a_frame_gives_way_to_a_newer_one_only_if_frames_may_be_dropped():
         assert queue.take() == second
 
 
+def test_other_work_waits_for_what_waits_unless_all_frames_are_kept():
+    for latest_only in (True, False):
+        queue = FrameQueue(latest_only=latest_only)
+        assert queue.has_time()
+        queue.put(frames(None)[0])
+        assert queue.has_time() == (not latest_only)
+        queue.take()
+        queue.put_job(list)
+        assert queue.has_time() == (not latest_only)
+        queue.take()
+        assert queue.has_time()
+        queue.close()
+        assert not queue.has_time()
+
+
 def test_closing_wakes_whoever_waits():
     queue = FrameQueue(latest_only=True)
     taken = []

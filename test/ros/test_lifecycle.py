@@ -9,6 +9,7 @@ import weakref
 from typing import Any
 
 import pytest
+import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import PATIENCE, Bench, node, wait_until
@@ -18,6 +19,9 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
+
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
 
 pytestmark = pytest.mark.dds
 
@@ -116,6 +120,24 @@ def test_the_frame_in_progress_is_published_nowhere(weights, bench, monkeypatch)
         bench.send_until_answered()
         assert late not in bench.stamps("odom")
         assert len(bench.received["odom"]) > answered
+
+
+def test_a_node_that_is_destroyed_or_cannot_start_leaves_the_graph_at_once(bench, tmp_path):
+    def is_there() -> bool:
+        return "ttt3r" in bench.node.get_node_names()
+
+    rclpy.init(args=["--ros-args", "-p", "autostart:=false"])
+    kept = Ttt3rNode()
+    wait_until(is_there, "the node")
+    kept.destroy_node()
+    wait_until(lambda: not is_there(), "the node to leave")
+    rclpy.shutdown()
+    rclpy.init(args=["--ros-args", "-p", f"weights:={tmp_path / 'none'}"])
+    with pytest.raises(UserError, match="does not exist") as refused:
+        Ttt3rNode()
+    wait_until(lambda: not is_there(), "the node to leave")
+    rclpy.shutdown()
+    del kept, refused  # were kept until now, and the node in the error's traceback
 
 
 def test_cleanup_frees_the_network_and_configure_loads_it_again(weights, bench, monkeypatch):

@@ -9,10 +9,13 @@ import contextlib
 import os
 import re
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,16 +24,18 @@ import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from harness import PATIENCE, header, node, wait_until
+from harness import PATIENCE, Bench, header, node, wait_until
 from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 from safetensors.torch import load
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
+from tf2_ros import TransformBroadcaster
 from visualization_msgs.msg import Marker
 
 from benchmark.perfect_network import PerfectBackbone, drifting
@@ -44,6 +49,7 @@ from ttt3r_ros.ros.conversions import image_message, matrix_from_transform, nano
 from ttt3r_ros.ros.frame_queue import QueuedFrame
 from ttt3r_ros.ros.localization import TOPICS
 from ttt3r_ros.ros.mount import MountReading
+from ttt3r_ros.ros.topics import MAP_POINTS
 from ttt3r_ros.stream.estimate import DESCRIPTOR
 from ttt3r_ros.stream.load import LoadedBackbone
 from ttt3r_ros.weights.load import load_weights
@@ -73,12 +79,12 @@ class Walker:
         self.inside, self.backbone = inside, backbone
         self.pipeline = inside.node.pipeline
         self.localization = self.pipeline.localization
-        self.places = self.localization._places if self.localization else None
+        self.places = self.localization.places
         self.stamp = 10**9
         self.transforms: dict[int, dict[str, FloatArray]] = {}
-        self.pipeline._outputs._tf.sendTransform = self._note
+        self.bench = Bench("asker")
 
-    def _note(self, transforms: Sequence) -> None:
+    def note(self, transforms: Sequence) -> None:
         self.transforms[nanoseconds(transforms[0].header.stamp)] = {
             f"{t.header.frame_id} -> {t.child_frame_id}": matrix_from_transform(t.transform) for t in transforms
         }
@@ -95,7 +101,7 @@ class Walker:
                 image = cv2.resize(image, None, fx=size, fy=size, interpolation=cv2.INTER_CUBIC)
             message = image_message(image, "rgb8", header(self.stamp, "camera"))
             frame = QueuedFrame(message, self.stamp, time.perf_counter(), break_reason)
-            self.inside.node.pipeline._queue.put(frame)
+            self.pipeline.queue.put(frame)
             stamps.append(self.stamp)
             self.stamp += round(2e9 / FPS)
             break_reason = None
@@ -103,10 +109,24 @@ class Walker:
         return stamps
 
     def settle(self) -> None:
-        wait_until(lambda: not len(self.inside.node.pipeline._queue), "the image to be taken")
-        wait_until(
-            lambda: self.between(lambda: not self.places.has_work and self.places._solving is None), "the map's work"
-        )
+        wait_until(lambda: not len(self.pipeline.queue), "the image to be taken")
+        self.between(self.places.finish)
+
+    def solve_again(self) -> None:
+        self.between(lambda: self.places.move_axes(np.eye(4)))
+        self.settle()
+
+    def shown(self, name: str) -> Any:
+        """Return what is published of the map as it is now; it is at most once a second."""
+        messages = self.heard[name].messages
+        messages.clear()
+        self.solve_again()
+        wait_until(lambda: not self.between(self.localization.work) and messages, name)
+        return messages[-1]
+
+    def call(self, service: str) -> tuple[bool, str]:
+        answer = self.bench.call(Trigger, f"/ttt3r/{service}")
+        return answer.success, answer.message
 
     def T(self, stamp: int, what: str = "map -> odom") -> FloatArray | None:
         return self.transforms[stamp].get(what)
@@ -128,19 +148,32 @@ def walker(backbone: PerfectBackbone, **parameters: object) -> Iterator[Walker]:
         patch.setattr(tracking, "WARM_UP_SIZE", (120, 160))
         patch.setattr(tracking, "load_backbone", lambda *_, **__: LoadedBackbone(backbone, "a", 1000, "float32"))
         inside = InProcess(patch, "none", publish_map_frame=True, **parameters)
+        walker = Walker(inside, backbone)
+        patch.setattr(TransformBroadcaster, "sendTransform", lambda _, transforms: walker.note(transforms))
         try:
-            yield Walker(inside, backbone)
+            yield walker
         finally:
+            walker.bench.close()
             inside.close()
+
+
+def graph_processes() -> list[int]:
+    """Return the processes that this one has started to solve graphs."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == os.getpid() and b"ttt3r_ros.places.solver" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+    return found
 
 
 class Heard:
     """Collects what a publisher sends, and lets it believe that somebody listens."""
 
-    def __init__(self, publisher: object) -> None:
+    def __init__(self, publisher: Publisher) -> None:
         self.messages: list = []
-        self.publish, self.get_subscription_count = self.messages.append, lambda: 1
-        self._publisher = publisher
+        publisher.publish, publisher.get_subscription_count = self.messages.append, lambda: 1
 
 
 @pytest.fixture(scope="module")
@@ -154,9 +187,8 @@ def walked(backbone, folder) -> Iterator[Walker]:
     with contextlib.ExitStack() as stack:
         walked = stack.enter_context(walker(backbone, save_folder=folder, publish_map=True, min_confidence=0.0))
         walked.close = stack.close
-        publishers = walked.localization._publishers
-        walked.heard = {name: Heard(publisher) for name, publisher in publishers.items()}
-        publishers |= walked.heard
+        publishers = {publisher.topic_name: publisher for publisher in walked.inside.node.publishers}
+        walked.heard = {name: Heard(publishers[f"/ttt3r/{name}"]) for name in (*TOPICS, MAP_POINTS)}
         walked.stamps = walked.go(range(0, FRAMES, 2))
         yield walked
 
@@ -173,9 +205,12 @@ def error(backbone: PerfectBackbone, index: int, T_map_base: FloatArray) -> floa
 def offset(walked: Walker, index: int, stamp: int, T_base_camera: FloatArray = T_BASE_CAMERA) -> float:
     """Return how far in the map the camera is from where it was when it saw this view, or one beside it, first [m]."""
     stamps = walked.stamps
-    first = {2 * stamps.index(k.stamp_ns): k for k in walked.places.content().keyframes if k.stamp_ns in stamps}
+    content = walked.places.content()
+    first = {
+        2 * stamps.index(k.stamp_ns): S.t for k, S in zip(content.keyframes, content.poses) if k.stamp_ns in stamps
+    }
     nearest = min(first, key=lambda known: abs(known - index))
-    then, now = walked.places._poses[first[nearest].number].t, (walked.T_map_base(stamp) @ T_base_camera)[:3, 3]
+    then, now = first[nearest], (walked.T_map_base(stamp) @ T_base_camera)[:3, 3]
     apart = np.linalg.norm(true_pose(walked.backbone, index)[:3, 3] - true_pose(walked.backbone, nearest)[:3, 3])
     return float(np.linalg.norm(now - then) - apart)
 
@@ -206,17 +241,14 @@ def test_the_corrected_pose_is_nearer_to_the_truth(backbone, walked):
 
 def test_the_map_is_shown_and_told(walked):
     places = walked.places
-    walked.localization._shown.clear()  # for they are shown at most once a second
-    while walked.between(walked.localization.work):
-        pass
+    path, graph_shown = walked.shown("map_path"), walked.shown("pose_graph")
     content = places.content()
-    path = walked.heard["map_path"].messages[-1]
     assert path.header.frame_id == "map"
     assert [nanoseconds(pose.header.stamp) for pose in path.poses] == [k.stamp_ns for k in content.keyframes]
     last = np.array([getattr(path.poses[-1].pose.position, axis) for axis in "xyz"])
     expected = (content.poses[-1].rigid @ inverse(T_BASE_CAMERA))[:3, 3]
     np.testing.assert_allclose(last, expected, atol=1e-9)
-    markers = {marker.ns: marker for marker in walked.heard["pose_graph"].messages[-1].markers}
+    markers = {marker.ns: marker for marker in graph_shown.markers}
     assert len(markers["keyframes"].points) == len(content.keyframes)
     assert len(markers["odometry"].points) == 2 * sum(not edge.is_place for edge in content.edges)
     assert len(markers["places"].points) == 2 * (places.counts.accepted - places.rejected)
@@ -228,24 +260,22 @@ def test_the_map_is_shown_and_told(walked):
     assert facts["map_places_accepted"] == str(places.counts.accepted)
 
 
-def test_a_rejected_place_is_shown_in_its_own_color(walked):
-    pair = next(iter(walked.places._places))
-    walked.places._rejected.add(pair)
-    try:
-        markers = {marker.ns: marker for marker in walked.between(walked.localization._graph_message).markers}
-        assert len(markers["rejected"].points) == 2
-        assert markers["rejected"].color != markers["places"].color
-    finally:
-        walked.places._rejected.discard(pair)
+def test_a_rejected_place_is_shown_in_its_own_color(walked, monkeypatch):
+    content = walked.places.content()
+    index = next(index for index, edge in enumerate(content.edges) if edge.is_place and not edge.is_tie)
+    monkeypatch.setattr(walked.places, "content", lambda: replace(content, rejected=(index,)))
+    markers = {marker.ns: marker for marker in walked.shown("pose_graph").markers}
+    assert len(markers["rejected"].points) == 2
+    assert markers["rejected"].color != markers["places"].color
 
 
-def test_the_points_are_drawn_from_keyframes_where_these_are_now(walked):
+def test_the_points_are_drawn_from_keyframes_where_these_are_now(walked, monkeypatch):
     drawn, localization = walked.pipeline.map, walked.localization
-    localization._redrawn_at = -np.inf
+    monkeypatch.setattr("ttt3r_ros.ros.localization.REDRAW_PERIOD_S", 0.0)
     while walked.between(localization.work):
         pass
     content, expected = walked.places.content(), VoxelMap(0.05, 1_000_000)
-    max_depth = walked.pipeline._parameters.max_depth
+    max_depth = walked.inside.node.get_parameter("max_depth").value
     for keyframe, pose in zip(content.keyframes, content.poses):
         points, colors, confidence = keyframe.colored_points(min_confidence=0.0, max_depth=max_depth)
         expected.insert(pose.apply(points).astype(np.float32), colors, confidence)
@@ -255,7 +285,8 @@ def test_the_points_are_drawn_from_keyframes_where_these_are_now(walked):
 
     wanted = cells(expected.points())
     wait_until(lambda: len(cells(drawn.points()) & wanted) > 0.98 * len(wanted) > 1000, "a map")
-    assert drawn._header.frame_id == "map"
+    wait_until(lambda: walked.heard[MAP_POINTS].messages, "a message")
+    assert {message.header.frame_id for message in walked.heard[MAP_POINTS].messages} == {"map"}
 
 
 def test_a_pose_that_is_set_moves_the_odometry_and_not_the_robot_in_the_map(walked):
@@ -266,42 +297,39 @@ def test_a_pose_that_is_set_moves_the_odometry_and_not_the_robot_in_the_map(walk
     np.testing.assert_allclose(walked.T_map_base(stamp), before, atol=0.05)
 
 
-def test_a_mount_that_is_corrected_turns_the_odometry_and_not_the_map(walked):
+def test_a_mount_that_is_corrected_turns_the_odometry_and_not_the_map(walked, monkeypatch):
     """The map's axes are those of the odometry, so they follow."""
-    (stamp,) = walked.go([FRAMES - 2])
-    T_map_odom, content = walked.T(stamp), walked.places.content()
     tilted = T_BASE_CAMERA @ T_from_pose([0, 0, 0], [np.cos(0.1), np.sin(0.1), 0, 0])
-    try:
-        walked.between(lambda: walked.pipeline._remount(T_BASE_CAMERA, tilted))
-        moved = walked.places.content()
-        T_odom_base = walked.pipeline._stream.state.odometry.T_odom_base
-        np.testing.assert_allclose(walked.localization.T_map_odom(T_odom_base @ tilted), T_map_odom, atol=1e-6)
-        steps = [[a.inverse() @ b for a, b in pairwise(c.poses)] for c in (content, moved)]
-        for before, after in zip(*steps):
-            np.testing.assert_allclose(after.t, before.t, atol=1e-9)
-        turned = moved.poses[0].R @ content.poses[0].R.T
-        assert np.degrees(np.arccos((np.trace(turned) - 1) / 2)) == pytest.approx(np.degrees(0.2), abs=0.3)
-    finally:
-        walked.between(lambda: walked.pipeline._remount(tilted, T_BASE_CAMERA))
+    mount, readings = walked.pipeline.mount, [MountReading(tilted, T_BASE_CAMERA), MountReading(T_BASE_CAMERA, tilted)]
+    (before,), content = walked.go([FRAMES - 2]), walked.places.content()
+    monkeypatch.setattr(mount, "at", lambda *_: readings[0])
+    (after,), moved = walked.go([FRAMES - 2]), walked.places.content()
+    monkeypatch.setattr(mount, "at", lambda *_: readings[1])
+    walked.go([FRAMES - 2])
+    np.testing.assert_allclose(walked.T(after), walked.T(before), atol=1e-3)
+    steps = [[a.inverse() @ b for a, b in pairwise(c.poses)] for c in (content, moved)]
+    for then, now in zip(*steps):
+        np.testing.assert_allclose(now.t, then.t, atol=1e-9)
+    turned = moved.poses[0].R @ content.poses[0].R.T
+    cameras = [walked.T(s, "odom -> base_link") @ T for s, T in ((before, T_BASE_CAMERA), (after, tilted))]
+    np.testing.assert_allclose(turned, (cameras[1] @ inverse(cameras[0]))[:3, :3], atol=1e-3)
+    assert np.degrees(np.arccos((np.trace(turned) - 1) / 2)) > 10  # about the tilt of the mount
 
 
 def test_the_graphs_process_may_die(walked, capfd):
-    walked.settle()
-    solver, places = walked.localization._solver, walked.places
-    first, solved, unsolved = solver.pid, places.counts.solved, places.counts.unsolved
-    assert first is not None
+    walked.solve_again()
+    places, (first,) = walked.places, graph_processes()
+    solved, unsolved = places.counts.solved, places.counts.unsolved
     assert os.getpriority(os.PRIO_PROCESS, first) == os.getpriority(os.PRIO_PROCESS, 0) + 10
     os.kill(first, signal.SIGKILL)
-    places._is_stale = True
-    walked.settle()
+    walked.solve_again()
     assert (places.counts.solved, places.counts.unsolved) == (solved, unsolved + 1)
     wait_until(lambda: "graph has ended by signal 9" in capfd.readouterr().err, "a word about it")
     (stamp,) = walked.go([FRAMES - 2])
     assert walked.T(stamp) is not None
-    places._is_stale = True
-    walked.settle()
+    walked.solve_again()
     assert places.counts.solved == solved + 1
-    assert solver.pid not in (None, first)
+    assert graph_processes() != [first]
 
 
 def test_a_gap_a_loop_of_a_bag_and_another_image_size_leave_the_robot_in_the_map(walked):
@@ -375,7 +403,7 @@ def test_the_map_knows_where_the_camera_is_on_a_mount_that_moves(walked, monkeyp
     assert all(walked.T(stamp) is not None for stamp in stamps)
     assert offset(walked, 49, stamps[-1], mounts[stamps[-1]]) < 0.8
     content = walked.places.content()
-    path = walked.between(walked.localization._path_message).poses
+    path = walked.shown("map_path").poses
     positions = {nanoseconds(pose.header.stamp): pose.pose.position for pose in path}
     new = [(k, S) for k, S in zip(content.keyframes, content.poses) if k.number not in known]
     assert len(new) > 2
@@ -388,10 +416,12 @@ def test_the_map_knows_where_the_camera_is_on_a_mount_that_moves(walked, monkeyp
 
 
 def test_a_save_and_a_load_of_state_and_an_odometry_that_starts_anew_are_found_again(walked, folder):
-    saving = walked.inside.node.saving
-    assert "ttt3r.state.safetensors" in saving._save_state()
-    for forget in (saving._load_state, walked.pipeline.reset_odometry):
-        forget()
+    saved, said = walked.call("save_state")
+    assert saved, said
+    assert "ttt3r.state.safetensors" in said
+    for forget in ("load_state", "reset_odometry"):
+        done, said = walked.call(forget)
+        assert done, said
         stamps = walked.go(range(49, 73, 2))
         assert walked.T(stamps[0]) is None
         assert walked.T(stamps[0], "odom -> base_link") is not None
@@ -404,9 +434,17 @@ def test_a_save_and_a_load_of_state_and_an_odometry_that_starts_anew_are_found_a
 @pytest.fixture(scope="module")
 def saved(walked) -> str:
     """Return what the node says of its saved map; the node is closed afterward."""
-    said = walked.inside.node.saving._save_map()
+    done, said = walked.call("save_map")
+    assert done, said
+    walked.solve_again()
+    (process,) = graph_processes()
+    os.kill(process, signal.SIGSTOP)  # as if its work took long
     walked.close()
     return said
+
+
+def test_the_graphs_process_ends_with_the_node_whatever_it_does(saved):
+    assert not graph_processes()
 
 
 def test_a_saved_map_is_loaded_and_found_again_and_only_localized_in(backbone, walked, saved, folder):
@@ -421,7 +459,7 @@ def test_a_saved_map_is_loaded_and_found_again_and_only_localized_in(backbone, w
         assert started.T(stamps[-1]) is not None, started.localization.facts()
         started.stamps = walked.stamps
         assert offset(started, 71, stamps[-1]) < 0.8
-        started.inside.node.saving._save_map()
+        assert started.call("save_map")[0]
         after = load(file.read_bytes())
         for name, tensor in load(before).items():
             assert torch.equal(tensor, after[name]), name  # nothing has been added, nothing moved
@@ -439,7 +477,6 @@ def test_a_saved_map_is_loaded_and_found_again_and_only_localized_in(backbone, w
 def test_a_map_that_cannot_be_used_is_refused_in_a_sentence(backbone, saved, folder, tmp_path):
     data = (folder / "ttt3r.places.safetensors").read_bytes()
     with walker(backbone, save_folder=tmp_path) as w:
-        saving = w.inside.node.saving
         for content, said in (
             (None, "ttt3r.places.safetensors does not exist; save a map first, or set save_name"),
             (b"no map", "is not a map of places"),
@@ -447,38 +484,50 @@ def test_a_map_that_cannot_be_used_is_refused_in_a_sentence(backbone, saved, fol
         ):
             if content is not None:
                 (tmp_path / "ttt3r.places.safetensors").write_bytes(content)
-            with pytest.raises(UserError, match=said):
-                saving._load_map()
-        with pytest.raises(UserError, match="there is no map to save: it has no keyframe yet"):
-            saving._save_map()
+            done, message = w.call("load_map")
+            assert not done
+            assert said in message
+        assert w.call("save_map") == (False, "there is no map to save: it has no keyframe yet")
         with pytest.raises(UserError, match="there is no map yet in which a pose could be looked for"):
             w.pipeline.take_hint(np.eye(4), 1.0).result(PATIENCE)
         (tmp_path / "ttt3r.places.safetensors").write_bytes(data)
         w.pipeline.backbone.fingerprint, own = "another", w.pipeline.backbone.fingerprint
         try:
-            with pytest.raises(UserError, match="was made with other weights; use those, or make the map anew"):
-                saving._load_map()
+            done, message = w.call("load_map")
+            assert not done
+            assert "was made with other weights; use those, or make the map anew" in message
         finally:
             w.pipeline.backbone.fingerprint = own
         w.go([3])
-        assert "loaded the map" in saving._load_map()
+        done, message = w.call("load_map")
+        assert done
+        assert "loaded the map" in message
         assert w.T(w.go([3])[0]) is None
 
 
-def test_a_map_that_is_off_costs_nothing(weights, saved, monkeypatch):
+def test_a_map_that_is_off_costs_nothing(weights, saved, bench, monkeypatch):
     """No GTSAM, no descriptor, no process, no publisher; and without GTSAM the map is refused in one sentence."""
     monkeypatch.setattr(graph, "gtsam", missing)
     with node_in_process(weights) as inside:
         assert inside.node.pipeline.localization is None
         frame = QueuedFrame(image_message(np.zeros((60, 80, 3), np.uint8), "rgb8", header(1, "camera")), 1, 0.0)
-        inside.node.pipeline._queue.put(frame)
+        inside.node.pipeline.queue.put(frame)
         wait_until(lambda: inside.asked, "a frame")
         assert not any(DESCRIPTOR in outputs for outputs in inside.asked)
-        with pytest.raises(UserError, match="start the node with publish_map_frame set to true"):
-            inside.node.saving._load_map()
+        answer = bench.call(Trigger, "/ttt3r/load_map")
+        assert not answer.success
+        assert "start the node with publish_map_frame set to true" in answer.message
+    threads = {thread.name for thread in threading.enumerate()}
     with pytest.raises(UserError, match="needs GTSAM"), node_in_process(weights, publish_map_frame=True):
         pass
+    assert {thread.name for thread in threading.enumerate()} <= threads  # nothing goes on
     rclpy.try_shutdown()
+
+
+def a_pose() -> PoseWithCovarianceStamped:
+    message = PoseWithCovarianceStamped(header=header(0, "odom"))
+    message.pose.pose.orientation.w = 1.0
+    return message
 
 
 def missing() -> None:
@@ -504,6 +553,8 @@ def test_tf_and_topics_are_heard_in_another_process(weights, tmp_path, bench):
         wait_until(lambda: bench.received["map_path"], "the path")
         wait_until(lambda: bench.received["pose_graph"], "the graph")
         wait_until(lambda: bench.diagnostics().get("map_localized") == "yes", "the diagnostics")
+        bench.publisher(PoseWithCovarianceStamped, "/ttt3r/set_pose").publish(a_pose())
+        wait_until(lambda: "m; the path starts anew" in running.text(), "a word about the pose")
         hint.publish(PoseWithCovarianceStamped(header=header(stamp, "odom")))
         wait_until(lambda: "send it in map_frame, which is 'map'" in running.text(), "a word about the frame")
         answer = bench.call(Trigger, "/ttt3r/save_map")

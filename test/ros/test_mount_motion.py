@@ -18,11 +18,12 @@ from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.time import Time
 from scripted_network import ScriptedNetwork, along, view
 from tf2_msgs.msg import TFMessage
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, FloatArray, T_from_pose, inverse, rotation_vector
-from ttt3r_ros.ros.conversions import transform_message
+from ttt3r_ros.ros.conversions import matrix_from_transform, transform_message
 
 pytestmark = pytest.mark.dds
 
@@ -114,8 +115,13 @@ class Robot:
 
         def is_known() -> bool:
             self.mount(T_base_camera, topic, stamp)
-            T = mount.T_base(self.frame, stamp or 0)  # which makes the node listen to /tf until the frame is known
-            return T is not None and np.allclose(T, T_base_camera)
+            if mount.T_base(self.frame) is None:  # which makes the node listen to /tf until the frame is known
+                return False
+            when = Time(nanoseconds=stamp or 0)
+            if not mount.buffer.can_transform("base_link", self.frame, when):
+                return False
+            found = mount.buffer.lookup_transform("base_link", self.frame, when)
+            return np.allclose(matrix_from_transform(found.transform), T_base_camera)
 
         wait_until(is_known, f"the mount of {self.frame}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -59,7 +60,7 @@ class Keyframe:
             return np.zeros((height, width, 3), np.uint8)
         return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
-    @property
+    @cached_property
     def median_depth(self) -> float:
         """Median depth [m]; NaN where none is known."""
         return float(np.nanmedian(self.depth.astype(np.float32)))

@@ -18,6 +18,7 @@ from ttt3r_ros.places.graph import Edge, Sigmas
 from ttt3r_ros.places.keyframe import Keyframe
 from ttt3r_ros.places.place_map import MapContent
 from ttt3r_ros.places.similarity import Similarity
+from ttt3r_ros.places.verification import PoseSkill
 from ttt3r_ros.serialize import FileFormat
 from ttt3r_ros.stream.backbone import Backbone
 
@@ -49,6 +50,7 @@ class _Saved:
         sigmas: (E, 3).
         rejected: (R,) indices of edges.
         connected: (C,) numbers of keyframes.
+        skill: see `PoseSkill`.
     """
 
     integers: Ints
@@ -68,9 +70,10 @@ class _Saved:
     sigmas: FloatArray
     rejected: Ints
     connected: Ints
+    skill: PoseSkill
 
 
-FORMAT = FileFormat(_Saved, "ttt3r_ros_places", 1, "a map of places", "make the map anew, or choose another file")
+FORMAT = FileFormat(_Saved, "ttt3r_ros_places", 2, "a map of places", "make the map anew, or choose another file")
 
 
 def to_bytes(content: MapContent, backbone: Backbone) -> bytes:
@@ -106,6 +109,7 @@ def to_parts(content: MapContent, fingerprint: str) -> list[memoryview]:
         sigmas=np.array([astuple(e.sigmas) for e in edges], np.float64).reshape(-1, 3),
         rejected=np.array(content.rejected, np.int64),
         connected=np.array(content.connected, np.int64),
+        skill=content.skill,
     )
     return FORMAT.to_parts(saved, {"weights": fingerprint})
 
@@ -181,6 +185,7 @@ def _check(saved: _Saved, backbone: Backbone) -> None:
         "ends": bool(np.isin(saved.pairs[:, :2], numbers).all()),
         "doubles": len({tuple(pair) for pair in saved.pairs.tolist()}) == edges,
         "rejected": saved.rejected.ndim == 1 and bool(((saved.rejected >= 0) & (saved.rejected < edges)).all()),
+        "skill": len(saved.skill.errors) <= PoseSkill.WANTED and all(e >= 0 for e in saved.skill.errors),
         "connected": saved.connected.ndim == 1 and bool(np.isin(saved.connected, numbers).all()),
     }
     if wrong := next((name for name, so in sound.items() if not so), None):
@@ -231,6 +236,7 @@ def _unpacked(saved: _Saved) -> MapContent:
         edges=edges,
         rejected=tuple(saved.rejected.tolist()),
         connected=tuple(sorted(saved.connected.tolist())),
+        skill=saved.skill,
     )
 
 

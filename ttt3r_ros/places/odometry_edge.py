@@ -26,7 +26,6 @@ class Stretch:
         segment: of the last frame.
         rotation, translation, scale: variances so far [rad², m², logarithm].
         tails: of the errors of the motions, see `CovarianceModel.added`.
-        meters: length.
         is_known: whether odometry has seen all of the motion.
     """
 
@@ -37,12 +36,11 @@ class Stretch:
     translation: float = 0.0
     scale: float = 0.0
     tails: tuple[float, float] = (0.0, 0.0)
-    meters: float = 0.0
     is_known: bool = True
 
     def restarted(self) -> Stretch:
         """Return the path of a keyframe at the last frame; errors go on being alike."""
-        return replace(self, rotation=0.0, translation=0.0, scale=0.0, meters=0.0, is_known=True)
+        return replace(self, rotation=0.0, translation=0.0, scale=0.0, is_known=True)
 
     def extended(
         self,
@@ -83,7 +81,6 @@ class Stretch:
             translation=translation,
             scale=self.scale + SCALE_PER_SEGMENT**2 * (segment - self.segment),
             tails=tails,
-            meters=self.meters + meters,
             is_known=self.is_known and is_known,
         )
 

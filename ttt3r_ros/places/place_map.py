@@ -97,6 +97,7 @@ class MapContent:
         edges: odometry's, then recognized places.
         rejected: indices of the edges that the graph has rejected.
         connected: numbers of the keyframes that have a place in the map.
+        skill: of the network, as far as it has been measured.
     """
 
     keyframes: tuple[Keyframe, ...] = ()
@@ -104,12 +105,14 @@ class MapContent:
     edges: tuple[Edge, ...] = ()
     rejected: tuple[int, ...] = ()
     connected: tuple[int, ...] = ()
+    skill: PoseSkill = field(default_factory=PoseSkill)
 
     def only(self, numbers: Collection[int]) -> MapContent:
         """Return the part of the map that these keyframes are."""
         kept = [index for index, edge in enumerate(self.edges) if edge.first in numbers and edge.second in numbers]
         chosen = [(k, pose) for k, pose in zip(self.keyframes, self.poses, strict=True) if k.number in numbers]
-        return MapContent(
+        return replace(
+            self,
             keyframes=tuple(keyframe for keyframe, _ in chosen),
             poses=tuple(pose for _, pose in chosen),
             edges=tuple(self.edges[index] for index in kept),
@@ -382,7 +385,7 @@ class PlaceMap:
         found = recognized(old, new, *features, self._thresholds, near=S_old_new)
         if isinstance(found, Match):
             self._ties[old.number, new.number] = replace(edge_of(old, new, found), is_tie=True)
-        if self._skill.is_measured:
+        if not self._skill.wants(S_old_new):
             return
         yield
         looks = yield from both_ways(self._backbone, old, new)
@@ -473,10 +476,11 @@ class PlaceMap:
     def _are_alike(self, edges: list[Edge], keyframe: Keyframe) -> bool:
         """Return whether recognized places contradict one another about where the camera is."""
         seen = [(self._poses[edge.first] @ edge.S_first_second, edge) for edge in edges]
-        for index, (a, edge_a) in enumerate(seen):
+        for index, (a, edge_a) in enumerate(seen[1:], start=1):
+            expectation = self._expectation(edge_a.first)
             for b, edge_b in seen[:index]:
                 angle, offset, _ = difference(a, b)
-                sigma = self._expectation(edge_a.first).position_sigma(edge_b.first)
+                sigma = expectation.position_sigma(edge_b.first)
                 if offset > ALIKE_OFFSET * a.scale * keyframe.median_depth + MAX_SIGMAS * sigma:
                     return True
                 if angle > ALIKE_ANGLE and sigma < NEAR_M:
@@ -718,6 +722,7 @@ class PlaceMap:
                 i for i, e in enumerate(edges) if e.is_place and not e.is_tie and (e.first, e.second) in self._rejected
             ),
             connected=tuple(sorted(self._connected)),
+            skill=self._skill,
         )
 
     def resume(self, content: MapContent) -> None:
@@ -727,6 +732,7 @@ class PlaceMap:
         if content.keyframes:
             last = content.keyframes[-1]
             self._next_number, self._track, self._last = last.number + 1, last.track, last.number
+            self._path = Stretch(last.T_odom_camera, last.stamp_ns, last.segment)
             self._is_stale = bool(self._places)
 
     def load(self, content: MapContent) -> None:
@@ -756,6 +762,7 @@ class PlaceMap:
         self._is_stale = False
 
     def _take_in(self, content: MapContent, offset: int, tracks: int) -> None:
+        self._skill = max(self._skill, content.skill, key=lambda skill: len(skill.errors))
         for keyframe, pose in zip(content.keyframes, content.poses, strict=True):
             number = keyframe.number + offset
             self._keyframes[number] = replace(keyframe, number=number, track=keyframe.track + tracks)

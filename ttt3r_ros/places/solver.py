@@ -61,9 +61,10 @@ class SolverProcess(Executor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """End the process, whatever it is working on."""
         with self._closing:
-            self._is_closed = True
-            if self._process is not None:
-                self._process.kill()
+            self._is_closed, process = True, self._process
+        if process is not None:
+            process.kill()
+            process.wait()
         self._thread.shutdown(wait=wait, cancel_futures=cancel_futures)  # what waits fails at once
 
     def _call(self, fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -97,12 +97,13 @@ class PoseSkill:
             return False
         return len(self.errors) >= self.WANTED or float(np.median(self.errors)) > self.HOPELESS
 
+    def wants(self, S_old_new: Similarity) -> bool:
+        """Return whether a pair with this relative pose would say anything more."""
+        return not self.is_measured and S_old_new.angle >= self.MIN_ANGLE
+
     def after(self, looks: tuple[TwoFrames, TwoFrames], S_old_new: Similarity) -> PoseSkill:
-        """Return the skill after a further pair, whose relative pose is known."""
-        angle = S_old_new.angle
-        if angle < self.MIN_ANGLE:
-            return self
-        errors = [difference(look.S_old_new, S_old_new)[0] / angle for look in looks]
+        """Return the skill after a further pair that it wants, whose relative pose is known."""
+        errors = [difference(look.S_old_new, S_old_new)[0] / S_old_new.angle for look in looks]
         return PoseSkill((*self.errors, *errors)[-self.WANTED :])
 
 

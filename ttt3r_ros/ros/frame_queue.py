@@ -45,7 +45,7 @@ class FrameQueue:
     def __init__(self, *, latest_only: bool) -> None:
         self._frames: deque[QueuedFrame] = deque()
         self._jobs: deque[Callable[[], None]] = deque()
-        self.latest_only = latest_only
+        self._latest_only = latest_only
         self._capacity = 1 if latest_only else MAX_QUEUE
         self._changed = threading.Condition()
         self._closed = False
@@ -83,14 +83,14 @@ class FrameQueue:
         Never the case if all frames are kept.
         """
         with self._changed:
-            overtaken = self._capacity == 1 and bool(self._frames)
+            overtaken = self._latest_only and bool(self._frames)
             self.dropped += overtaken
         return overtaken
 
-    def is_idle(self) -> bool:
-        """Return whether nothing waits, and the queue is open."""
+    def has_time(self) -> bool:
+        """Return whether the consumer may do other work first: nothing waits, or all frames are kept meanwhile."""
         with self._changed:
-            return not (self._jobs or self._frames or self._closed)
+            return not self._closed and not (self._latest_only and (self._jobs or self._frames))
 
     def clear(self) -> None:
         """Discard the waiting frames without counting them as dropped."""

@@ -53,7 +53,11 @@ _NODE_M, _LINE_M = 0.06, 0.02
 
 
 class Localization:
-    """Holds the map of places and publishes what it says. Only `facts` may be called from other threads."""
+    """Holds the map of places and publishes what it says. Only `facts` may be called from other threads.
+
+    Attributes:
+        places: the map itself.
+    """
 
     def __init__(
         self,
@@ -80,7 +84,7 @@ class Localization:
             UserError: GTSAM is not installed, or is too old.
         """
         self._solver = SolverProcess(on_solved)
-        self._places = PlaceMap(backbone, PlaceSettings.of(parameters), covariance=covariance, executor=self._solver)
+        self.places = PlaceMap(backbone, PlaceSettings.of(parameters), covariance=covariance, executor=self._solver)
         self._notices, self._parameters, self._drawn = notices, parameters, drawn
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
@@ -117,7 +121,7 @@ class Localization:
 
     def T_map_odom(self, T_odom_camera: FloatArray) -> FloatArray | None:
         """Return the (4, 4) transform for a frame of the camera at this pose; None while it is unknown."""
-        T_map_track = self._places.T_map_odom(self._T_track_odom @ T_odom_camera)
+        T_map_track = self.places.T_map_odom(self._T_track_odom @ T_odom_camera)
         return None if T_map_track is None else T_map_track @ self._T_track_odom
 
     def publish_pose(self, T_map_odom: FloatArray, T_odom_base: FloatArray, stamp: object) -> None:
@@ -125,7 +129,7 @@ class Localization:
         header = Header(stamp=stamp, frame_id=self._parameters.map_frame)
         message = PoseWithCovarianceStamped(header=header)
         fill_pose(message.pose.pose, T_map_odom @ T_odom_base)
-        position, rotation = self._places.uncertainty
+        position, rotation = self.places.uncertainty
         message.pose.covariance = np.diag(np.repeat([position**2, rotation**2], 3)).ravel().tolist()
         self._publishers[LOCALIZATION_POSE].publish(message)
 
@@ -143,8 +147,9 @@ class Localization:
         self._header = Header(stamp=time_message(result.stamp_ns), frame_id=parameters.map_frame)
         self._T_odom_base = result.motion.T_odom_base
         motion = replace(result.motion, T_odom_base=self._T_track_odom @ self._T_odom_base)
-        if self._places.add(frame, replace(result, motion=motion), points):
+        if self.places.add(frame, replace(result, motion=motion), points):
             self._mounts[result.stamp_ns] = inverse(frame.T_base_camera)
+            self._forget_mounts()
             self._begins = False
         self._note()
 
@@ -153,7 +158,7 @@ class Localization:
     def work(self) -> bool:
         """Do a piece of work, as long as a step of the network at most; return whether there may be more."""
         try:
-            is_more = self._places.work()
+            is_more = self.places.work()
             self._note()
             return is_more or self._draw() or self._show()
         except Exception as error:
@@ -162,7 +167,7 @@ class Localization:
 
     def start_track(self) -> None:
         """Say that the next frame's pose has nothing to do with the poses before."""
-        self._places.start_track()
+        self.places.start_track()
         self._T_track_odom, self._T_odom_base, self._begins = np.eye(4), None, True
 
     def rename(self, T_new_old: FloatArray, T_base_camera: FloatArray | None = None) -> None:
@@ -178,12 +183,12 @@ class Localization:
         if T_base_camera is None:
             return
         self._mounts = dict.fromkeys(self._mounts, inverse(T_base_camera))
-        if T_map_odom is not None and not self._places.is_from_file:
-            self._places.move_axes(T_map_odom @ T_new_old @ inverse(T_map_odom))
+        if T_map_odom is not None and not self.places.is_from_file:
+            self.places.move_axes(T_map_odom @ T_new_old @ inverse(T_map_odom))
 
     def load(self, content: MapContent) -> None:
         """Go on with a map from a file; the odometry has no place in it before it has recognized one."""
-        self._places.load(content)
+        self.places.load(content)
         self._drawing, self._views = None, {}
         self._note()
 
@@ -193,7 +198,7 @@ class Localization:
         Raises:
             UserError: there is nothing.
         """
-        content = self._places.lasting()
+        content = self.places.lasting()
         if not content.keyframes:
             raise UserError("there is no map to save: it has no keyframe yet")
         return content
@@ -206,7 +211,7 @@ class Localization:
         """
         T_base_odom = np.eye(4) if self._T_odom_base is None else inverse(self._T_odom_base)
         T_map_track = T_map_base @ T_base_odom @ inverse(self._T_track_odom)
-        self._places.take_hint(T_map_track, max(sigma, MIN_HINT_SIGMA_M))
+        self.places.take_hint(T_map_track, max(sigma, MIN_HINT_SIGMA_M))
 
     def facts(self) -> dict[str, str]:
         """Return the map's entries for the diagnostics."""
@@ -222,18 +227,18 @@ class Localization:
 
     def _note(self) -> None:
         """Log what has happened, and note it for the diagnostics."""
-        counts, correction = self._places.counts, self._places.correction
+        counts, correction = self.places.counts, self.places.correction
         say = self._notices.info if counts.unsolved == self._unsolved else self._notices.warn
-        for event in self._places.events():
+        for event in self.places.events():
             say(event)
         if counts.solved != self._solved:
             self._solved, self._solved_at = counts.solved, time.monotonic()
         self._unsolved = counts.unsolved
         self._facts = {
-            "map_keyframes": str(self._places.size),
-            "map_localized": "yes" if self._places.is_localized else "no",
+            "map_keyframes": str(self.places.size),
+            "map_localized": "yes" if self.places.is_localized else "no",
             "map_places_accepted": str(counts.accepted),
-            "map_places_rejected": str(self._places.rejected),
+            "map_places_rejected": str(self.places.rejected),
             "map_places_refused": "; ".join(f"{count} {why}" for why, count in counts.refused.items()),
         }
         if correction is not None:
@@ -241,11 +246,17 @@ class Localization:
                 f"{correction.meters:.3f} m, {math.degrees(correction.radians):.2f} deg, scale {correction.scale:.4f}"
             )
 
+    def _forget_mounts(self) -> None:
+        """Forget those of keyframes that have been dropped, once they are the most."""
+        if len(self._mounts) > 2 * self.places.size:
+            kept = {keyframe.stamp_ns for keyframe in self.places.content().keyframes}
+            self._mounts = {stamp: mount for stamp, mount in self._mounts.items() if stamp in kept}
+
     # what is shown
 
     def _show(self) -> bool:
         """Publish the path or the graph if it is due; return whether that took time."""
-        state = (self._places.version, self._header.frame_id)
+        state = (self.places.version, self._header.frame_id)
         for name, message in ((MAP_PATH, self._path_message), (POSE_GRAPH, self._graph_message)):
             shown, since = self._shown.get(name, (None, -math.inf))
             is_due = shown != state and time.monotonic() >= since + SHOW_PERIOD_S
@@ -256,7 +267,7 @@ class Localization:
         return False
 
     def _path_message(self) -> Path:
-        content = self._places.content()
+        content = self.places.content()
         inside = set(content.connected)
         poses: list[PoseStamped] = []
         for keyframe, pose in zip(content.keyframes, content.poses, strict=True):
@@ -264,13 +275,10 @@ class Localization:
             if keyframe.track == content.keyframes[-1].track and keyframe.number in inside and mount is not None:
                 header = Header(stamp=time_message(keyframe.stamp_ns), frame_id=self._header.frame_id)
                 poses.append(pose_message(pose.rigid @ mount, header))
-        if len(self._mounts) > 2 * len(content.keyframes) + 2:  # the others have been dropped
-            kept = {keyframe.stamp_ns for keyframe in content.keyframes}
-            self._mounts = {stamp: mount for stamp, mount in self._mounts.items() if stamp in kept}
         return Path(header=self._header, poses=poses)
 
     def _graph_message(self) -> MarkerArray:
-        content = self._places.content()
+        content = self.places.content()
         inside = set(content.connected)
         points = {
             keyframe.number: Point(x=x, y=y, z=z)
@@ -310,10 +318,10 @@ class Localization:
                 self._drawn.clear()
                 self._drawing, self._views = None, {}
             return False
-        wanted = (self._places.version, parameters.map_voxel_size, parameters.map_max_points)
+        wanted = (self.places.version, parameters.map_voxel_size, parameters.map_max_points)
         if wanted == before or (self._is_moved and time.monotonic() < self._redrawn_at + REDRAW_PERIOD_S):
             return False
-        content = self._places.content()
+        content = self.places.content()
         inside = set(content.connected)
         placed = {k.number: (k, S) for k, S in zip(content.keyframes, content.poses, strict=True) if k.number in inside}
         views = {number: _seen_point(S) for number, (_, S) in placed.items()}

@@ -149,16 +149,11 @@ class Mount:
         if (handle := getattr(self.buffer, "jump_handle", None)) is not None:  # not in every distribution
             handle.unregister()
 
-    def T_base(self, frame: str, stamp_ns: int = 0) -> FloatArray | None:
-        """Return the (4, 4) pose of another of the robot's frames in the base; None while TF has none.
-
-        Args:
-            frame: its name.
-            stamp_ns: when [ns]; 0 for the latest pose.
-        """
+    def T_base(self, frame: str) -> FloatArray | None:
+        """Return the latest (4, 4) pose of another of the robot's frames in the base; None while TF has none."""
         if frame == self._base_frame:
             return np.eye(4)
-        found = self._look_up(frame, stamp_ns)
+        found = self._look_up(frame)
         if found is None or found.stamp_ns:
             self._note(is_fixed=False)
         return None if found is None else found.T_base_camera

@@ -53,9 +53,12 @@ MAX_REASON = 300  #: maximum length of an unexpected error's message in the log 
 class Pipeline:
     """Runs the network on the frames of a queue and publishes the results.
 
-    Any thread may read `backbone.fingerprint`, `health`, `statistics`, `failed`, `lost`, `segment`, `segment_reason`
-    and `intrinsics_source`, and call `reset`, `reset_odometry`, `between_frames`, `resume`, `set_pose`, `take_hint`,
-    `change_parameters`, `start` and `stop`.
+    Attributes:
+        queue: where frames come from.
+
+    Any thread may read `backbone.fingerprint`, `is_active`, `health`, `statistics`, `failed`, `lost`, `segment`,
+    `segment_reason` and `intrinsics_source`, and call `reset`, `reset_odometry`, `between_frames`, `resume`,
+    `set_pose`, `take_hint`, `change_parameters`, `start` and `stop`.
     """
 
     def __init__(
@@ -81,7 +84,7 @@ class Pipeline:
         Raises:
             UserError: the covariance_file or the mask_file cannot be used, or the map lacks GTSAM.
         """
-        self._node, self._queue = node, queue
+        self._node, self.queue = node, queue
         self._parameters, self._segment_frames = parameters, segment_frames
         self._covariance = read_covariance(
             parameters.covariance_file, backbone.fingerprint, warn=node.get_logger().warning
@@ -92,17 +95,21 @@ class Pipeline:
         self._calibration = CalibrationInput(node, self._notices)
         self.masks = MaskInput(node, self._notices, parameters.mask_file)
         self._outputs = Outputs(node, parameters)
-        self.mount = Mount(node, parameters.base_frame, self._notices, parameters.T_base_camera)
-        self.imu = ImuInput(node, self._notices, self.mount, parameters.base_frame)
-        self._wheels = WheelInput(node, self._notices, parameters.base_frame)
-        self.map = MapOutput(node, self._notices, parameters)
-        self.localization: Localization | None = None
-        if parameters.publish_map_frame:
-            self.localization = Localization(
-                node, self._notices, parameters, backbone, self._covariance, self.map, self._wake
-            )
+        with contextlib.ExitStack() as undone:  # if the rest cannot be created
+            self.mount = Mount(node, parameters.base_frame, self._notices, parameters.T_base_camera)
+            undone.callback(self.mount.stop)
+            self.imu = ImuInput(node, self._notices, self.mount, parameters.base_frame)
+            self._wheels = WheelInput(node, self._notices, parameters.base_frame)
+            self.map = MapOutput(node, self._notices, parameters)
+            undone.callback(self.map.stop)
+            self.localization: Localization | None = None
+            if parameters.publish_map_frame:
+                self.localization = Localization(
+                    node, self._notices, parameters, backbone, self._covariance, self.map, self._wake
+                )
+            undone.pop_all()
         self._requests = threading.Lock()
-        self._is_active = False
+        self.is_active = False
         self._reset_wanted = False
         self._origin = 0  # counts calls of reset_odometry, so that a frame in flight knows it has become stale
         self._origin_used = 0
@@ -149,11 +156,11 @@ class Pipeline:
 
     def stop(self, timeout: float = 1.0) -> bool:
         """Stop processing; wait at most the timeout [s] for the current frame; return whether all threads ended."""
-        self._queue.close()
+        self.queue.close()
         if self._thread.is_alive():
             self._thread.join(timeout)
-        if self.localization is not None:
-            self.localization.stop()
+        if (localization := self.localization) is not None:  # the thread works on, or has never been started
+            localization.stop()
         has_mapped = self.map.stop(timeout)
         self.mount.stop()
         return has_mapped and not self._thread.is_alive()
@@ -161,7 +168,7 @@ class Pipeline:
     def set_active(self, active: bool) -> None:
         """Publish, or publish nothing from now on, not even the frame in progress."""
         with self._requests:
-            self._is_active = active
+            self.is_active = active
 
     def reset(self) -> None:
         """Reset the recurrent state before the next frame; the pose continues."""
@@ -185,7 +192,7 @@ class Pipeline:
             except Exception as error:
                 future.set_exception(error)
 
-        self._queue.put_job(run)
+        self.queue.put_job(run)
         return future
 
     def resume(self, read: Callable[[Stream], StreamState]) -> Future[None]:
@@ -239,12 +246,12 @@ class Pipeline:
 
     def _wake(self) -> None:
         """Let the network's thread look for work, though no image comes."""
-        self._queue.put_job(lambda: None)
+        self.queue.put_job(lambda: None)
 
     def _work(self) -> None:
         """Do the map's work until an image or a job waits; where every image is kept, do all of it."""
         localization = self.localization
-        while localization is not None and self._is_active and (self._queue.is_idle() or not self._queue.latest_only):
+        while localization is not None and self.is_active and self.queue.has_time():
             if not localization.work():
                 return
 
@@ -260,6 +267,8 @@ class Pipeline:
         try:
             self._process_all()
         finally:  # whatever still refers to this pipeline does not keep the network
+            if self.localization is not None:
+                self.localization.stop()
             del self._stream, self.backbone
             self.localization = None
             gc.collect()
@@ -268,7 +277,7 @@ class Pipeline:
     def _process_all(self) -> None:
         while True:
             self._work()
-            if (frame := self._queue.take()) is None:
+            if (frame := self.queue.take()) is None:
                 return
             if not isinstance(frame, QueuedFrame):
                 frame()
@@ -281,7 +290,7 @@ class Pipeline:
                 self.health = diagnostics.unreadable(str(error))
                 self._notices.warn(str(error))
             except Exception as error:
-                if not self._node.context.ok() or self._queue.is_closed:
+                if not self._node.context.ok() or self.queue.is_closed:
                     return
                 self._recover(error)
 
@@ -304,7 +313,7 @@ class Pipeline:
         if camera is not None and camera.rectifier is not None:
             image = camera.rectifier.rectify(image)
         T_base_camera = self._mount_at(camera_frame, frame.stamp_ns, parameters.wait_for_transform)
-        if time.monotonic() - begun > MAX_SETUP_S and self._queue.is_overtaken():
+        if time.monotonic() - begun > MAX_SETUP_S and self.queue.is_overtaken():
             return  # the camera may have moved far in the meantime; a break before this frame counts for the next one
         if self._stream.state.odometry.T_odom_world is None:
             self._axes_frame = camera_frame
@@ -341,7 +350,7 @@ class Pipeline:
         T_odom_camera = motion.T_odom_base @ T_base_camera
         T_map_odom = None if localization is None else localization.T_map_odom(T_odom_camera)
         with self._requests:  # held, so that nothing is published once a request has been answered
-            if origin != self._origin or not self._is_active:
+            if origin != self._origin or not self.is_active:
                 return
             self._outputs.publish_motion(motion, odom_header, parameters, T_map_odom)
             if localization is not None and T_map_odom is not None:
@@ -352,7 +361,7 @@ class Pipeline:
         if localization is None:
             self.map.offer(estimate, T_odom_camera, odom_header, parameters)
         else:
-            taken = CameraFrame(image, frame.stamp_ns, T_base_camera, intrinsics)
+            taken = CameraFrame(image, frame.stamp_ns, T_base_camera, intrinsics, clock_step_ns=frame.clock_step_ns)
             localization.take(taken, done, lambda: self._points_of(estimate), parameters)
         self._failed_in_a_row = 0
         follows = estimate.segment_frames > 1 or done.is_still  # while it is still, no frame is added to the segment

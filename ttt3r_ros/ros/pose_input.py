@@ -37,9 +37,8 @@ class PoseInput:
             return
         self._pipeline.set_pose(T_odom_base, covariance)
         x, y, z = T_odom_base[:3, 3]
-        self._notices.info(
-            f"pose set to ({x:.3f}, {y:.3f}, {z:.3f}) m; path and map start anew", kind="pose set by ~/set_pose"
-        )
+        anew = "path and map start anew" if self._pipeline.localization is None else "the path starts anew"
+        self._notices.info(f"pose set to ({x:.3f}, {y:.3f}, {z:.3f}) m; {anew}", kind="pose set by ~/set_pose")
 
 
 class HintInput:

@@ -173,7 +173,9 @@ class Tracking:
         }
 
     def health(self) -> Health:
-        """Return the health while active; what the user should know is also logged."""
+        """Return the health; what the user should know is also logged."""
+        if not self.pipeline.is_active:
+            return diagnostics.INACTIVE
         if not self.camera_input.enabled:
             return diagnostics.PAUSED
         if (others := self._namesakes.why()) is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from collections.abc import Callable, Sequence
 
@@ -49,22 +50,25 @@ class Ttt3rNode(LifecycleNode):
                 super().__init__("ttt3r")
         except ParameterException as error:
             raise UserError(first_sentence(error)) from error
-        self.callbacks_failed = 0
-        self._settings = declare(self)
-        self._notices = Notices(self.get_logger())
         self._tracking: Tracking | None = None
-        self._is_active = False
-        self._why_unconfigured: str | None = None  # the last configure failed
-        self._has_named_unknown = False
-        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # on a steady clock, so that diagnostics continue while a simulation is paused
-        self.create_timer(1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
-        self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._startup_errors: list[Exception] | None = None  # a list while this function makes the transitions
-        if self._settings.autostart:
-            self._start()
-        else:
-            self.get_logger().info("unconfigured: waiting for the transition configure (autostart is false)")
+        with contextlib.ExitStack() as undone:  # if the rest fails
+            undone.callback(self.destroy_node)
+            undone.callback(self.stop)
+            self.callbacks_failed = 0
+            self._settings = declare(self)
+            self._notices = Notices(self.get_logger())
+            self._why_unconfigured: str | None = None  # the last configure failed
+            self._has_named_unknown = False
+            self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+            # on a steady clock, so that diagnostics continue while a simulation is paused
+            self.create_timer(1.0, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME))
+            self.add_on_set_parameters_callback(self._on_set_parameters)
+            self._startup_errors: list[Exception] | None = None  # a list while this function makes the transitions
+            if self._settings.autostart:
+                self._start()
+            else:
+                self.get_logger().info("unconfigured: waiting for the transition configure (autostart is false)")
+            undone.pop_all()
 
     @property
     def camera_input(self) -> CameraInput:
@@ -97,7 +101,6 @@ class Ttt3rNode(LifecycleNode):
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop listening and publishing; the weights stay in memory."""
-        self._is_active = False
         self._configured.deactivate()
         self.get_logger().info("inactive: no images are received until the transition activate")
         return TransitionCallbackReturn.SUCCESS
@@ -124,10 +127,14 @@ class Ttt3rNode(LifecycleNode):
 
     def stop(self) -> None:
         """Stop all threads and free what `on_configure` has made; the current frame or file may end a little later."""
-        self._is_active = False
         tracking, self._tracking = self._tracking, None
         if tracking is not None:
             tracking.close()
+
+    def destroy_node(self) -> None:
+        """Remove the node from the graph at once, where rclpy waits until the memory of its states is freed."""
+        super().destroy_node()
+        self._state_machine.destroy_when_not_in_use()
 
     def survive(self, error: Exception) -> None:
         """Log the error of a failed callback and go on; a library may fail on a message, for example."""
@@ -152,7 +159,6 @@ class Ttt3rNode(LifecycleNode):
 
     def _activate(self) -> None:
         self._configured.activate()
-        self._is_active = True
         if not self._has_named_unknown:  # only now are all QoS parameters declared
             self._has_named_unknown = True
             for sentence in unknown(self):
@@ -208,7 +214,7 @@ class Ttt3rNode(LifecycleNode):
     def _health(self) -> Health:
         if self._tracking is None:
             return diagnostics.unconfigured(self._why_unconfigured)
-        return self._tracking.health() if self._is_active else diagnostics.INACTIVE
+        return self._tracking.health()
 
 
 def _sentence(error: Exception) -> str:
