@@ -221,7 +221,7 @@ def test_frames_do_not_wait_for_the_map(inside, mapping, monkeypatch):
     monkeypatch.setattr(VoxelMap, "insert", slow)
     try:
         mapping.exchange(8, step=0.25)
-        assert begun.is_set()
+        assert begun.wait(PATIENCE)
         assert mapping.call(Trigger, "/ttt3r/reset_odometry").success
         assert mapping.exchange(2)
     finally:
