@@ -312,7 +312,9 @@ def test_a_mount_that_is_corrected_turns_the_odometry_and_not_the_map(walked, mo
         np.testing.assert_allclose(now.t, then.t, atol=1e-9)
     turned = moved.poses[0].R @ content.poses[0].R.T
     cameras = [walked.T(s, "odom -> base_link") @ T for s, T in ((before, T_BASE_CAMERA), (after, tilted))]
-    np.testing.assert_allclose(turned, (cameras[1] @ inverse(cameras[0]))[:3, :3], atol=1e-3)
+    R_map_odom = walked.T(before)[:3, :3]
+    expected = R_map_odom @ (cameras[1] @ inverse(cameras[0]))[:3, :3] @ R_map_odom.T
+    np.testing.assert_allclose(turned, expected, atol=1e-3)
     assert np.degrees(np.arccos((np.trace(turned) - 1) / 2)) > 10  # about the tilt of the mount
 
 
