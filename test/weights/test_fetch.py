@@ -323,6 +323,20 @@ class TestCheck:
         assert result.code == 1
         assert f"would load  no: {tmp_path / name} " in result.out
 
+    @pytest.mark.parametrize("name", ["missing.pth", "folder", "text"])
+    def test_mistakes_are_said_before_torch_is_loaded(self, tmp_path: Path, name: str) -> None:
+        (tmp_path / "folder").mkdir()
+        (tmp_path / "text").write_text("hello")
+        code = (
+            "import sys\nfrom ttt3r_ros.weights.fetch import main\ncode = main(['--check', sys.argv[1]])\n"
+            "assert 'torch' not in sys.modules\nsys.exit(code)"
+        )
+        command = [sys.executable, "-c", code, str(tmp_path / name)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+        assert done.returncode == 1, done.stderr
+        assert f"would load  no: {tmp_path / name} " in done.stdout
+        assert "Traceback" not in done.stderr
+
 
 @pytest.mark.parametrize(
     ("arguments", "words"),

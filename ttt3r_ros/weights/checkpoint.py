@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import stat
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,13 +17,7 @@ from ttt3r_ros.model.network import Network
 from ttt3r_ros.weights.contents import check_finite, some
 from ttt3r_ros.weights.native_file import DTYPE_NAMES, NativeFile, Progress, read_native, write_native
 from ttt3r_ros.weights.published_file import PublishedFile, read_published
-
-#: The number that begins a PyTorch file in the legacy format, as it is pickled.
-_LEGACY = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
-_SIGNATURES: dict[bytes, str] = {  # first bytes of files that users often pass by mistake, and what those files are
-    b"version https://git-lfs": "a Git LFS pointer, not the file it points to; fetch it with `git lfs pull`",
-    b"<": "a web page, perhaps from a failed download; get the weights with `fetch_weights`",
-}
+from ttt3r_ros.weights.signature import is_published
 
 
 @dataclass(frozen=True)
@@ -141,38 +134,4 @@ def read_checkpoint(path: Path) -> PublishedFile | NativeFile:
         UserError: the file is damaged or not a weights file.
         OSError: the file cannot be read.
     """
-    return read_published(path) if _is_published(path) else read_native(path)
-
-
-def _is_published(path: Path) -> bool:
-    """Return whether a file is a zip archive, as published checkpoints are, rather than a safetensors file.
-
-    Raises:
-        UserError: it is neither, or not a file.
-    """
-    try:
-        mode = path.stat().st_mode
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist; get the published weights with `fetch_weights`") from None
-    except ValueError as error:  # a NUL in the name
-        raise UserError(f"{os.fspath(path)!r} is not a file name") from error
-    if not stat.S_ISREG(mode):  # reading from a pipe or a device could block forever
-        kind = "a folder" if stat.S_ISDIR(mode) else "not a regular file"
-        raise UserError(f"{path} is {kind}; name a .safetensors or .pth file")
-    with path.open("rb") as file:
-        beginning = file.read(64)
-    if not beginning:
-        raise UserError(f"{path} is empty; get or convert the weights again")
-    if beginning.startswith(b"PK\x03\x04"):
-        return True
-    if beginning[8:9] == b"{":  # safetensors: eight bytes of length, then a JSON header
-        return False
-    if beginning[0] == 0x80 and _LEGACY in beginning:
-        raise UserError(
-            f"{path} is a PyTorch file in the legacy format (before PyTorch 1.6); load and save it again with a newer "
-            "PyTorch"
-        )
-    for signature, kind in _SIGNATURES.items():
-        if beginning.lstrip().startswith(signature):
-            raise UserError(f"{path} is {kind}")
-    raise UserError(f"{path} is neither a safetensors file nor a published .pth checkpoint")
+    return read_published(path) if is_published(path) else read_native(path)

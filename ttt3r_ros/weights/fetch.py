@@ -25,6 +25,7 @@ from ttt3r_ros.cli.progress import byte_progress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.weights.download import Mirror, MirrorError, download, sha256
 from ttt3r_ros.weights.published_weights import CUT3R_512_DPT, LICENSE_ID, LICENSE_TEXT, Weights
+from ttt3r_ros.weights.signature import is_published
 
 DTYPES = ("float32", "float16", "bfloat16")
 _SLACK = 2**26  # disk space to leave free [bytes]
@@ -192,19 +193,33 @@ def _parser(weights: Weights) -> argparse.ArgumentParser:
 
 def _check(file: Path, weights: Weights, log: Console) -> int:
     """Print what a file is; return the exit code."""
-    from ttt3r_ros.weights.check import check_file  # imports torch, which takes seconds; the download does not need it
-
     facts = [("file", ascii(str(file)))]
     if file.is_file():
         size, digest = file.stat().st_size, _checksum(file, log)
         whole = f"; the published file of this name has {weights.size}" if file.name == weights.name else ""
         facts.append(("size", f"{size} bytes{whole if size != weights.size else ''}"))
         facts.append(("sha256", f"{digest}{', the published file' if digest == weights.sha256 else ''}"))
-    report = check_file(file)
-    facts += report.facts
-    facts.append(("would load", f"no: {report.refusal}" if report.refusal else "yes"))
+    refusal = _refusal(file)
+    if refusal is None:
+        from ttt3r_ros.weights.check import check_file  # imports torch, which takes seconds
+
+        report = check_file(file)
+        facts += report.facts
+        refusal = report.refusal
+    facts.append(("would load", f"no: {refusal}" if refusal else "yes"))
     print("\n".join(f"{name:<12}{value}" for name, value in facts))
-    return 1 if report.refusal else 0
+    return 1 if refusal else 0
+
+
+def _refusal(file: Path) -> str | None:
+    """Return why a file is no weights file by its first bytes, or None if it may be one."""
+    try:
+        is_published(file)
+    except UserError as error:
+        return str(error)
+    except OSError as error:
+        return f"{file} cannot be read: {error.strerror or error}"
+    return None
 
 
 def _output(chosen: Path | None, source: Path, dtype: str) -> Path:
