@@ -143,6 +143,7 @@ def main(argv: Sequence[str] | None = None, weights: Weights = CUT3R_512_DPT) ->
         print("stopped; run the same command again to continue", file=sys.stderr)
         return 130
     print(f"{output}\nuse it with: ros2 launch ttt3r_ros ttt3r.launch.py weights:={output}")
+    print(f"without ROS: make demo WEIGHTS={output}, or reconstruct with --weights {output}")
     return 0
 
 
@@ -193,16 +194,17 @@ def _parser(weights: Weights) -> argparse.ArgumentParser:
 
 def _check(file: Path, weights: Weights, log: Console) -> int:
     """Print what a file is; return the exit code."""
+    refusal = _refusal(file)
+    if refusal is None:
+        from ttt3r_ros.weights.check import check_file  # imports torch, which takes seconds
+
     facts = [("file", ascii(str(file)))]
     if file.is_file():
         size, digest = file.stat().st_size, _checksum(file, log)
         whole = f"; the published file of this name has {weights.size}" if file.name == weights.name else ""
         facts.append(("size", f"{size} bytes{whole if size != weights.size else ''}"))
         facts.append(("sha256", f"{digest}{', the published file' if digest == weights.sha256 else ''}"))
-    refusal = _refusal(file)
     if refusal is None:
-        from ttt3r_ros.weights.check import check_file  # imports torch, which takes seconds
-
         report = check_file(file)
         facts += report.facts
         refusal = report.refusal
