@@ -88,7 +88,11 @@ def test_foxglove_shows_topics_and_services_that_exist_in_the_colors_of_every_pi
     assert shown <= {f"/ttt3r/{topic}" for topic in (*TOPICS, MAP_POINTS)}
     assert {f"/ttt3r/{topic}" for topic in ("path", "points", "map_points", "depth/image", "rgb/image")} <= shown
     services = {panel["serviceName"] for panel in panels.values() if "serviceName" in panel}
-    assert services <= {f"/ttt3r/{name}" for name in re.findall(r"`~/(\w+)` \| std_srvs/", README)}
+    assert services <= {
+        f"/ttt3r/{name}"
+        for row in re.findall(r"^\| srv (.*) std_srvs/", README, re.M)
+        for name in re.findall(r"`~/(\w+)`", row)
+    }
     (depth,) = (image for image in images if "depth" in image["imageTopic"])
     assert (depth["colorMap"], depth["minValue"], depth["maxValue"]) == (colors.DEPTH_MAP, 0, colors.MAX_DEPTH_M)
     assert set(re.findall(r'"(\w+!\w+)"', json.dumps(layout["layout"]))) == set(panels)
