@@ -24,6 +24,21 @@ CONSUMERS = {
 }
 
 
+#: Parameters that the consumers' sources declare (nav2_costmap_2d: humble, jazzy, kilted, lyrical; nvblox: March 2026);
+#: others would be ignored without a word.
+DECLARED = {
+    "costmap.yaml": "global_frame robot_base_frame update_frequency publish_frequency rolling_window width height "
+    "resolution robot_radius plugins",
+    "costmap.yaml voxel_layer": "plugin enabled origin_z z_resolution z_voxels max_obstacle_height mark_threshold "
+    "observation_sources",
+    "costmap.yaml voxel_layer ttt3r": "topic data_type marking clearing min_obstacle_height max_obstacle_height "
+    "obstacle_min_range obstacle_max_range raytrace_min_range raytrace_max_range",
+    "costmap.yaml inflation_layer": "plugin cost_scaling_factor inflation_radius",
+    "nvblox.yaml": "global_frame num_cameras use_tf_transforms use_depth use_color use_lidar voxel_size "
+    "map_clearing_frame_id map_clearing_radius_m",
+}
+
+
 def parameters(launched: Any) -> dict[str, Any]:
     """Return what overrides the file of parameters."""
     file, overrides = launched.nodes["ttt3r_ros"]["parameters"]
@@ -196,6 +211,23 @@ def test_the_scan_looks_where_the_camera_looks(monkeypatch):
     assert given["--frame-id"] == "lens"
     values = values_of(nodes["depthimage_to_laserscan"]["parameters"][0])
     assert given["--child-frame-id"] == values["output_frame"]
+
+
+@pytest.mark.parametrize("group", DECLARED)
+def test_parameters_are_those_that_the_consumer_declares(group):
+    file, *names = group.split()
+    values = values_of(f"/share/ttt3r_ros/config/{file}")
+    for name in names:
+        values = values[name]
+    groups = {key.removeprefix(group).strip() for key in DECLARED if key.startswith(group)}
+    assert set(values) - groups <= set(DECLARED[group].split())
+
+
+def test_the_costmap_has_layers_of_nav2():
+    values = values_of("/share/ttt3r_ros/config/costmap.yaml")
+    kinds = [values[name]["plugin"] for name in values["plugins"]]
+    assert kinds == ["nav2_costmap_2d::VoxelLayer", "nav2_costmap_2d::InflationLayer"]
+    assert values["voxel_layer"]["observation_sources"] == "ttt3r"
 
 
 def test_arguments_of_the_consumer_alone_are_no_mistake(monkeypatch):
