@@ -64,7 +64,7 @@ def serve(content: bytes) -> Iterator[Server]:
             with contextlib.suppress(ConnectionError):
                 self.wfile.write(rest[: behavior.cuts.pop(0)] if behavior.cuts else rest)
                 if behavior.stalls:
-                    behavior.stalls.pop(0).wait(5.0)
+                    behavior.stalls.pop(0).wait(60.0)
 
         def log_message(self, format: str, *args: Any) -> None:
             pass

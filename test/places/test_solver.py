@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.places.solver import NICENESS, SolverProcess
@@ -76,10 +77,7 @@ def test_it_ends_with_a_parent_that_is_killed():
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
     assert run.returncode == -signal.SIGKILL
-    deadline = time.monotonic() + 60
-    while is_running(int(run.stdout)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    wait_until(lambda: not is_running(int(run.stdout)), "its end")
 
 
 def is_running(pid: int) -> bool:

@@ -10,10 +10,10 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.protocols.engines import in_processes, on_ray
@@ -114,9 +114,10 @@ def test_a_cluster_that_runs_already_is_used_and_left_running(tmp_path, monkeypa
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and process.poll() is None:
+    def is_open() -> bool:
+        assert process.poll() is None
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        time.sleep(0.2)
-    raise AssertionError("the cluster's head did not start")
+            return True
+        return False
+
+    wait_until(is_open, "the cluster's head", patience=120)

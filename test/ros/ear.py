@@ -6,11 +6,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import rclpy
-from harness import wait_until
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.qos import ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
+from waiting import wait_until
 
 from ttt3r_ros.ros.camera_input import CameraInput
 from ttt3r_ros.ros.frame_queue import FrameQueue

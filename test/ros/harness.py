@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,17 +20,18 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
+from waiting import PATIENCE, wait_until
 
 from ttt3r_ros.ros.topics import TOPICS
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 60.0  #: seconds until something that must happen has failed to
 
 #: Parameters for networks made by rule, which see the camera fly about, and for pictures that show nothing or the same.
 ANY_MOTION = {"max_speed": 0.0, "max_turn_rate": 0.0, "check_images": "false"}
@@ -38,22 +39,9 @@ ANY_MOTION = {"max_speed": 0.0, "max_turn_rate": 0.0, "check_images": "false"}
 OUTPUTS = {name: kind for name, (kind, _) in TOPICS.items()}
 
 
-def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """Return the condition's first true value."""
-    deadline = time.monotonic() + patience
-    while not (value := condition()):
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {patience} s in vain for {what}")
-        time.sleep(0.01)
-    return value
-
-
-def settled(seen: Callable[[], Any], expected: Any, patience: float = 10.0) -> Any:
-    """Return what is seen once that is what is expected, or after this time [s]: discovery takes a while."""
-    deadline = time.monotonic() + patience
-    while (value := seen()) != expected and time.monotonic() < deadline:
-        time.sleep(0.05)
-    return value
+def subscribers(node: Node, topic: str) -> int:
+    """Return how many subscriptions a node's publishers of a topic have met, so that they get what is sent now."""
+    return sum(p.get_subscription_count() for p in node.publishers if p.topic_name == topic)
 
 
 @dataclass
@@ -169,6 +157,12 @@ class Bench:
         """Wait until somebody listens to this topic."""
         publisher = self.publisher(Image, topic)
         wait_until(publisher.get_subscription_count, f"somebody to listen to {topic}")
+
+    def publish(self, topic: str, message: Any, qos: Any = 1) -> None:
+        """Publish a message; return once all reliable subscriptions have it."""
+        publisher = self.publisher(type(message), topic, qos)
+        publisher.publish(message)
+        assert publisher.wait_for_all_acked(Duration(seconds=PATIENCE)), f"nobody has taken a message on {topic}"
 
     def send(
         self,

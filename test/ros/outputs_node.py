@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import rclpy
-from harness import OUTPUTS, Bench, wait_until
+from harness import OUTPUTS, Bench
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+from waiting import wait_until
 
 from ttt3r_ros.ros.outputs import Outputs
 from ttt3r_ros.ros.parameters import Parameters

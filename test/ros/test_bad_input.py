@@ -16,7 +16,7 @@ import pytest
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
-from harness import Bench, header, node, picture, wait_until
+from harness import Bench, header, node, picture
 from hostile_messages import (
     WHOLE,
     Case,
@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
+from waiting import wait_until
 
 from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.camera.preprocess import check_image, pixel_map

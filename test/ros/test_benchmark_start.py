@@ -45,7 +45,6 @@ def test_a_start_is_told_in_phases_that_add_up(quick, weights, tmp_path, capsys)
     assert list(result["medians"]) == ["warm"]
     medians, (run,) = result["medians"]["warm"], result["starts"]["warm"]
     assert medians["total"] == pytest.approx(sum(run[phase] for phase in start.PHASES))
-    assert medians["total"] < 60
     assert min(run[phase] for phase in ("imports", "weights", "warm-up", "topics", "odometry")) > 0
     assert medians["loading_over_reading"] == pytest.approx(run["weights"] / run["reading"])
     assert result["megabytes"] == pytest.approx(weights.stat().st_size / 1e6)

@@ -9,8 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 from ear import Ear
-from harness import Bench, header, picture, wait_until
+from harness import Bench, header, picture
 from sensor_msgs.msg import Image
+from waiting import wait_until
 
 from ttt3r_ros.camera.stamps import NO_TIME
 from ttt3r_ros.ros import camera_input

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from ear import Ear
-from harness import PATIENCE, Bench, header, wait_until
+from harness import Bench, header
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
+from waiting import PATIENCE, wait_until
 
 from ttt3r_ros.ros import camera_input
 from ttt3r_ros.ros.camera_input import CameraInput

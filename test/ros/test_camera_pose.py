@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from harness import Bench, wait_until
+from harness import Bench
 from in_process import InProcess
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from tf2_msgs.msg import TFMessage
+from waiting import wait_until
 
 from ttt3r_ros.ros.conversions import matrix_from_transform
 from ttt3r_ros.ros.parameters import Parameters

@@ -7,11 +7,12 @@ from collections.abc import Iterator, Sequence
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import Bench, wait_until
+from harness import Bench
 from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
 from scripted_network import ScriptedNetwork, along, view
 from sensor_msgs.msg import Image
+from waiting import wait_until
 
 from ttt3r_ros.ros.conversions import nanoseconds
 

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import PATIENCE, Bench, node, wait_until
+from harness import Bench, node
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
+from waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.dds
 

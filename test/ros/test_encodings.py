@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import pytest
-from harness import OUTPUTS, Bench, header, wait_until
+from harness import OUTPUTS, Bench, header
 from in_process import InProcess
 from sensor_msgs.msg import CompressedImage, Image
+from waiting import wait_until
 
 pytestmark = pytest.mark.dds
 

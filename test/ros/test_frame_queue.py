@@ -4,6 +4,7 @@ import threading
 
 from hypothesis import given
 from hypothesis import strategies as st
+from waiting import PATIENCE
 
 from ttt3r_ros.ros import frame_queue
 from ttt3r_ros.ros.frame_queue import FrameQueue, QueuedFrame
@@ -82,7 +83,7 @@ def test_closing_wakes_whoever_waits():
     thread = threading.Thread(target=lambda: taken.append(queue.take()))
     thread.start()
     queue.close()
-    thread.join(5)
+    thread.join(PATIENCE)
     assert taken == [None]
 
 
@@ -114,5 +115,5 @@ def test_a_job_wakes_whoever_waits_for_a_frame():
     thread = threading.Thread(target=lambda: taken.append(queue.take()))
     thread.start()
     queue.put_job(taken.clear)
-    thread.join(5)
+    thread.join(PATIENCE)
     assert taken == [taken.clear]

@@ -12,13 +12,14 @@ import pytest
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import PATIENCE, Bench, node, wait_until
+from harness import Bench, node
 from in_process import InProcess, node_in_process
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
+from waiting import PATIENCE, wait_until
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode

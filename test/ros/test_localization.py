@@ -24,7 +24,7 @@ import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from harness import PATIENCE, Bench, header, node, wait_until
+from harness import Bench, header, node
 from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
@@ -37,6 +37,7 @@ from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from tf2_ros import TransformBroadcaster
 from visualization_msgs.msg import Marker
+from waiting import PATIENCE, wait_until
 
 from benchmark.perfect_network import PerfectBackbone, drifting
 from ttt3r_ros import synthetic

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import PATIENCE, Bench, settled, wait_until
+from harness import Bench
 from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
@@ -17,6 +17,7 @@ from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py.point_cloud2 import read_points
 from std_msgs.msg import Header
 from std_srvs.srv import Trigger
+from waiting import PATIENCE, settled, wait_until
 
 from ttt3r_ros.geometry import T_from_pose
 from ttt3r_ros.mapping.voxel_map import MapPoints, VoxelMap

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from harness import Bench, wait_until
+from harness import Bench
 from nav_msgs.msg import Odometry
+from waiting import wait_until
 
 from ttt3r_ros.ros import namesakes
 from ttt3r_ros.ros.namesakes import Namesakes

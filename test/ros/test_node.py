@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
-from harness import OUTPUTS, PATIENCE, Bench, header, node, picture, settled, wait_until
+from harness import OUTPUTS, Bench, header, node, picture
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Parameter as ParameterMessage
 from rcl_interfaces.msg import ParameterDescriptor, ParameterType, ParameterValue
@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from sensor_msgs_py import point_cloud2
 from std_srvs.srv import SetBool, Trigger
 from tf2_ros import StaticTransformBroadcaster
+from waiting import PATIENCE, settled, wait_until
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, Intrinsics, T_from_pose, inverse
 from ttt3r_ros.model.update import RULES
@@ -198,7 +199,7 @@ def test_reset_under_load_answers_and_the_stream_goes_on(bench):
             assert "the pose continues" in response.message
     finally:
         stop.set()
-        thread.join(60)
+        thread.join(PATIENCE)
     assert len(stamps) > 5
     assert bench.stamps("odom")[-len(stamps) :] == stamps
     poses = [pose_of(bench.get("odom", stamp)) for stamp in stamps]
@@ -232,6 +233,7 @@ def test_an_image_without_frame_id_is_of_the_camera_frame(bench):
 def test_pausing_and_resuming(bench):
     assert bench.call(SetBool, "/ttt3r/enable", SetBool.Request(data=False)).success
     paused = bench.send()
+    bench.received["diagnostics"].clear()  # the image has come by the time of the next
     wait_until(lambda: bench.diagnostics().get("state") == "paused", "diagnostics to say paused")
     assert bench.call(SetBool, "/ttt3r/enable", SetBool.Request(data=True)).success
     (stamp,) = bench.exchange()

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from harness import OUTPUTS, Bench, header, wait_until
+from harness import OUTPUTS, Bench, header, subscribers
 from outputs_node import OutputsNode
 from rclpy.qos import ReliabilityPolicy
 from tf2_msgs.msg import TFMessage
+from waiting import wait_until
 
 from ttt3r_ros.geometry import T_from_pose
 from ttt3r_ros.ros.conversions import matrix_from_transform, odometry_message
@@ -38,7 +39,7 @@ def motion(x: float = 0.0) -> Motion:
 
 def test_tf_leaves_before_the_odometry_and_says_the_same(source, bench):
     bench.listen("/tf", TFMessage, key="tf")
-    wait_until(lambda: source.node.count_subscribers("/tf"), "a listener of TF")
+    wait_until(lambda: subscribers(source.node, "/tf"), "a listener of TF")
     source.is_heard_by(bench, "odom")
     silent, loud = header(1 * SECOND, "world"), header(2 * SECOND, "world")
     source.outputs.publish_motion(motion(1.0), silent, Parameters(base_frame="robot", publish_tf=False))
@@ -129,8 +130,10 @@ def test_delivery_is_reliable_unless_the_user_wants_another():
     source = OutputsNode(**{"qos_overrides./source/points.publisher.reliability": "best_effort"})
     try:
         found = {}
+        infos = source.node.get_publishers_info_by_topic
         for name in OUTPUTS:
-            (info,) = source.node.get_publishers_info_by_topic(f"/source/{name}")
+            wait_until(lambda topic=f"/source/{name}": len(infos(topic)) == 1, "earlier nodes to be gone")
+            (info,) = infos(f"/source/{name}")
             found[name] = info.qos_profile.reliability
     finally:
         source.close()

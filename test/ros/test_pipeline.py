@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import OUTPUTS, Bench, picture, wait_until
+from harness import OUTPUTS, Bench, picture
 from rclpy.parameter import Parameter
+from waiting import wait_until
 
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
 from ttt3r_ros.stream.stream import CONFIDENCE_INTERVAL, KEY_INTERVAL

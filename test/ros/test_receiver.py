@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import rclpy
-from harness import PATIENCE, wait_until
 from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Int32
+from waiting import PATIENCE, wait_until
 
 from ttt3r_ros.ros.receiver import Receiver, ServedElsewhere
 

@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import OUTPUTS, Bench, wait_until
+from harness import OUTPUTS, Bench
 from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from scripted_network import ScriptedNetwork, along, view
 from tf2_msgs.msg import TFMessage
+from waiting import wait_until
 
 from ttt3r_ros.ros import camera_input
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
-from harness import Bench, header, node, wait_until
+from harness import Bench, header, node
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import Image, Imu
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
+from waiting import wait_until
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_from_pose, quaternion_from_rotation
@@ -105,14 +106,15 @@ class Robot(Bench):
         force = R_base.T @ [0, 0, GRAVITY]
         a = message.linear_acceleration
         a.x, a.y, a.z = changes.get("force", force.tolist())
-        self.imu.publish(message)
+        self.publish("/ttt3r/imu", message)  # before the image
 
 
 @pytest.fixture(scope="module")
 def running(weights, tmp_path_factory) -> Iterator:
     log = tmp_path_factory.mktemp("inputs") / "node.log"
     options = {"min_confidence": 0.0, "max_depth": 10_000.0, "hold_still": "false", "wait_for_transform": 0.05}
-    with node(log, weights=weights, **options) as running:
+    reliable = ["-p", "qos_overrides./ttt3r/imu.subscription.reliability:=reliable"]
+    with node(log, *reliable, weights=weights, **options) as running:
         yield running
         assert running.process.poll() is None
         assert "Traceback" not in running.text()

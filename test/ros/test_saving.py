@@ -9,11 +9,12 @@ import threading
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
-from harness import PATIENCE, Bench, picture, wait_until
+from harness import Bench, picture
 from in_process import node_in_process
 from nav_msgs.msg import Odometry, Path
 from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
+from waiting import PATIENCE, wait_until
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros import saving
@@ -199,9 +200,10 @@ def test_frames_go_on_while_the_disk_is_slow_and_a_second_file_waits_for_the_fir
 
     monkeypatch.setattr(SaveFolder, "write", slow)
     client = camera.node.create_client(Trigger, "/ttt3r/save_state")
-    assert client.wait_for_service(timeout_sec=10)
-    saved = client.call_async(Trigger.Request())
-    loaded = camera.node.create_client(Trigger, "/ttt3r/load_state").call_async(Trigger.Request())
+    other = camera.node.create_client(Trigger, "/ttt3r/load_state")
+    assert client.wait_for_service(timeout_sec=PATIENCE)
+    assert other.wait_for_service(timeout_sec=PATIENCE)
+    saved, loaded = client.call_async(Trigger.Request()), other.call_async(Trigger.Request())
     assert camera.exchange(5)
     assert camera.call(Trigger, "/ttt3r/reset").success
     assert not saved.done()
@@ -231,7 +233,7 @@ def test_what_nobody_foresaw_is_said_and_survived(camera, monkeypatch):
 def test_jobs_run_between_frames_and_hand_their_errors_on(inside, camera):
     camera.send_until_answered()
     pipeline: Pipeline = inside.node.pipeline
-    assert pipeline.between_frames(lambda stream: stream).result(10) is inside.stream
+    assert pipeline.between_frames(lambda stream: stream).result(PATIENCE) is inside.stream
     with pytest.raises(ZeroDivisionError):
-        pipeline.between_frames(lambda stream: 1 // 0).result(10)
+        pipeline.between_frames(lambda stream: 1 // 0).result(PATIENCE)
     assert camera.exchange()

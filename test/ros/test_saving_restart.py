@@ -7,9 +7,10 @@ import time
 
 import numpy as np
 import pytest
-from harness import PATIENCE, Bench, node, picture
+from harness import Bench, node, picture
 from nav_msgs.msg import Odometry
 from std_srvs.srv import Trigger
+from waiting import PATIENCE
 
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.saved_state import from_bytes
@@ -61,7 +62,7 @@ def test_an_end_during_a_save_leaves_a_whole_file_or_none(weights, tmp_path, ben
         bench.wait_for_node()
         bench.send_until_answered()
         client = bench.node.create_client(Trigger, "/ttt3r/save_state")
-        assert client.wait_for_service(timeout_sec=10)
+        assert client.wait_for_service(timeout_sec=PATIENCE)
         for _ in range(20):  # of which the signal meets one
             client.call_async(Trigger.Request())
             time.sleep(0.002)

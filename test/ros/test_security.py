@@ -14,9 +14,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from harness import ROOT, Bench, node, settled
+from harness import ROOT, Bench, node
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
+from waiting import settled
 
 from ttt3r_ros.ros import localization
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import ROOT, node, wait_until
+from harness import ROOT, node
 from remote_camera import RATE
 from two_hosts import ENVIRONMENT, two_hosts, why_not
+from waiting import wait_until
 
 pytestmark = pytest.mark.dds
 

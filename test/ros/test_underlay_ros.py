@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import rclpy
@@ -17,12 +16,13 @@ from rclpy.parameter import Parameter
 from rclpy.time import Time
 from rosgraph_msgs.msg import Clock
 from tf2_ros import Buffer, TransformListener
+from waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.dds
 
 #: What every distribution since Iron computes for tf2_msgs/msg/TFMessage (`ros2 topic info --verbose /tf`).
 TYPE_HASH = "RIHS01_e369d0f05a23ae52508854b66f6aa0437f3449d652e8cbf22d5abe85d020f087"
-PATIENCE = Duration(seconds=20.0)
+LONG = Duration(seconds=PATIENCE)
 
 BROADCASTER = """
 import rclpy, sys, time
@@ -68,20 +68,13 @@ def node() -> Iterator[Node]:
     rclpy.shutdown()
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE.nanoseconds / 1e9
-    while not condition():
-        assert time.monotonic() < end, "waited in vain"
-        time.sleep(0.02)
-
-
 @pytest.mark.usefixtures("broadcaster")
 def test_transforms_of_another_process_are_found(node: Node) -> None:
     buffer = Buffer(node=node)
     listener = TransformListener(buffer, node, spin_thread=True)
     try:
-        left = buffer.lookup_transform("map", "left_camera", Time(), PATIENCE)
-        right = buffer.lookup_transform("map", "right_camera", Time(), PATIENCE)
+        left = buffer.lookup_transform("map", "left_camera", Time(), LONG)
+        right = buffer.lookup_transform("map", "right_camera", Time(), LONG)
     finally:
         listener.unregister()
     assert left.transform.translation.x == pytest.approx(3.5)
@@ -90,7 +83,7 @@ def test_transforms_of_another_process_are_found(node: Node) -> None:
 
 @pytest.mark.usefixtures("broadcaster")
 def test_the_message_has_the_type_hash_of_upstream(node: Node) -> None:
-    wait_until(lambda: bool(node.get_publishers_info_by_topic("/tf")))
+    wait_until(lambda: node.get_publishers_info_by_topic("/tf"), "the publisher")
     (publisher,) = node.get_publishers_info_by_topic("/tf")
     assert publisher.topic_type == "tf2_msgs/msg/TFMessage"
     if not hasattr(publisher, "topic_type_hash"):
@@ -112,7 +105,7 @@ def test_a_buffer_starts_over_when_time_does(node: Node) -> None:
             executor.spin_once(timeout_sec=0.02)
             return node.get_clock().now().nanoseconds == seconds * 10**9
 
-        wait_until(has_arrived)
+        wait_until(has_arrived, "the time")
 
     tick(100)
     transform = TransformStamped(child_frame_id="base")

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-import time
 
 import numpy as np
 import pytest
 from geometry_msgs.msg import TransformStamped
-from harness import Bench, header, node, wait_until
+from harness import Bench, header, node
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from tf2_msgs.msg import TFMessage
+from waiting import wait_until
 
 from ttt3r_ros.geometry import T_BASE_CAMERA
 from ttt3r_ros.ros.conversions import fill_pose, transform_message
@@ -26,7 +26,8 @@ LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 @pytest.fixture(scope="module")
 def running(weights, tmp_path_factory):
     log = tmp_path_factory.mktemp("node") / "node.log"
-    with node(log, weights=weights, wait_for_transform=5.0) as running:
+    reliable = ["-p", f"qos_overrides.{TOPIC}.subscription.reliability:=reliable"]
+    with node(log, *reliable, weights=weights, wait_for_transform=5.0) as running:
         yield running
         assert "Traceback" not in running.text()
 
@@ -65,8 +66,7 @@ def drive(robot: Bench, count: int, *, ahead: float = 0.0, at: float = 0.0) -> N
     """Send images, each with its wheel odometry, whose clock is ahead [s]."""
     for number in range(count):
         stamp = robot.next_stamp
-        robot.publisher(Odometry, TOPIC).publish(odometry(stamp + round(ahead * 1e9), at + 0.01 * number))
-        time.sleep(0.05)  # the odometry arrives first, as its sender's clock says
+        robot.publish(TOPIC, odometry(stamp + round(ahead * 1e9), at + 0.01 * number))  # first, as its clock says
         robot.send(stamp=stamp)
         robot.get("odom", stamp)
 

@@ -76,7 +76,7 @@ def test_an_image_is_judged_while_the_network_works(monkeypatch):
     check, step = image_check.check, camera.network.step
 
     def judge_late(*args):
-        assert begun.wait(10), "the network waits for the judgement"
+        assert begun.wait(60), "the network waits for the judgement"
         return check(*args)
 
     def begin(*args, **options):

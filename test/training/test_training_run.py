@@ -17,6 +17,7 @@ import pytest
 import torch
 from expectations import one_sentence
 from training_recipe import TINY_RECIPE
+from waiting import PATIENCE, wait_until
 
 from training import config, export, train
 from training.__main__ import main
@@ -396,7 +397,7 @@ def test_a_killed_run_leaves_weights_and_goes_on(tmp_path: Path):
     command = [sys.executable, "-m", "training", *options, "--training-minutes", "60"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
     try:
-        wait_for(lambda: bool(folder.entries()) or process.poll() is not None)
+        wait_until(lambda: folder.entries() or process.poll() is not None, "what it has learned")
     finally:
         process.kill()
         process.wait()
@@ -410,19 +411,12 @@ def test_a_polite_stop_leaves_a_run_to_go_on(tmp_path: Path):
     options = ["--run", str(folder.path), "--recipe", "cpu", "--tiny", "--device", "cpu"]
     command = [sys.executable, "-m", "training", *options, "--training-minutes", "60"]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    wait_for(lambda: bool(folder.entries()) or process.poll() is not None)
+    wait_until(lambda: folder.entries() or process.poll() is not None, "what it has learned")
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert "go on with `--resume`" in out
     assert folder.load()["counters"]["steps"] >= folder.entries()[-1]["step"] > 0
-
-
-def wait_for(what: Any, seconds: float = 100.0) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.1)
 
 
 @pytest.mark.slow
@@ -472,6 +466,6 @@ def test_flats_go_on_when_their_builders_have_died(capsys: pytest.CaptureFixture
         assert supply._pool is not None
         for pid in list(supply._pool._processes):
             os.kill(pid, signal.SIGKILL)
-        wait_for(lambda: supply.draw(torch.Generator()) and not supply._pending)
+        wait_until(lambda: supply.draw(torch.Generator()) and not supply._pending, "its flats")
         assert supply.draw(torch.Generator())
     assert "have died" in capsys.readouterr().out

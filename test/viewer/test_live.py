@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from waiting import wait_until
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics
@@ -46,14 +47,14 @@ def test_it_listens_on_its_address_alone_and_stops(capsys: pytest.CaptureFixture
     page = LivePage("127.0.0.1", 0, {"reset": {"state": lambda: "done"}})
     port = int(page.url.rpartition(":")[2])
     try:
-        with socket.create_connection(("127.0.0.1", port), timeout=5):
+        with socket.create_connection(("127.0.0.1", port), timeout=60):
             pass
         with pytest.raises(OSError), socket.create_connection(("127.0.0.2", port), timeout=5):  # noqa: PT011
             pass
         assert not page.is_watched()
     finally:
         page.stop()
-    assert threading.active_count() <= before + 1
+    wait_until(lambda: threading.active_count() <= before + 1, "the server's threads to end")
     assert capsys.readouterr().out == ""
 
 

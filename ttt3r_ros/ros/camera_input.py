@@ -213,8 +213,14 @@ class CameraInput:
     def _on_image(self, message: Image | CompressedImage) -> None:
         if not self.enabled:
             return
-        self.received += 1
         self.rate.count()
+        frame = self._judged(message)
+        self.received += 1  # with all that is known of it
+        if frame is not None:
+            self._queue.put(frame)
+
+    def _judged(self, message: Image | CompressedImage) -> QueuedFrame | None:
+        """Return an image as a frame; None if its stamp is not used."""
         stamp, last_ns = message.header.stamp, self._stamps.last_ns
         clock = self._node.get_clock()
         now_ns = clock.now().nanoseconds
@@ -230,11 +236,11 @@ class CameraInput:
             self._node.get_logger().warning(f"{self.topic}: {verdict.notice}")
         if verdict.stamp_ns is None:
             self._last_drop = time.monotonic(), verdict.dropped or ""
-            return
+            return None
         self._last_arrival, self._last_drop = time.monotonic(), None
         reason = verdict.jump or self._break_reason(last_ns, verdict.stamp_ns, message.header.frame_id)
         self._last_frame_id = message.header.frame_id
-        self._queue.put(QueuedFrame(message, verdict.stamp_ns, time.perf_counter(), reason, verdict.clock_step_ns))
+        return QueuedFrame(message, verdict.stamp_ns, time.perf_counter(), reason, verdict.clock_step_ns)
 
     def _break_reason(self, last_stamp_ns: int | None, stamp_ns: int, frame_id: str) -> str | None:
         if last_stamp_ns is None:

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from harness import wait_until
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
+from waiting import wait_until
 
 from ttt3r_ros.ros.conversions import time_message
 from ttt3r_ros.ros.tools.backlog import Backlog, frames_answered

@@ -11,12 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
-from harness import Bench, header, picture, wait_until
+from harness import Bench, header, picture, subscribers
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
+from waiting import wait_until
 
 from ttt3r_ros.camera.calibration import Calibration, Distortion
 from ttt3r_ros.errors import UserError
@@ -55,7 +56,7 @@ def listen(bench: Bench, player: Player) -> None:
     bench.listen("ground_truth/odom", Odometry, key="truth")
     bench.listen("ground_truth/depth/image", Image, key="depth")
     wait_until(lambda: player.is_heard(with_truth=True), "the player to be heard")
-    wait_until(lambda: player.count_subscribers("camera/camera_info"), "somebody to hear the camera_info")
+    wait_until(lambda: subscribers(player, "/camera/camera_info"), "somebody to hear the camera_info")
 
 
 def play(player: Player, frame: SourceFrame, stamp: int = STAMP) -> None:
@@ -154,8 +155,7 @@ def test_it_is_heard_when_all_that_matters_is(make_player, bench, order):
         assert not player.is_heard(with_truth=True)
         topic = f"/robot/ground_truth/{name}"
         bench.listen(topic, kinds[name])
-        publisher = next(publisher for publisher in player.publishers if publisher.topic_name == topic)
-        wait_until(publisher.get_subscription_count, f"a subscriber of {topic}")
+        wait_until(lambda topic=topic: subscribers(player, topic), f"a subscriber of {topic}")
     assert player.is_heard(with_truth=True)
 
 
@@ -182,7 +182,7 @@ def test_an_image_too_large_for_jpeg_is_said_in_one_sentence(make_player):
 def test_time_is_told_only_if_that_is_wanted(make_player, bench):
     bench.listen("/clock", Clock)
     player = make_player(publish_clock=True)
-    wait_until(lambda: player.count_subscribers("/clock"), "the subscriber")
+    wait_until(lambda: subscribers(player, "/clock"), "the subscriber")
     player.publish_clock(STAMP)
     wait_until(lambda: bench.received["/clock"], "the time")
     assert bench.received["/clock"][0].clock == header(STAMP, "").stamp
@@ -208,7 +208,9 @@ def test_the_mount_is_of_the_cameras_body(make_player, bench):
 @pytest.mark.parametrize("best_effort", [True, False])
 def test_images_are_waited_for_where_somebody_says_that_they_came(make_player, monkeypatch, best_effort):
     player = make_player(best_effort=best_effort)
-    (info,) = player.get_publishers_info_by_topic(player.image_topic)
+    infos = player.get_publishers_info_by_topic
+    wait_until(lambda: len(infos(player.image_topic)) == 1, "earlier players to be gone")
+    (info,) = infos(player.image_topic)
     assert info.qos_profile.reliability == (
         ReliabilityPolicy.BEST_EFFORT if best_effort else ReliabilityPolicy.RELIABLE
     )

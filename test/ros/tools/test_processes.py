@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-from harness import wait_until
+from waiting import wait_until
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.tools.processes import ChildProcess

@@ -21,7 +21,7 @@ import rclpy
 from browser import browser, chromium
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import Point, PoseStamped
-from harness import ROOT, Bench, header, node, wait_until
+from harness import ROOT, Bench, header, node
 from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as Path_
 from rclpy.qos import DurabilityPolicy, QoSProfile
@@ -29,6 +29,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
+from waiting import wait_until
 
 from ttt3r_ros import colors
 from ttt3r_ros.errors import UserError
@@ -213,8 +214,12 @@ def test_it_shows_what_the_node_publishes(shown: tuple[View, Shown], bench: Benc
     assert len(page.given["map"].positions) == 4
     node.publish(1.0)
     wait_until(lambda: len(page.given["map"].positions) == 8, "the wall one meter farther")
-    node.diagnose("lost: the image is black", b"\x02")
-    wait_until(lambda: "lost: the image is black" in page.given["state"], "the state")
+
+    def says_lost() -> bool:
+        node.diagnose("lost: the image is black", b"\x02")
+        return "lost: the image is black" in page.given["state"]
+
+    wait_until(says_lost, "the state")
     wait_until(lambda: "is it running?" in page.given["state"], "the silence")
 
 

@@ -1,0 +1,27 @@
+"""Waiting for what other threads and processes do, as long as a busy machine takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+PATIENCE = 60.0  #: seconds until something that must happen has failed to
+
+
+def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """Return the condition's first true value."""
+    deadline = time.monotonic() + patience
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {patience} s in vain for {what}")
+        time.sleep(0.01)
+    return value
+
+
+def settled(seen: Callable[[], Any], expected: Any) -> Any:
+    """Return what is seen once that is what is expected, or in the end: discovery takes a while."""
+    deadline = time.monotonic() + PATIENCE
+    while (value := seen()) != expected and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return value
