@@ -67,17 +67,31 @@ def test_every_command_that_is_installed_exists():
         assert callable(getattr(commands, name))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["ttt3r", "play", "view", "call", "demo", "reconstruct", "evaluate", "fetch_weights"])
-def test_every_command_has_a_version_and_refuses_what_it_does_not_know(name):
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        script = f"import sys; from ttt3r_ros.commands import {name}; sys.exit({name}())"
-        needed = {"play": ["synthetic"], "reconstruct": ["synthetic", "--output", "out"]}.get(name, [])
-        command = [sys.executable, "-c", script, *needed, *arguments]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+#: Calls a command twice in one process; for each call a line with its exit status and what it printed last.
+CALLS = """
+import contextlib, io, sys
+from ttt3r_ros import commands
+for name in sys.argv[1:]:
+    needed = {"play": ["synthetic"], "reconstruct": ["synthetic", "--output", "out"]}.get(name, [])
+    for option in ("--version", "--no-such-option"):
+        sys.argv = [name, *needed, option]
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            try:
+                status = getattr(commands, name)()
+            except SystemExit as end:
+                status = end.code
+        print(name, status, said.getvalue().strip().splitlines()[-1])
+"""
 
-    version = run("--version")
-    assert (version.returncode, version.stdout) == (0, f"{name} of ttt3r_ros {__version__}\n")
-    unknown = run("--no-such-option")
-    assert unknown.returncode == 2
-    assert "unrecognized arguments: --no-such-option" in unknown.stderr
+
+@pytest.mark.slow
+def test_every_command_has_a_version_and_refuses_what_it_does_not_know():
+    names = ["ttt3r", "play", "view", "call", "demo", "reconstruct", "evaluate", "fetch_weights"]
+    command = [sys.executable, "-c", CALLS, *names]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = iter(run.stdout.splitlines())
+    for name, version, unknown in zip(names, lines, lines, strict=True):
+        assert version == f"{name} 0 {name} of ttt3r_ros {__version__}"
+        assert unknown.startswith(f"{name} 2 ")
+        assert unknown.endswith("unrecognized arguments: --no-such-option")

@@ -315,6 +315,7 @@ def start(capfd, own_handlers):
         (["-p", "image_size:=8"], "image_size must be 0 or at least 32 px, not 8"),
         (["-p", "max_depth:=far"], "max_depth must be a number, not 'far'"),
         (["-p", "device:=cuda:77"], "cuda:77"),
+        (["-p", "covariance_file:=/nowhere/covariance.json"], "/nowhere/covariance.json cannot be read"),
         (["-p", "weights:={folder}"], "folder"),
         (["-p", "weights:={folder}/missing.safetensors"], "missing.safetensors"),
         (["-p", "weights:={folder}/truncated.safetensors"], "truncated.safetensors"),

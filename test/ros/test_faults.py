@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import signal
@@ -358,14 +359,8 @@ MOMENTS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("moment", "how"),
-    # each of the three handlers that follow one another serves both signals
-    [
-        *((moment, signal.SIGTERM) for moment in MOMENTS),
-        *((m, signal.SIGINT) for m in ("importing", "loading", "frames")),
-    ],
-)
+#: Three handlers follow one another, two moments each, and each serves both signals.
+@pytest.mark.parametrize(("moment", "how"), zip(MOMENTS, itertools.cycle([signal.SIGTERM, signal.SIGINT])))
 def test_it_ends_at_any_moment(weights, tmp_path, bench, moment, how):
     with node(tmp_path / "log", "-r", "__ns:=/brief", wait=False, weights=weights, wait_for_transform=0.05) as brief:
         publisher = bench.publisher(Image, "/brief/image")
