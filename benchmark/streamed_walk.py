@@ -43,10 +43,7 @@ class StreamedFrame:
 
     def dense(self) -> tuple[Float32Array, Float32Array] | None:
         """Return points (H, W, 3) [m] and confidence (H, W)."""
-        estimate = self.result.estimate
-        if estimate is None or estimate.points is None or estimate.confidence is None:
-            return None
-        return estimate.points, estimate.confidence
+        return None if self.result.estimate is None else self.result.estimate.dense
 
 
 class StreamedWalk:

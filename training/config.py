@@ -304,7 +304,7 @@ def tiny(recipe: Recipe) -> Recipe:
         stages=tuple(replace(stage, frames=min(stage.frames, 4), batch=min(stage.batch, 2)) for stage in recipe.stages),
         shard_flats=2,
         shards=2,
-        workers=min(recipe.workers, 2),
+        workers=min(recipe.workers, 1),
         buffer_frames=32,
         render_frames=8,
         warm_up_steps=2,

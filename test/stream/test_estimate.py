@@ -48,3 +48,11 @@ def test_only_every_fourth_pixel_of_both_axes_counts(confidence):
 
 def test_no_confidence_has_no_typical_one():
     assert NOTHING.typical_confidence() is None
+
+
+def test_the_dense_part_is_there_with_both_halves_or_not_at_all():
+    points, confidence = np.zeros((2, 3, 3), np.float32), np.ones((2, 3), np.float32)
+    both = dataclasses.replace(NOTHING, points=points, confidence=confidence)
+    assert both.dense == (points, confidence)
+    assert dataclasses.replace(both, points=None).dense is None
+    assert dataclasses.replace(both, confidence=None).dense is None

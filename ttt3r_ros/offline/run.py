@@ -31,9 +31,9 @@ from ttt3r_ros.places.map_file import read as read_places
 from ttt3r_ros.places.map_file import to_bytes as places_to_bytes
 from ttt3r_ros.places.place_map import PlaceMap
 from ttt3r_ros.sources import Source, SourceFrame
-from ttt3r_ros.stream.estimate import DESCRIPTOR, IMAGE, POINTS, Estimate, Float32Array
+from ttt3r_ros.stream.estimate import DESCRIPTOR, IMAGE, POINTS, Estimate
 from ttt3r_ros.stream.saved_state import from_bytes, to_bytes
-from ttt3r_ros.stream.stream import CameraFrame, Stream, StreamResult
+from ttt3r_ros.stream.stream import CameraFrame, Stream
 
 _log = logging.getLogger(__name__)
 
@@ -154,7 +154,7 @@ class Run:
         )
         if self.place_map is not None:
             taken = CameraFrame(image, frame.stamp_ns, T_BASE_CAMERA, camera, clock_step_ns=frame.clock_step_ns)
-            self.place_map.add(taken, result, lambda: _points(result))
+            self.place_map.add(taken, result, lambda: None if result.estimate is None else result.estimate.dense)
             while self.place_map.work():
                 pass
         if frame.T_world_camera is not None:
@@ -261,13 +261,6 @@ class Run:
     def _detail(self, seconds: float) -> str:
         lost = f", {len(self.findings.lost)} lost" if self.findings.lost else ""
         return f"{self.findings.frames / max(self.findings.seconds, 1e-3):.1f} Hz{lost}"
-
-
-def _points(result: StreamResult) -> tuple[Float32Array, Float32Array] | None:
-    estimate = result.estimate
-    if estimate is None or estimate.points is None or estimate.confidence is None:
-        return None
-    return estimate.points, estimate.confidence
 
 
 def image_name(stamp_ns: int) -> str:

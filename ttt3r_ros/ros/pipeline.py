@@ -373,9 +373,7 @@ class Pipeline:
 
     def _points_of(self, estimate: Estimate) -> tuple[Float32Array, Float32Array] | None:
         """Return points and confidence of the frame that has just been processed."""
-        if estimate.points is not None and estimate.confidence is not None:
-            return estimate.points, estimate.confidence
-        return last_points(self._stream.backbone, self._stream.state.segments)
+        return estimate.dense or last_points(self._stream.backbone, self._stream.state.segments)
 
     def _mount_at(self, camera_frame: str, stamp_ns: int, wait_seconds: float) -> FloatArray:
         """Return T_base_camera of a frame; if it corrects that of earlier frames, correct the odometry as well."""

@@ -76,6 +76,11 @@ class Estimate:
     intrinsics: Intrinsics | None = None
     intrinsics_source: Literal["given", "estimated", "assumed"] = "given"
 
+    @property
+    def dense(self) -> tuple[Float32Array, Float32Array] | None:
+        """Points and confidence; None if points were not requested."""
+        return None if self.points is None or self.confidence is None else (self.points, self.confidence)
+
     def typical_confidence(self) -> float | None:
         """Return the (upper) median over every fourth pixel along both axes that has a depth; None without any."""
         if self.confidence is None:
