@@ -448,7 +448,7 @@ def test_a_device_that_is_too_small_gets_smaller_batches(tmp_path: Path, monkeyp
     monkeypatch.setattr(Trainer, "step", crowded)
     assert train.train(Trainer(TINY_RECIPE, CPU), Budget(steps=4), RunFolder(tmp_path))
     assert sizes == [4, 2, 1, 1, 1, 1]
-    assert [entry["stage"] for entry in RunFolder(tmp_path).entries()] == ["depth", "pairs"]
+    assert list(dict.fromkeys(e["stage"] for e in RunFolder(tmp_path).entries())) == ["depth", "pairs"]
 
 
 def test_the_buffer_is_no_larger_than_memory_allows(monkeypatch: pytest.MonkeyPatch):
