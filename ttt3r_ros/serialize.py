@@ -76,7 +76,7 @@ class FileFormat(Generic[Tree]):
             self.key: str(self.version),
             _BELONGS_TO: json.dumps(dict(belongs_to or {})),
             _VALUES: text,
-            _CHECKSUM: _checksum(text, tensors),
+            _CHECKSUM: checksum(text, tensors),
         }
         return _file_parts(tensors, metadata)
 
@@ -98,7 +98,7 @@ class FileFormat(Generic[Tree]):
             )
         try:
             text, belongs_to, tensors = metadata[_VALUES], json.loads(metadata[_BELONGS_TO]), load(data)
-            if metadata[_CHECKSUM] != _checksum(text, tensors) or not isinstance(belongs_to, dict):
+            if metadata[_CHECKSUM] != checksum(text, tensors) or not isinstance(belongs_to, dict):
                 raise ValueError("its checksum is wrong")
             tree = unflattened(self.tree, json.loads(text), tensors, allows_nan=self.allows_nan)
         except (SafetensorError, KeyError, ValueError, TypeError, AttributeError, RuntimeError) as error:
@@ -249,7 +249,8 @@ def _check_finite(tensors: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{path} has values that are not finite")
 
 
-def _checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+def checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of a tree's plain values, as text, and of its tensors."""
     digest = hashlib.sha256(text.encode())
     for name in sorted(tensors):
         digest.update(name.encode())

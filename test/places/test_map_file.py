@@ -24,7 +24,7 @@ from ttt3r_ros.places.map_file import from_bytes, read, to_bytes
 from ttt3r_ros.places.place_map import MapContent
 from ttt3r_ros.places.similarity import IDENTITY, Similarity
 from ttt3r_ros.places.verification import PoseSkill
-from ttt3r_ros.serialize import _checksum
+from ttt3r_ros.serialize import checksum
 from ttt3r_ros.stream.backbone import Backbone
 
 BACKBONE = Backbone(rule_network(TINY))
@@ -158,7 +158,7 @@ def test_impossible_values_with_a_right_checksum_are_refused_or_harmless(data):
         tensor.view(-1)[index] = value
     tensors[name] = tensor
     metadata = json.loads(DATA[8 : 8 + int.from_bytes(DATA[:8], "little")])["__metadata__"]
-    metadata["sha256"] = _checksum(metadata["values"], tensors)
+    metadata["sha256"] = checksum(metadata["values"], tensors)
     try:
         taken = from_bytes(save(tensors, metadata), BACKBONE, "a")
     except UserError:

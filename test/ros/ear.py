@@ -8,7 +8,7 @@ from typing import Any
 import rclpy
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import ReliabilityPolicy
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 from waiting import wait_until
 
@@ -57,6 +57,11 @@ class Ear:
         """Return the next frames, once they have come."""
         wait_until(lambda: len(self.queue) >= count, f"{count} images")
         return [self.queue.take() for _ in range(count)]
+
+    def qos(self) -> QoSProfile:
+        """Return what the one subscription to the images has asked for."""
+        (images,) = (own for own in self.node.subscriptions if own.topic_name == self.input.topic)
+        return images.qos_profile
 
     def reliability(self) -> ReliabilityPolicy:
         def ours() -> list[TopicEndpointInfo]:

@@ -12,6 +12,7 @@ import rclpy
 from harness import ANY_MOTION
 from rclpy.executors import SingleThreadedExecutor
 from scripted_network import ScriptedNetwork
+from waiting import PATIENCE
 
 from ttt3r_ros.ros import tracking
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
@@ -27,7 +28,7 @@ class InProcess:
         rclpy.init(args=["--ros-args", *(part for p in parameters.items() for part in ("-p", f"{p[0]}:={p[1]}"))])
         self.node = Ttt3rNode()
         self.asked: list[set[str]] = []
-        self.stream = self.node.pipeline._stream
+        self.stream = self.node.pipeline.between_frames(lambda stream: stream).result(PATIENCE)
         self.network = self.stream.backbone.network
         advance = segments.advance
 

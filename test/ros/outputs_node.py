@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import rclpy
-from harness import OUTPUTS, Bench
+from harness import OUTPUTS, Bench, subscribers
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from waiting import wait_until
@@ -26,7 +26,7 @@ class OutputsNode:
         """Let a bench listen to these topics; return once it is known to."""
         for name in names:
             bench.listen(f"/source/{name}", OUTPUTS[name], key=name)
-        wait_until(lambda: all(self.outputs._has_listener(name) for name in names), f"listeners of {names}")
+        wait_until(lambda: all(subscribers(self.node, f"/source/{name}") for name in names), f"listeners of {names}")
 
     def close(self) -> None:
         self.node.destroy_node()

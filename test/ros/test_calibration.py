@@ -91,9 +91,21 @@ def test_a_camera_is_worked_out_once_per_change(bench, subject, read):
     assert subject.camera(640, 480, rectified=True) is None  # of another size: ignored, and said
 
 
-def test_of_several_that_wait_the_last_counts(subject, monkeypatch):
-    mailbox = Mailbox(CameraInfo)
-    monkeypatch.setattr(subject, "_subscription", SimpleNamespace(handle=mailbox, topic_name="camera_info"))
+@pytest.fixture
+def alone() -> tuple[CalibrationInput, Mailbox, list[str]]:
+    """Return an input that gets messages from the test, their mailbox, and what it says."""
+    mailbox, said = Mailbox(CameraInfo), []
+    node = SimpleNamespace(
+        create_subscription=lambda *_, **__: SimpleNamespace(handle=mailbox, topic_name="camera_info"),
+        count_publishers=lambda _: 0,
+        get_publishers_info_by_topic=lambda _: [],
+        context=SimpleNamespace(ok=lambda: True),
+    )
+    return CalibrationInput(node, SimpleNamespace(warn=said.append)), mailbox, said
+
+
+def test_of_several_that_wait_the_last_counts(alone):
+    subject, mailbox, _ = alone
     for focal in (70.0, 80.0, 90.0):
         camera = Intrinsics(focal, 72.0, 41.0, 28.0, 80, 60)
         mailbox.waiting.append(serialize_message(camera_info_message(camera, header(1, "camera"))))
@@ -101,10 +113,9 @@ def test_of_several_that_wait_the_last_counts(subject, monkeypatch):
     assert mailbox.waiting == []
 
 
-def test_a_message_that_only_another_stamp_tells_apart_is_not_read(subject, monkeypatch):
+def test_a_message_that_only_another_stamp_tells_apart_is_not_read(alone, monkeypatch):
     """And one that is cut off is said and ignored; what was known of the camera stays."""
-    mailbox = Mailbox(CameraInfo)
-    monkeypatch.setattr(subject, "_subscription", SimpleNamespace(handle=mailbox, topic_name="camera_info"))
+    subject, mailbox, said = alone
     deserialized: list[bytes] = []
     monkeypatch.setattr(
         calibration,
@@ -122,8 +133,6 @@ def test_a_message_that_only_another_stamp_tells_apart_is_not_read(subject, monk
     info.header = header(2_000_000_003, "camera")
     assert camera_after(serialize_message(info)) is known
     assert len(deserialized) == 1
-    said: list[str] = []
-    monkeypatch.setattr(subject._notices, "warn", said.append)
     assert camera_after(serialize_message(info)[:40]) is known
     assert len(deserialized) == 2
     (sentence,) = said

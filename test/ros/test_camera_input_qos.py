@@ -52,7 +52,7 @@ def test_compressed_images_come_from_the_remapped_topic(make_ear, bench):
 def test_where_every_frame_counts_delivery_is_reliable_and_the_history_long(make_ear, latest_only):
     ear = make_ear(latest_only=latest_only)
     assert ear.reliability() == (ReliabilityPolicy.BEST_EFFORT if latest_only else ReliabilityPolicy.RELIABLE)
-    assert ear.input._images.qos_profile.depth == (1 if latest_only else MAX_QUEUE)
+    assert ear.qos().depth == (1 if latest_only else MAX_QUEUE)
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_it_settles_for_best_effort_where_that_is_all_there_is(make_ear, bench, 
     ]
     assert ear.errors == []
     assert ear.reliability() == ReliabilityPolicy.BEST_EFFORT
-    assert ear.input._images.qos_profile.depth == MAX_QUEUE
+    assert ear.qos().depth == MAX_QUEUE
     wait_until(lambda: camera.get_subscription_count() == 1, "the first subscription to be gone")
 
 
@@ -158,7 +158,7 @@ def act_on_events_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     class Hasty(Receiver):
         def listen_to(self, subscription: Any) -> None:
             super().listen_to(subscription)
-            if threading.current_thread() is not self._thread:
+            if threading.current_thread().name != "receiver":
                 assert handled.wait(PATIENCE)
 
     monkeypatch.setattr(CameraInput, "_on_incompatible_qos", on_incompatible_qos)
@@ -170,7 +170,7 @@ def test_what_the_user_has_set_stays_when_it_settles(make_ear, bench):
     ear = make_ear(**{own + "depth": 7, own + "history": "keep_all"})
     bench.publisher(Image, "/image", BEST_EFFORT)
     wait_until(lambda: bench.send() and len(ear.queue), "an image")
-    qos = ear.input._images.qos_profile
+    qos = ear.qos()
     assert (qos.depth, qos.history, qos.reliability) == (7, HistoryPolicy.KEEP_ALL, ReliabilityPolicy.BEST_EFFORT)
 
 
@@ -178,6 +178,6 @@ def test_it_does_not_settle_for_less_than_the_user_wants(make_ear, bench):
     ear = make_ear(latest_only=True, **{RELIABILITY: "reliable"})
     bench.publisher(Image, "/image", BEST_EFFORT)
     wait_until(lambda: ear.said, "word of the camera that does not fit")
-    wait_until(ear.input._receiver.stop, "the thread to end")  # the event has been dealt with
-    assert ear.said == ["/image: a publisher's RELIABILITY is incompatible with ours"]
     assert ear.reliability() == ReliabilityPolicy.RELIABLE
+    wait_until(ear.input.stop, "the thread to end")  # the event has been dealt with
+    assert ear.said == ["/image: a publisher's RELIABILITY is incompatible with ours"]

@@ -79,9 +79,8 @@ def taken(inside: InProcess, stamp: int) -> MapPoints:
     """Return the map once it has taken in, or left out, the frame of this stamp."""
     pipeline = inside.node.pipeline
     pipeline.between_frames(lambda stream: None).result(PATIENCE)  # the frame has been handed over
-    of_map = the_map(inside)
-    wait_until(lambda: nanoseconds(of_map._header.stamp) == of_map._last_stamp, f"a map after {stamp}")
-    return wait_until(of_map.points, "the map")
+    wait_until(lambda: the_map(inside).is_up_to_date, f"a map after {stamp}")
+    return wait_until(the_map(inside).points, "the map")
 
 
 def test_points_are_computed_for_the_map_and_only_where_it_is_wanted(inside):
@@ -99,7 +98,9 @@ def test_points_are_computed_for_the_map_and_only_where_it_is_wanted(inside):
             bench.exchange(5, step=0.25)
             assert any({POINTS, IMAGE} <= outputs for outputs in inside.asked) == publish_map
             assert any(IMAGE in outputs for outputs in inside.asked) == publish_map
-            assert (the_map(inside)._last_stamp is not None) == publish_map
+            if publish_map:
+                wait_until(the_map(inside).points, "the map")
+            assert (the_map(inside).points() is not None) == publish_map
         set_parameters(inside, publish_map=False)
         bench.exchange()
         wait_until(lambda: the_map(inside).points() is None, "the map to be forgotten")
@@ -158,7 +159,7 @@ def test_only_so_many_frames_are_taken(inside, mapping, monkeypatch):
     assert 4 <= len(inserted) <= 7  # every second one: 0.2 s
 
 
-def test_a_reset_of_the_odometry_forgets_the_map(inside, mapping):
+def test_a_reset_of_the_odometry_forgets_the_map(inside, mapping, monkeypatch):
     heard = hear(mapping, "reset")
     mapping.exchange(3, step=0.25)
     wait_until(lambda: heard and heard[-1].width, "a map")
@@ -168,10 +169,13 @@ def test_a_reset_of_the_odometry_forgets_the_map(inside, mapping):
     set_parameters(inside, publish_map=True)
     mapping.exchange(2, step=0.25)
     wait_until(lambda: heard[-1].width, "a new map")
-    generation = the_map(inside)._generation
+    made: list[VoxelMap] = []
+    monkeypatch.setattr(map_output, "VoxelMap", lambda *args: made.append(VoxelMap(*args)) or made[-1])
+    taken(inside, *mapping.exchange(step=0.25))
+    assert not made  # it is the same map
     assert mapping.call(Trigger, "/ttt3r/reset_odometry").success
-    mapping.exchange()
-    assert the_map(inside)._generation == generation + 1
+    taken(inside, *mapping.exchange(step=0.25))
+    assert len(made) == 1
 
 
 def test_a_full_map_says_so_and_stays_within_its_bound(inside, mapping, capfd):

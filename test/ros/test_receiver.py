@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -32,6 +32,7 @@ class Heard:
         self.errors: list[Exception] = []
         self.events: list[Any] = []
         self.fails_at: set[int] = set()
+        self.meanwhile: Callable[[], object] = lambda: None  #: called with every message in hand
         self.receiver = Receiver(self.node.context, self._note, self.errors.append)
 
     def subscribe(self, topic: str, reliability: ReliabilityPolicy = ReliabilityPolicy.RELIABLE) -> Any:
@@ -59,6 +60,7 @@ class Heard:
 
     def _note(self, message: Int32) -> None:
         self.threads.add(threading.current_thread().name)
+        self.meanwhile()
         if message.data in self.fails_at:
             raise ValueError(message.data)
         self.messages.append(message.data)
@@ -159,11 +161,11 @@ def test_it_does_not_wait_for_ever_for_a_message_in_hand(heard):
     release = threading.Event()
     entered = threading.Event()
 
-    def dawdle(message: Int32) -> None:
+    def dawdle() -> None:
         entered.set()
         release.wait(PATIENCE)
 
-    heard.receiver._on_message = dawdle
+    heard.meanwhile = dawdle
     heard.publisher("a").publish(Int32(data=1))
     wait_until(entered.is_set, "the message")
     assert not heard.receiver.stop(timeout=0.05)

@@ -224,7 +224,7 @@ def forged(
     stream = json.loads(metadata["values"])
     tensors(kept), values(stream)
     metadata["values"] = json.dumps(stream)
-    metadata["sha256"] = serialize._checksum(metadata["values"], kept)
+    metadata["sha256"] = serialize.checksum(metadata["values"], kept)
     change(metadata)
     return save(kept, metadata)
 

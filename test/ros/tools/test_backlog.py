@@ -12,7 +12,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 from ttt3r_ros.ros.conversions import time_message
 from ttt3r_ros.ros.tools.backlog import Backlog, frames_answered
@@ -23,11 +23,11 @@ STAMP, STEP = 5 * 10**9, 10**8
 
 
 @pytest.fixture
-def there() -> Iterator[SimpleNamespace]:
-    """A backlog of up to three images, and publishers that answer for the node."""
+def there(request) -> Iterator[SimpleNamespace]:
+    """A backlog of up to three images, perhaps with a patience [s], and publishers that answer for the node."""
     rclpy.init(args=[])
     player, node = Node("player"), Node("ttt3r")
-    backlog = Backlog(player, ahead=3, patience_s=60.0)
+    backlog = Backlog(player, ahead=3, patience_s=getattr(request, "param", PATIENCE))
     odometry = node.create_publisher(Odometry, "ttt3r/odom", 10)
     diagnostics = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
     wait_until(lambda: odometry.get_subscription_count() and diagnostics.get_subscription_count(), "the backlog")
@@ -65,8 +65,8 @@ def test_it_waits_for_the_node(there):
     assert not waits(there.backlog, 20.0)
 
 
+@pytest.mark.parametrize("there", [0.1], indirect=True)
 def test_a_node_that_never_answers_does_not_hold_it_for_ever(there):
-    there.backlog._patience_s = 0.1
     for index in range(3):
         there.backlog.add(STAMP + index * STEP)
     begun = time.monotonic()

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from tum import read_tum
 
+from ttt3r_ros.evaluation import demo_report
 from ttt3r_ros.evaluation.run_log import RunLog
 from ttt3r_ros.ros.tools import demo
 from ttt3r_ros.ros.tools.recorder import Recorder
@@ -116,7 +117,14 @@ def test_the_truth_gets_perfect_marks(
     assert points["rgb"].std() > 5
 
 
-@pytest.mark.usefixtures("perfect_node")
+@pytest.fixture
+def without_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw none, which takes seconds."""
+    for name in ("draw_cloud", "draw_clip"):
+        monkeypatch.setattr(demo_report, name, lambda *_, **__: None)
+
+
+@pytest.mark.usefixtures("perfect_node", "without_clouds")
 def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     status = demo._status
 
@@ -184,6 +192,7 @@ def test_nothing_is_written_into_the_recording(tmp_path: Path, capsys: pytest.Ca
     assert [file.name for file in tmp_path.rglob("*")] == ["rgb", "0.png"]
 
 
+@pytest.mark.usefixtures("without_clouds")
 def test_images_that_follow_on_none_are_a_failure_that_says_why(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

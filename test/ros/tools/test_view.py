@@ -225,6 +225,7 @@ def test_it_shows_what_the_node_publishes(shown: tuple[View, Shown], bench: Benc
 
 def test_it_survives_a_node_that_starts_again(shown: tuple[View, Shown], bench: Bench) -> None:
     made, page = shown
+    caller = next(client for client in made.clients if client.srv_name == "/ttt3r/reset")
     with pytest.raises(UserError, match="nobody offers /ttt3r/reset: is the node running"):
         page.buttons["reset"]["state"]()
 
@@ -236,7 +237,7 @@ def test_it_survives_a_node_that_starts_again(shown: tuple[View, Shown], bench: 
         return bench.node.create_service(Trigger, "/ttt3r/reset", answer)
 
     def press() -> str:
-        wait_until(made._callers["reset"].service_is_ready, "the service")
+        wait_until(caller.service_is_ready, "the service")
         return page.buttons["reset"]["state"]()
 
     first = StandIn(bench)
@@ -246,7 +247,7 @@ def test_it_survives_a_node_that_starts_again(shown: tuple[View, Shown], bench: 
     service = serve("it is reset", True)
     assert press() == "it is reset"
     bench.node.destroy_service(service)
-    wait_until(lambda: not made._callers["reset"].service_is_ready(), "the end of the service")
+    wait_until(lambda: not caller.service_is_ready(), "the end of the service")
     serve("the second node refuses", False)
     with pytest.raises(UserError, match="the second node refuses"):
         press()
