@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-PATIENCE = 60.0  #: seconds until something that must happen has failed to
+PATIENCE = 120.0  #: seconds until something that must happen has failed to
 
 
 def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:

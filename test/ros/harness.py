@@ -20,7 +20,6 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -157,12 +156,6 @@ class Bench:
         """Wait until somebody listens to this topic."""
         publisher = self.publisher(Image, topic)
         wait_until(publisher.get_subscription_count, f"somebody to listen to {topic}")
-
-    def publish(self, topic: str, message: Any, qos: Any = 1) -> None:
-        """Publish a message; return once all reliable subscriptions have it."""
-        publisher = self.publisher(type(message), topic, qos)
-        publisher.publish(message)
-        assert publisher.wait_for_all_acked(Duration(seconds=PATIENCE)), f"nobody has taken a message on {topic}"
 
     def send(
         self,

@@ -427,7 +427,7 @@ def test_a_training_that_fails_is_reported(tmp_path: Path, monkeypatch: pytest.M
         raise ZeroDivisionError("of all things")
 
     monkeypatch.setattr(Trainer, "step", fail)
-    assert main(["--run", str(tmp_path), "--device", "cpu", "--steps", "4"]) == 1
+    assert main(["--run", str(tmp_path), "--device", "cpu", "--steps", "4", "--no-evaluation"]) == 1
     report = (tmp_path / "report.md").read_text()
     assert "## Training failed" in report
     assert "of all things" in report
