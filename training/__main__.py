@@ -64,8 +64,8 @@ def main(argv: list[str] | None = None) -> int:
         with gathered(choose_device(args.device)) as (team, device):
             trainer = (_resumed if args.resume else _new)(folder, device, args, team)
             if not team.leads:
-                with _stopper() as should_stop:
-                    train(trainer, budget, folder, should_stop=should_stop)
+                with _signals() as (should_stop, was_paused):
+                    train(trainer, budget, folder, should_stop=should_stop, was_paused=was_paused)
                 return 0
             succeeded = _train_and_finish(trainer, folder, budget, deadline, finish=not args.no_evaluation)
     except UserError as error:
@@ -166,8 +166,10 @@ def _train_and_finish(trainer: Trainer, folder: RunFolder, budget: Budget, deadl
     rhythm = Rhythm(log_s=min(15.0, seconds / 20), keep_s=min(120.0, seconds / 6))
     done, failures = False, 0
     try:
-        with _stopper() as should_stop:
-            done = train(trainer, budget, folder, report=_show, should_stop=should_stop, rhythm=rhythm)
+        with _signals() as (should_stop, was_paused):
+            done = train(
+                trainer, budget, folder, report=_show, should_stop=should_stop, was_paused=was_paused, rhythm=rhythm
+            )
     except Exception:
         failures += 1
         report.add("Training failed", f"```\n{traceback.format_exc()}```")
@@ -234,18 +236,28 @@ def _show(entry: dict[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def _stopper() -> Iterator[Callable[[], bool]]:
-    """Give what says whether somebody asked politely to stop (SIGINT, SIGTERM); a second time is not polite."""
+def _signals() -> Iterator[tuple[Callable[[], bool], Callable[[], bool]]]:
+    """Give what says whether somebody asked politely to stop, and whether the process was paused since it last said so.
+
+    SIGINT and SIGTERM ask to stop; a second time is not polite. SIGCONT ends a pause.
+    """
     asked: list[int] = []
+    continued: list[int] = []
     before: dict[int, Any] = {}
 
     def ask(number: int, _: object) -> None:
         asked.append(number)
         signal.signal(number, before[number])
 
+    def was_paused() -> bool:
+        paused = bool(continued)
+        continued.clear()
+        return paused
+
     before |= {int(number): signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    before[signal.SIGCONT] = signal.signal(signal.SIGCONT, lambda number, _: continued.append(number))
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(asked), was_paused
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -16,14 +16,12 @@ _AXIS_WEIGHTS = (0.5, 1.0, 0.25)
 _BACKWARDS = 0.15
 #: What roaming cameras do, and how often: the rest walks ahead.
 _ROAMS = {"backwards": 0.15, "there and back": 0.15, "on the spot": 0.22, "still": 0.08}
-_MAX_TURN_DEG, _MAX_ARM_M = 10.0, 0.25  # on the spot: from frame to frame, and of the camera from the axis
+#: On the spot: from frame to frame, which takes the longest clips once around, and of the camera from the axis.
+_MAX_TURN_DEG, _MAX_ARM_M = 12.0, 0.25
 _HEIGHT_M = (0.15, 1.9)
 _CLIMBING, _MAX_RISE_M = 0.15, 0.06  # share of clips whose camera is lifted or lowered, and how far from frame to frame
-_INVERTED, _STEEP, _ASIDE = (
-    0.1,
-    0.25,
-    0.25,
-)  # shares of clips whose camera is mounted upside down, pitched, or looks away
+#: Shares of clips whose camera is mounted upside down, rolled by up to a quarter turn, pitched, or looks away.
+_INVERTED, _ROLLED, _STEEP, _ASIDE = 0.1, 0.1, 0.25, 0.25
 
 
 def compose(A: Tensor, B: Tensor) -> Tensor:
@@ -130,9 +128,9 @@ def walks(paths: Tensor, frames: int, stride: int, generator: torch.Generator) -
 def roams(paths: Tensor, frames: int, stride: int, generator: torch.Generator) -> Tensor:
     """Return (B, frames, 4, 4): all that a robot's camera does, mounted in all ways that it can be.
 
-    It walks ahead or backwards, there and back again, turns on the spot, which takes it around once or more in a long
-    clip, or stands still; half of the time at a height of its own, and sometimes lifted or lowered; some look aside or
-    back, up or down, or hang.
+    It walks ahead or backwards, there and back again, turns on the spot, which takes it once around in the longest
+    clips, or stands still; half of the time at a height of its own, and sometimes lifted or lowered; some look aside or
+    back, up or down, lie on their side, or hang.
 
     Args:
         paths: (B, P, 4, 4), one for each clip, P > (frames - 1) * stride.
@@ -179,7 +177,7 @@ def roams(paths: Tensor, frames: int, stride: int, generator: torch.Generator) -
     )
     pitch = often(_STEEP, uniform(-45, 45), uniform(-12, 12))
     yaw = often(_ASIDE, uniform(-180, 180), uniform(-10, 10))
-    roll = often(_INVERTED, uniform(170, 190), uniform(-8, 8))
+    roll = often(_INVERTED, uniform(170, 190), often(_ROLLED, uniform(-90, 90), uniform(-8, 8)))
     mount = torch.eye(4, device=device).repeat(count, 1, 1, 1)
     for axis, angle in ((1, yaw), (0, pitch), (2, roll)):
         vector = torch.zeros((count, 1, 3), device=device)

@@ -38,6 +38,7 @@ def train(
     *,
     report: Callable[[dict[str, Any]], None] = lambda _: None,
     should_stop: Callable[[], bool] = lambda: False,
+    was_paused: Callable[[], bool] = lambda: False,
     rhythm: Rhythm | None = None,
 ) -> bool:
     """Train stage after stage until the budget is spent or somebody wants to stop.
@@ -51,6 +52,8 @@ def train(
         folder: of the run.
         report: is told every entry of the log.
         should_stop: is asked before every step.
+        was_paused: is asked after every step whether the process was halted since the last time; such a step's time is
+            not counted, unless the budget ends at a moment.
         rhythm: of log and checkpoints.
 
     Returns:
@@ -66,9 +69,10 @@ def train(
     _keep(trainer, folder, draw=True)
     validation = build_shard(range(FIRST_VALIDATION_SEED, FIRST_VALIDATION_SEED + recipe.validation_flats)).to(device)
     with FlatSupply(recipe, device, trainer.next_seed + own_seeds) as flats, _fast_products():
+        counts_pauses = budget.until is not None
         budget = budget.begun(trainer.seconds)
         begun = time.monotonic() - trainer.seconds
-        at_log = at_keep = time.monotonic()
+        at_log = at_keep = at_step = time.monotonic()
         batch_limit = None
         index, part = place_in(recipe, team.agree(budget.progress(trainer.steps, trainer.seconds), device))
         while index < len(recipe.stages) and not stop():
@@ -92,6 +96,9 @@ def train(
                         print(f"{stage.name}: out of memory; going on with {batch_limit} clips at a time", flush=True)
                         break
                     now = time.monotonic()
+                    if was_paused() and not counts_pauses:
+                        begun += now - at_step
+                    at_step = now
                     trainer.seconds, trainer.next_seed = now - begun, flats.next_seed
                     progress = team.agree(budget.progress(trainer.steps, trainer.seconds), device)
                     here, part = place_in(recipe, progress)

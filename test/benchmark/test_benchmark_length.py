@@ -34,7 +34,26 @@ def test_the_best_interval_is_that_of_the_longest_walks() -> None:
 @pytest.mark.slow
 def test_rules_and_intervals_can_be_chosen(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "length.json"
-    assert main(["--length", "10", "--seeds", "1", "--rules", "ttt3r", "--reset", "3,5", "--json", str(out)]) == 0
+    assert (
+        main(
+            [
+                "--length",
+                "10",
+                "--seeds",
+                "1",
+                "--size",
+                "160",
+                "120",
+                "--rules",
+                "ttt3r",
+                "--reset",
+                "3,5",
+                "--json",
+                str(out),
+            ]
+        )
+        == 0
+    )
     rows = json.loads(out.read_text())["rows"]
     assert [(r["rule"], r["reset"], r["length"]) for r in rows] == [("ttt3r", reset, 10) for reset in (0, 3, 5)]
     assert "ttt3r is best" in capsys.readouterr().out

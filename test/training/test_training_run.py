@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from training_recipe import TINY_RECIPE
 from waiting import PATIENCE, wait_until
 
 from training import config, export, train
-from training.__main__ import main
+from training.__main__ import _signals, main
 from training.average import Average
 from training.clips import Clips, training_camera
 from training.config import RECIPES, Stage
@@ -344,7 +345,7 @@ class Without:
         return None if missing else self.finder.find_spec(name, path, target)
 
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
-from training.__main__ import main
+from training.__main__ import _signals, main
 sys.exit(main(sys.argv[2:]))
 """
 
@@ -419,6 +420,38 @@ def test_a_killed_run_leaves_weights_and_goes_on_until_it_is_stopped(tmp_path: P
     assert process.returncode == 0
     assert "go on with `--resume`" in out
     assert folder.load()["counters"]["steps"] >= folder.entries()[-1]["step"] > 0
+
+
+@pytest.mark.parametrize("paused", [True, False])
+def test_a_pause_takes_no_training_time(paused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Ten seconds of training, a second for every step and a thousand for the third."""
+    now, steps = [0.0], [0]
+
+    def step_is_over() -> bool:
+        steps[0] += 1
+        now[0] += 1000.0 if steps[0] == 3 else 1.0
+        return False
+
+    monkeypatch.setattr(train, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    recipe = replace(TINY_RECIPE, stages=(replace(TINY_RECIPE.stages[0], share=1.0),))
+    trainer = Trainer(recipe, CPU)
+    train.train(
+        trainer,
+        Budget(minutes=10 / 60),
+        RunFolder(tmp_path),
+        should_stop=step_is_over,
+        was_paused=lambda: paused and steps[0] == 3,
+    )
+    assert trainer.steps > 8 if paused else trainer.steps < 4
+
+
+def test_a_process_hears_that_it_was_paused():
+    with _signals() as (should_stop, was_paused):
+        assert not was_paused()
+        os.kill(os.getpid(), signal.SIGCONT)
+        assert was_paused()
+        assert not was_paused()  # it has said so
+        assert not should_stop()
 
 
 @pytest.mark.slow
