@@ -237,10 +237,11 @@ def _memory(args: argparse.Namespace, setting: Setting) -> float:
 def _compared(row: Row, first: Row) -> Row:
     """Return the row with its changes against the first."""
 
-    def change(name: str) -> float:
-        return 100 * (getattr(row, name) / getattr(first, name) - 1)
-
-    return replace(row, ate_change_percent=change("ate_percent"), abs_rel_change_percent=change("abs_rel"))
+    return replace(
+        row,
+        ate_change_percent=100 * (row.ate_percent / first.ate_percent - 1),
+        abs_rel_change_percent=100 * (row.abs_rel / first.abs_rel - 1),
+    )
 
 
 def _table(result: dict[str, Any]) -> Table:
