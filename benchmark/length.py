@@ -1,10 +1,10 @@
 """How update rules perform on long sequences: ``python -m benchmark.length [--json FILE] [--picture FILE]``.
 
-The TTT3R paper claims that its rule beats CUT3R's beyond the training length, at constant memory. This benchmark walks
-through held-out apartments of the synthetic world once with every rule, with and without resets. Every estimate depends
-only on earlier frames, so one long run also gives the figures for shorter ones. Poses are the network's own, without
-any correction by pixels. It says whether the claim holds, and after how many frames a reset is best for these poses
-(`benchmark.settings` says it for the corrected ones).
+The TTT3R paper claims that its rule beats CUT3R's beyond the training length, at constant memory (`benchmark.growth`
+measures memory and time). This benchmark walks through held-out apartments of the synthetic world once with every rule,
+without resets and, if asked to, with them. Every estimate depends only on earlier frames, so one long run also gives
+the figures for shorter ones. Poses are the network's own, without any correction by pixels. It says whether the claim
+holds, and after how many frames a reset is best for these poses (`benchmark.settings` says it for the corrected ones).
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
@@ -26,13 +25,13 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmark import command
-from benchmark.runner import Frame, frames_of, go_along, resident_bytes, trajectory_error
+from benchmark.runner import Frame, frames_of, go_along, trajectory_error
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.update import RULES
 from ttt3r_ros.runtime.device import choose_device
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS
-from ttt3r_ros.stream.segments import SegmentReader, warm_up
+from ttt3r_ros.stream.segments import SegmentReader
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.synthetic import Sequence
 from ttt3r_ros.weights.load import load_weights
@@ -47,8 +46,6 @@ FIGURES = {
     "rpe_rotation_deg": ("rotation RPE [°/frame]", True),
     "rpe_translation_m": ("translation RPE [m/frame]", True),
     "abs_rel": ("depth AbsRel", False),
-    "ms_per_frame": ("time per frame [ms]", False),
-    "memory_mib": ("peak memory [MiB]", False),
 }
 
 #: The claim: without resets, this rule's median ATE is at most so much of the other's, and their quartiles are apart.
@@ -68,8 +65,6 @@ class Row:
         ate_percent: RMSE of the positions after SE(3) alignment, of the path's length [%].
         rpe_rotation_deg, rpe_translation_m: per frame.
         abs_rel: of metric depth, mean over every `DEPTH_EVERY`-th frame so far.
-        ms_per_frame: median of the same frames.
-        memory_mib: the GPU's peak so far; on a CPU the process's present size.
     """
 
     rule: str
@@ -80,8 +75,6 @@ class Row:
     rpe_rotation_deg: float
     rpe_translation_m: float
     abs_rel: float
-    ms_per_frame: float
-    memory_mib: float
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,7 +82,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = command.parser(__doc__, "weights", "device", "seeds", "size", "picture", seeds=10, size=[320, 240])
     arguments.add_argument("--length", type=int, default=LENGTHS[-1], help="frames of the longest sequence")
     arguments.add_argument(
-        "--reset", default="50", metavar="N,N", help="frames between resets, in the runs with resets; one run for each"
+        "--reset", default="", metavar="N,N", help="frames between resets, in further runs; one run for each"
     )
     arguments.add_argument("--rules", default=",".join(RULES), metavar="A,B", help="only these update rules")
     return command.start(arguments, measure, report, argv)
@@ -99,7 +92,7 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Walk through every flat under every rule, with and without resets."""
     lengths = [length for length in LENGTHS if length <= args.length]
     resets, rules = _numbers(args.reset), args.rules.split(",")
-    if args.seeds < 1 or not lengths or min(resets) < 1:
+    if args.seeds < 1 or not lengths or min(resets, default=1) < 1:
         raise UserError(f"--seeds and --reset must be 1 or more, --length at least {LENGTHS[0]}")
     if set(rules) - set(RULES):
         raise UserError(f"--rules takes some of {', '.join(RULES)}, not {args.rules!r}")
@@ -136,12 +129,7 @@ def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -
 
 def _walk(stream: SegmentReader, sequence: Sequence, frames: Seq[Frame], lengths: Seq[int]) -> Iterator[Row]:
     """Feed a sequence once, and yield a row whenever one of the lengths is reached."""
-    device = stream.backbone.device
-    height, width = frames[0].image.shape[:2]
-    warm_up(stream.backbone, height, width, stream.settings)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-    poses, errors, seconds = [], [], []
+    poses, errors = [], []
     for number, frame in enumerate(frames):
         is_dense = number % DEPTH_EVERY == 0
         (step,) = go_along(stream, [frame], outputs=DEFAULT_OUTPUTS if is_dense else frozenset())
@@ -149,7 +137,6 @@ def _walk(stream: SegmentReader, sequence: Sequence, frames: Seq[Frame], lengths
         poses.append(step.estimate.T_world_camera)
         if is_dense:
             errors.append(step.abs_rel())
-            seconds.append(step.estimate.timings.total)
         if len(poses) in lengths:
             error = trajectory_error(sequence, poses)
             yield Row(
@@ -161,8 +148,6 @@ def _walk(stream: SegmentReader, sequence: Sequence, frames: Seq[Frame], lengths
                 rpe_rotation_deg=error.rpe_rotation_deg,
                 rpe_translation_m=error.rpe_translation_m,
                 abs_rel=float(np.mean(errors)),
-                ms_per_frame=1e3 * float(np.median(seconds)),
-                memory_mib=_memory(device) / 2**20,
             )
 
 
@@ -198,16 +183,16 @@ def best_reset(rows: Seq[Row]) -> list[str]:
 
 def _numbers(text: str) -> list[int]:
     try:
-        return [int(part) for part in text.split(",")]
+        return [int(part) for part in text.split(",")] if text else []
     except ValueError:
         raise UserError(f"--reset takes whole numbers, as in 6,12, not {text!r}") from None
 
 
 def draw(path: Path, rows: Seq[Row]) -> None:
     """Draw every figure against the length: medians as lines, quartiles as bands; dashed with resets."""
-    figure = Figure(figsize=(14, 8), layout="constrained")
+    figure = Figure(figsize=(11, 8), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (name, (title, logarithmic)) in zip(figure.subplots(2, 3).flat, FIGURES.items()):
+    for axes, (name, (title, logarithmic)) in zip(figure.subplots(2, 2).flat, FIGURES.items()):
         for (rule, reset), by_length in _groups(rows).items():
             lengths = list(by_length)
             quartiles = np.array([_quartiles(by_length[length], name) for length in lengths])
@@ -231,11 +216,6 @@ def _groups(rows: Seq[Row]) -> dict[tuple[str, int], dict[int, list[Row]]]:
 
 def _quartiles(rows: Seq[Row], name: str) -> list[float]:
     return [float(value) for value in np.percentile([getattr(row, name) for row in rows], [25, 50, 75])]
-
-
-def _memory(device: torch.device) -> int:
-    """Return bytes: the peak on a GPU, the present size of the process on a CPU (where a peak is never given back)."""
-    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else resident_bytes()
 
 
 def _table(rows: Seq[Row], title: str) -> Table:

@@ -30,10 +30,10 @@ from ttt3r_ros.weights.load import Weights, load_weights
 
 #: What the small weights are meant to reach: name -> (bound, is it an upper one, how it is shown).
 TARGETS = {
-    "abs_rel": (0.10, True, "depth AbsRel"),
-    "delta_125": (0.90, False, "depth δ<1.25"),
-    "ate_percent": (5.0, True, "ATE [% of path]"),
-    "rpe_rotation_deg": (1.0, True, "rotation RPE [°/frame]"),
+    "abs_rel": (0.08, True, "depth AbsRel"),
+    "delta_125": (0.93, False, "depth δ<1.25"),
+    "ate_percent": (4.0, True, "ATE [% of path]"),
+    "rpe_rotation_deg": (0.3, True, "rotation RPE [°/frame]"),
 }
 #: The walkers have set off by then.
 _START = 30

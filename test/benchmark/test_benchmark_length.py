@@ -9,7 +9,7 @@ from benchmark.length import Row, best_reset, claim, main
 
 
 def row(rule: str, ate: float, *, seed: int = 0, length: int = 200, reset: int = 0) -> Row:
-    return Row(rule, reset, seed, length, ate, 1.0, 0.1, 0.1, 10.0, 100.0)
+    return Row(rule, reset, seed, length, ate, 1.0, 0.1, 0.1)
 
 
 def test_the_claim_needs_a_fifth_less_and_quartiles_apart() -> None:
