@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import replace
 
@@ -92,7 +91,7 @@ def test_without_a_source_nothing_changes():
     results = robot.drive(10)
     assert depth(results[-1]) == pytest.approx(2.0)
     assert robot.says["scale_source"] == "the network alone"
-    assert robot.stream.state.sources.key is None  # and nothing is followed
+    assert robot.stream.state.sources.start is None
 
 
 def test_a_known_height_makes_the_depth_metric_without_a_jump():
@@ -116,15 +115,6 @@ def test_wheels_make_depth_and_path_metric(longer):
 
 
 @pytest.mark.slow
-def test_with_the_height_alone_the_path_fits_the_depth():
-    """The network sees half of every motion; pixels tell."""
-    robot = Robot(path=0.5)
-    results = robot.drive(100, height=2.0)
-    assert depth(results[-1]) == pytest.approx(2.0, rel=0.03)
-    assert steps(results)[-30:].mean() == pytest.approx(SIDEWAYS, rel=0.1)
-
-
-@pytest.mark.slow
 def test_the_covariance_of_a_scale_that_is_known_is_smaller():
     alone, helped = (Robot().drive(100, **kind)[-1].motion for kind in ({}, {"longer": 1.0}))
     assert helped.covariances.pose[1] < 0.6 * alone.covariances.pose[1]
@@ -139,7 +129,7 @@ def test_two_sources_that_disagree_are_told_apart_by_the_networks_own_metres():
     assert robot.says["scale_source"] == ODOMETRY
     assert "check ground_frame" in robot.says["camera_height"]
     assert depth(results[-1]) == pytest.approx(2.0, rel=0.06)
-    robot.drive(150, height=2.0, longer=1.0)  # somebody has put the frame right
+    robot.drive(200, height=2.0, longer=1.0)  # somebody has put the frame right
     assert any("agree again" in event for event in robot.events)
     assert robot.says["scale_source"] == f"{HEIGHT} and {ODOMETRY}"
 
@@ -151,8 +141,9 @@ def test_wheels_that_jump_or_slip_are_passed_over():
     robot.way += 100.0  # begins anew, elsewhere
     robot.drive(1, longer=1.0)
     assert "jumped by" in (robot.stream.state.sources.wheels.problem or "")
-    robot.drive(20, longer=2.5)
-    assert "off by" in robot.says["wheel_odom"]
+    results = robot.drive(30, longer=1.4)
+    assert "off by +4" in robot.says["wheel_odom"]
+    assert steps(results).mean() == pytest.approx(SIDEWAYS, rel=0.05)
     results = robot.drive(40, longer=1.0)
     assert depth(results[-1]) == pytest.approx(2.0, rel=0.06)
     assert robot.says["wheel_odom"] == "used"
@@ -199,7 +190,7 @@ def test_a_refused_frame_leaves_the_sources_but_for_what_it_brought():
     assert result.lost
     after = robot.stream.state.sources
     assert len(after.wheels.samples) in (1, len(before.wheels.samples) + 1)
-    assert (after.odometry, after.height, after.key) == (before.odometry, before.height, before.key)
+    assert (after.odometry, after.height, after.start) == (before.odometry, before.height, before.start)
 
 
 def saved_stream() -> Stream:
@@ -239,22 +230,20 @@ def test_a_saved_state_with_impossible_sources_is_refused():
     stream = saved_stream()
     feed(stream, range(1, 6))
     good = stream.state
-    assert good.sources.key is not None
+    assert good.sources.start is not None
     for sources in (
         replace(good.sources, outvoted="somebody"),
         replace(good.sources, T_ground_camera=np.zeros((4, 4))),
         replace(good.sources, wheels=replace(good.sources.wheels, samples=np.zeros((3, 8)))),
-        replace(good.sources, due=np.zeros(2)),
     ):
         stream.state = replace(good, sources=sources)
         with pytest.raises(UserError, match="damaged"):
             from_bytes(to_bytes(stream), stream, "saved")
 
 
-def test_a_gap_drops_what_pixels_were_followed_from():
+def test_a_gap_ends_the_stretch():
     robot = Robot()
     robot.drive(10, height=2.0)
-    assert robot.stream.state.sources.key is not None
+    assert robot.stream.state.sources.start is not None
     robot.stream.start_segment("a gap")
-    assert robot.stream.state.sources.key is None
-    assert math.isfinite(robot.stream.state.sources.due.sum())
+    assert robot.stream.state.sources.start is None

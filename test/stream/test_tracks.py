@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from ttt3r_ros.camera.preprocess import PixelMap
 from ttt3r_ros.geometry import Intrinsics, inverse, rotation_vector
 from ttt3r_ros.stream import tracks
+from ttt3r_ros.stream.corners import PER_CELL
 from ttt3r_ros.stream.estimate import Estimate, Timings
 from ttt3r_ros.stream.tracks import MASK_MARGIN, Tracked, TracksState, View
 
@@ -179,4 +180,4 @@ def test_what_is_rich_in_detail_does_not_take_all_corners():
     assert (pixels[:, 0] > 107).mean() > 0.5
     cells = np.unique((pixels * [8, 6] / [WIDTH, HEIGHT]).astype(int), axis=0, return_counts=True)[1]
     assert len(cells) > 30
-    assert cells.max() <= tracks.PER_CELL
+    assert cells.max() <= PER_CELL

@@ -46,7 +46,7 @@ class Estimate:
         pixel_map: from the input image to the network's image.
         scale: factor on the network's points in this segment; the fields of the estimate include it.
         timings: seconds spent.
-        path_sigma: standard deviation of the logarithm of the factor on the network's translations.
+        scale_sigma: standard deviation of the logarithm of `scale`.
         points: (H, W, 3) float32 pointmap in the camera frame, as predicted, NaN where masked; None if not requested.
         depth: (H, W) float32, the points' z: meters along the optical axis; None if points were not requested.
         confidence: (H, W) float32 >= 1, 1 where masked; None if points were not requested.
@@ -67,7 +67,7 @@ class Estimate:
     pixel_map: PixelMap
     scale: float
     timings: Timings
-    path_sigma: float = 1.0
+    scale_sigma: float = 1.0
     points: Float32Array | None = None
     depth: Float32Array | None = None
     confidence: Float32Array | None = None

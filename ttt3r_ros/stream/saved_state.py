@@ -143,24 +143,17 @@ def _is_scale(state: ScaleState) -> bool:
     P = state.covariance
     if not all(abs(log) < math.log(MAX_MAGNITUDE) for log in vars(state).values() if isinstance(log, float)):
         return False
-    return bool(P.shape == (4, 4) and P[0, 0] > 0 and np.allclose(P, P.T) and np.linalg.eigvalsh(P)[0] > -1e-9)
+    return bool(P.shape == (3, 3) and P[0, 0] > 0 and np.allclose(P, P.T) and np.linalg.eigvalsh(P)[0] > -1e-9)
 
 
 def _are_sources(state: SourcesState) -> bool:
-    samples, key, poses = state.wheels.samples, state.key, [state.T_ground_camera]
+    samples, poses = state.wheels.samples, [state.T_ground_camera]
     possible = [samples.ndim == 2 and samples.shape[1] == 8 and bool((np.diff(samples[:, 0]) > 0).all())]
     possible += [state.outvoted in ("", HEIGHT, ODOMETRY), state.view is None]
-    possible += [state.due.shape == (3,), state.shifted.shape == (3,)]
-    if key is not None:
-        poses += [key.view.T_world_camera, key.view.T_base_camera]
-        count = len(key.corners.pixels)
-        possible += [key.view.image.ndim == 2 and key.view.image.size > 0]
-        possible += [key.corners.pixels.shape == (count, 2), key.corners.points.shape == (count, 3)]
-    for pair in state.pairs:
-        poses += [pair.T_base_start, pair.T_base_stop]
-        count = len(pair.followed.rays)
-        possible += [pair.followed.rays.shape == (count, 2), pair.followed.points.shape == (count, 3)]
-        possible += [pair.R_world_start.shape == (3, 3), pair.moved.shape == (3,), _has_shape(pair.fits, (3,))]
+    if state.start is not None:
+        poses.append(state.start.T_world_base)
+        possible.append(state.start.depth > 0)
+    poses += [stretch.T_start_stop for stretch in state.stretches]
     return all(possible) and all(T is None or _is_pose(T) for T in poses)
 
 

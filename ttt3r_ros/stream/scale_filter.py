@@ -11,14 +11,9 @@ segment, and what is known of it:
   place, by a factor whose logarithm m is the third unknown. It is 0 unless somebody measures lengths.
 * Somebody else measures lengths: a wheel's odometry; the known height of the camera (see `scale_sources`). That tells m
   as well, so that the network's metres help between two such measurements instead of pulling against them.
-* Depth comes and goes with the *view*: towards a wall it is too large, along a corridor too small, by a factor whose
-  logarithm v is the fourth unknown, forgotten within `VIEW_S`. It is 0 unless somebody measures lengths.
 
-The *path* has a factor of its own beside x: networks may see motions shorter, or longer, than the depth that they see
-(the small weights: by up to 30 % along a walk). Only pixels tell (`parallax`); until they do, it is 1.
-
-All are Gaussian, so that this is a Kalman filter in four dimensions: x' = x + ratio − b, b' = b, m' ≈ m, v' < v, and
-measurements of x − m and of x + v. A measurement that is too far off is refused. What is published follows the estimate
+All are Gaussian, so that this is a Kalman filter in three dimensions: x' = x + ratio − b, b' = b, m' ≈ m, and
+measurements of x − m and of x. A measurement that is too far off is refused. What is published follows the estimate
 without a jump: the difference that a measurement has made, `lag`, goes away by `MAX_SLEW` per frame.
 """
 
@@ -38,29 +33,22 @@ from ttt3r_ros.stream.alignment import LogRatio
 OWN_METRES, PLACE, BIAS, BIAS_WALK = 0.1, 0.2, 0.1, 0.001
 #: Of a segment's factor along a metre; and after so many metres nothing is left of what its segments have in common.
 METRE_WALK, PLACE_METRES = 0.01, 5000.0
-#: Of the path's factor beside the depth's before anything is known of it, along a metre, and from one measured motion
-#: to the next, about its mean.
-PATH, PATH_WALK, PATH_NOISE = 0.25, 0.05, 0.3
-#: Of what comes and goes with the view, and after how long most of it is gone [s].
-VIEW, VIEW_S = 0.1, 1.0
 #: A segment's factor where the one before it is not known to this one, after a gap.
 UNRELATED = 0.3
 #: Of a ratio, at least, whatever the points say; of one that the points do not tell.
 MIN_RATIO, NO_RATIO = 0.015, 0.15
 #: What is published changes by no more than this share from frame to frame, beside what the network sees.
 MAX_SLEW = 0.005
-#: The same of what comes and goes with the view, which the network changes as fast.
-MAX_VIEW_SLEW = 0.03
 #: A measurement is refused beyond so many standard deviations.
 GATE = 3.0
 
 
 #: The unknowns that are wrong together where the network's metres are: x and m.
-_COMMON = np.array([1.0, 0.0, 1.0, 0.0])
+_COMMON = np.array([1.0, 0.0, 1.0])
 
 
 def _at_start() -> FloatArray:
-    return np.diag([OWN_METRES**2, BIAS**2, 0.0, 0.0])
+    return np.diag([OWN_METRES**2, BIAS**2, 0.0])
 
 
 @dataclass(frozen=True)
@@ -71,38 +59,25 @@ class ScaleState:
         log_scale: logarithm of the factor, as estimated.
         bias: of the ratios' logarithms.
         place: logarithm of the factor for the network's own metres in this place.
-        view: logarithm of the factor that comes and goes with the view.
-        covariance: (4, 4) of these four.
-        lag: logarithm of the published factor over the estimated one, but for the view's.
-        view_lag: the same of the view's.
-        path, path_variance, path_lag: the path's factor over the depth's, in the same way.
+        covariance: (3, 3) of these three.
+        lag: logarithm of the published factor over the estimated one.
     """
 
     log_scale: float = 0.0
     bias: float = 0.0
     place: float = 0.0
-    view: float = 0.0
     covariance: FloatArray = field(default_factory=_at_start)
     lag: float = 0.0
-    view_lag: float = 0.0
-    path: float = 0.0
-    path_variance: float = PATH**2
-    path_lag: float = 0.0
 
     @property
     def factor(self) -> float:
-        """The published factor on depth."""
-        return math.exp(self.log_scale + self.lag + self.view + self.view_lag)
+        """The published factor."""
+        return math.exp(self.log_scale + self.lag)
 
     @property
-    def path_factor(self) -> float:
-        """The published factor on translations."""
-        return math.exp(self.log_scale + self.lag + self.path + self.path_lag)
-
-    @property
-    def path_sigma(self) -> float:
-        """The standard deviation of the logarithm of the published factor on translations."""
-        return math.sqrt(float(self.covariance[0, 0]) + self.lag**2 + self.path_variance + self.path_lag**2)
+    def sigma(self) -> float:
+        """The standard deviation of the logarithm of the published factor."""
+        return math.sqrt(float(self.covariance[0, 0]) + self.lag**2)
 
 
 def chained(state: ScaleState, ratio: LogRatio | None) -> ScaleState:
@@ -113,34 +88,24 @@ def chained(state: ScaleState, ratio: LogRatio | None) -> ScaleState:
         ratio: of the old segment's lengths over the new one's in that frame; None where the points do not tell.
     """
     log, sigma = (0.0, NO_RATIO) if ratio is None else (ratio.log, max(ratio.sigma, MIN_RATIO))
-    F = np.eye(4)
+    F = np.eye(3)
     F[0, 1] = -1.0
-    P = F @ state.covariance @ F.T + np.diag([sigma**2, BIAS_WALK**2, 0.0, 0.0])
+    P = F @ state.covariance @ F.T + np.diag([sigma**2, BIAS_WALK**2, 0.0])
     return _seen(replace(state, log_scale=state.log_scale + log - state.bias, covariance=P), OWN_METRES)
 
 
 def unchained(state: ScaleState) -> ScaleState:
     """Return the state in a new segment that shares no frame with the old one: nothing joins their sizes."""
-    P = state.covariance + np.diag([UNRELATED**2, 0.0, 0.0, 0.0])
-    return replace(_seen(replace(state, covariance=P), UNRELATED), lag=0.0, view_lag=0.0, path_lag=0.0)
+    P = state.covariance + np.diag([UNRELATED**2, 0.0, 0.0])
+    return replace(_seen(replace(state, covariance=P), UNRELATED), lag=0.0)
 
 
 def travelled(state: ScaleState, metres: float) -> ScaleState:
     """Return the state so many published metres further: the running segment's factor may have changed."""
     kept = math.exp(-metres / PLACE_METRES)
-    F = np.diag([1.0, 1.0, kept, 1.0])
-    P = F @ state.covariance @ F + np.diag([METRE_WALK**2 * metres, 0.0, PLACE**2 * (1 - kept**2), 0.0])
-    variance = min(state.path_variance + PATH_WALK**2 * metres, PATH**2)
-    return replace(state, place=state.place * kept, covariance=P, path_variance=variance)
-
-
-def looked(state: ScaleState, seconds: float) -> ScaleState:
-    """Return the state so many seconds later, where somebody measures lengths: the view has changed."""
-    kept = math.exp(-max(seconds, 0.0) / VIEW_S)
-    F = np.diag([1.0, 1.0, 1.0, kept])
-    P = F @ state.covariance @ F + np.diag([0.0, 0.0, 0.0, VIEW**2 * (1 - kept**2)])
-    view = state.view * kept
-    return replace(state, view=view, view_lag=state.view_lag + state.view - view, covariance=P)
+    F = np.diag([1.0, 1.0, kept])
+    P = F @ state.covariance @ F + np.diag([METRE_WALK**2 * metres, 0.0, PLACE**2 * (1 - kept**2)])
+    return replace(state, place=state.place * kept, covariance=P)
 
 
 def helped(state: ScaleState) -> ScaleState:
@@ -171,8 +136,8 @@ def measured(
     Returns:
         By how many standard deviations it was off where it was refused, else None; and the state after it.
     """
-    H = np.array([1.0, 0.0, 0.0, 1.0])
-    innovation = log_scale - state.log_scale - state.view
+    H = np.array([1.0, 0.0, 0.0])
+    innovation = log_scale - state.log_scale
     expected = float(H @ state.covariance @ H) + variance
     deviations = abs(innovation) / math.sqrt(expected)
     if not deviations <= gate:  # NaN compares false
@@ -182,7 +147,7 @@ def measured(
 
 def _seen(state: ScaleState, sigma: float) -> ScaleState:
     """Take in the network's own metres: its lengths are right but for what is wrong in this place."""
-    return _updated(state, np.array([1.0, 0.0, -1.0, 0.0]), state.place - state.log_scale, sigma**2)
+    return _updated(state, np.array([1.0, 0.0, -1.0]), state.place - state.log_scale, sigma**2)
 
 
 def _updated(state: ScaleState, H: FloatArray, innovation: float, variance: float) -> ScaleState:
@@ -190,38 +155,17 @@ def _updated(state: ScaleState, H: FloatArray, innovation: float, variance: floa
     along = state.covariance @ H
     gain = along / (float(H @ along) + variance)
     P = state.covariance - np.outer(gain, along)
-    moved, bias, place, view = (float(part) for part in gain * innovation)
+    moved, bias, place = (float(part) for part in gain * innovation)
     return replace(
         state,
         log_scale=state.log_scale + moved,
         bias=state.bias + bias,
         place=state.place + place,
-        view=state.view + view,
         covariance=(P + P.T) / 2,
         lag=state.lag - moved,
-        view_lag=state.view_lag - view,
     )
-
-
-def path_measured(state: ScaleState, log: float, variance: float) -> ScaleState:
-    """Take in the logarithm of the true over the published length of a motion, and its variance."""
-    innovation, expected = log + state.path_lag, state.path_variance + variance + PATH_NOISE**2
-    if not abs(innovation) <= GATE * math.sqrt(expected):
-        return state
-    gain = state.path_variance / expected
-    moved, variance = gain * innovation, (1.0 - gain) * state.path_variance
-    return replace(state, path=state.path + moved, path_variance=variance, path_lag=state.path_lag - moved)
 
 
 def slewed(state: ScaleState) -> ScaleState:
     """Return the state for the next frame: what is published comes nearer to the estimate."""
-    return replace(
-        state,
-        lag=_nearer(state.lag, MAX_SLEW),
-        view_lag=_nearer(state.view_lag, MAX_VIEW_SLEW),
-        path_lag=_nearer(state.path_lag, MAX_SLEW),
-    )
-
-
-def _nearer(lag: float, step: float) -> float:
-    return math.copysign(max(abs(lag) - step, 0.0), lag)
+    return replace(state, lag=math.copysign(max(abs(state.lag) - MAX_SLEW, 0.0), state.lag))

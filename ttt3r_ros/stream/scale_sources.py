@@ -1,10 +1,9 @@
 """What tells how large the world is: the known height of the camera, another odometry.
 
-Each source measures the same thing, the factor on the network's depth, and its measurements go to the one filter
+Each source measures the same thing, the factor on the network's lengths, and its measurements go to the one filter
 (`scale_filter`), which refuses those that are too far off. The height is compared with that above the floor in the
-points (`floor`). The other odometry's motion from a keyframe to a later frame is compared with what pixels show
-(`parallax`); so is the camera's own, which tells the path's factor. Here it is decided what happens where a source is
-refused:
+points (`floor`), the way by the other odometry with that of the camera, which fits the depth (`tracks`). Here it is
+decided what happens where a source is refused:
 
 * *A filter that is wrong* must not refuse the truth for ever: a source that has been refused along `REOPEN_M` is
   believed, unless another one is in charge.
@@ -23,12 +22,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector
-from ttt3r_ros.stream import parallax, scale_filter, wheels
+from ttt3r_ros.stream import scale_filter, wheels
 from ttt3r_ros.stream.alignment import LogRatio
 from ttt3r_ros.stream.estimate import Estimate
 from ttt3r_ros.stream.floor import find_floor
-from ttt3r_ros.stream.gray import GrayImage
-from ttt3r_ros.stream.parallax import Corners, Followed
 from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.wheels import OdometrySample, WheelState
 
@@ -36,19 +33,23 @@ HEIGHT, ODOMETRY = "camera height", "wheel odometry"
 
 #: A camera is this high above the ground, or its height tells nothing [m].
 MIN_HEIGHT, MAX_HEIGHT = 0.03, 30.0
-#: Frames are compared whose cameras are this share of the depth apart, or have turned by so much [rad];
-#: so many wait for the other odometry.
-BASELINE, MAX_TURN, MAX_PAIRS = 0.04, 0.2, 10
+#: A stretch of the way that is compared is this share of the depth long, and the robot turns by less than this in it
+#: [rad]; so many wait for the other odometry.
+STRETCH, MAX_TURN, MAX_STRETCHES = 0.1, 1.0, 10
+#: Standard deviations of the logarithm of its length: where all of its motions fit the pixels, and where not.
+FITTED, BY_NETWORK = 0.06, 0.3
+#: The height is measured so often: errors of one view are not independent [s].
+HEIGHT_S = 1.0
 #: An odometry's rotation may be off by so much, and by this share of the angle turned [rad].
 MAX_OFF, MAX_OFF_SHARE = math.radians(4.0), 0.15
+#: An odometry that says less than this share of the published way has not moved.
+MIN_LENGTH = 0.1
 #: A source is in charge until the robot has come so far without a measurement of it that was taken in [m].
 CHARGE_M = 5.0
 #: A source that is refused along this way is believed after all [m].
 REOPEN_M = 6.0
-#: Two sources disagree, and agree again (logarithms), as means over so many frames that both measure.
+#: Two sources disagree, and agree again (logarithms), as means over so many stretches that both measure.
 DISAGREE, AGREE, MIN_SAID, MEMORY = 0.18, 0.12, 8, 20
-#: With every frame, the path is corrected by this share of what is due.
-SHIFT = 0.3
 #: Measurements are refused beyond so many standard deviations: wheels slip, and tables are level.
 GATE = 2.0
 #: What no source knows better, however often it measures: a wheel's radius, a mount (logarithm).
@@ -81,57 +82,36 @@ class SourceState:
 
 @dataclass(frozen=True)
 class View:
-    """A frame as pixels are followed in it.
+    """A frame that has been published.
 
     Attributes:
-        image: (h, w) uint8.
         stamp_ns: of it [ns].
-        T_world_camera, T_base_camera: (4, 4) pose as published, in the stream's world, and mount.
+        T_world_base: (4, 4) pose of the robot in the stream's world.
+        depth: typical of it, as published [m].
+        is_fitted: whether its motion fits the pixels.
     """
 
-    image: GrayImage
     stamp_ns: int
-    T_world_camera: FloatArray
-    T_base_camera: FloatArray
+    T_world_base: FloatArray
+    depth: float
+    is_fitted: bool
 
 
 @dataclass(frozen=True)
-class Key:
-    """A keyframe.
+class Stretch:
+    """A stretch of the published way, which waits for the other odometry to reach its end.
 
     Attributes:
-        view: a frame.
-        corners: of it.
-        height: logarithm of the known over the seen height of the camera there; None where that is not known.
+        start_ns, stop_ns: stamps of its ends [ns].
+        T_start_stop: (4, 4) pose of the robot at its end, from its start.
+        is_fitted: whether all of its motions fit the pixels.
+        height: logarithm of the known over the published height of the camera along it; None where that is not known.
     """
 
-    view: View
-    corners: Corners
-    height: float | None
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Two frames that wait for the other odometry to reach the second of them.
-
-    Attributes:
-        followed: points of the first, seen in the second.
-        start_ns, stop_ns: stamps [ns].
-        T_base_start, T_base_stop: (4, 4) mounts.
-        R_world_start: (3, 3) published rotation of the camera at the first.
-        moved: (3,) published translation of the camera between them, in the stream's world [m].
-        fits: (3,) the same as it fits the published depth; None where that is not known.
-        height: that of the first, see `Key`.
-    """
-
-    followed: Followed
     start_ns: int
     stop_ns: int
-    T_base_start: FloatArray
-    T_base_stop: FloatArray
-    R_world_start: FloatArray
-    moved: FloatArray
-    fits: FloatArray | None
+    T_start_stop: FloatArray
+    is_fitted: bool
     height: float | None
 
 
@@ -143,29 +123,32 @@ class SourcesState:
         T_ground_camera: (4, 4) of the last frame; None where it is not known.
         wheels: another odometry's samples.
         view: the last frame, which has yet to be looked at; None where it has been.
-        key: that pixels are followed from.
-        pairs: that the other odometry has yet to reach.
+        start: frame at which the running stretch begins.
+        is_fitted: whether all motions since then fit the pixels.
+        seen_height: logarithm of the known over the published height of the camera, as measured last since then; None
+            where it has not been.
+        stretches: that the other odometry has yet to reach.
         height, odometry: what each source has said.
-        apart, compared: mean logarithm of lengths by the height over those by the odometry, of so many frames.
+        apart, compared: mean logarithm of lengths by the height over those by the odometry, of so many stretches.
         outvoted: name of the source that is not used since it disagrees; empty where none.
         last_ns: stamp of the last frame that they were asked about [ns].
-        due: (3,) by which the path has yet to be corrected, in the stream's world [m].
-        shifted: (3,) by which it has been [m].
+        height_ns: of the last one at which the height was measured [ns].
     """
 
     T_ground_camera: FloatArray | None = None
     wheels: WheelState = field(default_factory=WheelState)
     view: View | None = None
-    key: Key | None = None
-    pairs: tuple[Pair, ...] = ()
+    start: View | None = None
+    is_fitted: bool = True
+    seen_height: float | None = None
+    stretches: tuple[Stretch, ...] = ()
     height: SourceState = field(default_factory=SourceState)
     odometry: SourceState = field(default_factory=SourceState)
     apart: float = 0.0
     compared: int = 0
     outvoted: str = ""
     last_ns: int | None = None
-    due: FloatArray = field(default_factory=lambda: np.zeros(3))
-    shifted: FloatArray = field(default_factory=lambda: np.zeros(3))
+    height_ns: int | None = None
 
     @property
     def exist(self) -> bool:
@@ -188,48 +171,27 @@ def received(
 
 def wants_points(state: SourcesState) -> bool:
     """Return whether the next frame's points are of use whoever else wants them."""
-    return state.exist and state.key is None
+    return state.T_ground_camera is not None and _is_height_due(state, state.last_ns)
+
+
+def _is_height_due(state: SourcesState, stamp_ns: int | None) -> bool:
+    if state.height_ns is None or stamp_ns is None:
+        return True
+    return abs(stamp_ns - state.height_ns) >= HEIGHT_S * 1e9
 
 
 def seen(
-    state: SourcesState,
-    gray: GrayImage,
-    stamp_ns: int,
-    T_world_camera: FloatArray,
-    T_base_camera: FloatArray,
+    state: SourcesState, stamp_ns: int, T_world_base: FloatArray, depth: float | None, *, is_fitted: bool
 ) -> SourcesState:
-    """Return the state with a frame, see `gray_of`, that will be published, for `asked` when it has been."""
-    if not state.exist:
+    """Return the state with a frame that will be published, see `View`, for `asked` when it has been."""
+    if not state.exist or depth is None:
         return replace(state, view=None)
-    T_world_camera = T_world_camera.copy()
-    T_world_camera[:3, 3] -= state.shifted  # as the network saw it
-    return replace(state, view=View(gray, stamp_ns, T_world_camera, T_base_camera))
-
-
-def shift(state: SourcesState) -> tuple[FloatArray, SourcesState]:
-    """Return by what (3,) the next frame's position is to be shifted [m], and the state after it."""
-    now = SHIFT * state.due
-    return now, replace(state, due=state.due - now, shifted=state.shifted + now)
-
-
-def _corrected(
-    scale: ScaleState, state: SourcesState, moved: FloatArray, true: FloatArray
-) -> tuple[ScaleState, SourcesState]:
-    """Return the scale and the state where a published motion (3,) should have been another."""
-    published, length = float(np.linalg.norm(moved)), float(np.linalg.norm(true))
-    if min(published, length) > 1e-3:
-        scale = scale_filter.path_measured(scale, math.log(length / published), 0.0)
-    return scale, replace(state, due=state.due + true - moved)
-
-
-def _way(T_later_key: FloatArray, T_world_key: FloatArray) -> FloatArray:
-    """Return the way (3,) of the camera in the stream's world."""
-    return np.asarray(T_world_key[:3, :3] @ inverse(T_later_key)[:3, 3])
+    return replace(state, view=View(stamp_ns, T_world_base, depth, is_fitted))
 
 
 def interrupted(state: SourcesState) -> SourcesState:
     """Return the state where the next frame does not follow on the last one."""
-    return replace(state, view=None, key=None, pairs=(), due=np.zeros(3))
+    return replace(state, view=None, start=None, seen_height=None, stretches=())
 
 
 def asked(
@@ -247,10 +209,12 @@ def asked(
     """
     assert state.view is not None
     stamp_ns = state.view.stamp_ns
-    seconds = math.inf if state.last_ns is None else (stamp_ns - state.last_ns) * 1e-9
-    scale = scale_filter.looked(scale_filter.helped(scale) if state.last_ns is None else scale, seconds)
-    height, state = _height(state, estimate)
-    state, scale = _followed(state, scale, estimate, height)
+    if state.last_ns is None:
+        scale = scale_filter.helped(scale)
+    height, state = _height(state, estimate) if _is_height_due(state, stamp_ns) else (None, state)
+    if height is not None:
+        state = replace(state, height_ns=stamp_ns, seen_height=height.log)
+    state, scale = _further(state, scale)
     state, scale, of_odometry = _ask_odometry(state, scale)
     of_height: tuple[str, ...] = ()
     if height is not None:
@@ -266,7 +230,7 @@ def sigma(state: SourcesState, estimate: Estimate, of_network: float) -> float:
         estimate: of the frame.
         of_network: that of the network alone.
     """
-    return min(of_network, math.hypot(estimate.path_sigma, LASTING)) if state.in_charge else of_network
+    return min(of_network, math.hypot(estimate.scale_sigma, LASTING)) if state.in_charge else of_network
 
 
 def described(state: SourcesState) -> dict[str, str]:
@@ -285,88 +249,69 @@ def _word(source: SourceState, before: str) -> str:
     return before if source.used_m is None else "used"
 
 
-def _followed(
-    state: SourcesState, scale: ScaleState, estimate: Estimate, height: LogRatio | None
-) -> tuple[SourcesState, ScaleState]:
-    """Follow the keyframe's corners into a frame that is far enough from it, which takes its place."""
-    view, key = state.view, state.key
+def _further(state: SourcesState, scale: ScaleState) -> tuple[SourcesState, ScaleState]:
+    """Go on to the last frame, where the running stretch may end."""
+    view, start = state.view, state.start
     assert view is not None
-    if key is not None:
-        T = inverse(view.T_world_camera) @ key.view.T_world_camera
-        moved = view.T_world_camera[:3, 3] - key.view.T_world_camera[:3, 3]
-        apart = float(np.linalg.norm(moved))
-        turned = float(np.linalg.norm(rotation_vector(T[:3, :3])))
-        if turned < MAX_TURN and apart < BASELINE * float(np.median(key.corners.points[:, 2])):
-            return state, scale
-        state, scale = _further(state, apart), scale_filter.travelled(scale, apart)
-        found = parallax.follow(key.corners, key.view.image, view.image, estimate)
-        if found is not None:
-            own = parallax.motion(found, T)
-            fits = None if own is None else _way(own.T_later_key, key.view.T_world_camera)
-            if fits is not None and ODOMETRY not in state.in_charge:
-                scale, state = _corrected(scale, state, moved, fits)
-            mounts = key.view.T_base_camera, view.T_base_camera
-            R_world_key = key.view.T_world_camera[:3, :3]
-            pair = Pair(found, key.view.stamp_ns, view.stamp_ns, *mounts, R_world_key, moved, fits, key.height)
-            state = replace(state, pairs=(*state.pairs, pair)[-MAX_PAIRS:])
-    corners = parallax.corners_of(view.image, estimate)
-    key = None if corners is None else Key(view, corners, None if height is None else height.log)
-    return replace(state, key=key), scale
+    if start is None:
+        return replace(state, start=view, is_fitted=True), scale
+    T_start_stop = inverse(start.T_world_base) @ view.T_world_base
+    way, is_fitted = float(np.linalg.norm(T_start_stop[:3, 3])), state.is_fitted and view.is_fitted
+    is_long = way >= STRETCH * start.depth
+    if not is_long and np.linalg.norm(rotation_vector(T_start_stop[:3, :3])) < MAX_TURN:
+        return replace(state, is_fitted=is_fitted), scale
+    if is_long:
+        stretch = Stretch(start.stamp_ns, view.stamp_ns, T_start_stop, is_fitted, state.seen_height)
+        state = replace(state, stretches=(*state.stretches, stretch)[-MAX_STRETCHES:])
+    state = replace(
+        state,
+        start=view,
+        is_fitted=True,
+        seen_height=None,
+        height=_after(state.height, way),
+        odometry=_after(state.odometry, way),
+    )
+    return state, scale_filter.travelled(scale, way)
 
 
-def _further(state: SourcesState, way: float) -> SourcesState:
-    """Return the state after so many metres."""
-
-    def after(source: SourceState) -> SourceState:
-        used, refused = source.used_m, source.refused_m
-        return replace(
-            source,
-            used_m=None if used is None else used + way,
-            refused_m=None if refused is None else refused + way,
-        )
-
-    return replace(state, height=after(state.height), odometry=after(state.odometry))
+def _after(source: SourceState, way: float) -> SourceState:
+    """Return what a source has said lately, so many metres further."""
+    used, refused = source.used_m, source.refused_m
+    return replace(
+        source, used_m=None if used is None else used + way, refused_m=None if refused is None else refused + way
+    )
 
 
 def _ask_odometry(state: SourcesState, scale: ScaleState) -> tuple[SourcesState, ScaleState, tuple[str, ...]]:
     events: tuple[str, ...] = ()
-    while state.pairs and wheels.reaches(state.wheels, state.pairs[0].stop_ns):
-        pair, state = state.pairs[0], replace(state, pairs=state.pairs[1:])
-        state, scale, more = _compared(state, scale, pair)
+    while state.stretches and wheels.reaches(state.wheels, state.stretches[0].stop_ns):
+        stretch, state = state.stretches[0], replace(state, stretches=state.stretches[1:])
+        state, scale, more = _compared(state, scale, stretch)
         events += more
     return state, scale, events
 
 
-def _compared(state: SourcesState, scale: ScaleState, pair: Pair) -> tuple[SourcesState, ScaleState, tuple[str, ...]]:
-    """Compare two frames with the other odometry."""
-    T_start_stop = wheels.motion(state.wheels, pair.start_ns, pair.stop_ns)
+def _compared(
+    state: SourcesState, scale: ScaleState, stretch: Stretch
+) -> tuple[SourcesState, ScaleState, tuple[str, ...]]:
+    """Compare a stretch with the other odometry."""
+    T_start_stop = wheels.motion(state.wheels, stretch.start_ns, stretch.stop_ns)
     if T_start_stop is None:
         problem = state.wheels.problem or "it does not reach back to the frame"
         return _with_problem(state, ODOMETRY, problem), scale, ()
-    T_stop_start = inverse(T_start_stop @ pair.T_base_stop) @ pair.T_base_start
-    told = parallax.length(pair.followed, T_stop_start)
-    events: tuple[str, ...] = ()
-    if told is not None:
-        angle = float(np.linalg.norm(rotation_vector(T_stop_start[:3, :3])))
-        if told.turned > MAX_OFF + MAX_OFF_SHARE * angle:
-            problem = f"its rotation is off by {math.degrees(told.turned):.0f} degrees"
-            return _with_problem(state, ODOMETRY, problem), scale, ()
-        if told.rho < 0.1:
-            return _with_problem(state, ODOMETRY, "it has moved where the pixels have not: slip"), scale, ()
-        ratio = LogRatio(-math.log(told.rho), told.sigma / told.rho)
-        if pair.height is not None:
-            compared = min(state.compared + 1, MEMORY)
-            apart = state.apart + (pair.height - ratio.log - state.apart) / compared
-            state = replace(state, apart=apart, compared=compared)
-        state, scale, events = _taken(state, scale, ODOMETRY, ratio, scale.factor)
-        if state.odometry.used_m != 0.0:
-            if pair.fits is not None and ODOMETRY in state.in_charge:
-                scale, state = _corrected(scale, state, pair.moved, pair.fits)
-            return state, scale, events
-    if ODOMETRY in state.in_charge:
-        way = pair.R_world_start @ inverse(T_stop_start)[:3, 3]
-        scale, state = _corrected(scale, state, pair.moved, way)
-    return state, scale, events
+    R, published = stretch.T_start_stop[:3, :3], float(np.linalg.norm(stretch.T_start_stop[:3, 3]))
+    off, angle = (float(np.linalg.norm(rotation_vector(of))) for of in (R.T @ T_start_stop[:3, :3], R))
+    if off > MAX_OFF + MAX_OFF_SHARE * angle:
+        return _with_problem(state, ODOMETRY, f"its rotation is off by {math.degrees(off):.0f} degrees"), scale, ()
+    length = float(np.linalg.norm(T_start_stop[:3, 3]))
+    if length < MIN_LENGTH * published:
+        return _with_problem(state, ODOMETRY, "it has not moved where the camera has"), scale, ()
+    ratio = LogRatio(math.log(length / published), FITTED if stretch.is_fitted else BY_NETWORK)
+    if stretch.height is not None:
+        compared = min(state.compared + 1, MEMORY)
+        apart = state.apart + (stretch.height - ratio.log - state.apart) / compared
+        state = replace(state, apart=apart, compared=compared)
+    return _taken(state, scale, ODOMETRY, ratio, scale.factor)
 
 
 def _height(state: SourcesState, estimate: Estimate) -> tuple[LogRatio | None, SourcesState]:
@@ -407,7 +352,7 @@ def _taken(
     if state.outvoted == name:
         return state, scale, events
     deviations, after = scale_filter.measured(scale, log_scale, ratio.sigma**2, gate=GATE)
-    off = _percent(log_scale - scale.log_scale - scale.view)
+    off = _percent(log_scale - scale.log_scale)
     is_alone = not set(state.in_charge) - {name}
     if deviations is not None and is_alone and (source.refused_m or 0.0) > REOPEN_M:
         events += (f"the {name} has been off for {REOPEN_M:g} m, last by {off}: it is believed from now on",)

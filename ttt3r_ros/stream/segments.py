@@ -106,13 +106,8 @@ class SegmentState:
 
     @property
     def scale(self) -> float:
-        """Factor on the network's points."""
+        """Factor on the network's lengths."""
         return self.scale_state.factor
-
-    @property
-    def path_scale(self) -> float:
-        """Factor on the network's translations."""
-        return self.scale_state.path_factor
 
     def reset(self) -> SegmentState:
         """Return the state whose next frame belongs to a new segment that begins with the last two.
@@ -287,7 +282,7 @@ def advance(
             update_rule=settings.update_rule,
             segment_frames=state.segment_frames + 1,
             T_world_before=state.T_world_camera,
-            T_world_camera=state.T_world_segment @ _T_segment_camera(pose, state.path_scale),
+            T_world_camera=state.T_world_segment @ _T_segment_camera(pose, state.scale),
             focals=state.focals if points is None or camera else with_focal_of(state.focals, points),
         )
     else:
@@ -302,7 +297,7 @@ def advance(
         segment_frames=state.segment_frames,
         pixel_map=mapping,
         scale=state.scale,
-        path_sigma=state.scale_state.path_sigma,
+        scale_sigma=state.scale_state.sigma,
         timings=Timings(prepared - begun, stepped - prepared, downloaded - stepped),
         points=points,
         depth=depth,
@@ -318,7 +313,7 @@ def advance(
 def rescaled(state: SegmentState, scale: ScaleState) -> SegmentState:
     """Return the state whose next frames are multiplied by another factor; the last pose stays where it is."""
     camera, T_world_segment = state.T_world_camera[:3, 3], state.T_world_segment.copy()
-    T_world_segment[:3, 3] = camera + (T_world_segment[:3, 3] - camera) * (scale.path_factor / state.path_scale)
+    T_world_segment[:3, 3] = camera + (T_world_segment[:3, 3] - camera) * (scale.factor / state.scale)
     return replace(state, scale_state=scale, T_world_segment=T_world_segment)
 
 
@@ -327,18 +322,6 @@ def corrected(state: SegmentState, T_world_camera: FloatArray) -> SegmentState:
     T = T_world_camera @ inverse(state.T_world_camera)
     T[:3, :3] = orthonormal(T[:3, :3])
     return replace(state, T_world_segment=T @ state.T_world_segment, T_world_camera=T_world_camera)
-
-
-def shifted(state: SegmentState, by: FloatArray) -> SegmentState:
-    """Return the state whose last frames, and so its next ones, are at other positions, by (3,) in its world [m]."""
-    T = np.eye(4)
-    T[:3, 3] = by
-    return replace(
-        state,
-        T_world_segment=T @ state.T_world_segment,
-        T_world_camera=T @ state.T_world_camera,
-        T_world_before=T @ state.T_world_before,
-    )
 
 
 @torch.inference_mode()
@@ -375,7 +358,7 @@ def look(
         segment_frames=state.segment_frames,
         pixel_map=mapping,
         scale=state.scale,
-        path_sigma=state.scale_state.path_sigma,
+        scale_sigma=state.scale_state.sigma,
         timings=Timings(time.perf_counter() - begun, 0.0, 0.0),
         image=None if planes is None else interleaved(planes.numpy()),
         intrinsics=mapping.intrinsics(camera) if camera else guessed,
@@ -481,7 +464,7 @@ def _next_segment(state: SegmentState, pose: Tensor, scale: ScaleState, T_world_
         first_level=float(pose[7]),
         segment=state.segment + 1,
         segment_frames=0,
-        T_world_segment=T_world_camera @ inverse(_T_segment_camera(pose, scale.path_factor)),
+        T_world_segment=T_world_camera @ inverse(_T_segment_camera(pose, scale.factor)),
     )
 
 

@@ -33,13 +33,13 @@ from ttt3r_ros.stream import (
 )
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.continuity import why_broken
+from ttt3r_ros.stream.corners import rays_of
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, POINTS, Estimate, Float32Array
 from ttt3r_ros.stream.gravity import GravityState, ImuSamples
 from ttt3r_ros.stream.gray import gray_of
 from ttt3r_ros.stream.image_check import ImageState
 from ttt3r_ros.stream.motion_check import MotionState
 from ttt3r_ros.stream.odometry import Motion, OdometryState
-from ttt3r_ros.stream.parallax import rays_of
 from ttt3r_ros.stream.reset_policy import PolicyState
 from ttt3r_ros.stream.scale_sources import SourcesState
 from ttt3r_ros.stream.segments import SegmentState
@@ -234,8 +234,9 @@ def step(
             odometry=odometry.interrupted(state.odometry),
         )
     T_world_before, is_first = state.segments.T_world_camera, estimate.segment_frames == 1
+    is_fitted = False
     if settings.correct_motion and not is_first and estimate.fault is None:
-        estimate, advanced = _corrected(state, looked.tracked, estimate, advanced)
+        estimate, advanced, is_fitted = _corrected(state, looked.tracked, estimate, advanced)
     T_world_camera = estimate.T_world_camera
     fault = estimate.fault or motion_check.check(
         state.motions, T_world_camera, stamp_ns, settings.max_speed, settings.max_turn_rate
@@ -257,9 +258,8 @@ def step(
         unexplained,
     )
     motion, moved, vertical = gravity.corrected(state.gravity, before, motion, moved, frame.imu)
-    sources = scale_sources.seen(
-        state.sources, looked.tracked.view.image, stamp_ns, T_world_camera, frame.T_base_camera
-    )
+    T_world_base = T_world_camera @ inverse(frame.T_base_camera)
+    sources = scale_sources.seen(state.sources, stamp_ns, T_world_base, depth, is_fitted=is_fitted)
     state = replace(
         state,
         depth=depth,
@@ -509,15 +509,15 @@ def _check_image(
 
 def _corrected(
     state: StreamState, tracked: Tracked, estimate: Estimate, advanced: SegmentState
-) -> tuple[Estimate, SegmentState]:
-    """Return a frame's estimate, and the state after it, with the motion that the pixels tell of where they do."""
+) -> tuple[Estimate, SegmentState, bool]:
+    """Return a frame's estimate, and the state after it, with the motion that the pixels tell of; whether they do."""
     T_world_last = state.segments.T_world_camera
     T_last_now = tracks.motion(state.tracks, tracked, inverse(T_world_last) @ estimate.T_world_camera, estimate)
     if T_last_now is None:
-        return estimate, advanced
+        return estimate, advanced, False
     T_world_camera = T_world_last @ T_last_now
     T_world_camera[:3, :3] = orthonormal(T_world_camera[:3, :3])
-    return replace(estimate, T_world_camera=T_world_camera), segments.corrected(advanced, T_world_camera)
+    return replace(estimate, T_world_camera=T_world_camera), segments.corrected(advanced, T_world_camera), True
 
 
 def _unexplained(
@@ -583,8 +583,7 @@ def _rescaled(state: StreamState, estimate: Estimate) -> StreamState:
     if state.sources.view is None:
         return state
     sources, scale, told = scale_sources.asked(state.sources, state.segments.scale_state, estimate)
-    shift, sources = scale_sources.shift(sources)
-    running = segments.shifted(replace(state.segments, scale_state=scale), shift)
+    running = replace(state.segments, scale_state=scale)
     return replace(state, sources=sources, segments=running, events=(*state.events, *told)[-MAX_EVENTS:])
 
 
@@ -628,7 +627,8 @@ def _with_clock_set(state: StreamState, step_ns: int) -> StreamState:
     if motions.stamp_ns is not None:
         motions = replace(motions, stamp_ns=motions.stamp_ns + step_ns)
     if sources.last_ns is not None:
-        sources = replace(sources, last_ns=sources.last_ns + step_ns)
+        height_ns = None if sources.height_ns is None else sources.height_ns + step_ns
+        sources = replace(sources, last_ns=sources.last_ns + step_ns, height_ns=height_ns)
     return replace(
         state,
         last_stamp_ns=None if last_ns is None else last_ns + step_ns,

@@ -17,13 +17,11 @@ import numpy.typing as npt
 
 from ttt3r_ros.geometry import FloatArray, inverse, orthonormal, rotation_vector
 from ttt3r_ros.stream import pose_fit
+from ttt3r_ros.stream.corners import Corners, corners_of, rays_of
 from ttt3r_ros.stream.estimate import Estimate
 from ttt3r_ros.stream.gray import FloatImage, GrayImage, find_again
-from ttt3r_ros.stream.parallax import Corners, corners_of, rays_of
 from ttt3r_ros.stream.pose_fit import Prior
 
-#: So many corners at most, in each cell of the image, and this far apart [share of the width].
-MAX_CORNERS, PER_CELL, APART = 120, 4, 0.0375
 #: Corners closer than this to a hidden pixel are not followed [px].
 MASK_MARGIN = 8
 #: A corner that does not come back to within this distance is lost [px].
@@ -148,7 +146,7 @@ def renewed(state: TracksState, estimate: Estimate) -> TracksState:
     view, state = state.view, replace(state, view=None)
     if view is None or estimate.points is None or not is_worn(state):
         return state
-    corners = corners_of(view.image, estimate, view.visible, most=MAX_CORNERS, apart=APART, per_cell=PER_CELL)
+    corners = corners_of(view.image, estimate, view.visible)
     if corners is None:
         return state
     return TracksState(Key(view.image, corners), corners.pixels, np.ones(len(corners.pixels), np.bool_))
