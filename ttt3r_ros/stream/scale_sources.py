@@ -48,8 +48,8 @@ MIN_LENGTH = 0.1
 CHARGE_M = 5.0
 #: A source that is refused along this way is believed after all [m].
 REOPEN_M = 6.0
-#: Two sources disagree, and agree again (logarithms), as means over so many stretches that both measure.
-DISAGREE, AGREE, MIN_SAID, MEMORY = 0.18, 0.12, 8, 20
+#: Two sources disagree, and agree again (logarithms), as medians over so many stretches that both measure.
+DISAGREE, AGREE, MIN_SAID, MEMORY = 0.18, 0.12, 8, 15
 #: Measurements are refused beyond so many standard deviations: wheels slip, and tables are level.
 GATE = 2.0
 #: What no source knows better, however often it measures: a wheel's radius, a mount (logarithm).
@@ -129,7 +129,7 @@ class SourcesState:
             where it has not been.
         stretches: that the other odometry has yet to reach.
         height, odometry: what each source has said.
-        apart, compared: mean logarithm of lengths by the height over those by the odometry, of so many stretches.
+        apart: logarithms of lengths by the height over those by the odometry, of the last stretches that both measured.
         outvoted: name of the source that is not used since it disagrees; empty where none.
         last_ns: stamp of the last frame that they were asked about [ns].
         height_ns: of the last one at which the height was measured [ns].
@@ -144,8 +144,7 @@ class SourcesState:
     stretches: tuple[Stretch, ...] = ()
     height: SourceState = field(default_factory=SourceState)
     odometry: SourceState = field(default_factory=SourceState)
-    apart: float = 0.0
-    compared: int = 0
+    apart: tuple[float, ...] = ()
     outvoted: str = ""
     last_ns: int | None = None
     height_ns: int | None = None
@@ -308,9 +307,7 @@ def _compared(
         return _with_problem(state, ODOMETRY, "it has not moved where the camera has"), scale, ()
     ratio = LogRatio(math.log(length / published), FITTED if stretch.is_fitted else BY_NETWORK)
     if stretch.height is not None:
-        compared = min(state.compared + 1, MEMORY)
-        apart = state.apart + (stretch.height - ratio.log - state.apart) / compared
-        state = replace(state, apart=apart, compared=compared)
+        state = replace(state, apart=(*state.apart, stretch.height - ratio.log)[-MEMORY:])
     return _taken(state, scale, ODOMETRY, ratio, scale.factor)
 
 
@@ -370,9 +367,9 @@ def _taken(
 def _voted(state: SourcesState, scale: ScaleState) -> tuple[SourcesState, ScaleState, tuple[str, ...]]:
     """Compare the two sources; where they begin to disagree, or to agree again, say so."""
     height, odometry, outvoted = state.height, state.odometry, state.outvoted
-    if state.compared < MIN_SAID:
+    if len(state.apart) < MIN_SAID:
         return state, scale, ()
-    apart = state.apart
+    apart = float(np.median(state.apart))
     if outvoted and abs(apart) < AGREE:
         state = _with_source(state, outvoted, replace(_source(state, outvoted), problem=None))
         return replace(state, outvoted=""), scale, (f"{HEIGHT} and {ODOMETRY} agree again: the {outvoted} is used",)
