@@ -379,7 +379,8 @@ def _voted(state: SourcesState, scale: ScaleState) -> tuple[SourcesState, ScaleS
     check = "ground_frame and the camera's mount in TF" if name == HEIGHT else "the wheels' radius and grip"
     loser = _source(state, name)
     if loser.is_in_charge:  # the scale may be its
-        scale = scale_filter.reopened(scale)
+        own = _source(state, other).own
+        scale = scale_filter.measured(scale_filter.reopened(scale), own, FITTED**2, gate=math.inf)[1]
     problem = (
         f"it differs from the {other} by {_percent(apart if name == HEIGHT else -apart)} and is farther from the "
         f"network's own metres; check {check}"
