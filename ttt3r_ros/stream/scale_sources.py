@@ -49,7 +49,7 @@ CHARGE_M = 5.0
 #: A source that is refused along this way is believed after all [m].
 REOPEN_M = 6.0
 #: Two sources disagree, and agree again (logarithms), as medians over so many stretches that both measure.
-DISAGREE, AGREE, MIN_SAID, MEMORY = 0.18, 0.12, 8, 15
+DISAGREE, AGREE, MIN_SAID, MEMORY = 0.18, 0.12, 5, 15
 #: Measurements are refused beyond so many standard deviations: wheels slip, and tables are level.
 GATE = 2.0
 #: What no source knows better, however often it measures: a wheel's radius, a mount (logarithm).
