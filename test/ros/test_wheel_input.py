@@ -37,7 +37,6 @@ def running(weights, tmp_path_factory):
 def robot(running):
     """A robot whose camera is mounted 0.5 m above the ground, until the tests end."""
     bench = Bench("robot")
-    bench.next_stamp = time.monotonic_ns()
     bench.listen_to_all()
     bench.wait_for_node()
     raised = np.eye(4)
@@ -65,9 +64,9 @@ def odometry(stamp: int, x: float = 0.0, **changes: float) -> Odometry:
 
 
 def drive(robot: Bench, count: int, *, ahead: float = 0.0, at: float = 0.0) -> None:
-    """Send images, each with its wheel odometry, whose clock is ahead [s]; the images' own is this computer's."""
+    """Send images, each with its wheel odometry, whose clock is ahead [s]."""
     for number in range(count):
-        stamp = time.monotonic_ns()
+        stamp = robot.next_stamp
         robot.publisher(Odometry, TOPIC).publish(odometry(stamp + round(ahead * 1e9), at + 0.01 * number))
         time.sleep(0.05)  # the odometry arrives first, as its sender's clock says
         robot.send(stamp=stamp)
@@ -99,9 +98,9 @@ def test_bad_messages_are_refused_in_a_sentence_each(running, robot):
 
 def test_another_clock_and_a_restart(running, robot):
     drive(robot, 12, ahead=1000.0)
-    said = r"ahead of those of wheel_odom by -(\d+)"
+    said = r"ahead of those of wheel_odom by -(\d+)"  # the images' own clock runs as fast as this machine answers
     found = wait_until(lambda: re.search(said, running.text()), "the clocks to be compared")
-    assert 990 < int(found[1]) < 1010
+    assert 900 < int(found[1]) < 1100
     drive(robot, 12, ahead=1000.0, at=50.0)
     says(robot, "wheel_odom", "jumped by 49.89 m")
 
