@@ -430,10 +430,6 @@ class SegmentReader:
         self._count()
         self.state = prepare(self.backbone, self.state, self.settings)
 
-    def restart(self) -> None:
-        """Forget everything: the next frame is the origin of a new world."""
-        self.state = SegmentState()
-
     def _count(self) -> None:
         if self.reset_interval and self.state.segment_frames >= self.reset_interval:
             self.state = self.state.reset()
