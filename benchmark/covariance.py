@@ -1,10 +1,11 @@
 """Whether odometry's covariances match its errors: ``python -m benchmark.covariance [--weights FILE] [--output FILE]``.
 
-The constants of the covariance model are fitted to the errors along walks through flats of seeds that training uses
-(1000 and above) and checked on held-out flats (below 500): walking, driving, turning on the spot, reversing and
-stopping, at 1 to 30 frames per second. For each kind of motion, the mean normalised estimation error squared (NEES) per
-degree of freedom of position, orientation, linear and angular velocity shall lie between 0.5 and 2. What is measured,
-and against what, says `covariance_runs`. The exit status is 1 where it does not.
+The constants of the covariance model are fitted to the errors along walks through flats that training has not seen, in
+two halves: constants of one half are checked on the other, and the other way round; those that are written are fitted
+to both. Walking, driving, turning on the spot, reversing, sideways and stopping, at 1 to 30 frames per second. For each
+motion and for each rate, the normalised estimation error squared (NEES) per degree of freedom of position, orientation,
+linear and angular velocity, averaged over walks, shall lie between 0.5 and 2. What is measured, and against what, says
+`covariance_runs`. The exit status is 1 where it does not.
 """
 
 from __future__ import annotations
@@ -13,10 +14,8 @@ import argparse
 import hashlib
 import json
 import sys
-from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from dataclasses import asdict, fields
-from itertools import cycle
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from rich.table import Table
 
 from benchmark import command
 from benchmark.covariance_figures import draw
-from benchmark.covariance_fit import PARTS, Calibration, calibration, fit, replay
+from benchmark.covariance_fit import PARTS, Calibration, Variances, calibration, fit, nees, replay, with_error
 from benchmark.covariance_runs import Kind, Walked, load, save, walk
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
@@ -39,14 +38,24 @@ from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.weights.load import load_weights
 
-#: First seeds of the walks: to fit, among those of training but beyond what it reaches; to check, held out.
-FIT_SEED, CHECK_SEED = 1_000_000, 300
+#: First seeds of both halves' flats: one among those of training but beyond what it reaches, one held out.
+SEEDS = 1_000_000, 300
 #: Fewest flats, and fewest frames of each walk, to judge by.
-MIN_FLATS, MIN_FRAMES = 2, 60
+MIN_FLATS, MIN_FRAMES = 2, 40
 #: What is walked in every flat.
-MOTIONS = ("handheld", "wheeled", "turning", "reversing", "stopping")
+MOTIONS = ("handheld", "wheeled", "turning", "reversing", "sideways", "stopping")
 #: What NEES per degree of freedom counts as true.
 TRUE_NEES = (0.5, 2.0)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A walk of a kind through a flat, with the variances that constants of the other half's flats give it."""
+
+    flat: int
+    kind: Kind
+    walked: Walked
+    variances: Variances
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -54,38 +63,37 @@ def main(argv: list[str] | None = None) -> int:
     return command.start(_parser(), run, report, argv, figures=lambda found: found[0])
 
 
-def report(found: tuple[dict[str, Any], list[Walked]], args: argparse.Namespace, console: Console) -> bool:
-    """Print table and constants, draw the picture if asked to; return whether the covariances are true."""
-    result, check = found
+def report(found: tuple[dict[str, Any], list[Trial]], args: argparse.Namespace, console: Console) -> bool:
+    """Print tables and constants, draw the picture if asked to; return whether the covariances are true."""
+    result, trials = found
     console.print(_table(result))
     console.print(_as_code(result["model"]), highlight=False)
     if args.output:
         fitted_to = {name: value for name, value in result.items() if not isinstance(value, dict)}
         write_covariance(args.output, CovarianceModel(**result["model"]), fitted_to)
     if args.picture:
-        draw(args.picture, check, CovarianceModel(**result["model"]), _title(result))
-    console.print(_table_of_kinds(result))
+        draw(args.picture, [trial.walked for trial in trials], [trial.variances for trial in trials], _title(result))
+    console.print(_table_of_groups(result))
     wrong = [
-        f"{name}, {motion}"
-        for motion, parts in result["motions"].items()
-        for name, nees in parts.items()
-        if not TRUE_NEES[0] <= nees <= TRUE_NEES[1]
+        f"{name}, {group}"
+        for group, parts in result["groups"].items()
+        for name, (nees_held_out, _) in parts.items()
+        if not TRUE_NEES[0] <= nees_held_out <= TRUE_NEES[1]
     ]
     console.print(f"not true: {', '.join(wrong)}" if wrong else "the covariances tell the truth", highlight=False)
     return not wrong
 
 
-def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], list[Walked]]:
+def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], list[Trial]]:
     """Return figures and constants, and the walks that they were checked on.
 
     Raises:
         UserError: an option cannot be used.
     """
-    flats = args.check_flats if args.no_fit else min(args.fit_flats, args.check_flats)
-    if flats < MIN_FLATS or args.frames < MIN_FRAMES or not min(args.rates) > 0:
+    if args.flats < MIN_FLATS or args.frames < MIN_FRAMES or not min(args.rates) > 0:
         raise UserError(
-            f"too little to judge covariances by: --fit-flats and --check-flats must be at least {MIN_FLATS}, --frames "
-            f"at least {MIN_FRAMES}, --rates positive"
+            f"too little to judge covariances by: --flats must be at least {MIN_FLATS}, --frames at least "
+            f"{MIN_FRAMES}, --rates positive"
         )
     kinds = [Kind(motion, fps) for motion in MOTIONS for fps in args.rates]
     weights, device = load_weights(args.weights), choose_device(args.device)
@@ -102,29 +110,38 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
         "precision": precision,
         "frames": args.frames,
         "size": args.size,
+        "correct_motion": settings.correct_motion,
     }
-    key = hashlib.sha256(json.dumps([facts, 2]).encode()).hexdigest()[:16]  # 2: what `Walked` holds
+    key = hashlib.sha256(json.dumps([facts, 3]).encode()).hexdigest()[:16]  # 3: what `Walked` holds
     stream = Stream(Backbone(weights.network, device=device, precision=precision), settings)
-    folder = args.work / key
-    to_fit = [] if args.no_fit else _walks(stream, FIT_SEED, args.fit_flats, kinds, args, folder, console)
-    to_check = _walks(stream, CHECK_SEED, args.check_flats, kinds, args, folder, console)
-    model = shipped
-    if to_fit:
+    halves = [_walks(stream, seed, args.flats, kinds, args, args.work / key, console) for seed in SEEDS]
+    everything = [one for half in halves for one in half]
+    models, model = [shipped] * len(halves), shipped
+    if not args.no_fit:
         with console.status("fitting") as status:
-            model = fit(to_fit, shipped, lambda cost: status.update(f"fitting: {cost:.4f}"))
+
+            def fitted(some: Seq[tuple[int, Kind, Walked]]) -> CovarianceModel:
+                _, their_kinds, walks = zip(*some)
+                return fit(walks, their_kinds, shipped, lambda cost: status.update(f"fitting: {cost:.4f}"))
+
+            models, model = [fitted(half) for half in reversed(halves)], fitted(everything)
+    trials = [
+        Trial(flat, kind, walked, replay(walked, held_out))
+        for half, held_out in zip(halves, models)
+        for flat, kind, walked in half
+    ]
     result = {
         **facts,
         "rates": args.rates,
-        "fit_walks": len(to_fit),
-        "check_walks": len(to_check),
+        "walks": len(everything),
+        "flats": len({flat for flat, *_ in everything}),
         "model": asdict(model),
-        "fitted": _figures(to_fit, model),
-        "checked": _figures(to_check, model),
-        "shipped": _figures(to_check, shipped),
-        "motions": _nees(to_check, kinds, lambda kind: kind.motion, model),
-        "kinds": _nees(to_check, kinds, lambda kind: kind.name, model),
+        "held_out": _figures(trials),
+        "fitted": _figures([replace(t, variances=replay(t.walked, model)) for t in trials]),
+        "shipped": _figures([replace(t, variances=replay(t.walked, shipped)) for t in trials]),
+        "groups": _by_group(trials),
     }
-    return result, to_check
+    return result, trials
 
 
 def _walks(
@@ -135,7 +152,7 @@ def _walks(
     args: argparse.Namespace,
     folder: Path,
     console: Console,
-) -> list[Walked]:
+) -> list[tuple[int, Kind, Walked]]:
     """Return a walk of each kind through each of so many flats; those in the folder are not made again."""
     folder.mkdir(parents=True, exist_ok=True)
     walks, count = [], flats * len(kinds)
@@ -146,37 +163,40 @@ def _walks(
                 if not file.exists():
                     frames = kind.frames(seed, args.frames, args.size, str(stream.backbone.device))
                     save(file, walk(stream, frames))
-                walks.append(load(file))
+                walks.append((seed, kind, load(file)))
                 progress.update(len(walks) * args.frames)
     return walks
 
 
-def _nees(
-    walks: Seq[Walked], kinds: Seq[Kind], group: Callable[[Kind], str], model: CovarianceModel
-) -> dict[str, dict[str, float]]:
-    """Return NEES of each part, for each group of kinds; walks are of all kinds in turn, flat by flat."""
-    grouped: dict[str, list[Walked]] = {}
-    for kind, walked in zip(cycle(kinds), walks):
-        grouped.setdefault(group(kind), []).append(walked)
+def _by_group(trials: Seq[Trial]) -> dict[str, dict[str, tuple[float, float]]]:
+    """Return each part's NEES and its standard error, for each motion, for each rate, and for all."""
+    found = [nees(trial.walked, trial.variances) for trial in trials]
+    groups = {motion: [trial.kind.motion == motion for trial in trials] for motion in MOTIONS}
+    for fps in sorted({trial.kind.fps for trial in trials}):
+        groups[f"{fps:g} Hz"] = [trial.kind.fps == fps for trial in trials]
+    groups["all"] = [True] * len(trials)
     return {
-        name: {part: found["nees"] for part, found in _figures(some, model).items()} for name, some in grouped.items()
+        name: {
+            part: with_error(
+                np.array([one[part] for one, is_in in zip(found, members) if is_in]),
+                [trial.flat for trial, is_in in zip(trials, members) if is_in],
+            )
+            for part in PARTS
+        }
+        for name, members in groups.items()
+        if any(members)
     }
 
 
-def _figures(walks: Seq[Walked], model: CovarianceModel) -> dict[str, dict[str, float]]:
+def _figures(trials: Seq[Trial]) -> dict[str, dict[str, float]]:
     """Return each part's calibration."""
-    if not walks:
-        return {}
-    errors = {"pose": [w.pose_errors()[1:] for w in walks], "twist": [w.twist_errors()[1:] for w in walks]}
-    variances: dict[str, list[Any]] = {"pose": [], "twist": []}
-    for walked in walks:
-        pose, twist = replay(walked, model)
-        variances["pose"].append(pose[1:])
-        variances["twist"].append(twist[1:])
-    return {
-        name: asdict(calibration(np.concatenate(errors[kind])[:, columns], np.concatenate(variances[kind])[:, columns]))
-        for name, (kind, columns) in PARTS.items()
-    }
+    found = {}
+    for name, (which, columns) in PARTS.items():
+        errors = [t.walked.pose_errors() if which == "pose" else t.walked.twist_errors() for t in trials]
+        variances = [t.variances[0 if which == "pose" else 1] for t in trials]
+        e, v = (np.concatenate([part[1:, columns] for part in parts]) for parts in (errors, variances))
+        found[name] = asdict(calibration(e, v))
+    return found
 
 
 def _table(result: dict[str, Any]) -> Table:
@@ -184,12 +204,11 @@ def _table(result: dict[str, Any]) -> Table:
     for column in ("", "NEES, held out", "NEES, fitted to", "NEES, shipped", "within 1σ, 2σ", "RMS error", "RMS σ"):
         table.add_column(column, justify="right")
     for name in PARTS:
-        part = Calibration(**result["checked"][name])
-        fitted = result["fitted"].get(name)
+        part = Calibration(**result["held_out"][name])
         table.add_row(
             name,
             f"{part.nees:.2f}",
-            f"{fitted['nees']:.2f}" if fitted else "-",
+            f"{result['fitted'][name]['nees']:.2f}",
             f"{result['shipped'][name]['nees']:.2f}",
             f"{100 * part.within_1_sigma:.0f} %, {100 * part.within_2_sigma:.0f} %",
             f"{part.rms_error:.3g}",
@@ -198,18 +217,18 @@ def _table(result: dict[str, Any]) -> Table:
     return table
 
 
-def _table_of_kinds(result: dict[str, Any]) -> Table:
-    table = Table(title="NEES, held out", title_justify="left")
+def _table_of_groups(result: dict[str, Any]) -> Table:
+    table = Table(title="NEES, held out, averaged over walks, with its standard error over flats", title_justify="left")
     for column in ("", *PARTS):
         table.add_column(column, justify="right")
-    for name, parts in [*result["motions"].items(), *result["kinds"].items()]:
-        table.add_row(name, *(f"{parts[part]:.2f}" for part in PARTS))
+    for name, parts in result["groups"].items():
+        table.add_row(name, *("{:.2f} ± {:.2f}".format(*parts[part]) for part in PARTS))
     return table
 
 
 def _title(result: dict[str, Any]) -> str:
     return (
-        f"{result['check_walks']} held-out walks of {result['frames']} frames; "
+        f"{result['walks']} walks of {result['frames']} frames through {result['flats']} flats; "
         f"{result['weights']}, {result['update_rule']}, resets: {result['reset_policy']}"
     )
 
@@ -222,17 +241,16 @@ def _as_code(model: dict[str, float]) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     shared = ("frames", "size", "work", "picture")
-    parser = command.parser(__doc__, *shared, frames=100, size=(320, 240), work=Path(".cache/covariance"))
+    parser = command.parser(__doc__, *shared, frames=80, size=(320, 240), work=Path(".cache/covariance"))
     add_options(parser, NetworkSettings, also=command.SHORT)
     add_options(parser, StreamSettings, also=command.SHORT)
     add = parser.add_argument
-    add("--fit-flats", type=int, default=4, help="flats for the fit (default: %(default)s)")
-    add("--check-flats", type=int, default=4, help="held-out flats for the check (default: %(default)s)")
+    add("--flats", type=int, default=6, help="flats in each half (default: %(default)s)")
     add(
         "--rates",
         type=lambda text: [float(rate) for rate in text.split(",")],
-        default=[1.0, 2.5, 5.0, 15.0, 30.0],
-        help="frames per second, comma-separated (default: 1,2.5,5,15,30)",
+        default=[1.0, 5.0, 15.0, 30.0],
+        help="frames per second, comma-separated (default: 1,5,15,30)",
     )
     add("--no-fit", action="store_true", help="only check the current constants")
     add("--output", type=Path, help="write the constants to this file, for the node's parameter covariance_file")

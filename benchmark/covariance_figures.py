@@ -12,26 +12,24 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from benchmark.covariance_fit import PARTS, replay
+from benchmark.covariance_fit import PARTS, Variances
 from benchmark.covariance_runs import Walked
 from ttt3r_ros.geometry import FloatArray
-from ttt3r_ros.stream.covariance import CovarianceModel
 
 _UNITS = {"position": "m", "orientation": "rad", "linear velocity": "m/s", "angular velocity": "rad/s"}
 _ERROR, _SIGMA, _MUTED = "#d1495b", "#30638e", "#8a8f98"
 _BINS = 12
 
 
-def draw(path: Path, walks: Sequence[Walked], model: CovarianceModel, title: str) -> None:
+def draw(path: Path, walks: Sequence[Walked], variances: Sequence[Variances], title: str) -> None:
     """Draw, for each part, RMS error beside RMS σ over time, and RMS error against σ.
 
     Args:
         path: of the PNG.
         walks: held out.
-        model: constants that the variances are made with.
+        variances: of each, from `replay`.
         title: of the picture.
     """
-    variances = [replay(walked, model) for walked in walks]
     figure = Figure(figsize=(14.0, 7.0), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import partial
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
-from scipy.optimize import brentq, minimize
+from scipy.optimize import minimize
 
-from benchmark.covariance_runs import Walked
+from benchmark.covariance_runs import Kind, Walked
 from ttt3r_ros.geometry import FloatArray, rotation_vector
 from ttt3r_ros.stream.covariance import FLOOR, LARGEST, SIZE, SMALLEST, CovarianceModel, at_origin, standing_variances
 from ttt3r_ros.stream.odometry import OdometryState, held, interrupted, update
@@ -23,18 +22,27 @@ PARTS = {
     "linear velocity": ("twist", slice(0, 3)),
     "angular velocity": ("twist", slice(3, 6)),
 }
-#: A loss's growth is a choice, not a fit: how fast a robot moves while it sees nothing is not in these walks.
+#: Pose and twist variances along a walk, (N, 6) each.
+Variances: TypeAlias = tuple[FloatArray, FloatArray]
+#: Not fitted. A loss's growth is a choice: how fast a robot moves while it sees nothing is not in these walks. Less
+#: confidence must mean more variance, but medians of whole frames hardly differ. The scale's error has been measured,
+#: from the depth of keyframes: free, it stands in for errors of other kinds. What is left is not a factor.
 FIXED = (
+    "scale",
+    "memory",
+    "confidence_power",
     "standing_metres_per_second",
     "standing_radians_per_second",
     "lost_metres_per_second",
     "lost_radians_per_second",
 )
-_BOUNDS = (1e-5, 100.0)
+FITTED = tuple(field.name for field in fields(CovarianceModel) if field.name not in FIXED)
+_BOUNDS = (1e-5, 30.0)
 _HALVES = (slice(0, 3), slice(3, 6))
-#: Less confidence must mean more variance (the node's contract), even where the medians of whole frames tell little:
-#: those of the small weights hardly differ, and a free fit leaves confidence out.
-_LEAST_POWER = 0.25
+_RESAMPLED = 300
+#: How much a group's NEES in one part that is off by a factor e counts beside the likelihood, and what it shall be:
+#: walks that are not in the fit have a larger one.
+_BALANCE, _AIM = 1.0, 0.9
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,8 @@ class Steps:
         unexplained, beside: (W, M, 6) what the images tell of beside the motion [m, rad], in the axes of the base and
             of odom; 0 where they tell nothing.
         witnessed, held: (W, M) whether they tell anything, and whether the camera was seen to stand still.
+        rotations: (W, M, 3, 3) of the base, in odom.
+        certainties, shares, is_new: (W, M, 6, 6), (W, M), (W, M) see `Walked`.
         pose_errors, twist_errors: (W, M, 6), NaN where there is none.
     """
 
@@ -61,6 +71,10 @@ class Steps:
     beside: FloatArray
     witnessed: FloatArray
     held: FloatArray
+    rotations: FloatArray
+    certainties: FloatArray
+    shares: FloatArray
+    is_new: FloatArray
     pose_errors: FloatArray
     twist_errors: FloatArray
 
@@ -73,37 +87,67 @@ class Steps:
 
     def variances(self, model: CovarianceModel) -> tuple[FloatArray, FloatArray]:
         """Return pose and twist variances, (W, M, 6) each, as `covariance` makes them one by one."""
-        trust = (np.maximum(np.nan_to_num(self.confidences), 1.0) - 1.0 + FLOOR) ** -model.confidence_power
-        blind = np.where(self.witnessed > 0, 0.0, self.seconds)
-        own, any_ = model.factor(1.0), model.step_sigmas(self.metres, self.radians, 1.0)
-        sigmas = np.stack([part * trust / own for part in any_], axis=-1)
-        sigmas += blind[..., None] * [model.unwitnessed_metres_per_second, model.unwitnessed_radians_per_second]
-        twist = np.repeat(np.square(sigmas), 3, axis=-1) / self.seconds[..., None] ** 2
-        twist[..., :3] += np.square(model.scale * (self.linear + self.unexplained[..., :3] / self.seconds[..., None]))
-        factors = np.repeat([model.unexplained_translation, model.unexplained_rotation], 3)
-        twist += np.square(factors * self.unexplained / self.seconds[..., None])
-        is_held = self.held > 0
-        twist[is_held] = standing_variances(model)
-        lasting = _added(model, sigmas * model.lasting((1.0, 1.0)), self.seconds, is_held)
-        passing = np.square(np.repeat(sigmas, 3, axis=-1) * np.repeat(model.passing((1.0, 1.0)), 3))
-        noise = np.concatenate([np.repeat(lasting, 3, axis=-1), np.zeros((*lasting.shape[:-1], 3))], axis=-1)
+        pose, twist = self.sums(model)
+        twist[self.held > 0] = standing_variances(model)
+        return np.clip(pose, SMALLEST, LARGEST), np.clip(twist, SMALLEST, LARGEST)
 
+    def sums(self, model: CovarianceModel) -> tuple[FloatArray, FloatArray]:
+        """Return the same without bounds: sums of what each of the constants `FITTED` adds on its own."""
+        is_held, is_fitted = self.held > 0, np.isfinite(self.shares)
+        trust = np.square((np.maximum(np.nan_to_num(self.confidences), 1.0) - 1.0 + FLOOR) ** -model.confidence_power)
+        own = np.nan_to_num(self.certainties) * trust[..., None, None]
+        squares = [_squares(self, model, trust, part) for part in (0, 1)]
+        noise = np.repeat(np.stack(squares, axis=-1), 3, axis=-1) * ~(is_fitted | is_held)[..., None]
+        told = np.where((is_fitted | is_held)[..., None], 0.0, 1.0)
+        unexplained, beside = self.unexplained * told, self.beside * told
+
+        shares = np.nan_to_num(self.shares)
+        each = (model.each_frame_translation, model.each_frame_rotation)
+        by_share = (model.by_share_translation, model.by_share_rotation)
+        factors = np.stack([a**2 + np.square(b * shares) for a, b in zip(each, by_share)], axis=-1)
+        twist = noise + np.repeat(factors, 3, axis=-1) * np.einsum("wmii->wmi", own)
+        twist[..., :3] += np.square(model.scale * (self.linear * self.seconds[..., None] + unexplained[..., :3]))
+        twist += np.square(np.repeat([model.unexplained_translation, model.unexplained_rotation], 3) * unexplained)
+        twist /= self.seconds[..., None] ** 2
+
+        blocks = np.zeros_like(own)
+        for half, factor in zip(_HALVES, (model.since_keyframe_translation, model.since_keyframe_rotation)):
+            blocks[..., half, half] = factor**2 * own[..., half, half]
+        spreads = np.sqrt(np.einsum("wmii->wmi", blocks).reshape(*shares.shape, 2, 3).mean(axis=-1))
         P = np.tile(at_origin(model), (len(self.metres), 1, 1))
+        since, sigmas, tails = np.zeros((len(P), 6, 6)), np.zeros((len(P), 2)), np.zeros((len(P), 2))
         pose = np.empty_like(twist)
         for i in range(self.metres.shape[1]):
-            moved = self.translations[:, i] + self.beside[:, i, :3]
-            x, y, z = moved.T
+            moved = np.where(is_held[:, i, None], 0.0, self.translations[:, i] + beside[:, i, :3])
             F = np.tile(np.eye(SIZE), (len(P), 1, 1))
+            x, y, z = moved.T
             F[:, 0, 4], F[:, 0, 5], F[:, 1, 5] = z, -y, x
             F[:, 1, 3], F[:, 2, 3], F[:, 2, 4] = -z, y, -x
             F[:, :3, 6] = moved
-            F[:, :3, 7], F[:, 3:6, 8] = self.beside[:, i, :3], self.beside[:, i, 3:]
-            F[is_held[:, i]] = np.eye(SIZE)
-            passing[is_held[:, i], i] = passing[is_held[:, i], i - 1] if i else 0.0
+            F[:, :3, 7], F[:, 3:6, 8] = beside[:, i, :3], beside[:, i, 3:]
+            is_new, now = (self.is_new[:, i] > 0) & ~is_held[:, i], is_fitted[:, i] & ~is_held[:, i]
+            P[is_new, :6, :6] += since[is_new]
+            tails[is_new] = model.correlation() * (tails + sigmas)[is_new]
             P = F @ P @ F.transpose(0, 2, 1)
-            np.einsum("wii->wi", P)[...] += noise[:, i]
-            pose[:, i] = np.einsum("wii->wi", P)[:, :6]
-        return np.clip(pose + passing, SMALLEST, LARGEST), np.clip(twist, SMALLEST, LARGEST)
+            np.einsum("wii->wi", P)[:, :6] += noise[:, i]
+            more = 1.0 + 2.0 * tails / np.maximum(spreads[:, i], 1e-12)
+            R = np.zeros((len(P), 6, 6))
+            R[:, :3, :3] = R[:, 3:, 3:] = self.rotations[:, i]
+            turned = R @ (blocks[:, i] * np.repeat(more, 3, axis=-1)[..., None]) @ R.transpose(0, 2, 1)
+            since[now], sigmas[now] = turned[now], spreads[now, i]
+            pose[:, i] = np.einsum("wii->wi", P)[:, :6] + np.einsum("wii->wi", since)
+        return pose, twist
+
+
+def _squares(steps: Steps, model: CovarianceModel, trust: FloatArray, part: int) -> FloatArray:
+    """Return the variances (W, M) of the network's motions, as `CovarianceModel.step_sigmas` does."""
+    blind = np.where(steps.witnessed > 0, 0.0, steps.seconds)
+    constant, by_metre, by_radian, by_second = (
+        (model.metres, model.metres_per_metre, model.metres_per_radian, model.unwitnessed_metres_per_second),
+        (model.radians, model.radians_per_metre, model.radians_per_radian, model.unwitnessed_radians_per_second),
+    )[part]
+    seen = constant**2 + np.square(by_metre * steps.metres) + np.square(by_radian * steps.radians)
+    return np.asarray(trust * seen + np.square(by_second * blind))
 
 
 def _steps(walked: Walked, most: int) -> list[FloatArray]:
@@ -124,6 +168,10 @@ def _steps(walked: Walked, most: int) -> list[FloatArray]:
         (beside, 0.0),
         (np.isfinite(walked.unexplained[1:, 0]).astype(float), 1.0),
         (walked.is_held[1:].astype(float), 0.0),
+        (R[1:], 0.0),
+        (walked.certainties[1:], np.nan),
+        (walked.shares[1:], np.nan),
+        (walked.is_new[1:].astype(float), 0.0),
         (walked.pose_errors()[1:], np.nan),
         (walked.twist_errors()[1:], np.nan),
     ]
@@ -133,85 +181,98 @@ def _steps(walked: Walked, most: int) -> list[FloatArray]:
     ]
 
 
-def _added(
-    model: CovarianceModel, sigmas: FloatArray, seconds: FloatArray, is_held: npt.NDArray[np.bool_]
-) -> FloatArray:
-    """Return the variances (W, M, 2) that motions of these standard deviations add, as `CovarianceModel.added` does."""
-    decays = np.exp(-seconds[..., None] / np.array([model.translation_memory, model.rotation_memory]))
-    decays[is_held], sigmas = 0.0, np.where(is_held[..., None], 0.0, sigmas)
-    tails = np.zeros((len(sigmas), 2))
-    added = np.empty_like(sigmas)
-    for i in range(sigmas.shape[1]):
-        tails = tails * decays[:, i]
-        added[:, i] = sigmas[:, i] ** 2 + 2 * sigmas[:, i] * tails
-        tails = tails + sigmas[:, i]
-    return added
+@dataclass(frozen=True)
+class _Part:
+    """Errors of one of `PARTS`, one row each: what constants add to the variance, and whose they are.
+
+    Attributes:
+        rest: (n,) variance without any of them.
+        bases: (n, k) what a constant of one adds to it, on its own.
+        squares: (n,) squared errors.
+        weights: (n,) such that each kind of motion at each rate counts the same, and each walk of a kind; of sum 1.
+        groups: (g, n) the same among the walks of one motion, or one rate.
+    """
+
+    rest: FloatArray
+    bases: FloatArray
+    squares: FloatArray
+    weights: FloatArray
+    groups: FloatArray
+
+    def cost(self, q: FloatArray) -> tuple[float, FloatArray]:
+        """Return the cost of squared constants q (k,), and its derivative."""
+        v = np.maximum(self.rest + self.bases @ q, SMALLEST)
+        ratio = self.squares / v
+        cost = float(self.weights @ (np.log(v) + ratio))
+        by_v = self.weights * (1.0 - ratio) / v
+        nees = self.groups @ ratio
+        off = np.log(nees / _AIM)
+        cost += _BALANCE * float(np.square(off).sum())
+        by_v -= _BALANCE * (2.0 * off / nees) @ self.groups * ratio / v
+        return cost, by_v @ self.bases
 
 
-def fit(walks: Sequence[Walked], start: CovarianceModel, progress: Callable[[float], None]) -> CovarianceModel:
-    """Return the constants under which the measured errors are most likely.
+def fit(
+    walks: Sequence[Walked], kinds: Sequence[Kind], start: CovarianceModel, progress: Callable[[float], None]
+) -> CovarianceModel:
+    """Return the constants under which the measured errors are most likely, and every kind of motion is told truly.
 
     Minimises the mean negative log-likelihood of zero-mean Gaussian errors, ``log σ² + e²/σ²``, each of the four parts
-    of `PARTS` and every walk counting the same; then `_balanced`.
+    of `PARTS`, every kind of motion at every rate and every walk of a kind counting the same; plus the squared
+    logarithm of the NEES of each motion and of each rate, so that none is told truly at the cost of another.
 
     Args:
         walks: to fit to.
+        kinds: of each walk.
         start: where to begin; constants in `FIXED` stay.
         progress: is given the cost now and then.
     """
-    steps = Steps.of(walks)
-    names = [field.name for field in fields(CovarianceModel) if field.name not in FIXED]
+    steps, nothing = Steps.of(walks), replace(start, **dict.fromkeys(FITTED, 0.0))
+    sums = [steps.sums(nothing), *(steps.sums(replace(nothing, **{name: 1.0})) for name in FITTED)]
+    parts = [_part(steps, kinds, sums, kind, columns) for kind, columns in PARTS.values()]
 
-    def model_of(logs: FloatArray) -> CovarianceModel:
-        return replace(start, **{name: float(np.exp(value)) for name, value in zip(names, logs)})
-
-    def cost(logs: FloatArray) -> float:
-        pose, twist = steps.variances(model_of(logs))
-        total = 0.0
-        for kind, columns in PARTS.values():
-            e = (steps.pose_errors if kind == "pose" else steps.twist_errors)[..., columns]
-            v = (pose if kind == "pose" else twist)[..., columns]
-            known = np.isfinite(e)
-            surprise = np.where(known, np.log(v) + np.square(e) / v, np.nan)
-            total += float(np.nanmean(np.nanmean(surprise, axis=(1, 2))))
-        return total
+    def cost(logs: FloatArray) -> tuple[float, FloatArray]:
+        q = np.exp(2.0 * logs)
+        costs, slopes = zip(*(part.cost(q) for part in parts))
+        return float(np.sum(costs)), np.sum(slopes, axis=0) * 2.0 * q
 
     best = minimize(
         cost,
-        np.log([getattr(start, name) for name in names]),
+        np.log([max(getattr(start, name), 10 * _BOUNDS[0]) for name in FITTED]),
+        jac=True,
         method="L-BFGS-B",
-        bounds=[tuple(np.log(_bounds(name))) for name in names],
-        options={"maxiter": 100, "ftol": 1e-7},
-        callback=lambda logs: progress(cost(logs)),
+        bounds=[tuple(np.log(_BOUNDS))] * len(FITTED),
+        options={"maxiter": 500, "ftol": 1e-8},
+        callback=lambda logs: progress(cost(logs)[0]),
     )
-    return _balanced(steps, model_of(best.x))
+    return replace(start, **{name: float(np.exp(value)) for name, value in zip(FITTED, best.x)})
 
 
-def _balanced(steps: Steps, model: CovarianceModel) -> CovarianceModel:
-    """Return the model with shares of lasting errors at which the pose's NEES, averaged over walks, is one.
+def _part(
+    steps: Steps, kinds: Sequence[Kind], sums: Sequence[tuple[FloatArray, FloatArray]], which: str, columns: slice
+) -> _Part:
+    errors = (steps.pose_errors if which == "pose" else steps.twist_errors)[..., columns]
+    known = np.isfinite(errors)
+    counts = np.maximum(known.sum(axis=(1, 2)), 1)
+    has_any = np.asarray(known.any(axis=(1, 2)))
+    in_kind = np.array([sum(a == b and has for b, has in zip(kinds, has_any)) for a in kinds])
+    owner = np.nonzero(known)[0]
+    groups = [[kind.motion == motion for kind in kinds] for motion in sorted({kind.motion for kind in kinds})]
+    groups += [[kind.fps == fps for kind in kinds] for fps in sorted({kind.fps for kind in kinds})]
+    members = np.array(groups) & has_any
+    weights = np.where(has_any, 1.0 / np.maximum(in_kind, 1) / counts, 0.0)[owner]
+    in_groups = (members / np.maximum(members.sum(axis=1, keepdims=True), 1) / counts)[:, owner]
+    rest, *with_one = (pair[0 if which == "pose" else 1][..., columns][known] for pair in sums)
+    return _Part(
+        rest,
+        np.stack(with_one, axis=-1) - rest[:, None],
+        np.square(errors[known]),
+        weights / weights.sum(),
+        in_groups[members.any(axis=1)],
+    )
 
-    Likelihood is highest where most walks' errors are met; a few with much larger ones then have a NEES far above one.
-    """
-    for name, columns in (("lasting_rotation", slice(3, 6)), ("lasting_translation", slice(0, 3))):
-        changed = partial(_log_nees, steps, model, name, columns)
-        low, high = np.log([1e-2, 10.0])
-        if changed(low) > 0 > changed(high):
-            model = replace(model, **{name: float(np.exp(brentq(changed, low, high, xtol=0.01)))})
-    return model
 
-
-def _log_nees(steps: Steps, model: CovarianceModel, name: str, columns: slice, log: float) -> float:
-    """Return the logarithm of these columns' NEES, averaged over walks, where a constant has another logarithm."""
-    variances = steps.variances(replace(model, **{name: float(np.exp(log))}))[0][..., columns]
-    nees = np.nanmean(np.square(steps.pose_errors[..., columns]) / variances, axis=(1, 2))
-    return float(np.log(nees.mean()))
-
-
-def _bounds(name: str) -> tuple[float, float]:
-    return (_LEAST_POWER if name == "confidence_power" else _BOUNDS[0]), _BOUNDS[1]
-
-
-def replay(walked: Walked, model: CovarianceModel) -> tuple[FloatArray, FloatArray]:
+def replay(walked: Walked, model: CovarianceModel) -> Variances:
     """Return the pose and twist variances, (N, 6) each, that odometry with these constants publishes along a walk."""
     state, rows = OdometryState(), []
     is_interrupted = walked.interrupted()
@@ -222,7 +283,9 @@ def replay(walked: Walked, model: CovarianceModel) -> tuple[FloatArray, FloatArr
             motion, state = held(state, pose, np.eye(4), int(stamp), model)
         else:
             told = walked.unexplained[i] if np.isfinite(walked.unexplained[i, 0]) else None
-            motion, state = update(state, pose, np.eye(4), int(stamp), float(confidence), model, told)
+            motion, state = update(
+                state, pose, np.eye(4), int(stamp), float(confidence), model, told, walked.certainty(i)
+            )
         rows.append((motion.covariances.pose, motion.covariances.twist))
     pose, twist = zip(*rows)
     return np.array(pose), np.array(twist)
@@ -257,3 +320,25 @@ def calibration(errors: FloatArray, variances: FloatArray) -> Calibration:
         rms_error=float(np.sqrt(np.square(e).mean())),
         rms_sigma=float(np.sqrt(v.mean())),
     )
+
+
+def nees(walked: Walked, variances: Variances) -> dict[str, float]:
+    """Return the mean normalised squared error of each part along a walk, NaN where nothing is known of it."""
+    found = {}
+    for name, (which, columns) in PARTS.items():
+        errors = (walked.pose_errors() if which == "pose" else walked.twist_errors())[1:, columns]
+        known = np.isfinite(errors)
+        ratios = np.square(errors[known]) / variances[0 if which == "pose" else 1][1:, columns][known]
+        found[name] = float(ratios.mean()) if ratios.size else float("nan")
+    return found
+
+
+def with_error(values: FloatArray, flats: Sequence[int]) -> tuple[float, float]:
+    """Return the mean of walks' values and its standard error, by resampling flats, since walks of one are alike."""
+    by_flat = [np.array([v for v, flat in zip(values, flats) if flat == one]) for one in sorted(set(flats))]
+    rng = np.random.default_rng(0)
+    means = []
+    for _ in range(_RESAMPLED):
+        chosen = np.concatenate([by_flat[i] for i in rng.integers(0, len(by_flat), len(by_flat))])
+        means.append(np.nanmean(chosen) if np.isfinite(chosen).any() else np.nan)
+    return float(np.nanmean(values)), float(np.nanstd(means))

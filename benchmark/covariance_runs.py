@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from benchmark.runner import Frame, frames_of, go_along
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector, twist_between
+from ttt3r_ros.stream.covariance import Certainty
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
 from ttt3r_ros.synthetic.path import Motion
@@ -47,6 +48,8 @@ class Walked:
         pose_variances, twist_variances: (N, 6) as published.
         unexplained: (N, 6) see `Motion.unexplained`, NaN where it is None.
         is_held: (N,) whether the camera was seen to stand still.
+        certainties, shares, is_new: (N, 6, 6), (N,), (N,) see `Certainty`, of the base; NaN, NaN and False where pixels
+            do not tell the motion.
     """
 
     stamps_ns: npt.NDArray[np.int64]
@@ -59,6 +62,15 @@ class Walked:
     twist_variances: FloatArray
     unexplained: FloatArray
     is_held: npt.NDArray[np.bool_]
+    certainties: FloatArray
+    shares: FloatArray
+    is_new: npt.NDArray[np.bool_]
+
+    def certainty(self, i: int) -> Certainty | None:
+        """Return that of a frame."""
+        if np.isnan(self.shares[i]):
+            return None
+        return Certainty(self.certainties[i], float(self.shares[i]), bool(self.is_new[i]))
 
     def pose_errors(self) -> FloatArray:
         """Return (N, 6) errors of position [m] and orientation [rad], see above."""
@@ -71,9 +83,9 @@ class Walked:
         return np.asarray(self.twist_variances[:, 0] > _UNKNOWN)
 
     def twist_errors(self) -> FloatArray:
-        """Return (N, 6) errors of the velocity [m/s, rad/s], NaN where it was not known."""
+        """Return (N, 6) errors of the velocity [m/s, rad/s], NaN where it was not known, or at rest."""
         errors = np.full((len(self.stamps_ns), 6), np.nan)
-        for i in np.flatnonzero(~self.interrupted()):
+        for i in np.flatnonzero(~self.interrupted() & ~self.is_held):
             seconds = (self.stamps_ns[i] - self.stamps_ns[i - 1]) * 1e-9
             true = np.concatenate(twist_between(self.true_poses[i - 1], self.true_poses[i], seconds))
             errors[i] = self.twists[i] - true
@@ -147,9 +159,16 @@ def walk(stream: Stream, frames: Iterable[Frame]) -> Walked:
                 motion.covariances.twist,
                 np.full(6, np.nan) if motion.unexplained is None else motion.unexplained,
                 step.is_still,
+                *_columns(motion.certainty),
             )
         )
     return Walked(*(np.array(column) for column in zip(*rows)))
+
+
+def _columns(certainty: Certainty | None) -> tuple[FloatArray, float, bool]:
+    if certainty is None:
+        return np.full((6, 6), np.nan), math.nan, False
+    return certainty.covariance, certainty.share, certainty.is_new
 
 
 def save(path: Path, walked: Walked) -> None:

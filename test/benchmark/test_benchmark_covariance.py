@@ -7,25 +7,30 @@ import numpy as np
 import pytest
 
 from benchmark import covariance
-from benchmark.covariance_fit import PARTS, Steps, _balanced, calibration, fit, replay
+from benchmark.covariance import Trial
+from benchmark.covariance_fit import FITTED, FIXED, PARTS, Steps, calibration, fit, nees, replay, with_error
 from benchmark.covariance_runs import Kind, Walked, load, save
 from ttt3r_ros.geometry import rotation_vector, twist_between
 from ttt3r_ros.stream.covariance import CovarianceModel
 
 FPS = 10.0
+KIND = Kind("wheeled", FPS)
 TRUE = CovarianceModel(
+    since_keyframe_translation=1.3,
+    since_keyframe_rotation=1.8,
+    each_frame_translation=1.3,
+    each_frame_rotation=1.8,
+    by_share_translation=0.02,
+    by_share_rotation=0.02,
     metres=0.004,
     metres_per_metre=0.05,
     metres_per_radian=0.01,
     radians=0.002,
     radians_per_metre=0.01,
     radians_per_radian=0.03,
-    lasting_translation=1.0,
-    lasting_rotation=1.0,
     scale=0.05,
     confidence_power=0.5,
-    translation_memory=1e-4,
-    rotation_memory=1e-4,
+    memory=1e-3,
 )
 
 
@@ -43,22 +48,29 @@ def rigid(R: np.ndarray, t: np.ndarray) -> np.ndarray:
     return T
 
 
-def walked(seed: int, frames: int, model: CovarianceModel = TRUE, told: np.ndarray | None = None) -> Walked:
-    """Return a walk whose errors are as a model says."""
+def walked(
+    seed: int, frames: int, model: CovarianceModel = TRUE, told: np.ndarray | None = None, by_pixels: float = 0.5
+) -> Walked:
+    """Return a walk whose errors are as a model says, in a share of the frames by pixels, each from a new keyframe."""
     rng = np.random.default_rng(seed)
     scale = 1.0 + model.scale * rng.normal()
     truth, poses, confidences = [np.eye(4)], [np.eye(4)], [2.0]
     twists, rate = [np.zeros(6)], rng.uniform(-1.0, 1.0)
-    memories = np.repeat([model.translation_memory, model.rotation_memory], 3)
-    correlation, noise = np.exp(-1 / FPS / memories), rng.normal(size=6)
+    certainties, shares = [np.full((6, 6), np.nan)], [np.nan]
     for _ in range(frames - 1):
         step, angle = np.array([rng.uniform(0.0, 0.1), 0.0, 0.0]), np.array([0.0, 0.0, rate / FPS * rng.uniform(0, 1)])
         confidence = rng.uniform(1.5, 6.0)
-        sigmas = model.step_sigmas(float(np.linalg.norm(step)), float(np.linalg.norm(angle)), confidence)
+        sigmas = np.repeat(model.step_sigmas(float(np.linalg.norm(step)), float(np.linalg.norm(angle)), confidence), 3)
+        certainty = np.full((6, 6), np.nan)
+        if rng.uniform() < by_pixels:
+            certainty = np.diag(np.square(rng.uniform(0.002, 0.01, 6)))
+            factors = np.repeat([model.since_keyframe_translation, model.since_keyframe_rotation], 3)
+            sigmas = factors * model.factor(confidence) * np.sqrt(np.diag(certainty))
+        certainties.append(certainty)
+        shares.append(np.nan if np.isnan(certainty).any() else 1.0)
         truth.append(truth[-1] @ rigid(turn(angle), step))
-        noise = correlation * noise + np.sqrt(1 - correlation**2) * rng.normal(size=6)
-        noisy = rigid(turn(angle + sigmas[1] * noise[3:]), scale * step + sigmas[0] * noise[:3])
-        poses.append(poses[-1] @ noisy)
+        off = sigmas * rng.normal(size=6)
+        poses.append(poses[-1] @ rigid(turn(angle) @ turn(off[3:]), scale * step + off[:3]))
         confidences.append(confidence)
         twists.append(np.concatenate(twist_between(poses[-2], poses[-1], 1 / FPS)))
     known = np.full((frames, 6), 0.1)
@@ -74,80 +86,114 @@ def walked(seed: int, frames: int, model: CovarianceModel = TRUE, told: np.ndarr
         twist_variances=known,
         unexplained=np.zeros((frames, 6)) if told is None else told,
         is_held=np.zeros(frames, bool),
+        certainties=np.array(certainties),
+        shares=np.array(shares),
+        is_new=np.isfinite(shares),
     )
 
 
 def figures(walks: list[Walked], model: CovarianceModel) -> dict[str, float]:
-    nees = {}
+    found = {}
     for name, (kind, columns) in PARTS.items():
         errors = [w.pose_errors() if kind == "pose" else w.twist_errors() for w in walks]
         variances = [replay(w, model)[0 if kind == "pose" else 1] for w in walks]
         e = np.concatenate([error[1:, columns] for error in errors])
         v = np.concatenate([variance[1:, columns] for variance in variances])
-        nees[name] = calibration(e, v).nees
-    return nees
+        found[name] = calibration(e, v).nees
+    return found
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("memory", [1e-4, 0.5])
-def test_where_errors_follow_the_model_their_nees_is_one(memory):
-    model = replace(TRUE, translation_memory=memory, rotation_memory=memory)
-    nees = figures([walked(seed, 30, model) for seed in range(60)], model)
-    assert all(0.7 < value < 1.4 for value in nees.values()), nees
+@pytest.mark.parametrize("by_pixels", [0.0, 1.0])
+def test_where_errors_follow_the_model_their_nees_is_one(by_pixels):
+    found = figures([walked(seed, 30, by_pixels=by_pixels) for seed in range(60)], TRUE)
+    assert all(0.7 < value < 1.4 for value in found.values()), found
 
 
 @pytest.mark.slow
 def test_the_fit_finds_constants_that_are_true_on_other_walks():
-    start = replace(TRUE, metres=0.02, radians=0.0005, scale=0.2, metres_per_metre=0.3)
+    start = replace(TRUE, metres=0.02, radians=0.0005, metres_per_metre=0.3, since_keyframe_rotation=0.1)
     held_out = [walked(seed, 40) for seed in range(100, 130)]
     assert not all(0.5 < value < 2 for value in figures(held_out, start).values())
     costs: list[float] = []
-    model = fit([walked(seed, 40) for seed in range(12)], start, costs.append)
+    model = fit([walked(seed, 40) for seed in range(20)], [KIND] * 20, start, costs.append)
     assert costs[-1] < costs[0]
-    nees = figures(held_out, model)
-    assert all(0.6 < value < 1.6 for value in nees.values()), (nees, model)
-    assert model.step_sigmas(0.05, 0.05, 3.0) == pytest.approx(TRUE.step_sigmas(0.05, 0.05, 3.0), rel=0.25)
-    assert (model.lost_metres_per_second, model.lost_radians_per_second) == (
-        start.lost_metres_per_second,
-        start.lost_radians_per_second,
-    )
+    found = figures(held_out, model)
+    assert all(0.6 < value < 1.6 for value in found.values()), (found, model)
+    assert model.step_sigmas(0.05, 0.05, 3.0) == pytest.approx(TRUE.step_sigmas(0.05, 0.05, 3.0), rel=0.3)
+    assert model.since_keyframe_rotation == pytest.approx(TRUE.since_keyframe_rotation, rel=0.3)
+    assert all(getattr(model, name) == getattr(start, name) for name in FIXED)
 
 
-@pytest.mark.parametrize("lasting", [0.2, 3.0])
-def test_the_shares_of_lasting_errors_are_those_at_which_the_poses_nees_is_one(lasting):
-    walks = [walked(seed, 30) for seed in range(8)]
-    wrong = replace(TRUE, lasting_translation=lasting, lasting_rotation=lasting)
-    nees = figures(walks, _balanced(Steps.of(walks), wrong))
-    assert (nees["position"], nees["orientation"]) == pytest.approx((1.0, 1.0), abs=0.05)
+def test_a_kind_of_few_walks_counts_as_much_as_one_of_many():
+    """Eight wheeled walks are as TRUE says, two turning ones are ten times as far off: neither shall be given up."""
+    rough = replace(TRUE, since_keyframe_rotation=18.0, radians=0.02, radians_per_metre=0.1, radians_per_radian=0.3)
+    walks = [walked(seed, 30) for seed in range(8)] + [walked(seed, 30, rough) for seed in range(8, 10)]
+    model = fit(walks, [KIND] * 8 + [Kind("turning", FPS)] * 2, TRUE, lambda cost: None)
+    found = [nees(one, replay(one, model))["orientation"] for one in walks]
+    assert 0.9 < np.sqrt(np.mean(found[:8]) * np.mean(found[8:])) * 10 < 90
+    assert np.mean(found[8:]) < 10 * (0.9 / np.mean(found[:8])) ** 0.5
 
 
-def test_walks_are_grouped_by_their_kind(monkeypatch):
-    """Flat by flat, as they are made."""
-    monkeypatch.setattr(covariance, "_figures", lambda some, _: {"position": {"nees": list(some)}})
+def test_walks_are_grouped_by_motion_and_by_rate():
     kinds = [Kind("wheeled", 5.0), Kind("wheeled", 15.0), Kind("turning", 5.0)]
-    walks = ["a, wheeled", "a, fast", "a, turning", "b, wheeled", "b, fast", "b, turning"]
-    found = covariance._nees(walks, kinds, lambda kind: kind.motion, TRUE)
-    assert found["wheeled"]["position"] == ["a, wheeled", "a, fast", "b, wheeled", "b, fast"]
-    assert found["turning"]["position"] == ["a, turning", "b, turning"]
+    known = [one for seed in (1, 2) for one in (walked(seed, 6),) * 3]
+    trials = [
+        Trial(flat, kind, one, (np.full((6, 6), float(i + 1)),) * 2)
+        for i, (one, kind, flat) in enumerate(zip(known, kinds * 2, [300, 300, 300, 301, 301, 301]))
+    ]
+    alone = [nees(trial.walked, trial.variances)["position"] for trial in trials]
+    groups = covariance._by_group(trials)
+    assert list(groups) == ["wheeled", "turning", "5 Hz", "15 Hz", "all"]
+    members = {"wheeled": [0, 1, 3, 4], "turning": [2, 5], "5 Hz": [0, 2, 3, 5], "15 Hz": [1, 4], "all": range(6)}
+    for name, those in members.items():
+        assert groups[name]["position"][0] == pytest.approx(np.mean([alone[i] for i in those]))
 
 
-@pytest.mark.parametrize("lasting", [0.3, 2.0])
-def test_the_fit_and_the_odometry_see_the_same_variances(lasting):
+def test_the_standard_error_is_that_of_flats():
+    """A hundred walks of two flats tell no more than two numbers do."""
+    values, flats = np.repeat([1.0, 3.0], 50), [300] * 50 + [301] * 50
+    mean, error = with_error(values, flats)
+    assert mean == pytest.approx(2.0)
+    assert error == pytest.approx(2.0 / 2 / 2**0.5, rel=0.15)
+    assert with_error(values, list(range(100)))[1] == pytest.approx(1.0 / 10, rel=0.15)
+
+
+@pytest.mark.parametrize("memory", [1e-3, 2.0])
+def test_the_fit_and_the_odometry_see_the_same_variances(memory):
     told = 0.02 * np.random.default_rng(5).normal(size=(30, 6))
     told[7:9] = np.nan
-    walks = [walked(3, 30, told=told), walked(4, 20)]
+    rng, walks = np.random.default_rng(6), [walked(3, 30, told=told), walked(4, 20, by_pixels=0.9)]
+    for i, one in enumerate(walks):
+        roots, is_told = rng.normal(0, 0.01, (len(one.shares), 6, 6)), np.isfinite(one.shares)
+        certainties = np.where(is_told[:, None, None], roots @ roots.transpose(0, 2, 1), np.nan)
+        shares = np.where(is_told, rng.uniform(0, 1, len(is_told)), np.nan)
+        walks[i] = replace(
+            one, certainties=certainties, shares=shares, is_new=is_told & (rng.uniform(size=len(is_told)) < 0.5)
+        )
     rests = walks[1].poses.copy()
     rests[11] = rests[10]
     twists = walks[1].twists.copy()
     twists[12] = np.concatenate(twist_between(rests[11], rests[12], 1 / FPS))
     walks[1] = replace(walks[1], poses=rests, twists=twists, is_held=np.arange(20) == 11)
-    model = replace(TRUE, lasting_translation=0.4, lasting_rotation=lasting, rotation_memory=0.7)
-    pose, twist = Steps.of(walks).variances(model)
+    pose, twist = Steps.of(walks).variances(replace(TRUE, memory=memory, by_share_translation=1.5))
     for i, one in enumerate(walks):
-        replayed = replay(one, model)
+        replayed = replay(one, replace(TRUE, memory=memory, by_share_translation=1.5))
         length = len(one.poses) - 1
         np.testing.assert_allclose(pose[i, :length], replayed[0][1:], rtol=1e-9)
         np.testing.assert_allclose(twist[i, :length], replayed[1][1:], rtol=1e-9)
+
+
+def test_every_variance_is_a_sum_of_what_the_constants_add():
+    steps = Steps.of([walked(3, 30), walked(4, 20)])
+    nothing = replace(TRUE, **dict.fromkeys(FITTED, 0.0))
+    rest = steps.sums(nothing)
+    for which, whole in enumerate(steps.sums(TRUE)):
+        added = [
+            getattr(TRUE, name) ** 2 * (steps.sums(replace(nothing, **{name: 1.0}))[which] - rest[which])
+            for name in FITTED
+        ]
+        np.testing.assert_allclose(whole, rest[which] + np.sum(added, axis=0), rtol=1e-9, atol=1e-15)
 
 
 def test_errors_are_those_of_a_consumer():

@@ -7,7 +7,7 @@ import pytest
 from benchmark import covariance, soak
 
 
-@pytest.mark.parametrize("options", [["--frames", "59"], ["--check-flats", "1"], ["--fit-flats", "1"]])
+@pytest.mark.parametrize("options", [["--frames", "39"], ["--flats", "1"]])
 def test_covariances_are_not_judged_by_few_walks(capsys, tmp_path, options):
     assert covariance.main([*options, "--work", str(tmp_path)]) == 2
     assert "error: too little to judge covariances by" in capsys.readouterr().err

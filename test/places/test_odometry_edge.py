@@ -14,11 +14,11 @@ from ttt3r_ros.stream.covariance import MAX_LOST_S, CovarianceModel
 MODEL, SECOND = CovarianceModel(), 10**9
 
 
-def walked(count: int, meters: float = 0.2, *, segments: int = 1, confidence: float = 5.0) -> Stretch:
+def walked(count: int, meters: float = 0.2, *, segments: int = 1, added: float = 0.01) -> Stretch:
     stretch = Stretch(T_from_pose([0, 0, 0], [1, 0, 0, 0]), 0, 0)
     for i in range(1, count + 1):
         T = T_from_pose([meters * i, 0, 0], [1, 0, 0, 0])
-        stretch = stretch.extended(T, i * SECOND // 5, i * segments // count, confidence, MODEL, is_known=True)
+        stretch = stretch.extended(T, i * SECOND // 5, i * segments // count, (added, 2 * added), MODEL, is_known=True)
     return stretch
 
 
@@ -26,7 +26,8 @@ def test_uncertainty_grows_with_the_path_and_begins_anew_at_a_keyframe():
     short, long = walked(5), walked(20)
     assert long.sigmas.translation > 1.5 * short.sigmas.translation > 1.5 * MIN_SIGMAS.translation
     assert long.sigmas.rotation > short.sigmas.rotation > MIN_SIGMAS.rotation
-    assert walked(5, confidence=1.0).sigmas.translation > short.sigmas.translation
+    assert short.sigmas.translation == pytest.approx(math.hypot(0.01 * 5**0.5, MIN_SIGMAS.translation))
+    assert walked(5, added=0.02).sigmas.translation > short.sigmas.translation
     again = long.restarted()
     assert again.sigmas == MIN_SIGMAS
     assert again.T_odom_camera is long.T_odom_camera
@@ -38,12 +39,12 @@ def test_the_scale_wanders_from_segment_to_segment():
 
 def test_a_motion_that_nobody_saw_may_have_led_anywhere():
     before = walked(3)
-    after = before.extended(before.T_odom_camera, 10 * SECOND, 1, 5.0, MODEL, is_known=False)
+    after = before.extended(before.T_odom_camera, 10 * SECOND, 1, (0.1, 0.1), MODEL, is_known=False)
     assert before.is_known
     assert not after.is_known
     assert after.sigmas.translation > 4.0  # half a meter a second
     assert after.sigmas.rotation > 4.0
-    assert not after.extended(after.T_odom_camera, 11 * SECOND, 1, 5.0, MODEL, is_known=True).is_known
+    assert not after.extended(after.T_odom_camera, 11 * SECOND, 1, (0.1, 0.1), MODEL, is_known=True).is_known
     assert after.restarted().is_known
 
 
@@ -52,8 +53,8 @@ def test_an_unknown_motion_is_as_uncertain_as_it_is_long_also_where_time_has_gon
     """A bag that loops puts the camera elsewhere, at an earlier time."""
     begun, model = Stretch(np.eye(4), 10**13, 0), CovarianceModel()
     T = T_from_pose([0.1, 0, 0], [1, 0, 0, 0])
-    found = begun.extended(T, 10**13 + seconds * 10**9, 1, 2.0, model, is_known=False)
+    found = begun.extended(T, 10**13 + seconds * 10**9, 1, (0.01, 0.01), model, is_known=False)
     assert found.sigmas.translation == pytest.approx(model.lost_metres_per_second * counted, rel=0.05)
     assert not found.is_known
-    known = begun.extended(T, 10**13 + 10**8, 0, 2.0, model, is_known=True)
+    known = begun.extended(T, 10**13 + 10**8, 0, (0.01, 0.01), model, is_known=True)
     assert known.sigmas.translation < 0.1 * found.sigmas.translation

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from ttt3r_ros.geometry import T_from_pose, rotation_from_quaternion, rotation_vector
 from ttt3r_ros.stream.covariance import (
     SIZE,
+    Certainty,
     CovarianceModel,
     after_loss,
     after_motion,
@@ -35,10 +36,10 @@ def test_always_well_formed(confidence, seconds, translation):
     P = at_origin(MODEL)
     assert well_formed(pose_variances(P))
     for _ in range(3):
-        P = after_motion(P, moved, MODEL.lasting(sigmas))
+        P = after_motion(P, moved, sigmas)
         assert well_formed(pose_variances(P))
     assert well_formed(pose_variances(after_loss(P, 1e9, MODEL)))
-    assert well_formed(twist_variances(moved, sigmas, seconds, MODEL))
+    assert well_formed(twist_variances(moved, np.repeat(np.square(sigmas), 3), seconds, MODEL))
 
 
 @given(st.floats(1, 1000), st.floats(1.01, 10), st.floats(0, 10), st.floats(0, 3))
@@ -48,22 +49,38 @@ def test_less_confidence_is_more_variance(confidence, factor, metres, radians):
     assert unsure[1] > sure[1] > 0
 
 
+spread_out = st.lists(st.floats(-1.0, 1.0), min_size=36, max_size=36).map(lambda x: np.reshape(x, (6, 6)))
+
+
+@given(spread_out, st.floats(0, 1), st.floats(1, 1000), st.floats(1.01, 10))
+def test_what_is_told_by_pixels_is_as_certain_as_their_fit(root, share, confidence, times):
+    """Covariances, times as large where the fit's is; larger with less confidence and a larger share of the motion."""
+    fit = Certainty(root @ root.T, share, False)
+    for told in (MODEL.since_keyframe, MODEL.of_motion):
+        found = told(fit, confidence)
+        assert np.linalg.eigvalsh(found)[0] > -1e-9
+        np.testing.assert_allclose(told(Certainty(times * fit.covariance, share, False), confidence), times * found)
+        assert (np.diag(told(fit, 1.0 + (confidence - 1.0) / times)) >= np.diag(found)).all()
+    less = MODEL.of_motion(Certainty(fit.covariance, share / times, False), confidence)
+    assert (np.diag(MODEL.of_motion(fit, confidence)) >= np.diag(less)).all()
+
+
 @pytest.mark.parametrize("confidence", [None, 0.0, float("nan")])
 def test_no_confidence_is_the_least(confidence):
     assert MODEL.step_sigmas(1.0, 0.1, confidence) == MODEL.step_sigmas(1.0, 0.1, 1.0)
 
 
 def test_an_unknown_velocity_has_the_largest_variance():
-    sigmas = MODEL.step_sigmas(0.1, 0.1, 3.0)
+    variances = np.repeat(np.square(MODEL.step_sigmas(0.1, 0.1, 3.0)), 3)
     for seconds in (None, 0.0, -1.0):
-        unknown = twist_variances(np.zeros(3), sigmas, seconds, MODEL)
+        unknown = twist_variances(np.zeros(3), variances, seconds, MODEL)
         assert (unknown > 1000).all()
-        assert (unknown > twist_variances(np.array([1.0, 0, 0]), sigmas, 0.1, MODEL)).all()
+        assert (unknown > twist_variances(np.array([1.0, 0, 0]), variances, 0.1, MODEL)).all()
 
 
 def test_a_velocity_is_the_surer_the_longer_it_was_measured():
-    sigmas = MODEL.step_sigmas(0.1, 0.1, 3.0)
-    brief, long = (twist_variances(np.zeros(3), sigmas, seconds, MODEL) for seconds in (0.1, 1.0))
+    variances = np.repeat(np.square(MODEL.step_sigmas(0.1, 0.1, 3.0)), 3)
+    brief, long = (twist_variances(np.zeros(3), variances, seconds, MODEL) for seconds in (0.1, 1.0))
     np.testing.assert_allclose(brief, 100 * long)
 
 

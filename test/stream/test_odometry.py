@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, T_from_pose, inverse, rotation_from_quaternion, twist_between
-from ttt3r_ros.stream.covariance import FLAT, CovarianceModel, Covariances
+from ttt3r_ros.stream.covariance import FLAT, Certainty, CovarianceModel, Covariances
 from ttt3r_ros.stream.odometry import Motion, OdometryState, flattened, interrupted, placed, remounted, update
 
 #: A camera that looks forward, 0.3 m ahead of the base's origin and 0.8 m above it.
@@ -23,6 +25,13 @@ class Odometry:
 
     def update(self, *frame) -> Motion:
         motion, self.state = update(self.state, *frame, CovarianceModel())
+        return motion
+
+    def told(self, T_world_camera: np.ndarray, stamp_ns: int, certainty: Certainty, model: CovarianceModel) -> Motion:
+        """Take in a frame whose motion the pixels tell."""
+        motion, self.state = update(
+            self.state, T_world_camera, T_BASE_CAMERA, stamp_ns, 3.0, model, np.zeros(6), certainty
+        )
         return motion
 
 
@@ -219,3 +228,71 @@ def test_a_pose_that_is_set_is_as_certain_as_it_is_said_to_be():
     odometry.state = placed(odometry.state, np.eye(4), covariance, CovarianceModel())
     np.testing.assert_array_equal(odometry.state.covariance[:6, :6], covariance)
     np.testing.assert_array_equal(odometry.state.covariance[6], [0, 0, 0, 0, 0, 0, scale, 0, 0])
+
+
+PLAIN = CovarianceModel(
+    since_keyframe_translation=1.0,
+    since_keyframe_rotation=1.0,
+    scale=0.0,
+    confidence_power=0.0,
+    memory=0.0,
+)
+
+
+def fits(variances: list[float], *, is_new: bool, share: float = 1.0) -> Certainty:
+    return Certainty(np.diag(variances), share, is_new)
+
+
+def test_errors_since_a_keyframe_do_not_add_up_and_those_of_keyframes_do():
+    """Three keyframes, each of three frames that are as uncertain as one another."""
+    odometry = Odometry()
+    odometry.update(np.eye(4), T_BASE_CAMERA, 0, 3.0)
+    found = []
+    for i in range(9):
+        certainty = fits([0.01] * 3 + [0.0] * 3, is_new=i % 3 == 0)
+        found.append(odometry.told(np.eye(4), (i + 1) * SECOND, certainty, PLAIN).covariances.pose[0])
+    np.testing.assert_allclose(found, np.repeat([0.01, 0.02, 0.03], 3), rtol=1e-6)
+
+
+def test_errors_of_neighboring_keyframes_that_are_alike_add_up_faster():
+    """The naive twin: the variance of a sum of errors, each with the correlation ρⁿ to the one n before."""
+    model, odometry, found = replace(PLAIN, memory=2.0), Odometry(), []
+    odometry.update(np.eye(4), T_BASE_CAMERA, 0, 3.0)
+    sigmas = np.array([0.1, 0.2, 0.05, 0.1, 0.3])
+    for i, sigma in enumerate(sigmas):
+        certainty = fits([sigma**2] * 3 + [0.0] * 3, is_new=True)
+        motion = odometry.told(np.eye(4), (i + 1) * SECOND, certainty, model)
+        found.append(motion.covariances.pose[1])
+    apart = np.abs(np.subtract.outer(np.arange(5), np.arange(5)))
+    joint = np.outer(sigmas, sigmas) * np.exp(-apart / 2.0)
+    np.testing.assert_allclose(found, [joint[: n + 1, : n + 1].sum() for n in range(5)], rtol=1e-6)
+
+
+def test_a_camera_that_is_uncertain_along_its_axis_leaves_the_robot_uncertain_ahead():
+    """In odom's axes, whichever way the robot faces; what its rotation is off by moves the base at the mount's end."""
+    odometry, quarter = Odometry(), np.eye(4)
+    quarter[:3, :3] = rotation_from_quaternion([np.sqrt(0.5), 0, 0, np.sqrt(0.5)])
+    odometry.update(np.eye(4), T_BASE_CAMERA, 0, 3.0)
+    certainty = fits([0.0, 0.0, 0.04, 0.0, 0.0, 0.0], is_new=True)
+    motion = odometry.told(camera_in_world(quarter), SECOND, certainty, PLAIN)
+    np.testing.assert_allclose(motion.covariances.pose[:3], [0.0, 0.04, 0.0], atol=1e-8)
+    np.testing.assert_allclose(motion.certainty.covariance[0, 0], 0.04)  # in the base's own axes
+    odometry.state = OdometryState()
+    odometry.update(np.eye(4), T_BASE_CAMERA, 0, 3.0)
+    pitch = fits([0.0, 0.0, 0.0, 0.01, 0.0, 0.0], is_new=True)
+    motion = odometry.told(np.eye(4), SECOND, pitch, PLAIN)
+    np.testing.assert_allclose(motion.covariances.pose, [0.0064, 0, 0.0009, 0, 0.01, 0], atol=1e-8)
+
+
+def test_a_motion_that_pixels_tell_adds_to_the_path_what_it_adds_to_the_pose():
+    odometry, total = Odometry(), 0.0
+    odometry.update(np.eye(4), T_BASE_CAMERA, 0, 3.0)
+    for i, variance in enumerate([0.01, 0.03, 0.02, 0.01, 0.05]):
+        certainty = fits([variance] * 3 + [0.0] * 3, is_new=i == 3)
+        motion = odometry.told(np.eye(4), (i + 1) * SECOND, certainty, PLAIN)
+        total += motion.added[0] ** 2
+        assert motion.added[1] == 0.0
+    assert total == pytest.approx(0.03 + 0.05, rel=0.15)  # that became smaller in between is not counted back
+    network = odometry.update(T_from_pose([0.0, 0.0, 1.0], [1, 0, 0, 0]), T_BASE_CAMERA, 6 * SECOND, 3.0)
+    assert min(network.added) > 0.0
+    assert network.certainty is None

@@ -108,6 +108,19 @@ def test_whitened_errors_have_unit_variance(seed):
     assert np.median(np.abs(white)) / 0.6745 == pytest.approx(1.0, rel=0.15)
 
 
+def test_errors_are_as_large_as_the_covariance_says():
+    """Many fits of points whose depths and pixels are off independently, as the fit takes them to be."""
+    T, ratios = transform([0.01, 0.03, 0.0], [0.1, 0.02, 0.15]), []
+    for seed in range(60):
+        points, rays = sight(seed, T, depth_sigma=pose_fit.DEPTH_SIGMA)
+        found = fit(points, rays, wide(T), NOISE)
+        assert found is not None
+        R_off, off_by = found.T[:3, :3] @ T[:3, :3].T, found.T[:3, 3] - T[:3, 3]
+        error = np.concatenate([rotation_vector(R_off), off_by])
+        ratios.append(error @ np.linalg.solve(found.covariance, error) / 6)
+    assert 0.3 < np.mean(ratios) < 1.5  # wider, since not all of the points fit closely
+
+
 def test_points_that_go_their_own_way_decide_nothing():
     """A person walks through two fifths of the picture."""
     T = transform([0.0, 0.03, 0.0], [0.0, 0.0, -0.1])

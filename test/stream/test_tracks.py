@@ -13,7 +13,7 @@ from ttt3r_ros.geometry import Intrinsics, inverse, rotation_vector
 from ttt3r_ros.stream import tracks
 from ttt3r_ros.stream.corners import PER_CELL
 from ttt3r_ros.stream.estimate import Estimate, Timings
-from ttt3r_ros.stream.tracks import MASK_MARGIN, Tracked, TracksState, View
+from ttt3r_ros.stream.tracks import MASK_MARGIN, Found, Tracked, TracksState, View
 
 WIDTH, HEIGHT, FOCAL, DEPTH = 320, 240, 220.0, 3.0
 CAMERA = Intrinsics(FOCAL, FOCAL, (WIDTH - 1) / 2, (HEIGHT - 1) / 2, WIDTH, HEIGHT)
@@ -58,10 +58,12 @@ class Walk:
 
     state: TracksState
     T: np.ndarray  #: (4, 4) as tracked
+    found: Found | None = None  #: by the pixels of the last frame
 
     @classmethod
     def begin(cls, visible: np.ndarray | None = None) -> Walk:
-        state = tracks.moved(TracksState(), Tracked(View(wall(np.eye(4)), visible), *empty()), np.eye(4))
+        tracked = Tracked(View(wall(np.eye(4)), visible), *empty())
+        state = tracks.moved(TracksState(), tracked, np.eye(4), is_found=False)
         return cls(tracks.renewed(state, estimate(np.eye(4))), np.eye(4))
 
     def go(self, T: np.ndarray, said: np.ndarray | None = None, image: np.ndarray | None = None) -> bool:
@@ -69,9 +71,10 @@ class Walk:
         said = np.eye(4) if said is None else said
         tracked = tracks.follow(self.state, View(wall(T) if image is None else image))
         found = tracks.motion(self.state, tracked, said, estimate(T))
-        moved = said if found is None else found
-        self.T = self.T @ moved
-        self.state = tracks.renewed(tracks.moved(self.state, tracked, moved), estimate(T))
+        moved = said if found is None else found.T_last_now
+        self.T, self.found = self.T @ moved, found
+        moved_state = tracks.moved(self.state, tracked, moved, is_found=found is not None)
+        self.state = tracks.renewed(moved_state, estimate(T))
         return found is not None
 
     def off(self, T: np.ndarray) -> tuple[float, float]:
@@ -120,6 +123,32 @@ def test_a_way_of_many_steps_does_not_drift(t, angles):
     assert radians < 0.008
 
 
+def test_a_motions_share_is_its_part_of_the_way_since_the_keyframe():
+    walk, news, shares = Walk.begin(), [], []
+    for i in range(1, 5):
+        assert walk.go(pose((0.01 * i, 0, 0), (0, 0, 0)))
+        news.append(walk.found.certainty.is_new)
+        shares.append(walk.found.certainty.share)
+    assert news == [True, False, False, False]
+    np.testing.assert_allclose(shares, [1.0, 1 / 2, 1 / 3, 1 / 4], rtol=0.2)
+
+
+def test_less_to_go_by_is_less_certain():
+    """The right half of the picture alone, and a noisy one."""
+    certain, T = {}, pose((0.05, 0, 0), (0, 0.02, 0))
+    half = np.ones((HEIGHT, WIDTH), np.uint8)
+    half[:, :160] = 0
+    noise = np.random.default_rng(2).normal(0, 25, (HEIGHT, WIDTH))
+    for name, visible, added in (("all", None, 0), ("half", half, 0), ("noisy", None, noise)):
+        walk = Walk.begin(visible)
+        assert walk.go(T, image=np.clip(wall(T) + added, 0, 255).astype(np.uint8))
+        certain[name] = np.sqrt(np.diag(walk.found.certainty.covariance))
+        assert walk.off(T)[0] < 0.05
+    for name in ("half", "noisy"):
+        assert (certain[name] > certain["all"]).all()
+    assert certain["half"].sum() > 1.3 * certain["all"].sum()
+
+
 def test_noise_does_not_move_who_creeps():
     """Motion is told since the keyframe, so that the noise of many steps does not add up."""
     walk, rng = Walk.begin(), np.random.default_rng(1)
@@ -164,7 +193,7 @@ def test_a_keyframe_waits_for_points():
     walk = Walk.begin()
     T = pose((0.3, 0, 0), (0, 0, 0))
     tracked = tracks.follow(walk.state, View(wall(T)))
-    state = tracks.moved(walk.state, tracked, T)
+    state = tracks.moved(walk.state, tracked, T, is_found=False)
     assert tracks.is_worn(state)
     assert tracks.renewed(state, replace(estimate(T), points=None)) == replace(state, view=None)
     assert not tracks.is_worn(tracks.renewed(state, estimate(T)))
@@ -175,7 +204,7 @@ def test_what_is_rich_in_detail_does_not_take_all_corners():
     """A poster on a third of a faint wall, with three times its contrast."""
     image = (128 + 0.3 * (wall(np.eye(4)).astype(float) - 128)).astype(np.uint8)
     image[:, :107] = wall(np.eye(4))[:, :107]
-    state = tracks.moved(TracksState(), Tracked(View(image), *empty()), np.eye(4))
+    state = tracks.moved(TracksState(), Tracked(View(image), *empty()), np.eye(4), is_found=False)
     pixels = tracks.renewed(state, estimate(np.eye(4))).key.corners.pixels
     assert (pixels[:, 0] > 107).mean() > 0.5
     cells = np.unique((pixels * [8, 6] / [WIDTH, HEIGHT]).astype(int), axis=0, return_counts=True)[1]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-import numpy as np
-
-from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector
+from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.places.graph import Sigmas
 from ttt3r_ros.stream.covariance import MAX_LOST_S, CovarianceModel
 
@@ -25,7 +23,6 @@ class Stretch:
         stamp_ns: of the last frame [ns].
         segment: of the last frame.
         rotation, translation, scale: variances so far [rad², m², logarithm].
-        tails: of the errors of the motions, see `CovarianceModel.added`.
         is_known: whether odometry has seen all of the motion.
     """
 
@@ -35,11 +32,10 @@ class Stretch:
     rotation: float = 0.0
     translation: float = 0.0
     scale: float = 0.0
-    tails: tuple[float, float] = (0.0, 0.0)
     is_known: bool = True
 
     def restarted(self) -> Stretch:
-        """Return the path of a keyframe at the last frame; errors go on being alike."""
+        """Return the path of a keyframe at the last frame."""
         return replace(self, rotation=0.0, translation=0.0, scale=0.0, is_known=True)
 
     def extended(
@@ -47,7 +43,7 @@ class Stretch:
         T_odom_camera: FloatArray,
         stamp_ns: int,
         segment: int,
-        confidence: float | None,
+        added: tuple[float, float],
         model: CovarianceModel,
         *,
         is_known: bool,
@@ -58,16 +54,10 @@ class Stretch:
             T_odom_camera: its pose.
             stamp_ns: its stamp [ns].
             segment: its segment.
-            confidence: its median confidence.
-            model: how errors grow.
+            added: standard deviations that the motion to it adds [m, rad], see `Motion.added`.
+            model: how errors grow while nothing is seen.
             is_known: whether odometry has seen the motion; if not, the camera may have gone anywhere meanwhile.
         """
-        T = inverse(self.T_odom_camera) @ T_odom_camera
-        meters = float(np.linalg.norm(T[:3, 3]))
-        turned = float(np.linalg.norm(rotation_vector(T[:3, :3])))
-        seconds = max((stamp_ns - self.stamp_ns) * 1e-9, 0.0)
-        sigmas = model.lasting(model.step_sigmas(meters, turned, confidence))
-        added, tails = model.added(sigmas, self.tails if is_known else (0.0, 0.0), seconds)
         translation, rotation = self.translation + added[0] ** 2, self.rotation + added[1] ** 2
         if not is_known:
             seconds = min(abs(stamp_ns - self.stamp_ns) * 1e-9, MAX_LOST_S)  # also where time has gone back
@@ -80,7 +70,6 @@ class Stretch:
             rotation=rotation,
             translation=translation,
             scale=self.scale + SCALE_PER_SEGMENT**2 * (segment - self.segment),
-            tails=tails,
             is_known=self.is_known and is_known,
         )
 

@@ -247,13 +247,12 @@ class PlaceMap:
         if estimate is None or motion is None:
             return False
         T = motion.T_odom_base @ frame.T_base_camera
-        confidence = estimate.typical_confidence()
         is_known = estimate.segment_frames > 1
         if self._path is None:
             self._path = Stretch(T, result.stamp_ns, estimate.segment)
         else:
             self._path = self._path.extended(
-                T, result.stamp_ns, estimate.segment, confidence, self._model, is_known=is_known
+                T, result.stamp_ns, estimate.segment, motion.added, self._model, is_known=is_known
             )
         if estimate.descriptor is None or estimate.intrinsics is None:
             return False

@@ -1,45 +1,47 @@
-"""The covariance of the odometry: a small dead-reckoning model driven by confidence and motion.
+"""The covariance of the odometry: dead reckoning, by what the fit of points to pixels says of itself.
 
-The errors of a frame's motion are modeled as isotropic. With |Δp| the distance [m] and |Δθ| the angle [rad] from the
-previous frame, and c the frame's median confidence, their standard deviations are
+**Where pixels tell the motion** (`tracks`), it is told since a keyframe, and the least squares that find it have a
+covariance C (6, 6): small where many points that are spread well agree, large where few do, or in a direction that they
+leave open (`Certainty`). It knows of a point's own errors, not of those that points have in common, so that it is right
+but for a factor, one for translation and one for rotation: with f(c) of the frame's median confidence c,
 
-    σ_p = (metres  + metres_per_metre·|Δp|  + metres_per_radian·|Δθ|)  · f(c)
-    σ_θ = (radians + radians_per_metre·|Δp| + radians_per_radian·|Δθ|) · f(c)
+    covariance of the pose since the keyframe = since_keyframe² · f(c)² · C
+    covariance of the last motion             = (each_frame² + by_share² · share²) · f(c)² · C
     f(c) = (c − 1 + FLOOR)^−confidence_power
 
-A pose is the sum of such motions, but their errors are not independent. The next motion compensates an overestimate in
-one frame: only the shares `lasting_translation` of σ_p and `lasting_rotation` of σ_θ accumulate along the path; the
-rest affects only the frame's own pose. And a network that underestimates one motion tends to underestimate the next:
-the accumulating errors of two motions a time t apart have the correlation exp(−t / memory), with `translation_memory`
-and `rotation_memory`. So a pose's standard deviation grows with the path at first, later with its square root.
+`share` is the frame's part of the motion since the keyframe: most of a motion's error is that of the keyframe's depth,
+which two frames share. For the same reason the errors within a keyframe do not add up: what is published is the
+covariance accumulated up to the keyframe, and that of the motion since then. Neighboring keyframes see the same things,
+so their errors are alike: those of two that are n keyframes apart have the correlation exp(−n / memory).
 
-Position, orientation and the relative error of the scale (constant unless something measures the scale,
-`with_scale`) are propagated together: a wrong
-heading shifts every later position sideways, a wrong scale shifts it along the path. The diagonal is published. While
-the motion is unknown, both standard deviations grow with time. A velocity is a frame's motion divided by its duration,
-and its variances are that motion's, scaled accordingly.
+**Where they do not**, a motion is the network's, with independent errors, alike in all directions. With the distance
+|Δp| [m] and the angle |Δθ| [rad] that the images tell of,
+
+    σ_p² = (metres²  + metres_per_metre²·|Δp|²  + metres_per_radian²·|Δθ|²)  · f(c)²
+    σ_θ² = (radians² + radians_per_metre²·|Δp|² + radians_per_radian²·|Δθ|²) · f(c)²
 
 What the images say of a motion that its pose does not explain (`flow.unexplained`) is a witness of its error, sign and
-all: an error of that vector times a factor of zero mean, the same factor for the whole session, is propagated like that
-of the scale. So a network that takes reversing for rest is seen to be wrong by as much as it is, and the longer the
-wronger. `unexplained_translation` and `unexplained_rotation` are the factors' standard deviations. Where points
+all: an error of that vector times a factor of zero mean, the same factor for the whole session. Where points
 cannot be followed, as in a motion that is too large, there is no witness, and the standard deviations are larger by
-`unwitnessed_metres_per_second` and `unwitnessed_radians_per_second`. Δp and Δθ above are those that the images tell of.
+`unwitnessed_metres_per_second` and `unwitnessed_radians_per_second`.
 
-`CovarianceModel` holds the constants, which ``python -m benchmark.covariance`` fits to measured errors.
+Position, orientation, the relative error of the scale (constant unless something measures the scale, `with_scale`) and
+these factors are propagated together: a wrong heading shifts every later position sideways, a wrong scale shifts it
+along the path. The diagonal is published. While the motion is unknown, both standard deviations grow with time.
+
+Every variance is a sum of squares of constants times something that the walk determines, but for `memory` and
+`confidence_power`. `CovarianceModel` holds the constants, which ``python -m benchmark.covariance`` fits to measured
+errors.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 
 from ttt3r_ros.geometry import FloatArray
-
-Number = TypeVar("Number", float, FloatArray)
 
 FLOOR = 0.05
 #: Bounds of published variances: RTAB-Map reads 9999 and more as "lost".
@@ -55,34 +57,52 @@ SIZE = 9
 
 
 @dataclass(frozen=True)
+class Certainty:
+    """What a fit to pixels says of a camera's, or a robot's, motion since the keyframe.
+
+    Attributes:
+        covariance: (6, 6) of position [m] and rotation vector [rad], in its own axes; see above.
+        share: part of the motion since the keyframe that lies between the last two frames, at most 1.
+        is_new: whether it is the first since this keyframe.
+    """
+
+    covariance: FloatArray
+    share: float
+    is_new: bool
+
+
+@dataclass(frozen=True)
 class CovarianceModel:
     """The constants; see the module docstring. `scale` is the standard deviation of the scale's relative error."""
 
-    metres: float = 0.000138
-    metres_per_metre: float = 0.0814
-    metres_per_radian: float = 0.0566
-    radians: float = 7.83e-05
-    radians_per_metre: float = 0.0263
-    radians_per_radian: float = 0.00703
-    lasting_translation: float = 0.511
-    lasting_rotation: float = 1.44
-    translation_memory: float = 0.738
-    rotation_memory: float = 0.0803
-    scale: float = 0.176
+    since_keyframe_translation: float = 1.55
+    since_keyframe_rotation: float = 1.53
+    each_frame_translation: float = 0.48
+    each_frame_rotation: float = 0.387
+    by_share_translation: float = 1.75
+    by_share_rotation: float = 2.22
+    scale: float = 0.13
+    metres: float = 0.00101
+    metres_per_metre: float = 0.166
+    metres_per_radian: float = 1.08
+    radians: float = 0.000976
+    radians_per_metre: float = 0.00744
+    radians_per_radian: float = 0.322
+    unexplained_translation: float = 1.47
+    unexplained_rotation: float = 1.6
+    unwitnessed_metres_per_second: float = 0.185
+    unwitnessed_radians_per_second: float = 0.283
+    memory: float = 2.8
     confidence_power: float = 0.25
-    unexplained_translation: float = 0.664
-    unexplained_rotation: float = 0.407
-    unwitnessed_metres_per_second: float = 0.18
-    unwitnessed_radians_per_second: float = 0.286
     standing_metres_per_second: float = 0.005
     standing_radians_per_second: float = 0.005
     lost_metres_per_second: float = 0.5
     lost_radians_per_second: float = 0.5
 
     def step_sigmas(
-        self, meters: Number, radians: Number, confidence: float | None, unwitnessed: Number | float = 0.0
-    ) -> tuple[Number, Number]:
-        """Return the standard deviations [m, rad] of a motion's translation and rotation.
+        self, meters: float, radians: float, confidence: float | None, unwitnessed: float = 0.0
+    ) -> tuple[float, float]:
+        """Return the standard deviations [m, rad] of a motion that pixels do not tell.
 
         Args:
             meters: length of its translation [m], as the images tell of it where they do.
@@ -90,16 +110,20 @@ class CovarianceModel:
             confidence: the frame's median, >= 1; anything else counts as 1, the lowest confidence.
             unwitnessed: its duration [s] if no points could be followed in the images, else 0.
         """
-        factor, blind_m, blind_rad = (
-            self.factor(confidence),
-            self.unwitnessed_metres_per_second,
-            self.unwitnessed_radians_per_second,
-        )
+        factor = self.factor(confidence)
         return (
-            factor * (self.metres + self.metres_per_metre * meters + self.metres_per_radian * radians)
-            + blind_m * unwitnessed,
-            factor * (self.radians + self.radians_per_metre * meters + self.radians_per_radian * radians)
-            + blind_rad * unwitnessed,
+            math.hypot(
+                factor * self.metres,
+                factor * self.metres_per_metre * meters,
+                factor * self.metres_per_radian * radians,
+                self.unwitnessed_metres_per_second * unwitnessed,
+            ),
+            math.hypot(
+                factor * self.radians,
+                factor * self.radians_per_metre * meters,
+                factor * self.radians_per_radian * radians,
+                self.unwitnessed_radians_per_second * unwitnessed,
+            ),
         )
 
     def factor(self, confidence: float | None) -> float:
@@ -107,37 +131,28 @@ class CovarianceModel:
         c = confidence if confidence is not None and confidence >= 1.0 else 1.0  # NaN compares false
         return float((c - 1.0 + FLOOR) ** -self.confidence_power)
 
-    def lasting(self, sigmas: tuple[float, float]) -> tuple[float, float]:
-        """Return the part of a motion's standard deviations [m, rad] that accumulates along the path."""
-        return self.lasting_translation * sigmas[0], self.lasting_rotation * sigmas[1]
+    def since_keyframe(self, certainty: Certainty, confidence: float | None) -> FloatArray:
+        """Return the covariance (6, 6) of the pose since the keyframe, but for what it owes to keyframes before."""
+        return self._scaled(certainty, confidence, self.since_keyframe_translation, self.since_keyframe_rotation)
 
-    def added(
-        self, sigmas: tuple[float, float], tails: tuple[float, float], seconds: float
-    ) -> tuple[tuple[float, float], tuple[float, float]]:
-        """Return how much uncertainty a motion adds to the pose, given the motions before it.
+    def of_motion(self, certainty: Certainty, confidence: float | None) -> FloatArray:
+        """Return the covariance (6, 6) of the motion from the last frame."""
+        translation = math.hypot(self.each_frame_translation, self.by_share_translation * certainty.share)
+        rotation = math.hypot(self.each_frame_rotation, self.by_share_rotation * certainty.share)
+        return self._scaled(certainty, confidence, translation, rotation)
 
-        For errors with standard deviations s₁, s₂, … and the correlation ρ between neighbors, the n-th adds
-        ``sₙ² + 2·sₙ·(ρ·sₙ₋₁ + ρ²·sₙ₋₂ + …)`` to the variance of the sum.
+    def _scaled(
+        self, certainty: Certainty, confidence: float | None, translation: float, rotation: float
+    ) -> FloatArray:
+        """Return the blocks of position and of rotation times a factor each; they count as independent."""
+        C, factor = np.zeros((6, 6)), self.factor(confidence) ** 2
+        C[_POSITION, _POSITION] = factor * translation**2 * certainty.covariance[_POSITION, _POSITION]
+        C[_ORIENTATION, _ORIENTATION] = factor * rotation**2 * certainty.covariance[_ORIENTATION, _ORIENTATION]
+        return C
 
-        Args:
-            sigmas: this motion's `lasting` standard deviations [m, rad].
-            tails: the sum in parentheses divided by ρ; 0 before the first motion.
-            seconds: duration of the motion.
-
-        Returns:
-            The standard deviations [m, rad] for `after_motion`, and the tails for the next motion.
-        """
-        memories = (self.translation_memory, self.rotation_memory)
-        before = [tail * math.exp(-seconds / memory) for tail, memory in zip(tails, memories)]
-        added = [math.sqrt(sigma**2 + 2 * sigma * tail) for sigma, tail in zip(sigmas, before)]
-        after = [sigma + tail for sigma, tail in zip(sigmas, before)]
-        return (added[0], added[1]), (after[0], after[1])
-
-    def passing(self, sigmas: tuple[float, float]) -> tuple[float, float]:
-        """Return the part of a motion's standard deviations [m, rad] that affects only the pose at its end."""
-        shares = (max(0.0, 1.0 - lasting**2) ** 0.5 for lasting in (self.lasting_translation, self.lasting_rotation))
-        translation, rotation = (share * sigma for share, sigma in zip(shares, sigmas))
-        return translation, rotation
+    def correlation(self) -> float:
+        """Return the correlation of the errors of neighboring keyframes."""
+        return math.exp(-1.0 / self.memory) if self.memory > 0.0 else 0.0
 
 
 @dataclass(frozen=True)
@@ -212,14 +227,28 @@ def after_loss(P: FloatArray, seconds: float, model: CovarianceModel) -> FloatAr
     return P + np.diag(sigmas**2)
 
 
-def pose_variances(P: FloatArray, passing: tuple[float, float] = (0.0, 0.0)) -> FloatArray:
-    """Return the published variances (6,) of a pose: the accumulated ones plus `CovarianceModel.passing`."""
-    return _well_formed(np.diag(P)[:6] + np.repeat(np.square(passing), 3))
+def with_keyframe(P: FloatArray, since: FloatArray) -> FloatArray:
+    """Return the covariance where the motion since the keyframe, of covariance (6, 6) in odom's axes, is over."""
+    P = P.copy()
+    P[:_SCALE, :_SCALE] += since
+    return P
+
+
+def spread(covariance: FloatArray) -> tuple[float, float]:
+    """Return the standard deviations [m, rad] of a (6, 6) covariance as if it were alike in all directions."""
+    diagonal = np.diag(covariance)
+    return math.sqrt(diagonal[_POSITION].sum() / 3), math.sqrt(diagonal[_ORIENTATION].sum() / 3)
+
+
+def pose_variances(P: FloatArray, since: FloatArray | None = None) -> FloatArray:
+    """Return the published variances (6,) of a pose: the accumulated ones, and those since the keyframe (6, 6)."""
+    variances = np.diag(P)[:6]
+    return _well_formed(variances if since is None else variances + np.diag(since))
 
 
 def twist_variances(
     linear: FloatArray,
-    sigmas: tuple[float, float],
+    motion: FloatArray,
     seconds: float | None,
     model: CovarianceModel,
     unexplained: FloatArray = NOTHING,
@@ -228,7 +257,7 @@ def twist_variances(
 
     Args:
         linear: (3,) velocity [m/s].
-        sigmas: `CovarianceModel.step_sigmas` of its motion.
+        motion: (6,) variances of the motion.
         seconds: duration of the motion; None or not positive if the velocity is unknown.
         model: the constants.
         unexplained: (6,) see `after_motion`, in the base frame.
@@ -236,7 +265,7 @@ def twist_variances(
     if seconds is None or not seconds > 0:
         return _well_formed(np.full(6, LARGEST))
     seconds = float(np.clip(seconds, 1e-6, 1e6))
-    variances = np.repeat(np.square(sigmas), 3) / seconds**2
+    variances = motion / seconds**2
     variances[:3] += np.square(model.scale * (linear + unexplained[:3] / seconds))
     factors = np.repeat([model.unexplained_translation, model.unexplained_rotation], 3)
     variances += np.square(factors * unexplained / seconds)

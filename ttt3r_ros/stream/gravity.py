@@ -141,7 +141,7 @@ def corrected(
         is_fast = samples is not None and (samples.is_fused or samples.rate is not None)
         P = _informed(P, 1 - float(np.exp(-seconds / (SETTLE_S if is_fast else MEMORY_S))))
     after = replace(after, T_odom_world=C @ after.T_odom_world, T_odom_base=C @ T, covariance=P)
-    covariances = replace(motion.covariances, pose=pose_variances(P, after.passing))
+    covariances = replace(motion.covariances, pose=pose_variances(P, after.since))
     return replace(motion, T_odom_base=C @ T, covariances=covariances), after, state
 
 

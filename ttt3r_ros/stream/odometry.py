@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector, twist_between
 from ttt3r_ros.stream.covariance import (
     NOTHING,
+    Certainty,
     CovarianceModel,
     Covariances,
     after_loss,
@@ -17,8 +19,10 @@ from ttt3r_ros.stream.covariance import (
     at_pose,
     flat_variances,
     pose_variances,
+    spread,
     standing_variances,
     twist_variances,
+    with_keyframe,
     with_scale,
 )
 
@@ -33,12 +37,16 @@ class Motion:
         covariances: of both.
         unexplained: (6,) correction of the motion to here [m, rad] that the images tell of, in the axes of the base at
             the last frame; None where they tell nothing.
+        certainty: of the base, of the motion that the pixels tell; None where they do not.
+        added: standard deviations [m, rad], alike in all directions, that the motion to here adds to those of the path.
     """
 
     T_odom_base: FloatArray
     twist: tuple[FloatArray, FloatArray]
     covariances: Covariances
     unexplained: FloatArray | None = None
+    certainty: Certainty | None = None
+    added: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -49,11 +57,12 @@ class OdometryState:
         T_odom_world: (4, 4); None before the first frame.
         T_odom_base: (4, 4) last pose; before the first frame the pose to begin with, None for the origin.
         stamp_ns: of the last frame [ns].
-        covariance: (9, 9) of position, orientation and factors; see `covariance`.
-        tails: of the errors of the motions so far [m, rad]; see `CovarianceModel.added`.
+        covariance: (9, 9) of position, orientation and factors up to the keyframe; see `covariance`.
+        since: (6, 6) of the motion since the keyframe, in odom's axes.
+        sigmas: its standard deviations [m, rad] without what it owes to keyframes before.
+        tails: those of the keyframes before, each as far as this one's errors are like its own.
         confidence: the last one known.
         frames_since_confidence: how old it is: how old the covariances' evidence is; large where there has been none.
-        passing: what is only in the last pose of its motion's errors [m, rad]; see `CovarianceModel.passing`.
         is_interrupted: whether the next frame does not follow smoothly on the last one.
     """
 
@@ -61,10 +70,11 @@ class OdometryState:
     T_odom_base: FloatArray | None = None
     stamp_ns: int = 0
     covariance: FloatArray | None = None
+    since: FloatArray = field(default_factory=lambda: np.zeros((6, 6)))
+    sigmas: tuple[float, float] = (0.0, 0.0)
     tails: tuple[float, float] = (0.0, 0.0)
     confidence: float | None = None
     frames_since_confidence: int = 1_000_000
-    passing: tuple[float, float] = (0.0, 0.0)
     is_interrupted: bool = False
 
     def seconds_lost(self, stamp_ns: int) -> float:
@@ -130,7 +140,7 @@ def placed(
     T_odom_world = state.T_odom_world
     if T_odom_world is not None and state.T_odom_base is not None:
         T_odom_world = T_odom_base @ inverse(state.T_odom_base) @ T_odom_world
-    return replace(state, T_odom_world=T_odom_world, T_odom_base=T_odom_base, covariance=P, passing=(0.0, 0.0))
+    return replace(state, T_odom_world=T_odom_world, T_odom_base=T_odom_base, covariance=P, since=np.zeros((6, 6)))
 
 
 def flattened(motion: Motion) -> Motion:
@@ -171,10 +181,8 @@ def held(
     assert state.T_odom_world is not None
     assert state.covariance is not None
     T_odom_base = state.T_odom_world @ T_world_camera @ inverse(T_base_camera)
-    covariances = Covariances(pose_variances(state.covariance, state.passing), standing_variances(model))
-    new_state = replace(
-        state, T_odom_base=T_odom_base, stamp_ns=stamp_ns, tails=(0.0, 0.0), is_interrupted=False
-    )  # fmt: skip
+    covariances = Covariances(pose_variances(state.covariance, state.since), standing_variances(model))
+    new_state = replace(state, T_odom_base=T_odom_base, stamp_ns=stamp_ns, is_interrupted=False)
     return Motion(T_odom_base, (np.zeros(3), np.zeros(3)), covariances), new_state
 
 
@@ -186,6 +194,7 @@ def update(
     confidence: float | None,
     model: CovarianceModel,
     unexplained: FloatArray | None = None,
+    certainty: Certainty | None = None,
 ) -> tuple[Motion, OdometryState]:
     """Take in a frame.
 
@@ -198,6 +207,7 @@ def update(
         model: how errors grow; its `scale` is that of the frame.
         unexplained: (6,) correction of the motion [m, rad] that the images tell of, in the axes of the last camera;
             None where they tell nothing.
+        certainty: of the camera, of the motion that the pixels tell; None where they do not.
     """
     is_first, T_odom_world = state.T_odom_world is None, state.T_odom_world
     if T_odom_world is None:
@@ -207,42 +217,102 @@ def update(
     confidence = state.confidence if confidence is None else confidence
 
     P = at_origin(model) if state.covariance is None else with_scale(state.covariance, model.scale)
-    tails = (0.0, 0.0)
-    sigmas, seconds, twist = (0.0, 0.0), None, (np.zeros(3), np.zeros(3))
+    state = replace(state, covariance=P)
+    elapsed, seconds, twist = (stamp_ns - state.stamp_ns) * 1e-9, None, (np.zeros(3), np.zeros(3))
     in_base = None if unexplained is None else _of_base(unexplained, T_base_camera)
-    beside = NOTHING if in_base is None else in_base
-    if state.T_odom_base is not None and not is_first:
-        elapsed = (stamp_ns - state.stamp_ns) * 1e-9
-        translation = T_odom_base[:3, 3] - state.T_odom_base[:3, 3]
-        turned = rotation_vector(state.T_odom_base[:3, :3].T @ T_odom_base[:3, :3])
-        seen = _turned(state.T_odom_base, beside)
-        sigmas = model.step_sigmas(
-            float(np.linalg.norm(translation + seen[:3])),
-            float(np.linalg.norm(turned + beside[3:])),
-            confidence,
-            max(elapsed, 0.0) if in_base is None else 0.0,
-        )
-        tails = (0.0, 0.0) if state.is_interrupted else state.tails
-        added, tails = model.added(model.lasting(sigmas), tails, max(elapsed, 0.0))
-        P = after_motion(P, translation, added, seen)
+    before = state.T_odom_base
+    if before is None or is_first:
+        certainty, variances, added = None, np.zeros(6), (0.0, 0.0)
+    else:
         if state.is_interrupted:
-            P = after_loss(P, elapsed, model)
+            state = replace(state, tails=(0.0, 0.0))
         elif elapsed > 0:
-            seconds, twist = elapsed, twist_between(state.T_odom_base, T_odom_base, elapsed)
-    passing = model.passing(sigmas)
-    pose = pose_variances(P, passing)
-    covariances = Covariances(pose, twist_variances(twist[0], sigmas, seconds, model, beside))
-    new_state = OdometryState(
+            seconds, twist = elapsed, twist_between(before, T_odom_base, elapsed)
+        if certainty is None:
+            state, sigmas = _told_by_network(state, T_odom_base, elapsed, confidence, model, in_base)
+            variances, added = np.repeat(np.square(sigmas), 3), sigmas
+        else:
+            certainty = replace(certainty, covariance=_covariance_of_base(certainty.covariance, T_base_camera))
+            variances = np.diag(model.of_motion(certainty, confidence)).copy()
+            state, added = _told_by_pixels(state, T_odom_base, certainty, confidence, model)
+        if state.is_interrupted:
+            assert state.covariance is not None
+            state = replace(state, covariance=after_loss(state.covariance, elapsed, model))
+    assert state.covariance is not None
+    beside = NOTHING if in_base is None or certainty is not None else in_base
+    covariances = Covariances(
+        pose_variances(state.covariance, state.since), twist_variances(twist[0], variances, seconds, model, beside)
+    )
+    new_state = replace(
+        state,
         T_odom_world=T_odom_world,
         T_odom_base=T_odom_base,
         stamp_ns=stamp_ns,
-        covariance=P,
-        tails=tails,
         confidence=confidence,
         frames_since_confidence=age,
-        passing=passing,
+        is_interrupted=False,
     )
-    return Motion(T_odom_base, twist, covariances, in_base), new_state
+    return Motion(T_odom_base, twist, covariances, in_base, certainty, added), new_state
+
+
+def _told_by_network(
+    state: OdometryState,
+    T_odom_base: FloatArray,
+    seconds: float,
+    confidence: float | None,
+    model: CovarianceModel,
+    unexplained: FloatArray | None,
+) -> tuple[OdometryState, tuple[float, float]]:
+    """Return the state with the covariance after a motion of the network, and its standard deviations [m, rad]."""
+    assert state.T_odom_base is not None
+    assert state.covariance is not None
+    beside = NOTHING if unexplained is None else unexplained
+    translation = T_odom_base[:3, 3] - state.T_odom_base[:3, 3]
+    turned = rotation_vector(state.T_odom_base[:3, :3].T @ T_odom_base[:3, :3])
+    seen = _turned(state.T_odom_base, beside)
+    sigmas = model.step_sigmas(
+        float(np.linalg.norm(translation + seen[:3])),
+        float(np.linalg.norm(turned + beside[3:])),
+        confidence,
+        max(seconds, 0.0) if unexplained is None else 0.0,
+    )
+    return replace(state, covariance=after_motion(state.covariance, translation, sigmas, seen)), sigmas
+
+
+def _told_by_pixels(
+    state: OdometryState,
+    T_odom_base: FloatArray,
+    certainty: Certainty,
+    confidence: float | None,
+    model: CovarianceModel,
+) -> tuple[OdometryState, tuple[float, float]]:
+    """Return the state with the covariance after a motion that fits pixels, and what it adds; see `Motion.added`.
+
+    For errors with standard deviations s₁, s₂, … and the correlation ρ between neighbors, the n-th adds
+    ``sₙ² + 2·sₙ·(ρ·sₙ₋₁ + ρ²·sₙ₋₂ + …)`` to the variance of the sum.
+    """
+    assert state.T_odom_base is not None
+    assert state.covariance is not None
+    P, tails, before = state.covariance, state.tails, state.since
+    if certainty.is_new:
+        P, before = with_keyframe(P, state.since), np.zeros((6, 6))
+        correlation = model.correlation()
+        tails = correlation * (tails[0] + state.sigmas[0]), correlation * (tails[1] + state.sigmas[1])
+    R = np.kron(np.eye(2), T_odom_base[:3, :3])
+    own = model.since_keyframe(certainty, confidence)
+    sigmas = spread(own)
+    more = [1.0 + 2.0 * tail / max(sigma, 1e-12) for tail, sigma in zip(tails, sigmas)]
+    since = R @ (own * np.repeat(more, 3)[:, None]) @ R.T
+    P = after_motion(P, T_odom_base[:3, 3] - state.T_odom_base[:3, 3], (0.0, 0.0))
+    added = [math.sqrt(max(now**2 - then**2, 0.0)) for now, then in zip(spread(since), spread(before))]
+    state = replace(state, covariance=P, since=since, sigmas=sigmas, tails=tails)
+    return state, (added[0], added[1])
+
+
+def _covariance_of_base(C: FloatArray, T_base_camera: FloatArray) -> FloatArray:
+    """Return the covariance (6, 6) of a camera's pose, in its own axes, as that of the base."""
+    J = np.stack([_of_base(unit, T_base_camera) for unit in np.eye(6)], axis=1)
+    return np.asarray(J @ C @ J.T)
 
 
 def _of_base(motion: FloatArray, T_base_camera: FloatArray) -> FloatArray:

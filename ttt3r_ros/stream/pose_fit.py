@@ -34,6 +34,10 @@ HALF, FITS = 2.0, 9.0
 #: A motion has been found where the last step was smaller than this, so many points fit, the same as a share of them,
 #: and the usual error is below so many times the noise.
 MAX_LAST_STEP, MIN_POINTS, MIN_SHARE, MAX_NOISE = 5e-3, 20, 0.5, 10.0
+#: Where fewer points than this share fit closely, the covariance grows no more.
+MIN_CLOSE = 0.3
+#: Added to the information [1/rad², 1/m²], so that what pixels leave open is uncertain by a radian and a metre, not more.
+_LEAST_INFORMATION = 1.0
 #: Median of the squared length of a two-dimensional error of unit variance.
 _MEDIAN = 1.386
 
@@ -54,10 +58,14 @@ class Fit:
     Attributes:
         T: (4, 4), like the prior's.
         fits: (n,) which points fit it.
+        covariance: (6, 6) of its error, a rotation vector in front of the rotation and a translation, by the points
+            alone: larger where fewer of them, or less well, agree. Its size is relative: errors that points have in
+            common are not in it.
     """
 
     T: FloatArray
     fits: npt.NDArray[np.bool_]
+    covariance: FloatArray
 
 
 def fit(points: FloatArray, rays: FloatArray, prior: Prior, noise: float) -> Fit | None:
@@ -76,7 +84,8 @@ def fit(points: FloatArray, rays: FloatArray, prior: Prior, noise: float) -> Fit
     length = np.array([1.0, 1.0, 1.0, depth, depth, depth])  # of the six unknowns' steps
     longest = np.repeat([MAX_TURN, MAX_SHIFT], 3)
     to_white: FloatArray | None = None
-    step, fits, usual = np.zeros(6), np.zeros(len(points), bool), math.inf
+    step, fits, usual, close = np.zeros(6), np.zeros(len(points), bool), math.inf, 0.0
+    information: FloatArray = np.eye(6)
     for iterations in ITERATIONS:
         sigmas = (FREE[0], FREE[1] * depth) if to_white is None else (prior.radians, prior.metres)
         held = np.repeat(np.square(np.reciprocal(sigmas)), 3)
@@ -90,12 +99,12 @@ def fit(points: FloatArray, rays: FloatArray, prior: Prior, noise: float) -> Fit
                 errors, J = (to_white @ errors[..., None])[..., 0], to_white @ J
             squared = np.square(errors).sum(axis=1)
             usual = max(1.0, float(np.median(squared[ahead])) / _MEDIAN)
-            fits = ahead & (squared < FITS * usual)
+            fits, close = ahead & (squared < FITS * usual), float((ahead & (squared < HALF * usual)).mean())
             weights = ahead / (1.0 + squared / (HALF * usual)) / usual
             weighted = (J * weights[:, None, None]).reshape(-1, 6)
             off = np.concatenate([cv2.Rodrigues(R @ prior.T[:3, :3].T)[0][:, 0], t - prior.T[:3, 3]])
-            H = weighted.T @ J.reshape(-1, 6) + np.diag(held)
-            step = np.linalg.solve(H, weighted.T @ errors.ravel() - held * off)
+            information = weighted.T @ J.reshape(-1, 6)
+            step = np.linalg.solve(information + np.diag(held), weighted.T @ errors.ravel() - held * off)
             step = step * min(1.0, float((longest / np.maximum(np.abs(step / length), 1e-12)).min()))
             R, t = cv2.Rodrigues(step[:3])[0] @ R, t + step[3:]
             if np.abs(step / length).max() < TOLERANCE:
@@ -106,7 +115,8 @@ def fit(points: FloatArray, rays: FloatArray, prior: Prior, noise: float) -> Fit
         return None
     T = np.eye(4)
     T[:3, :3], T[:3, 3] = orthonormal(R), t
-    return Fit(T, fits)
+    covariance = np.linalg.inv(information + _LEAST_INFORMATION * np.eye(6)) / max(close, MIN_CLOSE) ** 2
+    return Fit(T, fits, np.asarray(covariance, np.float64))
 
 
 def linearized(

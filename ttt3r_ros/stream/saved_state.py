@@ -127,7 +127,7 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         "counts": all(0 <= count < MAX_MAGNITUDE for count in [*counts, state.failures]),
         "sources": _are_sources(state.sources),
         "tracks": _are_tracks(state.tracks),
-        "covariance": _has_shape(odometry.covariance, (SIZE, SIZE)),
+        "covariance": _has_shape(odometry.covariance, (SIZE, SIZE)) and odometry.since.shape == (6, 6),
         "gravity": _has_shape(state.gravity.force, (3,)) and 0 <= state.gravity.seconds < MAX_MAGNITUDE,
         "depth": state.depth is None or 0 < state.depth < MAX_MAGNITUDE,
         "images": _has_shape(state.images.thumbnail, THUMBNAIL[::-1]),

@@ -34,6 +34,7 @@ from ttt3r_ros.stream import (
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.continuity import why_broken
 from ttt3r_ros.stream.corners import rays_of
+from ttt3r_ros.stream.covariance import Certainty
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, POINTS, Estimate, Float32Array
 from ttt3r_ros.stream.gravity import GravityState, ImuSamples
 from ttt3r_ros.stream.gray import gray_of
@@ -234,9 +235,9 @@ def step(
             odometry=odometry.interrupted(state.odometry),
         )
     T_world_before, is_first = state.segments.T_world_camera, estimate.segment_frames == 1
-    is_fitted = False
+    certainty = None
     if settings.correct_motion and not is_first and estimate.fault is None:
-        estimate, advanced, is_fitted = _corrected(state, looked.tracked, estimate, advanced)
+        estimate, advanced, certainty = _corrected(state, looked.tracked, estimate, advanced)
     T_world_camera = estimate.T_world_camera
     fault = estimate.fault or motion_check.check(
         state.motions, T_world_camera, stamp_ns, settings.max_speed, settings.max_turn_rate
@@ -256,10 +257,11 @@ def step(
         estimate.typical_confidence(),
         model,
         unexplained,
+        certainty,
     )
     motion, moved, vertical = gravity.corrected(state.gravity, before, motion, moved, frame.imu)
     T_world_base = T_world_camera @ inverse(frame.T_base_camera)
-    sources = scale_sources.seen(state.sources, stamp_ns, T_world_base, depth, is_fitted=is_fitted)
+    sources = scale_sources.seen(state.sources, stamp_ns, T_world_base, depth, is_fitted=certainty is not None)
     state = replace(
         state,
         depth=depth,
@@ -269,7 +271,7 @@ def step(
         still=looked.still,  # only now: the anchor is an image whose pose is known
         gravity=vertical,
         motions=motion_check.accepted(state.motions, T_world_camera, stamp_ns),
-        tracks=tracks.moved(state.tracks, looked.tracked, T_last_now),
+        tracks=tracks.moved(state.tracks, looked.tracked, T_last_now, is_found=certainty is not None),
         failures=0,
         pending=estimate,
     )
@@ -509,15 +511,20 @@ def _check_image(
 
 def _corrected(
     state: StreamState, tracked: Tracked, estimate: Estimate, advanced: SegmentState
-) -> tuple[Estimate, SegmentState, bool]:
-    """Return a frame's estimate, and the state after it, with the motion that the pixels tell of; whether they do."""
+) -> tuple[Estimate, SegmentState, Certainty | None]:
+    """Return a frame's estimate, and the state after it, with the motion that the pixels tell of where they do.
+
+    Returns:
+        Both, and how certain the motion is; None where the pixels do not tell.
+    """
     T_world_last = state.segments.T_world_camera
-    T_last_now = tracks.motion(state.tracks, tracked, inverse(T_world_last) @ estimate.T_world_camera, estimate)
-    if T_last_now is None:
-        return estimate, advanced, False
-    T_world_camera = T_world_last @ T_last_now
+    found = tracks.motion(state.tracks, tracked, inverse(T_world_last) @ estimate.T_world_camera, estimate)
+    if found is None:
+        return estimate, advanced, None
+    T_world_camera = T_world_last @ found.T_last_now
     T_world_camera[:3, :3] = orthonormal(T_world_camera[:3, :3])
-    return replace(estimate, T_world_camera=T_world_camera), segments.corrected(advanced, T_world_camera), True
+    advanced = segments.corrected(advanced, T_world_camera)
+    return replace(estimate, T_world_camera=T_world_camera), advanced, found.certainty
 
 
 def _unexplained(

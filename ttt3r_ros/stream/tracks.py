@@ -18,6 +18,7 @@ import numpy.typing as npt
 from ttt3r_ros.geometry import FloatArray, inverse, orthonormal, rotation_vector
 from ttt3r_ros.stream import pose_fit
 from ttt3r_ros.stream.corners import Corners, corners_of, rays_of
+from ttt3r_ros.stream.covariance import Certainty
 from ttt3r_ros.stream.estimate import Estimate
 from ttt3r_ros.stream.gray import FloatImage, GrayImage, find_again
 from ttt3r_ros.stream.pose_fit import Prior
@@ -60,6 +61,7 @@ class TracksState:
         pixels: (n, 2) float32, where the last frame saw the key's corners.
         seen: (n,) bool, which of them it saw.
         T_last_key: (4, 4) the keyframe's camera in the frame of the last one.
+        is_new: whether no motion has been found from this keyframe yet.
         view: of the last frame, which may become the keyframe once it has been published; None in a state that is
             prepared.
     """
@@ -68,6 +70,7 @@ class TracksState:
     pixels: FloatImage = field(default_factory=lambda: np.zeros((0, 2), np.float32))
     seen: npt.NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     T_last_key: FloatArray = field(default_factory=lambda: np.eye(4))
+    is_new: bool = True
     view: View | None = None
 
 
@@ -78,6 +81,14 @@ class Tracked:
     view: View
     pixels: FloatImage
     seen: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Found:
+    """The camera's motion since the last frame, (4, 4), by the pixels, and how certain it is."""
+
+    T_last_now: FloatArray
+    certainty: Certainty
 
 
 def follow(state: TracksState, view: View) -> Tracked:
@@ -96,8 +107,8 @@ def follow(state: TracksState, view: View) -> Tracked:
     return Tracked(view, np.where(seen[:, None], pixels, state.pixels), seen)
 
 
-def motion(state: TracksState, tracked: Tracked, T_last_now: FloatArray, estimate: Estimate) -> FloatArray | None:
-    """Return the camera's motion since the last frame, (4, 4), by the pixels; None where they do not tell.
+def motion(state: TracksState, tracked: Tracked, T_last_now: FloatArray, estimate: Estimate) -> Found | None:
+    """Return the camera's motion since the last frame by the pixels; None where they do not tell.
 
     Args:
         state: after the last frame.
@@ -117,16 +128,42 @@ def motion(state: TracksState, tracked: Tracked, T_last_now: FloatArray, estimat
     )
     pixel = estimate.pixel_map.scaled_size[0] / tracked.view.image.shape[1] / estimate.intrinsics.fx
     found = pose_fit.fit(state.key.corners.points[tracked.seen], rays, prior, NOISE * pixel)
-    return None if found is None else state.T_last_key @ inverse(found.T)
+    if found is None:
+        return None
+    T_last_found = state.T_last_key @ inverse(found.T)
+    depth = float(np.median(state.key.corners.points[:, 2]))
+    share = min(1.0, _far(T_last_found, depth) / max(_far(found.T, depth), 1e-9))
+    return Found(T_last_found, Certainty(_of_pose(found), share, state.is_new))
 
 
-def moved(state: TracksState, tracked: Tracked, T_last_now: FloatArray) -> TracksState:
-    """Return the state after a frame whose motion since the last one was this."""
+def _far(T: FloatArray, depth: float) -> float:
+    """Return how far a motion takes the image of points at this depth [m]."""
+    return float(np.linalg.norm(T[:3, 3]) + depth * np.linalg.norm(rotation_vector(T[:3, :3])))
+
+
+def _of_pose(found: pose_fit.Fit) -> FloatArray:
+    """Return the covariance of the camera's pose (6, 6), position and rotation vector, in its own axes."""
+    x, y, z = found.T[:3, 3]
+    J = np.zeros((6, 6))  # of the motion that leads there: rotation vector and translation
+    J[:3, :3] = [[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]
+    J[:3, 3:] = J[3:, :3] = -np.eye(3)
+    return np.asarray(J @ found.covariance @ J.T)
+
+
+def moved(state: TracksState, tracked: Tracked, T_last_now: FloatArray, *, is_found: bool) -> TracksState:
+    """Return the state after a frame whose motion since the last one was this, found by the pixels or not."""
     if state.key is None:
         return TracksState(view=tracked.view)
     T = inverse(T_last_now) @ state.T_last_key
     T[:3, :3] = orthonormal(T[:3, :3])
-    return replace(state, pixels=tracked.pixels, seen=tracked.seen, T_last_key=T, view=tracked.view)
+    return replace(
+        state,
+        pixels=tracked.pixels,
+        seen=tracked.seen,
+        T_last_key=T,
+        is_new=state.is_new and not is_found,
+        view=tracked.view,
+    )
 
 
 def is_worn(state: TracksState) -> bool:
