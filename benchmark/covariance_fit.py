@@ -12,7 +12,16 @@ from scipy.optimize import minimize
 
 from benchmark.covariance_runs import Kind, Walked
 from ttt3r_ros.geometry import FloatArray, rotation_vector
-from ttt3r_ros.stream.covariance import FLOOR, LARGEST, SIZE, SMALLEST, CovarianceModel, at_origin, standing_variances
+from ttt3r_ros.stream.covariance import (
+    FLOOR,
+    LARGEST,
+    MAX_APART_S,
+    SIZE,
+    SMALLEST,
+    CovarianceModel,
+    at_origin,
+    standing_variances,
+)
 from ttt3r_ros.stream.odometry import OdometryState, held, interrupted, update
 
 #: What is judged: columns of the errors, and whether of the pose or of the twist.
@@ -57,7 +66,7 @@ class Steps:
             of odom; 0 where they tell nothing.
         witnessed, held: (W, M) whether they tell anything, and whether the camera was seen to stand still.
         rotations: (W, M, 3, 3) of the base, in odom.
-        certainties, shares, is_new: (W, M, 6, 6), (W, M), (W, M) see `Walked`.
+        certainties, is_new: (W, M, 6, 6), (W, M) see `Walked`.
         pose_errors, twist_errors: (W, M, 6), NaN where there is none.
     """
 
@@ -73,7 +82,6 @@ class Steps:
     held: FloatArray
     rotations: FloatArray
     certainties: FloatArray
-    shares: FloatArray
     is_new: FloatArray
     pose_errors: FloatArray
     twist_errors: FloatArray
@@ -93,7 +101,7 @@ class Steps:
 
     def sums(self, model: CovarianceModel) -> tuple[FloatArray, FloatArray]:
         """Return the same without bounds: sums of what each of the constants `FITTED` adds on its own."""
-        is_held, is_fitted = self.held > 0, np.isfinite(self.shares)
+        is_held, is_fitted = self.held > 0, np.isfinite(self.certainties[..., 0, 0])
         trust = np.square((np.maximum(np.nan_to_num(self.confidences), 1.0) - 1.0 + FLOOR) ** -model.confidence_power)
         own = np.nan_to_num(self.certainties) * trust[..., None, None]
         squares = [_squares(self, model, trust, part) for part in (0, 1)]
@@ -101,10 +109,12 @@ class Steps:
         told = np.where((is_fitted | is_held)[..., None], 0.0, 1.0)
         unexplained, beside = self.unexplained * told, self.beside * told
 
-        shares = np.nan_to_num(self.shares)
         each = (model.each_frame_translation, model.each_frame_rotation)
-        by_share = (model.by_share_translation, model.by_share_rotation)
-        factors = np.stack([a**2 + np.square(b * shares) for a, b in zip(each, by_share)], axis=-1)
+        by_second, apart = (
+            (model.by_second_translation, model.by_second_rotation),
+            np.clip(self.seconds, 0.0, MAX_APART_S),
+        )
+        factors = np.stack([a**2 + np.square(b * apart) for a, b in zip(each, by_second)], axis=-1)
         twist = noise + np.repeat(factors, 3, axis=-1) * np.einsum("wmii->wmi", own)
         twist[..., :3] += np.square(model.scale * (self.linear * self.seconds[..., None] + unexplained[..., :3]))
         twist += np.square(np.repeat([model.unexplained_translation, model.unexplained_rotation], 3) * unexplained)
@@ -113,7 +123,7 @@ class Steps:
         blocks = np.zeros_like(own)
         for half, factor in zip(_HALVES, (model.since_keyframe_translation, model.since_keyframe_rotation)):
             blocks[..., half, half] = factor**2 * own[..., half, half]
-        spreads = np.sqrt(np.einsum("wmii->wmi", blocks).reshape(*shares.shape, 2, 3).mean(axis=-1))
+        spreads = np.sqrt(np.einsum("wmii->wmi", blocks).reshape(*is_held.shape, 2, 3).mean(axis=-1))
         P = np.tile(at_origin(model), (len(self.metres), 1, 1))
         since, sigmas, tails = np.zeros((len(P), 6, 6)), np.zeros((len(P), 2)), np.zeros((len(P), 2))
         pose = np.empty_like(twist)
@@ -170,7 +180,6 @@ def _steps(walked: Walked, most: int) -> list[FloatArray]:
         (walked.is_held[1:].astype(float), 0.0),
         (R[1:], 0.0),
         (walked.certainties[1:], np.nan),
-        (walked.shares[1:], np.nan),
         (walked.is_new[1:].astype(float), 0.0),
         (walked.pose_errors()[1:], np.nan),
         (walked.twist_errors()[1:], np.nan),

@@ -48,8 +48,8 @@ class Walked:
         pose_variances, twist_variances: (N, 6) as published.
         unexplained: (N, 6) see `Motion.unexplained`, NaN where it is None.
         is_held: (N,) whether the camera was seen to stand still.
-        certainties, shares, is_new: (N, 6, 6), (N,), (N,) see `Certainty`, of the base; NaN, NaN and False where pixels
-            do not tell the motion.
+        certainties, is_new: (N, 6, 6), (N,) see `Certainty`, of the base; NaN and False where pixels do not tell the
+            motion.
     """
 
     stamps_ns: npt.NDArray[np.int64]
@@ -63,14 +63,13 @@ class Walked:
     unexplained: FloatArray
     is_held: npt.NDArray[np.bool_]
     certainties: FloatArray
-    shares: FloatArray
     is_new: npt.NDArray[np.bool_]
 
     def certainty(self, i: int) -> Certainty | None:
         """Return that of a frame."""
-        if np.isnan(self.shares[i]):
+        if np.isnan(self.certainties[i]).any():
             return None
-        return Certainty(self.certainties[i], float(self.shares[i]), bool(self.is_new[i]))
+        return Certainty(self.certainties[i], bool(self.is_new[i]))
 
     def pose_errors(self) -> FloatArray:
         """Return (N, 6) errors of position [m] and orientation [rad], see above."""
@@ -165,10 +164,8 @@ def walk(stream: Stream, frames: Iterable[Frame]) -> Walked:
     return Walked(*(np.array(column) for column in zip(*rows)))
 
 
-def _columns(certainty: Certainty | None) -> tuple[FloatArray, float, bool]:
-    if certainty is None:
-        return np.full((6, 6), np.nan), math.nan, False
-    return certainty.covariance, certainty.share, certainty.is_new
+def _columns(certainty: Certainty | None) -> tuple[FloatArray, bool]:
+    return (np.full((6, 6), np.nan), False) if certainty is None else (certainty.covariance, certainty.is_new)
 
 
 def save(path: Path, walked: Walked) -> None:

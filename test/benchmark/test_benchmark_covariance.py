@@ -20,8 +20,8 @@ TRUE = CovarianceModel(
     since_keyframe_rotation=1.8,
     each_frame_translation=1.3,
     each_frame_rotation=1.8,
-    by_share_translation=0.02,
-    by_share_rotation=0.02,
+    by_second_translation=0.02,
+    by_second_rotation=0.02,
     metres=0.004,
     metres_per_metre=0.05,
     metres_per_radian=0.01,
@@ -56,7 +56,7 @@ def walked(
     scale = 1.0 + model.scale * rng.normal()
     truth, poses, confidences = [np.eye(4)], [np.eye(4)], [2.0]
     twists, rate = [np.zeros(6)], rng.uniform(-1.0, 1.0)
-    certainties, shares = [np.full((6, 6), np.nan)], [np.nan]
+    certainties = [np.full((6, 6), np.nan)]
     for _ in range(frames - 1):
         step, angle = np.array([rng.uniform(0.0, 0.1), 0.0, 0.0]), np.array([0.0, 0.0, rate / FPS * rng.uniform(0, 1)])
         confidence = rng.uniform(1.5, 6.0)
@@ -67,7 +67,6 @@ def walked(
             factors = np.repeat([model.since_keyframe_translation, model.since_keyframe_rotation], 3)
             sigmas = factors * model.factor(confidence) * np.sqrt(np.diag(certainty))
         certainties.append(certainty)
-        shares.append(np.nan if np.isnan(certainty).any() else 1.0)
         truth.append(truth[-1] @ rigid(turn(angle), step))
         off = sigmas * rng.normal(size=6)
         poses.append(poses[-1] @ rigid(turn(angle) @ turn(off[3:]), scale * step + off[:3]))
@@ -87,8 +86,7 @@ def walked(
         unexplained=np.zeros((frames, 6)) if told is None else told,
         is_held=np.zeros(frames, bool),
         certainties=np.array(certainties),
-        shares=np.array(shares),
-        is_new=np.isfinite(shares),
+        is_new=np.isfinite(np.array(certainties)[:, 0, 0]),
     )
 
 
@@ -165,20 +163,18 @@ def test_the_fit_and_the_odometry_see_the_same_variances(memory):
     told[7:9] = np.nan
     rng, walks = np.random.default_rng(6), [walked(3, 30, told=told), walked(4, 20, by_pixels=0.9)]
     for i, one in enumerate(walks):
-        roots, is_told = rng.normal(0, 0.01, (len(one.shares), 6, 6)), np.isfinite(one.shares)
+        is_told = np.isfinite(one.certainties[:, 0, 0])
+        roots = rng.normal(0, 0.01, (len(is_told), 6, 6))
         certainties = np.where(is_told[:, None, None], roots @ roots.transpose(0, 2, 1), np.nan)
-        shares = np.where(is_told, rng.uniform(0, 1, len(is_told)), np.nan)
-        walks[i] = replace(
-            one, certainties=certainties, shares=shares, is_new=is_told & (rng.uniform(size=len(is_told)) < 0.5)
-        )
+        walks[i] = replace(one, certainties=certainties, is_new=is_told & (rng.uniform(size=len(is_told)) < 0.5))
     rests = walks[1].poses.copy()
     rests[11] = rests[10]
     twists = walks[1].twists.copy()
     twists[12] = np.concatenate(twist_between(rests[11], rests[12], 1 / FPS))
     walks[1] = replace(walks[1], poses=rests, twists=twists, is_held=np.arange(20) == 11)
-    pose, twist = Steps.of(walks).variances(replace(TRUE, memory=memory, by_share_translation=1.5))
+    pose, twist = Steps.of(walks).variances(replace(TRUE, memory=memory, by_second_translation=15.0))
     for i, one in enumerate(walks):
-        replayed = replay(one, replace(TRUE, memory=memory, by_share_translation=1.5))
+        replayed = replay(one, replace(TRUE, memory=memory, by_second_translation=15.0))
         length = len(one.poses) - 1
         np.testing.assert_allclose(pose[i, :length], replayed[0][1:], rtol=1e-9)
         np.testing.assert_allclose(twist[i, :length], replayed[1][1:], rtol=1e-9)

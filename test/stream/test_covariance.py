@@ -52,17 +52,19 @@ def test_less_confidence_is_more_variance(confidence, factor, metres, radians):
 spread_out = st.lists(st.floats(-1.0, 1.0), min_size=36, max_size=36).map(lambda x: np.reshape(x, (6, 6)))
 
 
-@given(spread_out, st.floats(0, 1), st.floats(1, 1000), st.floats(1.01, 10))
-def test_what_is_told_by_pixels_is_as_certain_as_their_fit(root, share, confidence, times):
-    """Covariances, times as large where the fit's is; larger with less confidence and a larger share of the motion."""
-    fit = Certainty(root @ root.T, share, False)
-    for told in (MODEL.since_keyframe, MODEL.of_motion):
-        found = told(fit, confidence)
-        assert np.linalg.eigvalsh(found)[0] > -1e-9
-        np.testing.assert_allclose(told(Certainty(times * fit.covariance, share, False), confidence), times * found)
-        assert (np.diag(told(fit, 1.0 + (confidence - 1.0) / times)) >= np.diag(found)).all()
-    less = MODEL.of_motion(Certainty(fit.covariance, share / times, False), confidence)
-    assert (np.diag(MODEL.of_motion(fit, confidence)) >= np.diag(less)).all()
+@given(spread_out, st.floats(0.01, 0.5), st.floats(1, 1000), st.floats(1.01, 10))
+def test_what_is_told_by_pixels_is_as_certain_as_their_fit(root, seconds, confidence, times):
+    """Covariances, times as large where the fit's is; larger with less confidence and for frames farther apart."""
+    fit, larger = Certainty(root @ root.T, False), Certainty(times * root @ root.T, False)
+    found = MODEL.since_keyframe(fit, confidence), MODEL.of_motion(fit, confidence, seconds)
+    unsure = 1.0 + (confidence - 1.0) / times
+    others = MODEL.since_keyframe(larger, confidence), MODEL.of_motion(larger, confidence, seconds)
+    doubtful = MODEL.since_keyframe(fit, unsure), MODEL.of_motion(fit, unsure, seconds)
+    for one, other, less in zip(found, others, doubtful):
+        assert np.linalg.eigvalsh(one)[0] > -1e-9
+        np.testing.assert_allclose(other, times * one)
+        assert (np.diag(less) >= np.diag(one)).all()
+    assert (np.diag(MODEL.of_motion(fit, confidence, times * seconds)) >= np.diag(found[1])).all()
 
 
 @pytest.mark.parametrize("confidence", [None, 0.0, float("nan")])
@@ -165,7 +167,7 @@ def test_more_that_is_unexplained_is_more_variance(unexplained, times):
     P = at_origin(dataclasses.replace(MODEL, scale=0.0))
     less, more = (after_motion(P, np.zeros(3), (0.0, 0.0), u) for u in (unexplained, times * unexplained))
     np.testing.assert_allclose(np.diag(more)[:6], times**2 * np.diag(less)[:6], atol=1e-12)
-    twists = [twist_variances(np.zeros(3), (0.01, 0.01), 0.1, MODEL, u) for u in (unexplained, times * unexplained)]
+    twists = [twist_variances(np.zeros(3), np.full(6, 1e-4), 0.1, MODEL, u) for u in (unexplained, times * unexplained)]
     assert (twists[1] >= twists[0]).all()
 
 

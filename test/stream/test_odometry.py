@@ -150,7 +150,8 @@ def test_a_corrected_mount_is_as_if_it_had_been_known_but_for_position_and_headi
 
 
 def test_before_the_first_frame_there_is_nothing_to_correct():
-    assert remounted(OdometryState(), np.eye(4), T_BASE_CAMERA) == OdometryState()
+    state = OdometryState()
+    assert remounted(state, np.eye(4), T_BASE_CAMERA) is state
 
 
 def driven(seed: int, frames: int = 12) -> list[np.ndarray]:
@@ -239,8 +240,8 @@ PLAIN = CovarianceModel(
 )
 
 
-def fits(variances: list[float], *, is_new: bool, share: float = 1.0) -> Certainty:
-    return Certainty(np.diag(variances), share, is_new)
+def fits(variances: list[float], *, is_new: bool) -> Certainty:
+    return Certainty(np.diag(variances), is_new)
 
 
 def test_errors_since_a_keyframe_do_not_add_up_and_those_of_keyframes_do():

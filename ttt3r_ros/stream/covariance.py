@@ -6,13 +6,13 @@ leave open (`Certainty`). It knows of a point's own errors, not of those that po
 but for a factor, one for translation and one for rotation: with f(c) of the frame's median confidence c,
 
     covariance of the pose since the keyframe = since_keyframe² · f(c)² · C
-    covariance of the last motion             = (each_frame² + by_share² · share²) · f(c)² · C
+    covariance of the last motion             = (each_frame² + by_second² · Δt²) · f(c)² · C
     f(c) = (c − 1 + FLOOR)^−confidence_power
 
-`share` is the frame's part of the motion since the keyframe: most of a motion's error is that of the keyframe's depth,
-which two frames share. For the same reason the errors within a keyframe do not add up: what is published is the
-covariance accumulated up to the keyframe, and that of the motion since then. Neighboring keyframes see the same things,
-so their errors are alike: those of two that are n keyframes apart have the correlation exp(−n / memory).
+Two frames shortly after one another share most of their error since the keyframe, and the longer they are apart, the
+less (Δt counts as at most a second). For the same reason the errors within a keyframe do not add up: what is published
+is the covariance accumulated up to the keyframe, and that of the motion since then. Neighboring keyframes see the same
+things, so their errors are alike: those of two that are n keyframes apart have the correlation exp(−n / memory).
 
 **Where they do not**, a motion is the network's, with independent errors, alike in all directions. With the distance
 |Δp| [m] and the angle |Δθ| [rad] that the images tell of,
@@ -48,6 +48,8 @@ FLOOR = 0.05
 SMALLEST, LARGEST = 1e-9, 9000.0
 #: Variance of what is zero by definition on a level floor (that of robot_localization's two_d_mode) [m², rad²].
 FLAT = 1e-6
+#: From so far apart on, two frames share nothing of their error [s].
+MAX_APART_S = 1.0
 #: An unknown motion counts as at most this long [s].
 MAX_LOST_S = 60.0
 
@@ -62,12 +64,10 @@ class Certainty:
 
     Attributes:
         covariance: (6, 6) of position [m] and rotation vector [rad], in its own axes; see above.
-        share: part of the motion since the keyframe that lies between the last two frames, at most 1.
         is_new: whether it is the first since this keyframe.
     """
 
     covariance: FloatArray
-    share: float
     is_new: bool
 
 
@@ -75,23 +75,23 @@ class Certainty:
 class CovarianceModel:
     """The constants; see the module docstring. `scale` is the standard deviation of the scale's relative error."""
 
-    since_keyframe_translation: float = 1.55
-    since_keyframe_rotation: float = 1.53
-    each_frame_translation: float = 0.48
-    each_frame_rotation: float = 0.387
-    by_share_translation: float = 1.75
-    by_share_rotation: float = 2.22
+    since_keyframe_translation: float = 1.44
+    since_keyframe_rotation: float = 1.5
+    each_frame_translation: float = 0.677
+    each_frame_rotation: float = 0.595
+    by_second_translation: float = 3.94
+    by_second_rotation: float = 5.55
     scale: float = 0.13
     metres: float = 0.00101
-    metres_per_metre: float = 0.166
-    metres_per_radian: float = 1.08
-    radians: float = 0.000976
-    radians_per_metre: float = 0.00744
-    radians_per_radian: float = 0.322
-    unexplained_translation: float = 1.47
-    unexplained_rotation: float = 1.6
-    unwitnessed_metres_per_second: float = 0.185
-    unwitnessed_radians_per_second: float = 0.283
+    metres_per_metre: float = 0.363
+    metres_per_radian: float = 1.18
+    radians: float = 0.000965
+    radians_per_metre: float = 0.00736
+    radians_per_radian: float = 0.15
+    unexplained_translation: float = 1.76
+    unexplained_rotation: float = 2.57
+    unwitnessed_metres_per_second: float = 0.143
+    unwitnessed_radians_per_second: float = 0.263
     memory: float = 2.8
     confidence_power: float = 0.25
     standing_metres_per_second: float = 0.005
@@ -135,10 +135,11 @@ class CovarianceModel:
         """Return the covariance (6, 6) of the pose since the keyframe, but for what it owes to keyframes before."""
         return self._scaled(certainty, confidence, self.since_keyframe_translation, self.since_keyframe_rotation)
 
-    def of_motion(self, certainty: Certainty, confidence: float | None) -> FloatArray:
-        """Return the covariance (6, 6) of the motion from the last frame."""
-        translation = math.hypot(self.each_frame_translation, self.by_share_translation * certainty.share)
-        rotation = math.hypot(self.each_frame_rotation, self.by_share_rotation * certainty.share)
+    def of_motion(self, certainty: Certainty, confidence: float | None, seconds: float) -> FloatArray:
+        """Return the covariance (6, 6) of the motion from the last frame, so many seconds ago."""
+        seconds = min(max(seconds, 0.0), MAX_APART_S)
+        translation = math.hypot(self.each_frame_translation, self.by_second_translation * seconds)
+        rotation = math.hypot(self.each_frame_rotation, self.by_second_rotation * seconds)
         return self._scaled(certainty, confidence, translation, rotation)
 
     def _scaled(

@@ -233,7 +233,7 @@ def update(
             variances, added = np.repeat(np.square(sigmas), 3), sigmas
         else:
             certainty = replace(certainty, covariance=_covariance_of_base(certainty.covariance, T_base_camera))
-            variances = np.diag(model.of_motion(certainty, confidence)).copy()
+            variances = np.diag(model.of_motion(certainty, confidence, elapsed)).copy()
             state, added = _told_by_pixels(state, T_odom_base, certainty, confidence, model)
         if state.is_interrupted:
             assert state.covariance is not None

@@ -36,7 +36,7 @@ HALF, FITS = 2.0, 9.0
 MAX_LAST_STEP, MIN_POINTS, MIN_SHARE, MAX_NOISE = 5e-3, 20, 0.5, 10.0
 #: Where fewer points than this share fit closely, the covariance grows no more.
 MIN_CLOSE = 0.3
-#: Added to the information [1/rad², 1/m²], so that what pixels leave open is uncertain by a radian and a metre, not more.
+#: Added to the information [1/rad², 1/m²]: what pixels leave open is uncertain by a radian and a metre, not more.
 _LEAST_INFORMATION = 1.0
 #: Median of the squared length of a two-dimensional error of unit variance.
 _MEDIAN = 1.386

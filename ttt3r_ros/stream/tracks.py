@@ -130,15 +130,7 @@ def motion(state: TracksState, tracked: Tracked, T_last_now: FloatArray, estimat
     found = pose_fit.fit(state.key.corners.points[tracked.seen], rays, prior, NOISE * pixel)
     if found is None:
         return None
-    T_last_found = state.T_last_key @ inverse(found.T)
-    depth = float(np.median(state.key.corners.points[:, 2]))
-    share = min(1.0, _far(T_last_found, depth) / max(_far(found.T, depth), 1e-9))
-    return Found(T_last_found, Certainty(_of_pose(found), share, state.is_new))
-
-
-def _far(T: FloatArray, depth: float) -> float:
-    """Return how far a motion takes the image of points at this depth [m]."""
-    return float(np.linalg.norm(T[:3, 3]) + depth * np.linalg.norm(rotation_vector(T[:3, :3])))
+    return Found(state.T_last_key @ inverse(found.T), Certainty(_of_pose(found), state.is_new))
 
 
 def _of_pose(found: pose_fit.Fit) -> FloatArray:
