@@ -281,7 +281,7 @@ def test_weights_are_no_saved_state(reader, tmp_path):
 
 def test_another_version_is_said(saved, reader):
     newer = forged(saved, lambda metadata: metadata.update(ttt3r_ros_session="9\x1b[31m"))
-    assert "format version '9\\x1b[31m' but this ttt3r_ros reads version 4" in refused(newer, reader)
+    assert "format version '9\\x1b[31m' but this ttt3r_ros reads version 5" in refused(newer, reader)
 
 
 def test_another_network_is_said(saved):
@@ -376,6 +376,7 @@ def with_tensor(name: str, tensor: torch.Tensor | None):
         ("segments.T_world_camera", torch.full((4, 4), float("nan"), dtype=torch.float64)),
         ("segments.T_world_camera", torch.eye(3, dtype=torch.float64)),
         ("odometry.covariance", torch.eye(6, dtype=torch.float64)),
+        ("odometry.since", torch.eye(9, dtype=torch.float64)),
         ("images.thumbnail", torch.zeros(16, 12)),
         ("motions.velocity", torch.zeros(3, dtype=torch.float64)),
         ("motions.velocity", torch.zeros(6, dtype=torch.bfloat16)),

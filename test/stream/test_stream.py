@@ -635,7 +635,7 @@ def test_a_clock_that_is_set_is_as_if_it_had_always_been_so(hours):
         np.testing.assert_array_equal(frame.motion.twist, other.motion.twist)
         np.testing.assert_array_equal(frame.motion.covariances.pose, other.motion.covariances.pose)
         np.testing.assert_array_equal(frame.motion.covariances.twist, other.motion.covariances.twist)
-    assert spread(found[0])[0] < 0.1
+    assert spread(found[0])[0] < 0.3  # of the few frames, not of the hours
     assert camera.stream.state.segment_reason == "time jumped"
 
 

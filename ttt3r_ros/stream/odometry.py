@@ -298,7 +298,8 @@ def _told_by_pixels(
         P, before = with_keyframe(P, state.since), np.zeros((6, 6))
         correlation = model.correlation()
         tails = correlation * (tails[0] + state.sigmas[0]), correlation * (tails[1] + state.sigmas[1])
-    R = np.kron(np.eye(2), T_odom_base[:3, :3])
+    R = np.zeros((6, 6))
+    R[:3, :3] = R[3:, 3:] = T_odom_base[:3, :3]
     own = model.since_keyframe(certainty, confidence)
     sigmas = spread(own)
     more = [1.0 + 2.0 * tail / max(sigma, 1e-12) for tail, sigma in zip(tails, sigmas)]
@@ -311,7 +312,10 @@ def _told_by_pixels(
 
 def _covariance_of_base(C: FloatArray, T_base_camera: FloatArray) -> FloatArray:
     """Return the covariance (6, 6) of a camera's pose, in its own axes, as that of the base."""
-    J = np.stack([_of_base(unit, T_base_camera) for unit in np.eye(6)], axis=1)
+    R, (x, y, z) = T_base_camera[:3, :3], T_base_camera[:3, 3]
+    J = np.zeros((6, 6))  # `_of_base`, as a matrix
+    J[:3, :3] = J[3:, 3:] = R
+    J[:3, 3:] = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]) @ R
     return np.asarray(J @ C @ J.T)
 
 

@@ -25,7 +25,7 @@ from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream, StreamState, prepare
 from ttt3r_ros.stream.tracks import TracksState
 
-FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 4, "a saved state", "save the state again")
+FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 5, "a saved state", "save the state again")
 #: Maximum size of a file [bytes]; that of the largest published network has about 20 MB.
 MAX_BYTES = 2**28
 #: Larger poses, scales and counts are invalid.
