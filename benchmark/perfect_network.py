@@ -22,6 +22,9 @@ from ttt3r_ros.stream.odometry import Motion
 from ttt3r_ros.stream.stream import CameraFrame, StreamResult
 from ttt3r_ros.synthetic import Sequence
 
+#: What each motion is said to add to the path's standard deviations [m, rad].
+_ADDED = 0.02, 0.04
+
 _THUMBNAIL = (32, 24)
 
 
@@ -136,6 +139,7 @@ def result_of(
         descriptor=backbone.describe(index),
         intrinsics=backbone.seen,
     )
-    motion = Motion(T_odom_camera, (np.zeros(3), np.zeros(3)), Covariances(np.zeros(6), np.zeros(6)))
+    unknown = Covariances(np.zeros(6), np.zeros(6))
+    motion = Motion(T_odom_camera, (np.zeros(3), np.zeros(3)), unknown, added=_ADDED)
     frame = CameraFrame(backbone.images[index], stamp_ns, np.eye(4), backbone.camera)
     return frame, StreamResult(stamp_ns, estimate, motion), lambda: (points, confidence)

@@ -52,7 +52,7 @@ class StreamedWalk:
     def __init__(self, walk: Walk, stream: Stream, folder: Path) -> None:
         """Work out nothing yet; the stream must be a new one."""
         self.walk, self._stream = walk, stream
-        name = f"{walk.spec.name}_{stream.backbone.fingerprint[:12]}"
+        name = f"{walk.spec.name}_{stream.backbone.fingerprint[:12]}_2"  # 2: what a record holds
         self._file, self._state = folder / f"{name}.stream", folder / f"{name}.stream_state"
         backbone, spec = stream.backbone, walk.spec
         self._pixel_map = backbone.pixel_map(spec.width, spec.height, stream.settings.image_size)
@@ -61,7 +61,7 @@ class StreamedWalk:
         self._record = np.dtype(
             [
                 ("is_known", np.bool_), ("segment", np.int32), ("segment_frames", np.int32), ("scale", np.float64),
-                ("T_odom_base", np.float64, (4, 4)), ("seconds", np.float64),
+                ("T_odom_base", np.float64, (4, 4)), ("added", np.float64, (2,)), ("seconds", np.float64),
                 ("descriptor", np.float32, (2 * backbone.network.config.enc_embed_dim,)),
                 ("points", np.float16, (height, width, 3)), ("confidence", np.float16, (height, width)),
             ]
@@ -100,7 +100,7 @@ class StreamedWalk:
         record["seconds"] = time.process_time() - begun
         estimate, motion = result.estimate, result.motion
         if estimate is not None and motion is not None:
-            record["is_known"], record["T_odom_base"] = True, motion.T_odom_base
+            record["is_known"], record["T_odom_base"], record["added"] = True, motion.T_odom_base, motion.added
             for name in ("segment", "segment_frames", "scale", "descriptor"):
                 record[name] = getattr(estimate, name)
             limit = float(np.finfo(np.float16).max)
@@ -139,5 +139,6 @@ class StreamedWalk:
             intrinsics=self._intrinsics,
         )
         unknown = Covariances(np.zeros(6), np.zeros(6))
-        motion = Motion(record["T_odom_base"], (np.zeros(3), np.zeros(3)), unknown)
+        metres, radians = record["added"].tolist()
+        motion = Motion(record["T_odom_base"], (np.zeros(3), np.zeros(3)), unknown, added=(metres, radians))
         return StreamResult(stamp_ns, estimate, motion)

@@ -174,6 +174,7 @@ def test_on_a_level_floor_there_is_no_height_roll_or_pitch(seed):
         np.testing.assert_allclose(flat.T_odom_base[2], [0, 0, 1, 0], atol=1e-12)
         np.testing.assert_allclose(flat.T_odom_base[:3, :3] @ flat.T_odom_base[:3, :3].T, np.eye(3), atol=1e-12)
         assert heading(flat.T_odom_base) == pytest.approx(heading(motion.T_odom_base))
+        assert flat.added == motion.added
         (_, _, vz), (wx, wy, _) = flat.twist
         assert (vz, wx, wy) == (0, 0, 0)
         for flat_variances, variances in zip(vars(flat.covariances).values(), vars(motion.covariances).values()):

@@ -159,7 +159,7 @@ def flattened(motion: Motion) -> Motion:
     turning = (forward_x * change_y - forward_y * change_x) / max(forward_x**2 + forward_y**2, 1e-6)
     twist = np.array([cosine * x + sine * y, cosine * y - sine * x, 0.0]), np.array([0.0, 0.0, turning])
     covariances = Covariances(flat_variances(motion.covariances.pose), flat_variances(motion.covariances.twist))
-    return Motion(T, twist, covariances)
+    return Motion(T, twist, covariances, added=motion.added)
 
 
 def held(
