@@ -154,7 +154,7 @@ def _result(
     after = compare_trajectories(Trajectory.from_transforms(stamps, corrected), truth)
     content = places.content()
     frame_of = {k.number: walk.stamps_ns.index(k.stamp_ns) for k in content.keyframes}
-    recognized = [(i, edge) for i, edge in enumerate(content.edges) if edge.is_place and not edge.is_tie]
+    recognized = [(i, edge) for i, edge in enumerate(content.edges) if edge.is_place]
     false = []
     for i, edge in recognized:
         true = inverse(walk.T_world_camera[frame_of[edge.first]]) @ walk.T_world_camera[frame_of[edge.second]]

@@ -7,7 +7,7 @@ from ttt3r_ros.places.graph import Edge, Sigmas
 from ttt3r_ros.places.similarity import IDENTITY
 
 
-def test_recognized_places_are_told_from_rejected_ones_ties_and_odometry():
+def test_recognized_places_are_told_from_rejected_ones_and_odometry():
     def edge(first: int, second: int, **kind: bool) -> Edge:
         return Edge(first, second, IDENTITY, Sigmas(0.01, 0.01, 0.01), **kind)
 
@@ -15,10 +15,9 @@ def test_recognized_places_are_told_from_rejected_ones_ties_and_odometry():
         keyframes=[SimpleNamespace(number=number, stamp_ns=100 * number) for number in range(5)],
         edges=[
             edge(0, 1),
-            edge(1, 2, is_place=True, is_tie=True),
             edge(0, 3, is_place=True),
             edge(1, 4, is_place=True),
         ],
-        rejected=[3],
+        rejected=[2],
     )
     assert place_stamps(content) == ([(0, 300)], [(100, 400)])

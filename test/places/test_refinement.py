@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import rotation_from_quaternion
-from ttt3r_ros.places.refinement import Sight, refined
+from ttt3r_ros.places.refinement import ANY, Noise, Sight, refined
 from ttt3r_ros.places.similarity import IDENTITY, Similarity
 
 K = np.array([[90.0, 0, 64], [0, 90, 48], [0, 0, 1]])
@@ -66,3 +66,17 @@ def test_few_points_in_a_corner_leave_the_pose_more_open_than_many():
     assert few.rotation > 1.5 * many.rotation
     assert few.translation > 1.5 * many.translation
     assert refined(*sights(IDENTITY, 1), IDENTITY).S_old_new.distance < 1e-6
+
+
+def test_depths_that_are_exact_tell_the_pose_that_pixels_leave_open():
+    """Pixels that are off by half a pixel leave a turn and a step to the side nearly alike."""
+    true, offsets = similarity(0.05, 0.2, 0.0, 1.1), []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        noisy = [replace(s, pixels=s.pixels + rng.normal(0, 0.5, s.pixels.shape)) for s in sights(true, seed)]
+        loose, exact = refined(*noisy, true), refined(*noisy, true, noise=Noise(ANY.pixel, 0.01))
+        offsets.append([np.linalg.norm(fit.S_old_new.t - true.t) for fit in (loose, exact)])
+        assert exact.sigmas.scale < 0.6 * loose.sigmas.scale
+        assert exact.sigmas.translation < 0.8 * loose.sigmas.translation
+    was, now = np.median(offsets, axis=0)
+    assert now < 0.8 * was

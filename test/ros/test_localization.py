@@ -263,7 +263,7 @@ def test_the_map_is_shown_and_told(walked):
 
 def test_a_rejected_place_is_shown_in_its_own_color(walked, monkeypatch):
     content = walked.places.content()
-    index = next(index for index, edge in enumerate(content.edges) if edge.is_place and not edge.is_tie)
+    index = next(index for index, edge in enumerate(content.edges) if edge.is_place)
     monkeypatch.setattr(walked.places, "content", lambda: replace(content, rejected=(index,)))
     markers = {marker.ns: marker for marker in walked.shown("pose_graph").markers}
     assert len(markers["rejected"].points) == 2

@@ -263,7 +263,7 @@ def place_stamps(content: MapContent) -> tuple[list[tuple[int, int]], list[tuple
     stamps = {keyframe.number: keyframe.stamp_ns for keyframe in content.keyframes}
     pairs: tuple[list[tuple[int, int]], list[tuple[int, int]]] = [], []
     for index, edge in enumerate(content.edges):
-        if edge.is_place and not edge.is_tie:
+        if edge.is_place:
             pairs[index in content.rejected].append((stamps[edge.first], stamps[edge.second]))
     return pairs
 

@@ -39,7 +39,6 @@ class Edge:
         S_first_second: from the second camera to the first one, each in its own meters.
         sigmas: of its error.
         is_place: whether it comes of recognizing a place, which may be wrong; odometry is not doubted.
-        is_tie: whether the place is the one where the keyframe before was, so that nothing new is learned but the pose.
     """
 
     first: int
@@ -47,7 +46,6 @@ class Edge:
     S_first_second: Similarity
     sigmas: Sigmas
     is_place: bool = False
-    is_tie: bool = False
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class _Saved:
         depth_shapes: (N, 2).
         depths, confidences: bits of float16.
         poses_map: (N, 13) S_map_camera: scale, R row by row, t.
-        pairs: (E, 3) numbers of the keyframes, and 0 for odometry, 1 for a recognized place, 2 for a tie.
+        pairs: (E, 3) numbers of the keyframes, and 0 for odometry, 1 for a recognized place.
         motions: (E, 13) S_first_second.
         sigmas: (E, 3).
         rejected: (R,) indices of edges.
@@ -73,7 +73,7 @@ class _Saved:
     skill: PoseSkill
 
 
-FORMAT = FileFormat(_Saved, "ttt3r_ros_places", 2, "a map of places", "make the map anew, or choose another file")
+FORMAT = FileFormat(_Saved, "ttt3r_ros_places", 3, "a map of places", "make the map anew, or choose another file")
 
 
 def to_bytes(content: MapContent, backbone: Backbone) -> bytes:
@@ -104,7 +104,7 @@ def to_parts(content: MapContent, fingerprint: str) -> list[memoryview]:
         depths=_joined([np.nan_to_num(k.depth, nan=0.0).view(np.int16) for k in keyframes], np.int16),
         confidences=_joined([k.confidence.view(np.int16) for k in keyframes], np.int16),
         poses_map=_packed(content.poses),
-        pairs=np.array([(e.first, e.second, e.is_place + e.is_tie) for e in edges], np.int64).reshape(-1, 3),
+        pairs=np.array([(e.first, e.second, e.is_place) for e in edges], np.int64).reshape(-1, 3),
         motions=_packed([e.S_first_second for e in edges]),
         sigmas=np.array([astuple(e.sigmas) for e in edges], np.float64).reshape(-1, 3),
         rejected=np.array(content.rejected, np.int64),
@@ -181,7 +181,7 @@ def _check(saved: _Saved, backbone: Backbone) -> None:
         "map": all(_is_similarity(row) for row in saved.poses_map),
         "motions": all(_is_similarity(row) for row in saved.motions),
         "sigmas": bool((saved.sigmas > 1 / MAX_MAGNITUDE).all()),
-        "pairs": bool((saved.pairs[:, 0] < saved.pairs[:, 1]).all() and np.isin(saved.pairs[:, 2], [0, 1, 2]).all()),
+        "pairs": bool((saved.pairs[:, 0] < saved.pairs[:, 1]).all() and np.isin(saved.pairs[:, 2], [0, 1]).all()),
         "ends": bool(np.isin(saved.pairs[:, :2], numbers).all()),
         "doubles": len({tuple(pair) for pair in saved.pairs.tolist()}) == edges,
         "rejected": saved.rejected.ndim == 1 and bool(((saved.rejected >= 0) & (saved.rejected < edges)).all()),
@@ -225,7 +225,7 @@ def _unpacked(saved: _Saved) -> MapContent:
         _check_image(keyframe)
         keyframes.append(keyframe)
     edges = tuple(
-        Edge(first, second, _similarity(motion), Sigmas(*sigmas), kind > 0, kind == 2)
+        Edge(first, second, _similarity(motion), Sigmas(*sigmas), kind > 0)
         for (first, second, kind), motion, sigmas in zip(
             saved.pairs.tolist(), saved.motions, saved.sigmas.tolist(), strict=True
         )

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ttt3r_ros.geometry import FloatArray, inverse
 from ttt3r_ros.places.graph import Sigmas
 from ttt3r_ros.places.keyframe import Keyframe
-from ttt3r_ros.places.refinement import Sight, refined
+from ttt3r_ros.places.refinement import Noise, Sight, refined
 from ttt3r_ros.places.similarity import Similarity
 
 #: Features of an image at most, and how much better than the second-best match a match must be (Lowe, IJCV 2004).
@@ -25,6 +25,8 @@ EPIPOLAR, LENGTHS = 0.009, (0.05, 0.2, 0.6)
 #: Fewer matches are not worth a pose.
 MIN_MATCHES = 20
 _ITERATIONS, _CONFIDENCE = 300, 0.999
+#: Noise of the matches that agree, see `Noise`: of their pixels, and of their depths at least and at most.
+PIXEL_SIGMA, DEPTH_SIGMAS = 0.003, (0.02, 0.2)
 #: Inliers are counted in the cells of a grid this fine.
 GRID = (4, 4)
 
@@ -82,17 +84,15 @@ def features_of(keyframe: Keyframe) -> Features:
     return Features(pixels[inside], keyframe.points(pixels[inside]), rooted[inside].astype(np.float32))
 
 
-def match(
-    old: Keyframe, new: Keyframe, features_old: Features, features_new: Features, near: Similarity | None = None
-) -> Match | None:
+def match(old: Keyframe, new: Keyframe, features_old: Features, features_new: Features) -> Match | None:
     """Return the pose between two keyframes that their features agree on; None where there is none.
 
-    Matches must be mutual. RANSAC finds first poses, which `refined` improves; the best one counts.
+    Matches must be mutual. RANSAC finds first poses, which `refined` improves; the best one counts. What agrees with it
+    tells how exact the network's depths are here, and that decides how much they count in the pose.
 
     Args:
         old, new: the keyframes.
         features_old, features_new: theirs.
-        near: S_old_new where it is known roughly, so that nothing needs to be sought.
     """
     pairs = _mutual(features_old.descriptors, features_new.descriptors)
     known = np.isfinite(features_old.points[pairs[:, 0], 2]) & np.isfinite(features_new.points[pairs[:, 1], 2])
@@ -103,23 +103,25 @@ def match(
         Sight(features_old.points[pairs[:, 0]], features_old.pixels[pairs[:, 0]], old.intrinsics.matrix()),
         Sight(features_new.points[pairs[:, 1]], features_new.pixels[pairs[:, 1]], new.intrinsics.matrix()),
     )
-    starts = _first_poses(*sights) if near is None else [near]
+    starts = _first_poses(*sights)
     if not starts:
         return None
     if len(starts) > 1:
         starts = [min((refined(*sights, start, steps=6) for start in starts), key=lambda fit: fit.cost).S_old_new]
     best = refined(*sights, starts[0])
-    S, fits = best.S_old_new, best.fits
-    if fits.sum() < MIN_MATCHES:
+    if best.fits.sum() < MIN_MATCHES:
         return None
-    ratios = np.log(S.apply(sights[1].points)[fits, 2] / sights[0].points[fits, 2])
+    seen_old, seen_new = (sight.of(best.fits) for sight in sights)
+    ratios = np.log(best.S_old_new.apply(seen_new.points)[:, 2] / seen_old.points[:, 2])
+    spread = float(1.4826 * np.median(np.abs(ratios - np.median(ratios))))
+    exact = refined(seen_old, seen_new, best.S_old_new, noise=Noise(PIXEL_SIGMA, float(np.clip(spread, *DEPTH_SIGMAS))))
     return Match(
-        S_old_new=S,
-        inliers=int(fits.sum()),
-        coverage=min(_cells(sights[0].pixels[fits], old), _cells(sights[1].pixels[fits], new)),
-        share=float(fits.mean()),
-        spread=float(1.4826 * np.median(np.abs(ratios - np.median(ratios)))),
-        sigmas=best.sigmas,
+        S_old_new=exact.S_old_new,
+        inliers=int(best.fits.sum()),
+        coverage=min(_cells(seen_old.pixels, old), _cells(seen_new.pixels, new)),
+        share=float(best.fits.mean()),
+        spread=spread,
+        sigmas=exact.sigmas,
     )
 
 

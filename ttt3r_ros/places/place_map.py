@@ -27,7 +27,7 @@ from ttt3r_ros.places.candidates import best, similarities
 from ttt3r_ros.places.expectation import MAX_SIGMAS, Expectation
 from ttt3r_ros.places.graph import Edge, Problem, ScalePrior, Sigmas, Solution
 from ttt3r_ros.places.keyframe import Keyframe, keyframe_of
-from ttt3r_ros.places.matching import Features, Match, features_of
+from ttt3r_ros.places.matching import Features, features_of
 from ttt3r_ros.places.odometry_edge import Stretch
 from ttt3r_ros.places.settings import MapSettings
 from ttt3r_ros.places.similarity import Similarity
@@ -39,8 +39,6 @@ from ttt3r_ros.places.verification import (
     Thresholds,
     agree,
     difference,
-    edge_of,
-    recognized,
     verify,
 )
 from ttt3r_ros.stream.backbone import Backbone
@@ -62,7 +60,8 @@ NEIGHBORS, NEAR_M = 4, 0.5
 PAIR_WITHIN = 8
 #: Two recognized places that put one camera this far apart [median depths], or turn it this far [rad], are alike.
 ALIKE_OFFSET, ALIKE_ANGLE = 0.5, 0.35
-#: Where the position is uncertain by more than this [median depths], several places may fit: all candidates count.
+#: Where the position is uncertain by more than this [median depths], several places may fit: all candidates count, and
+#: the network is asked.
 UNSURE = 0.5
 #: Odometry whose rotation is uncertain by more than this has not seen the motion [rad].
 UNSEEN = 0.35
@@ -200,7 +199,6 @@ class PlaceMap:
         self._poses: dict[int, Similarity] = {}
         self._odometry: list[Edge] = []
         self._places: dict[Pair, Edge] = {}
-        self._ties: dict[Pair, Edge] = {}
         self._rejected: set[Pair] = set()
         self._pending: list[Edge] = []
         self._connected: set[int] = set()  # numbers of the keyframes that have a place in the map
@@ -327,8 +325,8 @@ class PlaceMap:
             if self._last in self._connected:
                 self._connected.add(number)
             self._sigmas[number] = math.hypot(self._sigma_then, self._drift.sigma)
-            if self._path.is_known:
-                self._waiting.append(self._tie(before, keyframe, moved))
+            if self._path.is_known and self._skill.wants(moved):
+                self._waiting.append(self._measure_skill(before, keyframe, moved))
         self._path = self._path.restarted()
         self._last = number
         self._waiting.append(self._recognize(keyframe))
@@ -374,19 +372,8 @@ class PlaceMap:
             else:
                 self._solve()
 
-    def _tie(self, old: Keyframe, new: Keyframe, S_old_new: Similarity) -> Generator[None, None, None]:
-        """Tie a keyframe to the one before by their features, too: some networks see motions shorter than depths.
-
-        The first few pairs also tell whether the network can tell the pose between two keyframes.
-        """
-        features = self._features_of(old), self._features_of(new)
-        yield
-        found = recognized(old, new, *features, self._thresholds, near=S_old_new)
-        if isinstance(found, Match):
-            self._ties[old.number, new.number] = replace(edge_of(old, new, found), is_tie=True)
-        if not self._skill.wants(S_old_new):
-            return
-        yield
+    def _measure_skill(self, old: Keyframe, new: Keyframe, S_old_new: Similarity) -> Generator[None, None, None]:
+        """Find out on a pair whose pose odometry knows whether the network can tell the pose between two keyframes."""
         looks = yield from both_ways(self._backbone, old, new)
         if looks is not None:
             self._skill = self._skill.after(looks, S_old_new)
@@ -404,8 +391,10 @@ class PlaceMap:
                 continue
             features = self._features_of(old), self._features_of(keyframe)
             yield
+            is_sure = expectation.position_sigma(number) < UNSURE * self._poses[number].scale * keyframe.median_depth
+            asks_network = self._skill.is_good and not is_sure
             outcome = yield from verify(
-                self._backbone, old, keyframe, *features, self._thresholds, asks_network=self._skill.is_good
+                self._backbone, old, keyframe, *features, self._thresholds, asks_network=asks_network
             )
             yield
             if isinstance(outcome, str):
@@ -414,7 +403,7 @@ class PlaceMap:
                 self._refuse("odometry excludes it")
             elif outcome.first in self._keyframes and outcome.second in self._keyframes:
                 verified.append(outcome)
-                if expectation.position_sigma(number) < UNSURE * self._poses[number].scale * keyframe.median_depth:
+                if is_sure:
                     break  # there is no other place that it can be
         if self._are_alike(verified, keyframe):
             for _ in verified:
@@ -426,7 +415,7 @@ class PlaceMap:
     def _expectation(self, number: int) -> Expectation:
         """Return what the graph says of the keyframes' poses relative to one of them."""
         places = (edge for pair, edge in self._places.items() if pair not in self._rejected)
-        return Expectation(number, dict(self._poses), (*self._odometry, *self._ties.values(), *places))
+        return Expectation(number, dict(self._poses), (*self._odometry, *places))
 
     def _candidates(self, keyframe: Keyframe) -> list[int]:
         """Return the numbers of the keyframes that may show the same place, most similar first."""
@@ -581,7 +570,7 @@ class PlaceMap:
         asked = set(inside)
         edges = [
             edge
-            for edge in (*self._odometry, *self._ties.values(), *places)
+            for edge in (*self._odometry, *places)
             if edge.first in asked and edge.second in asked and not {edge.first, edge.second} <= fixed
         ]
         return Problem(
@@ -712,14 +701,12 @@ class PlaceMap:
 
     def content(self) -> MapContent:
         """Return the map as it is; what happens afterward does not change it."""
-        edges = (*self._odometry, *self._ties.values(), *self._places.values())
+        edges = (*self._odometry, *self._places.values())
         return MapContent(
             keyframes=tuple(self._keyframes.values()),
             poses=tuple(self._poses[number] for number in self._keyframes),
             edges=edges,
-            rejected=tuple(
-                i for i, e in enumerate(edges) if e.is_place and not e.is_tie and (e.first, e.second) in self._rejected
-            ),
+            rejected=tuple(i for i, e in enumerate(edges) if e.is_place and (e.first, e.second) in self._rejected),
             connected=tuple(sorted(self._connected)),
             skill=self._skill,
         )
@@ -748,7 +735,7 @@ class PlaceMap:
         self._thinning = None
         self._pending.clear()
         self._features.clear()
-        self._keyframes, self._poses, self._odometry, self._places, self._ties = {}, {}, [], {}, {}
+        self._keyframes, self._poses, self._odometry, self._places = {}, {}, [], {}
         self._rejected, self._connected = set(), set(content.connected)
         self._loaded = {k.number for k in content.keyframes}
         self._sigmas = {k.number + offset: self._sigmas.get(k.number, 0.0) for k in mine.keyframes}
@@ -768,9 +755,7 @@ class PlaceMap:
             self._poses[number] = pose
         for index, edge in enumerate(content.edges):
             moved = replace(edge, first=edge.first + offset, second=edge.second + offset)
-            if edge.is_tie:
-                self._ties[moved.first, moved.second] = moved
-            elif edge.is_place:
+            if edge.is_place:
                 self._places[moved.first, moved.second] = moved
                 if index in content.rejected:
                     self._rejected.add((moved.first, moved.second))
@@ -805,7 +790,6 @@ class PlaceMap:
 
     def _drop(self, number: int) -> None:
         self._odometry, self._places = without(number, self._odometry, self._places)
-        self._ties = {pair: edge for pair, edge in self._ties.items() if number not in pair}
         del self._keyframes[number], self._poses[number]
         self._sigmas.pop(number, None)
         self._connected.discard(number)

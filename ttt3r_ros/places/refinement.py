@@ -12,8 +12,6 @@ from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.places.graph import Sigmas
 from ttt3r_ros.places.similarity import Similarity
 
-#: Standard deviations: of a pixel, as a fraction of the focal length, and of the logarithm of a depth.
-PIXEL_SIGMA, DEPTH_SIGMA = 0.006, 0.2
 #: Errors of neighboring depths are alike, so that many matches tell less than as many independent ones would.
 INFLATION = 5.0
 #: Longest step of an iteration, of each unknown [rad, m, logarithm].
@@ -23,6 +21,18 @@ MAX_ERROR = 3.0
 STEPS = 12
 #: Squared residual at which a match counts half.
 _HALF = 4.0
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Standard deviations: of a pixel, as a fraction of the focal length, and of the logarithm of a depth."""
+
+    pixel: float
+    depth: float
+
+
+#: Of any match of any network.
+ANY = Noise(0.006, 0.2)
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,10 @@ class Sight:
     points: FloatArray
     pixels: FloatArray
     K: FloatArray
+
+    def of(self, chosen: npt.NDArray[np.bool_]) -> Sight:
+        """Return the same at some of the matches, (N,)."""
+        return Sight(self.points[chosen], self.pixels[chosen], self.K)
 
 
 @dataclass(frozen=True)
@@ -57,7 +71,7 @@ class Fit:
     sigmas: Sigmas
 
 
-def refined(old: Sight, new: Sight, S_old_new: Similarity, *, steps: int = STEPS) -> Fit:
+def refined(old: Sight, new: Sight, S_old_new: Similarity, *, steps: int = STEPS, noise: Noise = ANY) -> Fit:
     """Return the similarity that fits points and pixels of both views best, from a first one.
 
     Gauss-Newton on its seven unknowns with Cauchy weights. A residual is that of a point's projection, whitened by two
@@ -68,7 +82,7 @@ def refined(old: Sight, new: Sight, S_old_new: Similarity, *, steps: int = STEPS
     S, H = S_old_new, np.eye(7)
     for _ in range(steps):
         H, g = 1e-9 * np.eye(7), np.zeros(7)
-        residuals = _residuals(old, new, S)
+        residuals = _residuals(old, new, S, noise)
         weight = 1.0 / (1.0 + _squared(residuals) / _HALF)
         for part in residuals:
             jacobian = part.jacobian()
@@ -84,7 +98,7 @@ def refined(old: Sight, new: Sight, S_old_new: Similarity, *, steps: int = STEPS
         S = S @ Similarity(float(np.exp(step[6])), turned, np.asarray(step[3:6], np.float64))
         if length < 1e-4:
             break
-    error = _squared(_residuals(old, new, S))
+    error = _squared(_residuals(old, new, S, noise))
     variances = np.diag(np.linalg.inv(H)) * INFLATION**2
     rotation, translation = (float(np.sqrt(variances[part].max())) for part in (slice(0, 3), slice(3, 6)))
     sigmas = Sigmas(rotation, S.scale * translation, float(np.sqrt(variances[6])))
@@ -121,23 +135,24 @@ def _squared(residuals: tuple[_Residual, _Residual]) -> FloatArray:
     return np.asarray(np.maximum(to_old, to_new))
 
 
-def _residuals(old: Sight, new: Sight, S: Similarity) -> tuple[_Residual, _Residual]:
+def _residuals(old: Sight, new: Sight, S: Similarity, noise: Noise) -> tuple[_Residual, _Residual]:
     """Return those of the new camera's points in the old image, and of the old camera's points in the new image."""
     there, back = S.apply(new.points), S.inverse()
     here = back.apply(old.points)
-    to_old, by_there = _whitened(there, there - S.t, old)
-    to_new, by_here = _whitened(here, here - back.t, new)
+    to_old, by_there = _whitened(there, there - S.t, old, noise)
+    to_new, by_here = _whitened(here, here - back.t, new, noise)
     # if the new camera moves, what it sees moves along in the old frame, and what the old one sees moves against it
     return _Residual(to_old, new.points, by_there @ (S.scale * S.R)), _Residual(to_new, here, -by_here)
 
 
-def _whitened(points: FloatArray, ray: FloatArray, seer: Sight) -> tuple[FloatArray, FloatArray]:
+def _whitened(points: FloatArray, ray: FloatArray, seer: Sight, noise: Noise) -> tuple[FloatArray, FloatArray]:
     """Return the whitened residual (N, 2) of points' projections, and its derivative (N, 2, 3) by the points.
 
     Args:
         points: (N, 3) in the seer's camera frame.
         ray: (N, 3), their derivative by the logarithm of their depth in the other camera.
         seer: the camera.
+        noise: of pixels and depths.
     """
     z = points[:, 2]
     behind = z < 1e-3
@@ -147,8 +162,8 @@ def _whitened(points: FloatArray, ray: FloatArray, seer: Sight) -> tuple[FloatAr
     projection = np.zeros((len(points), 2, 3))
     projection[:, 0, 0], projection[:, 1, 1] = focal[0] / safe, focal[1] / safe
     projection[:, :, 2] = -points[:, :2] / safe[:, None] ** 2 * focal
-    along = (projection @ ray[..., None])[..., 0] * DEPTH_SIGMA
-    sigma = PIXEL_SIGMA * focal[0]
+    along = (projection @ ray[..., None])[..., 0] * noise.depth
+    sigma = noise.pixel * focal[0]
     length = np.linalg.norm(along, axis=1)
     direction = along / np.maximum(length, 1e-12)[:, None]
     shorter = direction * (1.0 - 1.0 / np.sqrt(1.0 + (length / sigma) ** 2))[:, None]

@@ -183,7 +183,6 @@ def recognized(
     features_old: Features,
     features_new: Features,
     limits: Thresholds = THRESHOLDS,
-    near: Similarity | None = None,
 ) -> Match | str:
     """Return the pose that local features and depth images of two keyframes agree on, or why there is none.
 
@@ -191,10 +190,9 @@ def recognized(
         old, new: the keyframes.
         features_old, features_new: theirs.
         limits: of the checks.
-        near: S_old_new where it is known roughly.
     """
     depth = old.median_depth
-    found = match(old, new, features_old, features_new, near)
+    found = match(old, new, features_old, features_new)
     if (fault := fault_of_match(found, depth, limits)) is not None:
         return fault
     assert found is not None

@@ -288,7 +288,7 @@ class Localization:
         }
         lines: dict[str, list[Point]] = {"odometry": [], "places": [], "rejected": []}
         for index, edge in enumerate(content.edges):
-            if edge.is_tie or edge.first not in points or edge.second not in points:
+            if edge.first not in points or edge.second not in points:
                 continue
             kind = "rejected" if index in content.rejected else "places" if edge.is_place else "odometry"
             lines[kind] += [points[edge.first], points[edge.second]]
