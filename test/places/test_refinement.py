@@ -69,8 +69,8 @@ def test_few_points_in_a_corner_leave_the_pose_more_open_than_many():
 
 
 def test_depths_that_are_exact_tell_the_pose_that_pixels_leave_open():
-    """Pixels that are off by half a pixel leave a turn and a step to the side nearly alike."""
-    true, offsets = similarity(0.05, 0.2, 0.0, 1.1), []
+    """Pixels are off by half a pixel."""
+    true, offsets = similarity(0.3, 0.8, 0.0, 1.1), []
     for seed in range(8):
         rng = np.random.default_rng(seed)
         noisy = [replace(s, pixels=s.pixels + rng.normal(0, 0.5, s.pixels.shape)) for s in sights(true, seed)]
@@ -79,4 +79,4 @@ def test_depths_that_are_exact_tell_the_pose_that_pixels_leave_open():
         assert exact.sigmas.scale < 0.6 * loose.sigmas.scale
         assert exact.sigmas.translation < 0.8 * loose.sigmas.translation
     was, now = np.median(offsets, axis=0)
-    assert now < 0.8 * was
+    assert now < 0.6 * was
