@@ -154,9 +154,15 @@ def test_a_camera_that_was_carried_away_unseen_is_put_where_it_is_before_the_gra
     assert place_map.T_map_odom(odometry[-1]) is not None
 
 
-def test_a_robot_that_starts_in_a_saved_map_finds_itself_and_not_before(backbone, whole):
+def test_a_robot_that_starts_in_a_saved_map_finds_itself_and_not_before(backbone, whole, monkeypatch):
     saved = from_bytes(to_bytes(whole[0].content(), backbone), backbone, "a map")
-    place_map = PlaceMap(backbone)
+    place_map, was_localized = PlaceMap(backbone), list[bool]()
+
+    def noting(network, old, new):
+        was_localized.append(place_map.is_localized)
+        return both_ways(network, old, new)
+
+    monkeypatch.setattr("ttt3r_ros.places.verification.both_ways", noting)
     place_map.load(saved)
     assert place_map.T_map_odom(np.eye(4)) is None
     place_map.start_track()
@@ -165,6 +171,8 @@ def test_a_robot_that_starts_in_a_saved_map_finds_itself_and_not_before(backbone
     odometry = fed(place_map, backbone, frames, drift=0.01, stamp_ns=10**15)
     place_map.finish()
     assert place_map.is_localized
+    assert was_localized
+    assert not any(was_localized)  # then odometry is the better witness
     assert "recognized a place" in " ".join(place_map.events())
     assert in_its_place(backbone, place_map, 10**15)
     assert place_map.T_map_odom(odometry[-1]) is not None
