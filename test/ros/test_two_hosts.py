@@ -49,7 +49,7 @@ class RemoteCamera:
 @contextlib.contextmanager
 def remote_camera(under: list[str]) -> Iterator[RemoteCamera]:
     command = [*under, sys.executable, str(Path(__file__).with_name("remote_camera.py"))]
-    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": f"{ROOT}:{ROOT / 'test'}"}
     pipe = subprocess.PIPE
     with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=environment) as process:
         try:
