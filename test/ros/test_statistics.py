@@ -38,16 +38,23 @@ def test_a_rate_looks_back_over_its_window(clock):
 
 def test_percentiles_and_learning_rate(clock):
     stream = statistics.StreamStatistics()
-    empty = stream.summary()
-    assert empty.finished == 0
-    assert np.isnan(empty.latency_ms).all()
+    empty = stream.facts()
+    assert empty["frames_processed"] == "0"
+    for name in ("latency_ms_p50", "latency_ms_p95", "latency_ms_p99", "beta_min", "beta_mean", "beta_max"):
+        assert empty[name] == "nan"
     for milliseconds in range(1, 101):
         clock[0] += 0.01
         stream.add(milliseconds / 1000, np.array([0.2, 0.4], dtype=np.float32))
-    summary = stream.summary()
-    assert summary.finished == 100
-    assert summary.latency_ms == pytest.approx((50.5, 95.05, 99.01), abs=0.01)
-    assert summary.learning_rate == pytest.approx((0.2, 0.3, 0.4))
+    assert stream.facts() == {
+        "frames_processed": "100",
+        "output_rate_hz": "99.00",
+        "latency_ms_p50": "50.5",
+        "latency_ms_p95": "95.0",
+        "latency_ms_p99": "99.0",
+        "beta_min": "0.2000",
+        "beta_mean": "0.3000",
+        "beta_max": "0.4000",
+    }
 
 
 def test_the_rate_of_stamps_is_that_of_most_intervals():

@@ -19,10 +19,9 @@ from std_msgs.msg import Header
 from ttt3r_ros.camera.sample_range import SampleRange
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.geometry import FloatArray, inverse
-from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.calibration import CalibrationInput
 from ttt3r_ros.ros.conversions import read_message, time_message
-from ttt3r_ros.ros.diagnostics import Health
+from ttt3r_ros.ros.diagnostics import ERROR, STARTING, TRACKING, WARN, Health
 from ttt3r_ros.ros.frame_queue import FrameQueue, QueuedFrame
 from ttt3r_ros.ros.imu_input import ImuInput
 from ttt3r_ros.ros.localization import Localization
@@ -118,7 +117,7 @@ class Pipeline:
         self._unread: QueuedFrame | None = None  # the last frame, if it could not be read
         self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
         self.statistics = StreamStatistics()
-        self.health: Health = diagnostics.STARTING
+        self.health: Health = STARTING
         self.failed = 0
         self.lost = 0
         self._failed_in_a_row = 0
@@ -287,7 +286,7 @@ class Pipeline:
                 self._stream.prepare()
             except UserError as error:
                 self.failed += 1
-                self.health = diagnostics.unreadable(str(error))
+                self.health = Health(ERROR, "bad input", str(error))
                 self._notices.warn(str(error))
             except Exception as error:
                 if not self._node.context.ok() or self.queue.is_closed:
@@ -343,7 +342,7 @@ class Pipeline:
         if estimate is None or motion is None:
             self.failed += 1
             self.lost += 1
-            self.health = diagnostics.lost(done.lost or "no pose")
+            self.health = Health(ERROR, "lost", f"lost: {done.lost}")
             self._notices.error(f"lost: {done.lost}; nothing is published until tracking recovers")
             return
         odom_header = Header(stamp=header.stamp, frame_id=parameters.odom_frame)
@@ -404,7 +403,7 @@ class Pipeline:
                 f"stays behind; the last time because: {self._interruption}"
             )
             self._notices.warn(why, kind="images follow on none")
-            return diagnostics.interrupted(why)
+            return Health(WARN, "interrupted", why)
         needed = max(self._min_rate_hz, 1.0 / self._parameters.max_frame_gap)
         if rate is not None and rate < 0.98 * needed:  # stamps jitter
             why = (
@@ -412,8 +411,8 @@ class Pipeline:
                 "follow the camera: its pose is unreliable; raise the camera's rate, or move more slowly"
             )
             self._notices.warn(why)
-            return diagnostics.slow(why)
-        return diagnostics.TRACKING
+            return Health(WARN, "slow", why)
+        return TRACKING
 
     def _obey_requests(self) -> int:
         """Carry out requests of other threads since the last frame; return the number of odometry resets."""
@@ -443,7 +442,7 @@ class Pipeline:
             _empty_cache()
             reason = f"the GPU is out of memory; if this persists, set a smaller image_size. {reason}"
         again = f", {self._failed_in_a_row} frames in a row" if self._failed_in_a_row > 1 else ""
-        self.health = diagnostics.lost(f"a frame failed{again} ({reason})")
+        self.health = Health(ERROR, "lost", f"lost: a frame failed{again} ({reason})")
         self._notices.error(f"a frame failed and was dropped ({reason})", kind=type(error).__name__)
         self._node.get_logger().debug(trace)
 

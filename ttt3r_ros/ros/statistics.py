@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -50,23 +49,6 @@ class Rate:
             self._times.popleft()
 
 
-@dataclass(frozen=True)
-class Summary:
-    """A stream's statistics at one time; NaN while there is no data.
-
-    Attributes:
-        finished: number of frames finished since the start.
-        rate_hz: number of frames finished per second.
-        latency_ms: p50, p95 and p99 of the time from a frame's arrival to its publication [ms].
-        learning_rate: minimum, mean and maximum of β in the last frame.
-    """
-
-    finished: int
-    rate_hz: float
-    latency_ms: tuple[float, float, float]
-    learning_rate: tuple[float, float, float]
-
-
 class StampRate:
     """The rate of images by their stamps, as the median over the last few, so that a gap does not count."""
 
@@ -100,15 +82,15 @@ class StreamStatistics:
         with self._lock:
             self._finished += 1
             self._latencies.append(latency_seconds)
-            self._learning_rate = (
-                float(learning_rate.min()),
-                float(learning_rate.mean()),
-                float(learning_rate.max()),
-            )
+            self._learning_rate = learning_rate.min(), learning_rate.mean(), learning_rate.max()
 
-    def summary(self) -> Summary:
-        """Return the current statistics."""
+    def facts(self) -> dict[str, str]:
+        """Return the diagnostics' entries; latencies and β, the learning rate of the last frame, are NaN before one."""
         with self._lock:
-            p50, p95, p99 = np.percentile(self._latencies, [50, 95, 99]) * 1e3 if self._latencies else [np.nan] * 3
-            latency_ms = float(p50), float(p95), float(p99)
-            return Summary(self._finished, self._rate.hz(), latency_ms, self._learning_rate)
+            latencies = np.percentile(self._latencies, [50, 95, 99]) * 1e3 if self._latencies else [np.nan] * 3
+            return {
+                "frames_processed": str(self._finished),
+                "output_rate_hz": f"{self._rate.hz():.2f}",
+                **{f"latency_ms_{name}": f"{ms:.1f}" for name, ms in zip(("p50", "p95", "p99"), latencies)},
+                **{f"beta_{name}": f"{b:.4f}" for name, b in zip(("min", "mean", "max"), self._learning_rate)},
+            }

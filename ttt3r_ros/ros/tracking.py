@@ -6,13 +6,11 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 
-from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
-from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.camera_input import MISSING_AFTER, CameraInput
-from ttt3r_ros.ros.diagnostics import Counters, Health
+from ttt3r_ros.ros.diagnostics import INACTIVE, OK, PAUSED, WARN, Counters, Health
 from ttt3r_ros.ros.frame_queue import FrameQueue
 from ttt3r_ros.ros.namesakes import Namesakes
 from ttt3r_ros.ros.notices import Notices
@@ -159,6 +157,7 @@ class Tracking:
         """Return what the diagnostics say beside the counters."""
         parameters = self._parameters()
         return {
+            **self.pipeline.statistics.facts(),
             **self._facts,
             "update_rule": parameters.update_rule,
             "intrinsics": self.pipeline.intrinsics_source,
@@ -175,9 +174,9 @@ class Tracking:
     def health(self) -> Health:
         """Return the health; what the user should know is also logged."""
         if not self.pipeline.is_active:
-            return diagnostics.INACTIVE
+            return INACTIVE
         if not self.camera_input.enabled:
-            return diagnostics.PAUSED
+            return PAUSED
         if (others := self._namesakes.why()) is not None:
             self._notices.warn(others)
         if (timeless := self._clock.why_none()) is not None:
@@ -185,10 +184,10 @@ class Tracking:
         if self.camera_input.seconds_without_image() > MISSING_AFTER:
             why = self.camera_input.why_nothing_arrives()
             self._notices.warn(why)
-            return diagnostics.missing(f"{why}; {timeless}" if timeless else why)
+            return Health(WARN, "no input", f"{why}; {timeless}" if timeless else why)
         health = self.pipeline.health
-        if others is not None and health.level == DiagnosticStatus.OK:
-            return diagnostics.ambiguous(others)
+        if others is not None and health.level == OK:
+            return Health(WARN, "ambiguous", others)
         return health
 
     def _on_reset(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:

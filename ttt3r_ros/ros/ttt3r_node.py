@@ -14,9 +14,8 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.parameter import Parameter
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.ros import diagnostics
 from ttt3r_ros.ros.camera_input import CameraInput
-from ttt3r_ros.ros.diagnostics import Counters, Health
+from ttt3r_ros.ros.diagnostics import ERROR, OK, Counters, Health, diagnostic_array
 from ttt3r_ros.ros.initialize import creating_node
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import (
@@ -192,29 +191,16 @@ class Ttt3rNode(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         tracking = self._tracking
-        if tracking is None:
-            counters, statistics, facts = Counters(callbacks_failed=self.callbacks_failed), StreamStatistics(), {}
+        if tracking is not None:
+            health, counters, facts = tracking.health(), tracking.counters(self.callbacks_failed), tracking.facts()
         else:
-            counters, statistics, facts = (
-                tracking.counters(self.callbacks_failed),
-                tracking.pipeline.statistics,
-                tracking.facts(),
-            )
+            counters, facts = Counters(callbacks_failed=self.callbacks_failed), StreamStatistics().facts()
+            why = self._why_unconfigured
+            said = f"unconfigured: {'waiting for the transition configure' if why is None else why}"
+            health = Health(OK if why is None else ERROR, "unconfigured", said)
         self._diagnostics.publish(
-            diagnostics.diagnostic_array(
-                self.get_fully_qualified_name(),
-                self.get_clock().now(),
-                self._health(),
-                counters,
-                statistics.summary(),
-                facts,
-            )
+            diagnostic_array(self.get_fully_qualified_name(), self.get_clock().now(), health, counters, facts)
         )
-
-    def _health(self) -> Health:
-        if self._tracking is None:
-            return diagnostics.unconfigured(self._why_unconfigured)
-        return self._tracking.health()
 
 
 def _sentence(error: Exception) -> str:
