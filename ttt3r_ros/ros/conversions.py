@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from cv_bridge import CvBridge
-from geometry_msgs.msg import PoseStamped, Transform, TransformStamped
+from geometry_msgs.msg import Pose, PoseStamped, Transform, TransformStamped
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.camera.image_messages import read_compressed, read_image
 from ttt3r_ros.camera.sample_range import SampleRange
+from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, quaternion_from_rotation
 from ttt3r_ros.mapping.cloud import POINT_DTYPE
 from ttt3r_ros.stream.odometry import Motion
@@ -25,6 +26,9 @@ CLOUD_FIELDS = [
     PointField(name=name, offset=POINT_DTYPE.fields[name][1], datatype=PointField.FLOAT32, count=1)  # type: ignore[index]
     for name in ("x", "y", "z", "rgb", "confidence")  # rgb is packed into a float, as PCL and RViz expect
 ]
+
+#: A quaternion may differ from length 1 by this much.
+MAX_LENGTH_ERROR = 0.1
 
 _bridge = CvBridge()
 
@@ -145,6 +149,31 @@ def matrix_from_transform(transform: Transform) -> FloatArray:
     """Return the (4, 4) matrix of a Transform message."""
     t, q = transform.translation, transform.rotation
     return T_from_pose([t.x, t.y, t.z], [q.w, q.x, q.y, q.z])
+
+
+def matrix_from_pose(pose: Pose) -> FloatArray:
+    """Return the (4, 4) matrix of a Pose message."""
+    p, q = pose.position, pose.orientation
+    return T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
+
+
+def checked_pose(pose: Pose, max_position: float) -> FloatArray:
+    """Return the (4, 4) matrix of a Pose message whose coordinates are at most so large [m].
+
+    Raises:
+        UserError: it is no pose; the message is a clause that says why.
+    """
+    p, q = pose.position, pose.orientation
+    position, quaternion = np.array([p.x, p.y, p.z]), np.array([q.w, q.x, q.y, q.z])
+    if not (np.abs(position) < max_position).all():  # NaN compares false
+        raise UserError(f"its position ({_numbers(position)}) is impossible")
+    if not abs(float(np.linalg.norm(quaternion)) - 1) < MAX_LENGTH_ERROR:
+        raise UserError(f"its orientation (w, x, y, z) = ({_numbers(quaternion)}) is not a unit quaternion")
+    return T_from_pose(position, quaternion)
+
+
+def _numbers(values: FloatArray) -> str:
+    return ", ".join(f"{value:.3g}" for value in values)
 
 
 def fill_pose(pose: object, T: FloatArray) -> None:

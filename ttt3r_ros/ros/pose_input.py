@@ -10,12 +10,11 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 
 from ttt3r_ros.errors import UserError, quoted
-from ttt3r_ros.geometry import FloatArray, T_from_pose
+from ttt3r_ros.geometry import FloatArray
+from ttt3r_ros.ros.conversions import checked_pose
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.pipeline import Pipeline
 
-#: A quaternion may differ from length 1 by this much.
-MAX_LENGTH_ERROR = 0.1
 #: Largest coordinate [m], and largest standard deviation [m, rad].
 MAX_POSITION, MAX_SIGMA = 1e6, 1e4
 #: A covariance's eigenvalues may be below zero by this share of the largest one, since senders round.
@@ -82,29 +81,20 @@ def read_pose(
     frame = message.header.frame_id.removeprefix("/")  # as tf2 does
     if frame not in ("", expected):
         raise UserError(f"a pose in the frame {quoted(frame)} is ignored; send it in {name}, which is {expected!r}")
-    position, q = message.pose.pose.position, message.pose.pose.orientation
-    translation = np.array([position.x, position.y, position.z])
-    quaternion = np.array([q.w, q.x, q.y, q.z])
-    if not (np.abs(translation) < MAX_POSITION).all():  # NaN compares false
-        raise UserError(f"a pose is ignored because its position {_numbers(translation)} is impossible")
-    if not abs(float(np.linalg.norm(quaternion)) - 1) < MAX_LENGTH_ERROR:
-        raise UserError(
-            f"a pose is ignored because its orientation (w, x, y, z) = {_numbers(quaternion)} is not a unit quaternion"
-        )
+    try:
+        T = checked_pose(message.pose.pose, MAX_POSITION)
+    except UserError as error:
+        raise UserError(f"a pose is ignored because {error}") from None
     covariance = np.asarray(message.pose.covariance, dtype=np.float64).reshape(6, 6)
     if not (np.abs(covariance) < MAX_SIGMA**2).all() or not _is_covariance(covariance):
         raise UserError(
             "a pose is ignored because its covariance is not one: the matrix must be finite, symmetric and without "
             "negative eigenvalues"
         )
-    return T_from_pose(translation, quaternion), covariance
+    return T, covariance
 
 
 def _is_covariance(matrix: FloatArray) -> bool:
     values = np.linalg.eigvalsh((matrix + matrix.T) / 2)
     slack = ROUNDING * max(float(values[-1]), 0.0)
     return bool(values[0] >= -slack and np.abs(matrix - matrix.T).max() <= max(slack, 0.0))
-
-
-def _numbers(values: FloatArray) -> str:
-    return f"({', '.join(f'{value:.3g}' for value in values)})"

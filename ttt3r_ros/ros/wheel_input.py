@@ -6,15 +6,13 @@ import threading
 import time
 from collections import deque
 
-import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from ttt3r_ros.errors import quoted
-from ttt3r_ros.geometry import FloatArray, T_from_pose
-from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds
+from ttt3r_ros.errors import UserError, quoted
+from ttt3r_ros.ros.conversions import checked_pose, is_valid_stamp, nanoseconds
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.stream.wheels import OdometrySample
 
@@ -85,15 +83,19 @@ class WheelInput:
 
     def _on_odometry(self, message: Odometry) -> None:
         arrived = time.perf_counter()
-        if problem := _problem(message):
+        stamp_ns = nanoseconds(message.header.stamp) if is_valid_stamp(message.header.stamp) else 0
+        try:
+            if stamp_ns == 0:
+                raise UserError("it has no valid stamp; fix the clock of the node that sends it")
+            T_odom_base = checked_pose(message.pose.pose, MAX_POSITION)
+        except UserError as error:
             self.refused += 1
-            self._notices.warn(f"a message on wheel_odom is not used: {problem}")
+            self._notices.warn(f"a message on wheel_odom is not used: {error}")
             return
         self._note_frames(message.header.frame_id, message.child_frame_id)
-        stamp_ns = nanoseconds(message.header.stamp)
         with self._lock:
             _note_age(self._ages, arrived - stamp_ns * 1e-9)
-            self._kept.append(OdometrySample(stamp_ns, _pose(message)))
+            self._kept.append(OdometrySample(stamp_ns, T_odom_base))
 
     def _note_frames(self, frame: str, child: str) -> None:
         if self._frames == (frame, child):
@@ -113,22 +115,3 @@ def _note_age(ages: deque[float], age: float) -> None:
     if ages and abs(age - ages[-1]) > SAME_S:
         ages.clear()
     ages.append(age)
-
-
-def _pose(message: Odometry) -> FloatArray:
-    p, q = message.pose.pose.position, message.pose.pose.orientation
-    return T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
-
-
-def _problem(message: Odometry) -> str | None:
-    """Return why a message cannot be used, in one clause; None where it can."""
-    if not is_valid_stamp(message.header.stamp) or nanoseconds(message.header.stamp) == 0:
-        return "it has no valid stamp; fix the clock of the node that sends it"
-    p, q = message.pose.pose.position, message.pose.pose.orientation
-    if not np.isfinite([p.x, p.y, p.z, q.x, q.y, q.z, q.w]).all():
-        return "its pose is not finite"
-    if not max(abs(p.x), abs(p.y), abs(p.z)) < MAX_POSITION:
-        return f"its position is beyond {MAX_POSITION:g} m"
-    if not 0.9 < float(np.linalg.norm([q.x, q.y, q.z, q.w])) < 1.1:
-        return "its orientation is not a unit quaternion"
-    return None

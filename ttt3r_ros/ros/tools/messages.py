@@ -4,18 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from nav_msgs.msg import Odometry
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py.point_cloud2 import read_points
 
-from ttt3r_ros.geometry import FloatArray, T_from_pose
+from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.mapping.voxel_map import MapPoints
-
-
-def pose_of(message: Odometry) -> FloatArray:
-    """Return the (4, 4) pose of an Odometry message."""
-    p, q = message.pose.pose.position, message.pose.pose.orientation
-    return T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
 
 
 def points_of(cloud: PointCloud2) -> MapPoints:

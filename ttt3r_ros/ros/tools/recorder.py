@@ -19,8 +19,8 @@ from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
 from ttt3r_ros.evaluation.run_log import Moment, RunLog
 from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds
-from ttt3r_ros.ros.tools.messages import moved, points_of, pose_of
+from ttt3r_ros.ros.conversions import matrix_from_pose, matrix_from_transform, nanoseconds
+from ttt3r_ros.ros.tools.messages import moved, points_of
 from ttt3r_ros.ros.tools.player import TRUTH_QOS, TRUTH_TOPIC
 
 #: Maximum number of frames whose outputs may be incomplete.
@@ -79,7 +79,7 @@ class Recorder(Node):
             self.heard_at = time.monotonic()
             if self._is_live:
                 self.recording.latencies_ms.append((time.time_ns() - stamp_ns) * 1e-6)
-            self.recording.poses[stamp_ns] = pose_of(message)
+            self.recording.poses[stamp_ns] = matrix_from_pose(message.pose.pose)
         self._pending.setdefault(stamp_ns, {})[part] = message
         truth_to_come = self.count_publishers("ground_truth/depth/image") > 0
         for stamp in sorted(self._pending):
@@ -143,7 +143,7 @@ class Recorder(Node):
         return resample_depth(self._bridge.imgmsg_to_cv2(message), self._camera, target)
 
     def _on_truth(self, message: Odometry) -> None:
-        self.recording.true_poses[nanoseconds(message.header.stamp)] = pose_of(message)
+        self.recording.true_poses[nanoseconds(message.header.stamp)] = matrix_from_pose(message.pose.pose)
 
     def _on_true_depth(self, message: Image) -> None:
         self._true_depths[nanoseconds(message.header.stamp)] = message

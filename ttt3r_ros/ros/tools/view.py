@@ -35,11 +35,11 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.run_log import EvenlySpaced
 from ttt3r_ros.geometry import FloatArray, Intrinsics, inverse
 from ttt3r_ros.mapping.voxel_map import MIN_MAX_POINTS, NO_POINTS, MapPoints, VoxelMap
-from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds
+from ttt3r_ros.ros.conversions import matrix_from_pose, matrix_from_transform, nanoseconds
 from ttt3r_ros.ros.fastdds import make_room_for_images
 from ttt3r_ros.ros.initialize import creating_node, initialize
 from ttt3r_ros.ros.tools.arguments import without_ros_arguments
-from ttt3r_ros.ros.tools.messages import moved, points_of, pose_of
+from ttt3r_ros.ros.tools.messages import moved, points_of
 from ttt3r_ros.ros.tools.player import TRUTH_QOS, TRUTH_TOPIC
 from ttt3r_ros.ros.topics import (
     DEPTH,
@@ -165,7 +165,7 @@ class View(Node):
 
     def _on_odometry(self, message: Odometry) -> None:
         self._odom_frame, self._base_frame = message.header.frame_id, message.child_frame_id
-        self._remember(self._poses, nanoseconds(message.header.stamp), pose_of(message))
+        self._remember(self._poses, nanoseconds(message.header.stamp), matrix_from_pose(message.pose.pose))
 
     def _on_path(self, message: Path) -> None:
         if len(message.poses) < self._path_size:  # the node has started again, or its odometry has
@@ -178,7 +178,7 @@ class View(Node):
         self._remember(self._clouds, nanoseconds(message.header.stamp), message, size=4)
 
     def _on_truth(self, message: Odometry) -> None:
-        T_world_base = pose_of(message)
+        T_world_base = matrix_from_pose(message.pose.pose)
         self._remember(self._true_poses, nanoseconds(message.header.stamp), T_world_base)
         self._truth.add(T_world_base[:3, 3] if self._truth.wants_next() else None)
 
