@@ -26,7 +26,7 @@ from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
 from waiting import wait_until
 
-from ttt3r_ros.ros import namesakes, simulated_clock, tracking
+from ttt3r_ros.ros import tracking, watches
 
 pytestmark = pytest.mark.dds
 
@@ -122,7 +122,7 @@ def test_a_camera_that_is_too_slow_for_the_weights(inside, camera):
 
 
 def test_a_second_node_of_the_same_name(inside, camera, monkeypatch):
-    monkeypatch.setattr(namesakes, "LEASE_S", 0.0)
+    monkeypatch.setattr(watches, "LEASE_S", 0.0)
     other = Bench("second")
     try:
         other.publisher(Odometry, "/ttt3r/odom", 10)
@@ -179,7 +179,7 @@ def test_a_camera_that_stands_still_from_the_start_is_tracked(inside, camera):
 
 
 def test_a_simulated_clock_that_nobody_publishes_is_said(inside, camera, monkeypatch, capfd):
-    monkeypatch.setattr(simulated_clock, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(watches, "PATIENCE_S", 0.0)
     inside.node.set_parameters([Parameter("use_sim_time", value=True)])
     try:
         sentence = "use_sim_time is true, but nothing publishes /clock"

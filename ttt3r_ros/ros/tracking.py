@@ -12,14 +12,13 @@ from std_srvs.srv import SetBool, Trigger
 from ttt3r_ros.ros.camera_input import MISSING_AFTER, CameraInput
 from ttt3r_ros.ros.diagnostics import INACTIVE, OK, PAUSED, WARN, Counters, Health
 from ttt3r_ros.ros.frame_queue import FrameQueue
-from ttt3r_ros.ros.namesakes import Namesakes
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import Parameters, qos_overrides
 from ttt3r_ros.ros.pipeline import Pipeline, stream_settings
 from ttt3r_ros.ros.pose_input import HintInput, PoseInput
 from ttt3r_ros.ros.saving import Saving
-from ttt3r_ros.ros.simulated_clock import SimulatedClock
 from ttt3r_ros.ros.topics import ODOM
+from ttt3r_ros.ros.watches import Watches
 from ttt3r_ros.runtime.threads import choose_threads
 from ttt3r_ros.stream.load import LoadedBackbone, load_backbone
 from ttt3r_ros.stream.segments import warm_up
@@ -78,7 +77,7 @@ class Tracking:
                 node, loaded.backbone, loaded.segment_frames, parameters, queue, min_rate_hz=loaded.min_rate_hz
             )
         cleanup.callback(self.pipeline.stop)
-        self._namesakes, self._clock = Namesakes(node, f"~/{ODOM}"), SimulatedClock(node)
+        self._watches = Watches(node, f"~/{ODOM}")
         PoseInput(node, self.pipeline, self._notices, parameters.odom_frame)
         if parameters.publish_map_frame:
             HintInput(node, self.pipeline, self._notices, parameters.map_frame)
@@ -177,9 +176,9 @@ class Tracking:
             return INACTIVE
         if not self.camera_input.enabled:
             return PAUSED
-        if (others := self._namesakes.why()) is not None:
+        if (others := self._watches.other_publishers()) is not None:
             self._notices.warn(others)
-        if (timeless := self._clock.why_none()) is not None:
+        if (timeless := self._watches.missing_clock()) is not None:
             self._notices.warn(timeless)
         if self.camera_input.seconds_without_image() > MISSING_AFTER:
             why = self.camera_input.why_nothing_arrives()

@@ -7,8 +7,8 @@ from harness import Bench
 from nav_msgs.msg import Odometry
 from waiting import wait_until
 
-from ttt3r_ros.ros import namesakes
-from ttt3r_ros.ros.namesakes import Namesakes
+from ttt3r_ros.ros import watches
+from ttt3r_ros.ros.watches import Watches
 
 pytestmark = pytest.mark.dds
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.dds
 @pytest.fixture
 def now(monkeypatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(namesakes.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(watches.time, "monotonic", lambda: now[0])
     return now
 
 
@@ -24,20 +24,20 @@ def test_another_node_is_said_once_it_stays(now):
     ours, other = Bench("twin"), Bench("twin")
     try:
         ours.publisher(Odometry, "/twin/odom")
-        watch = Namesakes(ours.node, "~/odom")
-        assert watch.why() is None
+        watch = Watches(ours.node, "~/odom")
+        assert watch.other_publishers() is None
         theirs = other.publisher(Odometry, "/twin/odom")
         wait_until(lambda: ours.node.count_publishers("/twin/odom") == 2, "the other to be discovered")
-        assert watch.why() is None  # it may have been killed a moment ago
-        now[0] += namesakes.LEASE_S
-        wait_until(lambda: "unknown name" not in watch.why(), "the other's name")
-        assert watch.why() == (
+        assert watch.other_publishers() is None  # it may have been killed a moment ago
+        now[0] += watches.LEASE_S
+        wait_until(lambda: "unknown name" not in watch.other_publishers(), "the other's name")
+        assert watch.other_publishers() == (
             "2 nodes publish /twin/odom (/twin, /twin), so odometry and TF alternate between them: stop one, or give "
             "each its own namespace and frame_prefix"
         )
         other.node.destroy_publisher(theirs)
         wait_until(lambda: ours.node.count_publishers("/twin/odom") == 1, "the other to be gone")
-        assert watch.why() is None
+        assert watch.other_publishers() is None
     finally:
         ours.close()
         other.close()
