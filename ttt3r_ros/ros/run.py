@@ -11,7 +11,6 @@ import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.ros.fastdds import make_room_for_images
 from ttt3r_ros.ros.initialize import initialize
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
 
@@ -30,7 +29,6 @@ def _run(args: Sequence[str] | None) -> int:
     try:
         # rclpy later chains its own handlers, which wake the executor. These also interrupt the loading of weights.
         _on_signals(_interrupt)
-        make_room_for_images()
         initialize(args)
         node = Ttt3rNode()
         _spin(node)

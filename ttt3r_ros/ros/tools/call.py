@@ -13,13 +13,12 @@ import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from std_srvs.srv import SetBool, Trigger
 
 from ttt3r_ros.cli.arguments import positive
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.ros.initialize import creating_node, initialize
+from ttt3r_ros.ros.initialize import creating_node, initialized
 
 #: What can be called, with what it does.
 SERVICES = {
@@ -56,11 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(_listed(SERVICES | TRANSITIONS))
         return 0
     try:
-        initialize([], signal_handlers=SignalHandlerOptions.NO)
-        try:
+        with initialized():
             is_done, message = call(options.name, node=options.node, timeout_s=options.timeout)
-        finally:
-            rclpy.try_shutdown()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return _MISTAKE

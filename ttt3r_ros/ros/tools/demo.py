@@ -15,9 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
-import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 
 from ttt3r_ros.cli.frame_progress import FrameProgress
@@ -26,7 +24,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.demo_report import FILES, claim_folder, show_metrics, write_report
 from ttt3r_ros.evaluation.run_log import RunLog
 from ttt3r_ros.ros.domain import free_domain
-from ttt3r_ros.ros.fastdds import make_room_for_images
+from ttt3r_ros.ros.initialize import initialized
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.ros.tools.backlog import frames_answered
 from ttt3r_ros.ros.tools.processes import ChildProcess
@@ -125,30 +123,23 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             console.print(
                 f"note: not using the discovery server {server}: the demo stays on this machine", markup=False
             )
-        make_room_for_images()
-        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
-        recorder = Recorder(is_live=not _is_recording(options))
         player_command = _player_command(specification, options, summary)
         failure: UserError | None = None
-        try:
-            with ExitStack() as processes:
-                node = processes.enter_context(
-                    ChildProcess("node", _node_command(options), options.output / "node.log")
-                )
-                console.print(f"node:   starting, log in {node.log}", highlight=False)
-                _wait_for_node(recorder, node, console, stop)
-                viewer = _Viewer(options.output) if options.view else None
-                if viewer is not None:
-                    processes.enter_context(viewer)
-                console.print(f"camera: {source.name}" + (f", {total} frames" if total else ""), highlight=False)
-                with ChildProcess("player", player_command, options.output / "player.log") as player:
-                    try:
-                        _record(recorder, node, player, viewer, summary, total, console, stop)
-                    except UserError as error:
-                        failure = error
-        finally:
-            recorder.destroy_node()
-            rclpy.try_shutdown()
+        with initialized(), ExitStack() as running:
+            recorder = Recorder(is_live=not _is_recording(options))
+            running.callback(recorder.destroy_node)
+            node = running.enter_context(ChildProcess("node", _node_command(options), options.output / "node.log"))
+            console.print(f"node:   starting, log in {node.log}", highlight=False)
+            _wait_for_node(recorder, node, console, stop)
+            viewer = _Viewer(options.output) if options.view else None
+            if viewer is not None:
+                running.enter_context(viewer)
+            console.print(f"camera: {source.name}" + (f", {total} frames" if total else ""), highlight=False)
+            with ChildProcess("player", player_command, options.output / "player.log") as player:
+                try:
+                    _record(recorder, node, player, viewer, summary, total, console, stop)
+                except UserError as error:
+                    failure = error
         frames_in = _frames_played(summary)
 
     recording = recorder.recording

@@ -13,8 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-import rclpy
-from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from sensor_msgs.msg import CompressedImage, Image
 
@@ -22,9 +20,7 @@ from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.ros.fastdds import make_room_for_images
-from ttt3r_ros.ros.initialize import initialize
-from ttt3r_ros.ros.tools.arguments import without_ros_arguments
+from ttt3r_ros.ros.initialize import initialized, without_ros_arguments
 from ttt3r_ros.ros.tools.backlog import Backlog
 from ttt3r_ros.ros.tools.pacing import Pacer, Prefetch
 from ttt3r_ros.ros.tools.player import CameraOptions, Player, image_to_publish
@@ -80,12 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(without_ros_arguments(arguments)[1:])
         source = open_source(options.source, topic=options.topic, fps=options.fps)
         _check(options, source)
-        make_room_for_images()
-        initialize(arguments, signal_handlers=SignalHandlerOptions.NO)
-        try:
+        with initialized(arguments):
             summary = _play(source, options, stop)
-        finally:
-            rclpy.try_shutdown()
         stopped = ", stopped" if stop.is_set() else ""
         _say(f"published {summary.frames} frames in {summary.seconds:.1f} s ({summary.rate_hz:.2f} Hz){stopped}")
         if options.summary:

@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import rclpy
 from cv_bridge import CvBridge
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry, Path
@@ -21,7 +20,6 @@ from rclpy.clock import Clock, ClockType
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.time import Time
 from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_srvs.srv import Trigger
@@ -36,9 +34,7 @@ from ttt3r_ros.evaluation.run_log import EvenlySpaced
 from ttt3r_ros.geometry import FloatArray, Intrinsics, inverse
 from ttt3r_ros.mapping.voxel_map import MIN_MAX_POINTS, NO_POINTS, MapPoints, VoxelMap
 from ttt3r_ros.ros.conversions import matrix_from_pose, matrix_from_transform, nanoseconds
-from ttt3r_ros.ros.fastdds import make_room_for_images
-from ttt3r_ros.ros.initialize import creating_node, initialize
-from ttt3r_ros.ros.tools.arguments import without_ros_arguments
+from ttt3r_ros.ros.initialize import creating_node, initialized, without_ros_arguments
 from ttt3r_ros.ros.tools.messages import moved, points_of
 from ttt3r_ros.ros.tools.player import TRUTH_QOS, TRUTH_TOPIC
 from ttt3r_ros.ros.topics import (
@@ -355,9 +351,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         options = _parser().parse_args(without_ros_arguments(arguments)[1:])
-        make_room_for_images()
-        initialize(arguments, signal_handlers=SignalHandlerOptions.NO)
-        try:
+        with initialized(arguments):
             view = View(options.host, options.port, options.max_points)
             try:
                 _announce(view.page.url, options)
@@ -365,8 +359,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             finally:
                 view.page.stop()
                 view.destroy_node()
-        finally:
-            rclpy.try_shutdown()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
