@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
@@ -31,7 +30,6 @@ def draw(path: Path, walks: Sequence[Walked], variances: Sequence[Variances], ti
         title: of the picture.
     """
     figure = Figure(figsize=(14.0, 7.0), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(title, fontsize=12, x=0.01, ha="left")
     grid = figure.subplots(2, 4)
     seconds = np.concatenate([walked.seconds()[1:] for walked in walks])

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -95,7 +94,6 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
 def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw memory, time per frame, errors and scale over the frames, the policies side by side."""
     figure = Figure(figsize=(13.0, 8.0), layout="constrained")
-    FigureCanvasAgg(figure)
     figure.suptitle(_title(results), fontsize=12, x=0.01, ha="left")
     panels: tuple[tuple[str, str, str | None], ...] = (
         ("rss_mb", "resident memory [MB]", None),

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
@@ -174,7 +173,6 @@ def report(results: list[dict[str, Any]], args: argparse.Namespace, console: Con
 def draw(path: Path, results: list[dict[str, Any]]) -> None:
     """Draw time per frame and memory against the number of frames."""
     figure = Figure(figsize=(11, 4), layout="constrained")
-    FigureCanvasAgg(figure)
     titles = {"cpu_ms": "processor time per frame [ms]", "rss_mib": "resident memory [MiB]"}
     for axes, (name, title) in zip(figure.subplots(1, 2).flat, titles.items()):
         for result in results:

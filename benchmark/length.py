@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import Progress
@@ -191,7 +190,6 @@ def _numbers(text: str) -> list[int]:
 def draw(path: Path, rows: Seq[Row]) -> None:
     """Draw every figure against the length: medians as lines, quartiles as bands; dashed with resets."""
     figure = Figure(figsize=(11, 8), layout="constrained")
-    FigureCanvasAgg(figure)
     for axes, (name, (title, logarithmic)) in zip(figure.subplots(2, 2).flat, FIGURES.items()):
         for (rule, reset), by_length in _groups(rows).items():
             lengths = list(by_length)

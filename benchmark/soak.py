@@ -23,7 +23,6 @@ import numpy.typing as npt
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from nav_msgs.msg import Odometry
 from rclpy.executors import SingleThreadedExecutor
@@ -301,7 +300,6 @@ def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -
 def draw(result: dict[str, Any], path: Path) -> None:
     """Draw memory, latency, and descriptors and threads over the frames of a run."""
     figure = Figure(figsize=(10.0, 7.0), layout="constrained")
-    FigureCanvasAgg(figure)
     columns: dict[str, npt.NDArray[np.float64]] = {
         key: np.array([sample[key] for sample in result["samples"]], dtype=np.float64) for key in result["samples"][0]
     }

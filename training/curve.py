@@ -49,14 +49,12 @@ def draw_curve(path: Path, entries: Sequence[dict[str, Any]]) -> bool:
         Whether there is a picture; there is none of an empty log, nor without matplotlib.
     """
     try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ModuleNotFoundError:
         return False
     if not entries:
         return False
     figure = Figure(figsize=(12, 7), layout="constrained")
-    FigureCanvasAgg(figure)
     minutes = np.array([entry["seconds"] / 60 for entry in entries])
     for axes, (title, names, scale) in zip(figure.subplots(2, 2).flat, _PANELS):
         for name in names:

@@ -40,12 +40,10 @@ def draw(report: Report, path: Path) -> bool:
     }
     if not steps and not streams:
         return False
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     count = bool(steps) + len(streams)
     figure = Figure(figsize=(13, 4.5 * count), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = list(np.atleast_1d(figure.subplots(count, 1)))
     if steps:
         _draw_steps(axes.pop(0), steps)

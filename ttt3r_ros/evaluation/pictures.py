@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -257,5 +256,4 @@ def _range(images: Sequence[npt.NDArray[np.float32]]) -> tuple[float, float]:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as a PNG file."""
-    FigureCanvasAgg(figure)  # needs no window system and shares no state with pyplot
     figure.savefig(path, dpi=_DPI, facecolor="white")

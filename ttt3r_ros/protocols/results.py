@@ -214,12 +214,10 @@ def _row(fields: Sequence[str]) -> str:
 
 def draw(path: Path, dataset: Dataset, cells: Sequence[Cell]) -> None:
     """Draw the first figure of the task against the length, published ones as crosses."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     name = SHOWN[dataset.task][0]
     figure = Figure(figsize=(8, 5), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     ways = list(dict.fromkeys((cell.rule, cell.reset) for cell in cells))
     for number, (rule, reset) in enumerate(ways):
