@@ -5,15 +5,18 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.table import Table
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.settings import add_options, declarations
+from ttt3r_ros.stream.load import load_backbone
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
+from ttt3r_ros.stream.stream import Stream
 
 Result = TypeVar("Result")
 
@@ -27,6 +30,7 @@ _SHARED: dict[str, dict[str, Any]] = {
     "size": {"type": int, "nargs": 2, "metavar": ("W", "H"), "help": "of the images [px] (default: %(default)s)"},
     "work": {"type": Path, "help": "folder for what can be used again (default: %(default)s)"},
     "param": {"action": "append", "default": [], "metavar": "NAME:=VALUE", "help": "parameter of the node"},
+    "markdown": {"type": Path, "help": "write the table to this file"},
     "picture": {"type": Path, "help": "draw the figures to this PNG"},
 }
 
@@ -81,3 +85,25 @@ def start(
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0 if is_met else 1
+
+
+def stream(args: argparse.Namespace) -> Stream:
+    """Return a stream with the given ``--weights`` and ``--interval``, and else the node's own settings.
+
+    Raises:
+        UserError: the weights cannot be used.
+    """
+    loaded = load_backbone(NetworkSettings(weights=args.weights, device="cpu"))
+    settings = StreamSettings(weights_interval=loaded.segment_frames, reset_interval=args.reset_interval)
+    return Stream(loaded.backbone, settings)
+
+
+def show(header: Sequence[str], rows: Sequence[Sequence[str]], args: argparse.Namespace, console: Console) -> None:
+    """Print a table, and write it to ``--markdown`` where asked to."""
+    table = Table(*header)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+    if args.markdown:
+        lines = [header, ("---",) * len(header), *rows]
+        args.markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))

@@ -133,14 +133,13 @@ def _result_file(work: Path, task: Task) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = ("weights", "device", "precision", "update_rule", "frames", "fps", "size", "work", "picture")
+    shared = ("weights", "device", "precision", "update_rule", "frames", "fps", "size", "work", "markdown", "picture")
     parser = command.parser(__doc__, *shared, frames=10_000, size=(160, 120), work=Path(".cache/endurance"))
     add = parser.add_argument
     add("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), help="reset policies (default: all)")
     add("--interval", type=int, default=100, help="frames between resets under the policy interval")
     add("--seed", type=int, default=SEED, help="seed of the apartment and the path (default: %(default)s)")
     add("--motion", default="wheeled", choices=("handheld", "wheeled"), help="how the camera moves")
-    add("--markdown", type=Path, help="write the table to this file")
     return parser
 
 

@@ -107,9 +107,8 @@ def run_policy(task: Task, progress: Callable[[int, str], None]) -> dict[str, An
             reasons[reason] = reasons.get(reason, 0) + 1
         if estimate is not None:
             log.segment[index] = estimate.segment
-            if step.motion is not None and (depths := step.depths()):
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    log.scale[index] = np.nanmedian(depths[0] / depths[1])
+            if step.motion is not None:
+                log.scale[index] = step.depth_ratio()
         elif index:
             log.segment[index] = log.segment[index - 1]
         if (index + 1) % every == 0 or index == frames - 1:

@@ -11,25 +11,20 @@ from __future__ import annotations
 import argparse
 import itertools
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from benchmark.walk import Walk, WalkSpec
-from ttt3r_ros.errors import UserError
+from benchmark import command
+from benchmark.walk import Walk, WalkSpec, held_out
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector
-from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.gravity import GRAVITY, ImuSamples
-from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
-from ttt3r_ros.weights.load import load_weights
 
-FIRST_SEED = 340  # of flats; held out
-FPS, PER_FRAME = 15.0, 8  #: of images, and of the IMU's samples between two
+PER_FRAME = 8  #: samples of the IMU between two images
 #: Standard deviations of noise and bias [m/s², rad/s].
 FORCE_NOISE, FORCE_BIAS, RATE_NOISE, RATE_BIAS = 0.05, 0.05, 0.002, 0.005
 SENSORS = ("none", "accelerometer", "accelerometer and gyroscope", "the true attitude")
@@ -142,38 +137,27 @@ def rows_of(levels: list[Level]) -> list[tuple[str, ...]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table, write what was asked for."""
-    parser = argparse.ArgumentParser(prog="level", description=__doc__.partition("\n")[0] if __doc__ else "")
-    add = parser.add_argument
-    add("--weights", default="", help="a weights file; default: the package's own")
-    add("--interval", type=int, default=6, help="frames between resets (default: %(default)s, the packaged weights')")
-    add("--walks", type=int, default=6, help="number of walks (default: %(default)s)")
-    add("--frames", type=int, default=300, help="of a walk (default: %(default)s)")
-    add("--work", type=Path, default=Path(".cache/scale"), help="folder for walks so far")
-    add("--markdown", type=Path, metavar="FILE", help="write the table")
-    args, console = parser.parse_args(argv), Console()
-    try:
-        stream = Stream(Backbone(load_weights(args.weights).network), StreamSettings(reset_interval=args.interval))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    args.work.mkdir(parents=True, exist_ok=True)
-    levels = []
-    for seed in range(FIRST_SEED, FIRST_SEED + args.walks):
-        walk = Walk(
-            WalkSpec(seed, "handheld" if seed % 2 else "wheeled", args.frames, 160, 120, FPS), args.work
-        )  # fmt: skip
-        walk.render(lambda _: None)
+    shared = ("weights", "reset_interval", "frames", "work", "markdown")
+    parser = command.parser(__doc__, *shared, frames=300, work=Path(".cache/scale"))
+    parser.add_argument("--walks", type=int, default=6, help="number of walks (default: %(default)s)")
+    return command.start(parser, run, report, argv, figures=lambda levels: [asdict(level) for level in levels])
+
+
+def run(args: argparse.Namespace, console: Console) -> list[Level]:
+    """Return how level every walk is with every sensor."""
+    stream, levels = command.stream(args), []
+    for walk in held_out(args.walks, args.frames, args.work):
         levels += measure(stream, walk)
-        console.print(f"walk {seed}: {levels[-4].rms_deg:.1f} to {levels[-2].rms_deg:.1f} degrees", highlight=False)
+        degrees = f"{levels[-4].rms_deg:.1f} to {levels[-2].rms_deg:.1f} degrees"
+        console.print(f"walk {walk.spec.seed}: {degrees}", highlight=False)
+    return levels
+
+
+def report(levels: list[Level], args: argparse.Namespace, console: Console) -> bool:
+    """Print the table; nothing is demanded."""
     header = ("IMU", "tilt at first", "tilt, RMS", "height, worst error over path", "NEES of roll and pitch")
-    rows, table = rows_of(levels), Table(*header)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    if args.markdown:
-        lines = [header, ("---",) * len(header), *rows]
-        args.markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
-    return 0
+    command.show(header, rows_of(levels), args, console)
+    return True
 
 
 if __name__ == "__main__":

@@ -79,6 +79,14 @@ class Step:
         pixels = estimate.pixel_map.intrinsics(frame.intrinsics)
         return estimate.depth, resample_depth(frame.depth, frame.intrinsics, pixels)
 
+    def depth_ratio(self) -> float:
+        """Return the median of estimated over true depth, NaN where it is not known."""
+        depths = self.depths()
+        if depths is None:
+            return float("nan")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return float(np.nanmedian(depths[0] / depths[1]))
+
     def abs_rel(self) -> float:
         """Return the mean relative error of the metric depth, NaN where it is not known."""
         depths = self.depths()

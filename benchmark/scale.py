@@ -17,9 +17,7 @@ The exit status is 1 where an aim is missed.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -28,29 +26,24 @@ from typing import Any
 import cv2
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 
-from benchmark.walk import Walk, WalkSpec
-from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation.metrics import resample_depth
-from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector
+from benchmark import command, runner
+from benchmark.walk import FPS, Walk, held_out
+from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector
 from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.alignment import LogRatio
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import POINTS
 from ttt3r_ros.stream.segments import LastFrame
-from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
-from ttt3r_ros.weights.load import load_weights
 
 Image = npt.NDArray[np.uint8]
 
-#: First flats, of views and of walks; held out.
-VIEW_SEED, WALK_SEED = 320, 340
+#: First flat of views; held out.
+VIEW_SEED = 320
 DISTURBANCES = ("noise 1", "noise 5", "exposure", "flicker", "JPEG", "person", "copies")
 #: Images take their noise from one large picture of it: from so many places across and down, so many pixels apart.
 SHIFTS, SHIFT = 64, 3
@@ -60,7 +53,6 @@ BIASES = (-0.10, -0.03, 0.0, 0.03, 0.10)
 MAX_WALKED, MAX_TURNED = 0.01, 0.2
 #: Aim: published depth leaves the range of the network's own by no more than this factor.
 MARGIN = 1.05
-FPS = 15.0
 
 
 @lru_cache
@@ -212,22 +204,17 @@ def go_along(stream: Stream, walk: Walk, bias: float) -> Walked:
         own, depth, false_still = [], [], 0
         stood: FloatArray | None = None
         stream.reset_odometry()
-        for index in range(walk.spec.frames):
-            result = stream.process(walk.image(index), walk.stamps_ns[index], T_BASE_CAMERA, walk.intrinsics)
-            stream.prepare()
-            T, truth = walk.T_world_camera[index], walk.depth(index)
-            if result.is_still and stood is not None:
+        for step in runner.go_along(stream, walk.frames()):
+            T = step.frame.T_world_camera
+            if step.is_still and stood is not None:
                 moved = inverse(stood) @ T
                 turned = np.rad2deg(np.linalg.norm(rotation_vector(moved[:3, :3])))
                 false_still += bool(np.linalg.norm(moved[:3, 3]) > 0.01 or turned > 0.1)
-            elif not result.is_still:
+            elif not step.is_still:
                 stood = T
-            estimate = result.estimate
-            if truth is not None and estimate is not None and estimate.depth is not None and not result.lost:
-                true = resample_depth(truth, walk.intrinsics, estimate.pixel_map.intrinsics(walk.intrinsics))
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    depth.append(float(np.nanmedian(estimate.depth / true)))
-                own.append(depth[-1] / estimate.scale)
+            if step.estimate is not None and not step.lost and np.isfinite(ratio := step.depth_ratio()):
+                depth.append(ratio)
+                own.append(ratio / step.estimate.scale)
     finally:
         segments._scale_ratio = found
     return Walked(walk.spec.seed, walk.spec.motion, bias, own, depth, false_still)
@@ -235,27 +222,18 @@ def go_along(stream: Stream, walk: Walk, bias: float) -> Walked:
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Return all figures."""
-    stream = Stream(Backbone(load_weights(args.weights).network), StreamSettings(reset_interval=args.interval))
+    stream = command.stream(args)
     views = range(VIEW_SEED, VIEW_SEED + args.views)
     standing, slow = [], []
     for seed in views:
         standing += [stand(stream, seed, kind, args.still_frames, args.size) for kind in DISTURBANCES]
         slow += [creep(stream, seed, kind, 10.0, args.size) for kind in ("forward", "sideways", "turn")]
         console.print(f"flat {seed}: most {max(s.walked_m for s in standing if s.seed == seed):.4f} m", highlight=False)
-    args.work.mkdir(parents=True, exist_ok=True)
-    walks = [*_walks(args)]
+    walks = [*held_out(args.walks, args.frames, args.work)]
     walked = [go_along(stream, walk, 0.0) for walk in walks]
     biased = [go_along(stream, walks[0], bias) for bias in BIASES]
     return {name: [asdict(r) for r in rows] for name, rows in
             (("standing", standing), ("slow", slow), ("walks", walked), ("biased", biased))}  # fmt: skip
-
-
-def _walks(args: argparse.Namespace) -> Iterator[Walk]:
-    for seed in range(WALK_SEED, WALK_SEED + args.walks):
-        spec = WalkSpec(seed, "handheld" if seed % 2 else "wheeled", args.frames, 160, 120, FPS)
-        walk = Walk(spec, args.work)
-        walk.render(lambda _: None)
-        yield walk
 
 
 def rows_of(results: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -294,7 +272,6 @@ def _spread(values: list[float]) -> str:
 def draw(results: dict[str, Any], path: Path) -> None:
     """Draw the way of standing cameras, and depth over true depth under each bias."""
     figure = Figure(figsize=(13.0, 4.5), layout="constrained")
-    FigureCanvasAgg(figure)
     left, right = figure.subplots(1, 2)
     for place, kind in enumerate(DISTURBANCES):
         ways = [1e3 * s["walked_m"] for s in results["standing"] if s["kind"] == kind]
@@ -317,44 +294,24 @@ def draw(results: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure, print a table, write what was asked for."""
-    args, console = _parser().parse_args(argv), Console()
-    try:
-        results = run(args, console)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    rows, header = rows_of(results), ("", "", "aim")
-    table = Table(*header)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
-    if args.json:
-        args.json.write_text(json.dumps(results) + "\n")
-    if args.markdown:
-        lines = [header, ("---",) * 3, *rows]
-        args.markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+def report(results: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
+    """Print the table, draw the picture; return whether every aim is met."""
+    rows = rows_of(results)
+    command.show(("", "", "aim"), rows, args, console)
     if args.picture:
         draw(results, args.picture)
-    return int(any(row[2] == "missed" for row in rows))
+    return not any(row[2] == "missed" for row in rows)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="scale", description=__doc__.partition("\n")[0] if __doc__ else "")
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print a table, write what was asked for."""
+    shared = ("weights", "reset_interval", "frames", "size", "work", "markdown", "picture")
+    parser = command.parser(__doc__, *shared, frames=1000, size=(320, 240), work=Path(".cache/scale"))
     add = parser.add_argument
-    add("--weights", default="", help="a weights file; default: the package's own")
-    add("--interval", type=int, default=6, help="frames between resets (default: %(default)s, the packaged weights')")
     add("--views", type=int, default=10, help="flats to stand in (default: %(default)s)")
     add("--still-frames", type=int, default=2000, help="of a camera that stands (default: %(default)s)")
     add("--walks", type=int, default=6, help="walks (default: %(default)s)")
-    add("--frames", type=int, default=1000, help="of a walk (default: %(default)s)")
-    add("--size", type=int, nargs=2, default=(320, 240), metavar=("W", "H"), help="of a standing camera's images [px]")
-    add("--work", type=Path, default=Path(".cache/scale"), help="folder for walks so far")
-    add("--json", type=Path, help="write all figures to this file")
-    add("--markdown", type=Path, help="write the table to this file")
-    add("--picture", type=Path, help="draw them to this PNG")
-    return parser
+    return command.start(parser, run, report, argv)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ The network does not know the scale: its answers along a walk are computed once 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Set
 from dataclasses import asdict, dataclass
@@ -24,22 +23,18 @@ from typing import Any, get_args
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from benchmark.walk import Walk, WalkSpec
-from ttt3r_ros.errors import UserError
-from ttt3r_ros.evaluation.metrics import resample_depth
+from benchmark import command
+from benchmark.walk import FPS, Walk, held_out
+from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories, resample_depth
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector, twist_between
 from ttt3r_ros.model.network import POINTS_CAMERA, Network, Prediction, State
 from ttt3r_ros.model.update import UpdateRule
 from ttt3r_ros.stream.backbone import Backbone
-from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.stream.wheels import OdometrySample
 from ttt3r_ros.synthetic.path import Motion
-from ttt3r_ros.weights.load import load_weights
 
-FIRST_SEED, FPS = 340, 15.0
 #: Of the wheels: noise of a motion and what all have in common (shares), and from when to when they slip how much.
 NOISE, BIAS, SLIP = 0.02, 0.01, (10.0, 15.0, 1.4)
 #: Cases: by which factor the height is known, None where it is not; and whether there are wheels.
@@ -137,12 +132,13 @@ def go_along(stream: Stream, walk: Walk, case: str) -> Result:
             with np.errstate(invalid="ignore", divide="ignore"):
                 depth.append(float(np.nanmedian(result.estimate.depth / true)))
     T_odom_base, T_true = np.array(poses), inverse(truth[0]) @ np.array(truth)
+    ate = compare_trajectories(*(Trajectory.from_transforms(stamps, list(T)) for T in (T_odom_base, T_true)))
     p, q = T_odom_base[:, :3, 3], T_true[:, :3, 3]
     height = float(np.abs(p[:, 2] - q[:, 2]).max() / np.linalg.norm(np.diff(q, axis=0), axis=1).sum())
     errors = _errors(T_odom_base, T_true, np.array(twists), stamps)
     normalised = np.square(errors[STRETCH:]) / np.array(variances)[STRETCH:]
     nees = [float(part.mean()) for part in np.split(normalised, 4, axis=1)]
-    return Result(walk.spec.seed, case, depth, _lengths(p, q), _ate(p, q), height, nees, charge, said)
+    return Result(walk.spec.seed, case, depth, _lengths(p, q), ate.ate_rmse_m, height, nees, charge, said)
 
 
 def _errors(T_odom_base: FloatArray, T_true: FloatArray, twists: FloatArray, stamps_ns: list[int]) -> FloatArray:
@@ -158,14 +154,6 @@ def _lengths(p: FloatArray, q: FloatArray) -> list[float]:
     starts = range(0, len(p) - STRETCH, STRETCH // 3)
     both = [(np.linalg.norm(p[i + STRETCH] - p[i]), np.linalg.norm(q[i + STRETCH] - q[i])) for i in starts]
     return [float(a / b) for a, b in both if b >= 0.3]
-
-
-def _ate(p: FloatArray, q: FloatArray) -> float:
-    """Return the RMS distance of two paths after the best rigid alignment [m] (Kabsch)."""
-    a, b = p - p.mean(axis=0), q - q.mean(axis=0)
-    U, _, Vt = np.linalg.svd(a.T @ b)
-    R = (U @ np.diag([1.0, 1.0, np.sign(np.linalg.det(U @ Vt))]) @ Vt).T
-    return float(np.sqrt(((a @ R.T - b) ** 2).sum(axis=1).mean()))
 
 
 def rows_of(results: list[Result]) -> list[tuple[str, ...]]:
@@ -197,48 +185,37 @@ def _spread(values: list[float]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table, write what was asked for."""
-    parser = argparse.ArgumentParser(prog="scale_sources", description=(__doc__ or "").partition("\n")[0])
+    shared = ("weights", "reset_interval", "frames", "size", "work", "markdown")
+    parser = command.parser(__doc__, *shared, frames=400, size=(320, 240), work=Path(".cache/scale"))
     add = parser.add_argument
-    add("--weights", default="", help="a weights file; default: the package's own")
-    add("--interval", type=int, default=6, help="frames between resets (default: %(default)s, the packaged weights')")
     add("--walks", type=int, default=6, help="(default: %(default)s)")
     add("--motion", choices=get_args(Motion), default="wheeled", help="of the camera (default: %(default)s)")
-    add("--size", type=int, nargs=2, default=(320, 240), metavar=("W", "H"), help="of the images [px]")
-    add("--frames", type=int, default=400, help="of each walk (default: %(default)s)")
     add("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="(default: all)")
-    add("--work", type=Path, default=Path(".cache/scale"), help="folder for the walks (default: %(default)s)")
-    add("--json", type=Path)
-    add("--markdown", type=Path)
-    args, console = parser.parse_args(argv), Console()
-    try:
-        backbone = KeptBackbone(load_weights(args.weights).network)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    stream = Stream(backbone, StreamSettings(reset_interval=args.interval))
-    args.work.mkdir(parents=True, exist_ok=True)
+    return command.start(parser, run, report, argv, figures=lambda results: [asdict(result) for result in results])
+
+
+def run(args: argparse.Namespace, console: Console) -> list[Result]:
+    """Return what came of every case on every walk."""
+    stream = command.stream(args)
+    stream.backbone = backbone = KeptBackbone(stream.backbone.network)
     results: list[Result] = []
-    for seed in range(FIRST_SEED, FIRST_SEED + args.walks):
-        walk = Walk(WalkSpec(seed, args.motion, args.frames, args.size[0], args.size[1], FPS), args.work)
-        walk.render(lambda _: None)
+    for walk in held_out(args.walks, args.frames, args.work, args.size, args.motion):
         backbone.forget()
         for case in args.cases:
             results.append(go_along(stream, walk, case))
-            console.print(f"{seed}, {case}: {' | '.join(rows_of(results[-1:])[0][1:])}", highlight=False)
-        if args.json:
-            args.json.write_text(json.dumps([asdict(result) for result in results]) + "\n")
+            said = " | ".join(rows_of(results[-1:])[0][1:])
+            console.print(f"{walk.spec.seed}, {case}: {said}", highlight=False)
+    return results
+
+
+def report(results: list[Result], args: argparse.Namespace, console: Console) -> bool:
+    """Print the table; nothing is demanded."""
     header = (
         "with", "depth over true", "path over true", "ATE [m]", "height off, of the path",
         "NEES of position, orientation, velocities", "a source refused, and said",
     )  # fmt: skip
-    table = Table(*header)
-    for row in rows_of(results):
-        table.add_row(*row)
-    console.print(table)
-    if args.markdown:
-        lines = [header, ("---",) * len(header), *rows_of(results)]
-        args.markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
-    return 0
+    command.show(header, rows_of(results), args, console)
+    return True
 
 
 if __name__ == "__main__":

@@ -17,6 +17,8 @@ from ttt3r_ros.geometry import FloatArray, Intrinsics
 from ttt3r_ros.synthetic import Sequence, Trap
 from ttt3r_ros.synthetic.path import Motion
 
+#: The first of the flats, held out, along which several benchmarks walk, and the frames per second there.
+FIRST_SEED, FPS = 340, 15.0
 #: True depth is kept of one frame in so many.
 DEPTH_EVERY = 10
 
@@ -110,6 +112,17 @@ class Walk:
     @property
     def _image_bytes(self) -> int:
         return self.spec.width * self.spec.height * 3
+
+
+def held_out(
+    count: int, frames: int, folder: Path, size: tuple[int, int] = (160, 120), motion: Motion | None = None
+) -> Iterator[Walk]:
+    """Yield rendered walks through so many held-out flats, on wheels and by hand in turns where no motion is named."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in range(FIRST_SEED, FIRST_SEED + count):
+        walk = Walk(WalkSpec(seed, motion or ("wheeled", "handheld")[seed % 2], frames, *size, FPS), folder)
+        walk.render(lambda _: None)
+        yield walk
 
 
 def _read(path: Path, offset: int, size: int) -> bytes:

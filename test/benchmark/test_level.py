@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.level import FORCE_BIAS, FPS, PER_FRAME, SENSORS, START_NS, SimulatedImu, _level, main
-from benchmark.walk import WalkSpec
+from benchmark.level import FORCE_BIAS, PER_FRAME, SENSORS, START_NS, SimulatedImu, _level, main
+from benchmark.walk import FPS, WalkSpec
 from ttt3r_ros.geometry import rotation_vector
 from ttt3r_ros.stream.gravity import GRAVITY, turn
 
