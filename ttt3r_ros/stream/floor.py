@@ -15,6 +15,7 @@ import numpy as np
 from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.stream.alignment import INDEPENDENT
 from ttt3r_ros.stream.estimate import Float32Array
+from ttt3r_ros.stream.still_check import weighted_median
 
 #: At most so many pixels of a row are looked at, and normals span so many of them.
 MAX_COLUMNS, BASELINE = 80, 2
@@ -68,12 +69,12 @@ def find_floor(points: Float32Array, confidence: Float32Array, up: FloatArray) -
     middle = _lowest_common(logs, weights)
     near = np.abs(logs - middle) < MARGIN
     for _ in range(3):
-        middle = _median(logs[near], weights[near])
+        middle = weighted_median(logs[near], weights[near])
         near = np.abs(logs - middle) < MARGIN
     share = float(near.sum()) / below.size
     if share < MIN_SHARE:
         return None
-    spread = 1.48 * _median(np.abs(logs[near] - middle), weights[near])
+    spread = 1.48 * weighted_median(np.abs(logs[near] - middle), weights[near])
     return Floor(math.exp(middle), math.hypot(MIN_SIGMA, spread * math.sqrt(math.pi / 2 / INDEPENDENT)), share)
 
 
@@ -95,9 +96,3 @@ def _lowest_common(logs: FloatArray, weights: FloatArray) -> float:
     last = int(np.flatnonzero(wide >= COMMON * wide.max())[-1])
     start = max(last - round(MARGIN / BIN), 0)
     return low + (start + int(np.argmax(wide[start : last + 1])) + 0.5) * BIN
-
-
-def _median(values: FloatArray, weights: FloatArray) -> float:
-    order = np.argsort(values)
-    cumulative = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(cumulative, cumulative[-1] / 2)])
