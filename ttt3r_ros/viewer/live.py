@@ -16,7 +16,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics
 from ttt3r_ros.mapping.voxel_map import MapPoints
 from ttt3r_ros.viewer.pieces import Pieces
-from ttt3r_ros.viewer.scene import CORRECTED, Scene, small
+from ttt3r_ros.viewer.scene import CORRECTED, Scene, small, turned
 from ttt3r_ros.viewer.server import open_server, stop_server
 
 if TYPE_CHECKING:
@@ -190,8 +190,8 @@ class LivePage:
         position = self._followed
         if position is None:
             return
-        client.camera.position = position + _turned(_EYE, self._heading)
-        client.camera.look_at = position + _turned(_TARGET, self._heading)
+        client.camera.position = position + turned(_EYE, self._heading)
+        client.camera.look_at = position + turned(_TARGET, self._heading)
 
     def _move(self, by: FloatArray) -> None:
         if not np.any(by):
@@ -229,8 +229,3 @@ _ROWS: dict[str, tuple[tuple[str, str], ...]] = {
     "places": (("map_keyframes", "{} keyframes"), ("map_places_accepted", "{} recognized")),
     "network": (("weights", "{}"), ("device", "{}"), ("precision", "{}")),
 }
-
-
-def _turned(point: tuple[float, float, float], heading: float) -> FloatArray:
-    cos, sin = np.cos(heading), np.sin(heading)
-    return np.array([cos * point[0] - sin * point[1], sin * point[0] + cos * point[1], point[2]])

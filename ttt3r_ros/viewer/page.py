@@ -8,8 +8,7 @@ import numpy as np
 
 from ttt3r_ros.evaluation.cloud_pictures import Points, confident_points, joined
 from ttt3r_ros.evaluation.run_log import Moment, RunLog
-from ttt3r_ros.geometry import FloatArray
-from ttt3r_ros.viewer.scene import Scene
+from ttt3r_ros.viewer.scene import Scene, turned
 from ttt3r_ros.viewer.server import open_server, stop_server
 
 #: Largest number of points, of the estimate and of the truth; each takes about ten bytes of the file.
@@ -41,8 +40,9 @@ def write_page(path: Path, recording: RunLog, moments: list[Moment], *, title: s
         scene = Scene(server, precision="float16")
         stamps = sorted(recording.poses)
         first = recording.poses[stamps[0]]
-        server.initial_camera.position = _moved(first, _EYE)
-        server.initial_camera.look_at = _moved(first, _TARGET)
+        heading = float(np.arctan2(first[1, 0], first[0, 0]))
+        server.initial_camera.position = first[:3, 3] + turned(_EYE, heading)
+        server.initial_camera.look_at = first[:3, 3] + turned(_TARGET, heading)
         scene.show_path(np.array([recording.poses[stamp][:3, 3] for stamp in stamps]))
         T_odom_world = recording.T_odom_world()
         if T_odom_world is not None:
@@ -70,11 +70,3 @@ def write_page(path: Path, recording: RunLog, moments: list[Moment], *, title: s
     finally:
         stop_server(server)
     path.write_text(page.replace("<title>Viser</title>", f"<title>{title}</title>"), encoding="utf-8")
-
-
-def _moved(T: FloatArray, point: tuple[float, float, float]) -> FloatArray:
-    """Return a point given relative to a pose, upright but turned by its heading."""
-    heading = np.arctan2(T[1, 0], T[0, 0])
-    cos, sin = np.cos(heading), np.sin(heading)
-    turned = np.array([cos * point[0] - sin * point[1], sin * point[0] + cos * point[1], point[2]])
-    return np.asarray(T[:3, 3] + turned)

@@ -182,3 +182,9 @@ def small(image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         return image
     size = _MAX_IMAGE_PX, max(1, round(height * _MAX_IMAGE_PX / width))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def turned(point: tuple[float, float, float], heading: float) -> FloatArray:
+    """Return a point turned about the vertical by an angle [rad]."""
+    cos, sin = np.cos(heading), np.sin(heading)
+    return np.array([cos * point[0] - sin * point[1], sin * point[0] + cos * point[1], point[2]])
