@@ -183,7 +183,7 @@ class TestFetch:
         assert server.ranges == []
 
     def test_another_fetch_is_running(self, command: Any, tmp_path: Path) -> None:
-        with fetch_weights._exclusive(tmp_path):
+        with fetch_weights.locked_folder(tmp_path, ""):
             result = command("--output", tmp_path)
         assert result.code == 1
         assert "another process" in result.error

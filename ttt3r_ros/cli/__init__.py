@@ -1,1 +1,1 @@
-"""Shared by the command lines: argument types and progress."""
+"""Shared by the command lines: argument types, progress, folders of results."""

@@ -12,10 +12,10 @@ from rich.console import Console
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.cloud_pictures import confident_points, draw_clip, draw_cloud, joined
-from ttt3r_ros.evaluation.metrics import TrajectoryError, compare_trajectories, write_tum
+from ttt3r_ros.evaluation.metrics import TrajectoryError, write_tum
 from ttt3r_ros.evaluation.pictures import draw_frames, draw_trajectory, noted
 from ttt3r_ros.evaluation.run_log import RunLog
-from ttt3r_ros.evaluation.tables import formatted, rounded, show_result
+from ttt3r_ros.evaluation.tables import described_path, rounded, show_result
 from ttt3r_ros.mapping.ply import write_ply
 
 #: Every file that a run may write, with a word about it.
@@ -98,13 +98,14 @@ def write_report(output: Path, recording: RunLog, *, frames_in: int | None, note
     """
     for name in FILES:
         (output / name).unlink(missing_ok=True)
-    error = _trajectory_error(recording)
+    error = recording.error()
     metrics = _metrics(recording, error, frames_in)
     if recording.poses:
         estimate = recording.trajectory()
         write_tum(output / "trajectory.txt", estimate)
         aligned, reference = (error.aligned, error.reference) if error else (estimate, None)
-        draw_trajectory(output / "trajectory.png", aligned, reference, caption=noted(_caption(metrics), note))
+        caption = described_path(metrics.frames_out, metrics.path_length_m, metrics.ate_rmse_m)
+        draw_trajectory(output / "trajectory.png", aligned, reference, caption=noted(caption, note))
     if recording.true_poses:
         write_tum(output / "groundtruth.txt", recording.ground_truth())
     moments = sorted(recording.moments, key=lambda moment: moment.stamp_ns)
@@ -143,20 +144,7 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
     show_result(rows, console)
 
 
-def _trajectory_error(recording: RunLog) -> TrajectoryError | None:
-    if not recording.true_poses:
-        return None
-    try:
-        return compare_trajectories(recording.trajectory(), recording.ground_truth())
-    except UserError:
-        return None  # the run is too short to compare
-
-
 def _metrics(recording: RunLog, error: TrajectoryError | None, frames_in: int | None) -> Metrics:
-    if error is not None:
-        path_length = error.path_length_m
-    else:
-        path_length = recording.trajectory().path_length() if recording.poses else math.nan
     latencies = np.percentile(recording.latencies_ms, [50, 95]) if recording.latencies_ms else (math.nan, math.nan)
     depth_errors = recording.depth_errors
     lost = _count(recording, "frames_lost", "frames_failed", "frames_dropped_by_stamp")
@@ -169,19 +157,12 @@ def _metrics(recording: RunLog, error: TrajectoryError | None, frames_in: int | 
         dropped=dropped,
         lost=lost,
         ate_rmse_m=rounded(error.ate_rmse_m, 4) if error else None,
-        path_length_m=rounded(path_length, 3),
+        path_length_m=rounded(recording.length(error), 3),
         depth_abs_rel=rounded(float(np.mean(depth_errors)), 4) if depth_errors else None,
         latency_ms_p50=rounded(float(latencies[0]), 1),
         latency_ms_p95=rounded(float(latencies[1]), 1),
         node_rss_mb=_number(recording.diagnostics.get("rss_mb")),
     )
-
-
-def _caption(metrics: Metrics) -> str:
-    parts = [f"{metrics.frames_out} poses along {formatted(metrics.path_length_m, 'm')}"]
-    if metrics.ate_rmse_m is not None:
-        parts.append(f"error {formatted(metrics.ate_rmse_m, 'm')} (ATE RMSE after SE(3) alignment)")
-    return ", ".join(parts)
 
 
 def _count(recording: RunLog, *keys: str) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -9,7 +10,8 @@ from typing import Generic, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.evaluation.metrics import Trajectory
+from ttt3r_ros.errors import UserError
+from ttt3r_ros.evaluation.metrics import Trajectory, TrajectoryError, compare_trajectories
 from ttt3r_ros.geometry import FloatArray, Intrinsics, inverse, unproject
 
 T = TypeVar("T")
@@ -103,24 +105,16 @@ class Moment:
 
 
 @dataclass
-class RunLog:
-    """One run: every pose, a bounded number of complete moments, the latest diagnostics.
+class Paths:
+    """The estimated path of a run, and the true one.
 
     Attributes:
         poses: ``T_odom_base`` by stamp [ns].
         true_poses: ``T_world_base`` by stamp [ns]; empty without ground truth.
-        latencies_ms: from the image's stamp to the odometry's arrival, per frame.
-        depth_errors: mean relative depth error (AbsRel) per frame with true depth.
-        moments: complete frames, spread over the run.
-        diagnostics: the latest keys and values from the node.
     """
 
     poses: dict[int, FloatArray] = field(default_factory=dict)
     true_poses: dict[int, FloatArray] = field(default_factory=dict)
-    latencies_ms: list[float] = field(default_factory=list)
-    depth_errors: list[float] = field(default_factory=list)
-    moments: EvenlySpaced[Moment] = field(default_factory=lambda: EvenlySpaced(48))
-    diagnostics: dict[str, str] = field(default_factory=dict)
 
     def trajectory(self) -> Trajectory:
         """Return the estimated trajectory of the base frame in the odometry frame."""
@@ -129,6 +123,36 @@ class RunLog:
     def ground_truth(self) -> Trajectory:
         """Return the true trajectory of the base frame in the world."""
         return Trajectory.from_transforms(list(self.true_poses), list(self.true_poses.values()))
+
+    def error(self, estimate: Trajectory | None = None) -> TrajectoryError | None:
+        """Return the error of an estimate, by default `trajectory`; None without truth, or too little to compare."""
+        if not self.true_poses:
+            return None
+        try:
+            return compare_trajectories(self.trajectory() if estimate is None else estimate, self.ground_truth())
+        except UserError:
+            return None
+
+    def length(self, error: TrajectoryError | None) -> float:
+        """Return the length of the true path, or, where there is no error, of the estimate; NaN without a pose [m]."""
+        return error.path_length_m if error else self.trajectory().path_length() if self.poses else math.nan
+
+
+@dataclass
+class RunLog(Paths):
+    """One run: every pose, a bounded number of complete moments, the latest diagnostics.
+
+    Attributes:
+        latencies_ms: from the image's stamp to the odometry's arrival, per frame.
+        depth_errors: mean relative depth error (AbsRel) per frame with true depth.
+        moments: complete frames, spread over the run.
+        diagnostics: the latest keys and values from the node.
+    """
+
+    latencies_ms: list[float] = field(default_factory=list)
+    depth_errors: list[float] = field(default_factory=list)
+    moments: EvenlySpaced[Moment] = field(default_factory=lambda: EvenlySpaced(48))
+    diagnostics: dict[str, str] = field(default_factory=dict)
 
     def T_odom_world(self) -> FloatArray | None:
         """Return the (4, 4) transform that puts the ground truth into the odometry frame: there, both start together.

@@ -32,3 +32,11 @@ def formatted(value: float | None, unit: str) -> str:
         return "-"
     number = str(value) if isinstance(value, int) else f"{value:.3g}" if abs(value) < 100 else f"{value:.0f}"
     return f"{number} {unit}".strip()
+
+
+def described_path(poses: int, path_length_m: float | None, ate_rmse_m: float | None) -> str:
+    """Return a caption for the picture of a path: how many poses along which length, and the error if it is known."""
+    along = f"{poses} poses along {formatted(path_length_m, 'm')}"
+    if ate_rmse_m is None:
+        return along
+    return f"{along}, error {formatted(ate_rmse_m, 'm')} (ATE RMSE after SE(3) alignment)"

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.errors import kind_of
-from ttt3r_ros.evaluation.metrics import Trajectory
-from ttt3r_ros.evaluation.run_log import EvenlySpaced, Moment
-from ttt3r_ros.geometry import FloatArray, Intrinsics
+from ttt3r_ros.evaluation.run_log import EvenlySpaced, Moment, Paths
+from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.offline.selection import Cursor
 from ttt3r_ros.serialize import FileFormat
 
@@ -21,12 +20,10 @@ MOMENTS = 12
 
 
 @dataclass
-class Findings:
+class Findings(Paths):
     """Everything that goes into the results, except depth images and the map.
 
     Attributes:
-        poses: ``T_odom_base`` by stamp [ns].
-        true_poses: ``T_world_base`` by stamp [ns]; empty without ground truth.
         lost: stamps [ns] of frames without a pose.
         lost_reasons: number of lost frames by reason; see `count`.
         depth_errors: AbsRel and δ<1.25 of each frame with true depth.
@@ -40,8 +37,6 @@ class Findings:
         cursor: position of the last processed frame; None before the first.
     """
 
-    poses: dict[int, FloatArray] = field(default_factory=dict)
-    true_poses: dict[int, FloatArray] = field(default_factory=dict)
     lost: list[int] = field(default_factory=list)
     lost_reasons: Counter[str] = field(default_factory=Counter)
     depth_errors: list[tuple[float, float]] = field(default_factory=list)
@@ -57,14 +52,6 @@ class Findings:
     def frames(self) -> int:
         """Number of frames processed."""
         return len(self.poses) + len(self.lost)
-
-    def trajectory(self) -> Trajectory:
-        """Return the estimated path of the base in the odometry frame."""
-        return Trajectory.from_transforms(list(self.poses), list(self.poses.values()))
-
-    def ground_truth(self) -> Trajectory:
-        """Return the true path of the base in the world."""
-        return Trajectory.from_transforms(list(self.true_poses), list(self.true_poses.values()))
 
 
 def count(reasons: Counter[str], reason: str, times: int = 1) -> None:

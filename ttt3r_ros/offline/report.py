@@ -9,13 +9,13 @@ from dataclasses import asdict, dataclass
 import numpy as np
 from rich.console import Console
 
+from ttt3r_ros.cli.folders import write_json
 from ttt3r_ros.errors import UserError, kind_of
-from ttt3r_ros.evaluation.metrics import Trajectory, TrajectoryError, compare_trajectories, write_tum
+from ttt3r_ros.evaluation.metrics import Trajectory, TrajectoryError, write_tum
 from ttt3r_ros.evaluation.pictures import draw_correction, draw_frames, draw_trajectory, noted
-from ttt3r_ros.evaluation.tables import formatted, rounded, show_result
+from ttt3r_ros.evaluation.tables import described_path, formatted, rounded, show_result
 from ttt3r_ros.geometry import T_BASE_CAMERA, inverse
 from ttt3r_ros.mapping.ply import write_ply
-from ttt3r_ros.offline.findings import Findings
 from ttt3r_ros.offline.run import OutputOptions, Run, image_name
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.places.map_file import to_bytes
@@ -91,9 +91,9 @@ def write_report(
         UserError: a file cannot be written.
     """
     found = run.findings
-    error = _error(found, found.trajectory()) if found.poses else None
+    error = found.error() if found.poses else None
     corrected = _corrected(run)
-    map_error = _error(found, corrected) if corrected is not None else None
+    map_error = found.error(corrected) if corrected is not None else None
     metrics = _metrics(run, error, map_error, reading)
     try:
         _write(folder, run, options, metrics, error, weights, note)
@@ -101,7 +101,7 @@ def write_report(
             _write_map(folder, run, metrics, corrected, error, map_error, note)
     except OSError as failure:
         raise UserError(f"{failure.filename or folder.path} cannot be written: {failure.strerror}") from None
-    folder.write_json("metrics.json", asdict(metrics))
+    write_json(folder.path / "metrics.json", asdict(metrics))
     return metrics
 
 
@@ -119,7 +119,8 @@ def _write(
         trajectory = found.trajectory()
         write_tum(folder.path / "trajectory.txt", trajectory)
         aligned, reference = (error.aligned, error.reference) if error else (trajectory, None)
-        draw_trajectory(folder.path / "trajectory.png", aligned, reference, caption=noted(_summary(metrics), note))
+        caption = described_path(metrics.poses, metrics.path_length_m, metrics.ate_rmse_m)
+        draw_trajectory(folder.path / "trajectory.png", aligned, reference, caption=noted(caption, note))
     if found.true_poses:
         write_tum(folder.path / "groundtruth.txt", found.ground_truth())
     for name, written in (("depth", options.depth), ("rgb", options.rgb)):
@@ -127,7 +128,7 @@ def _write(
             lines = [f"{image_name(stamp)[:-4]} {name}/{image_name(stamp)}" for stamp in sorted(found.poses)]
             (folder.path / f"{name}.txt").write_text("\n".join([f"# timestamp[s] {name} image", *lines]) + "\n")
     if found.camera is not None:
-        folder.write_json("camera.json", {**asdict(found.camera), "depth_units_per_metre": 1000})
+        write_json(folder.path / "camera.json", {**asdict(found.camera), "depth_units_per_metre": 1000})
     moments = list(found.moments)
     if moments and len({moment.depth.shape for moment in moments}) == 1:
         chosen = np.unique(np.linspace(0, len(moments) - 1, _SHOWN).round().astype(int))
@@ -213,15 +214,6 @@ def _corrected(run: Run) -> Trajectory | None:
     return Trajectory.from_transforms(stamps, [T @ T_camera_base for T in cameras])
 
 
-def _error(found: Findings, trajectory: Trajectory) -> TrajectoryError | None:
-    if not found.true_poses:
-        return None
-    try:
-        return compare_trajectories(trajectory, found.ground_truth())
-    except UserError:
-        return None  # too short to compare
-
-
 def _by_number(counts: Counter[str]) -> dict[str, int]:
     return dict(sorted(counts.items(), key=lambda item: (-item[1], item[0])))
 
@@ -230,7 +222,6 @@ def _metrics(
     run: Run, error: TrajectoryError | None, map_error: TrajectoryError | None, reading: SourceReport
 ) -> Metrics:
     found, place_map = run.findings, run.place_map
-    path_length = error.path_length_m if error else found.trajectory().path_length() if found.poses else math.nan
     depth = np.array(found.depth_errors).reshape(-1, 2)
     abs_rel, delta = depth.mean(axis=0) if len(depth) else (math.nan, math.nan)
     return Metrics(
@@ -242,7 +233,7 @@ def _metrics(
         segments_begun=_by_number(found.segment_reasons),
         left_out=_by_number(reading.left_out),
         damage=list(reading.damage),
-        path_length_m=rounded(path_length, 3),
+        path_length_m=rounded(found.length(error), 3),
         ate_rmse_m=rounded(error.ate_rmse_m, 4) if error else None,
         ate_rmse_scaled_m=rounded(error.ate_rmse_scaled_m, 4) if error else None,
         scale=rounded(error.scale, 4) if error else None,
@@ -273,12 +264,5 @@ def _with_error(name: str, ate_rmse_m: float | None) -> str:
 
 
 def _summary_of_map(metrics: Metrics) -> str:
-    walk = f"{metrics.poses} poses along {formatted(metrics.path_length_m, 'm')}"
+    walk = described_path(metrics.poses, metrics.path_length_m, None)
     return f"{walk}, {metrics.map_keyframes} keyframes, {metrics.map_places} places recognized"
-
-
-def _summary(metrics: Metrics) -> str:
-    parts = [f"{metrics.poses} poses along {formatted(metrics.path_length_m, 'm')}"]
-    if metrics.ate_rmse_m is not None:
-        parts.append(f"error {formatted(metrics.ate_rmse_m, 'm')} (ATE RMSE after SE(3) alignment)")
-    return ", ".join(parts)

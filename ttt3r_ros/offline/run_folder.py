@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from ttt3r_ros.cli.folders import locked_folder, write_json
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources.dataset import image_folders
 
@@ -58,26 +59,9 @@ class RunFolder:
         """Folder of the images that the network received."""
         return self.path / "rgb"
 
-    @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Create the folder and lock it against other runs.
-
-        Raises:
-            UserError: it cannot be created, or another run has locked it.
-        """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise UserError(f"the folder {self.path} cannot be created: {error.strerror}") from None
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"another run is writing to {self.path}; choose another --output") from None
-            yield
-        finally:
-            os.close(handle)
+    def locked(self) -> AbstractContextManager[None]:
+        """Create the folder and lock it against other runs; see `locked_folder`."""
+        return locked_folder(self.path, f"another run is writing to {self.path}; choose another --output")
 
     def check(self, *, overwrite: bool) -> None:
         """Check whether a run may write here; nothing is read of its settings, or written.
@@ -141,7 +125,7 @@ class RunFolder:
             if left is not None:
                 return left
         self._clear()
-        self._write(_RUN, {"format": FORMAT, "finished": False, "settings": settings})
+        write_json(self.path / _RUN, {"format": FORMAT, "finished": False, "settings": settings})
         return None
 
     def save(self, frames: int, fill: Callable[[Path], None]) -> None:
@@ -167,12 +151,8 @@ class RunFolder:
     def finish(self) -> None:
         """Mark the run as finished, and delete the state to resume from."""
         run = self._earlier() or {}
-        self._write(_RUN, {**run, "finished": True})
+        write_json(self.path / _RUN, {**run, "finished": True})
         shutil.rmtree(self.path / _UNFINISHED, ignore_errors=True)
-
-    def write_json(self, name: str, content: dict[str, Any]) -> None:
-        """Write a result file."""
-        self._write(name, content)
 
     def _earlier(self) -> dict[str, Any] | None:
         """Return the description of an earlier run in this folder, if any."""
@@ -198,12 +178,6 @@ class RunFolder:
                     shutil.rmtree(self.path / name)
             for name in (*_RESULTS, _RUN):  # run.json last, since it marks the others as ours
                 (self.path / name).unlink(missing_ok=True)
-
-    def _write(self, name: str, content: dict[str, Any]) -> None:
-        with self._sentences():
-            unfinished = self.path / f".{name}.tmp"
-            unfinished.write_text(json.dumps(content, indent=2) + "\n")
-            unfinished.replace(self.path / name)
 
     @contextlib.contextmanager
     def _sentences(self) -> Iterator[None]:

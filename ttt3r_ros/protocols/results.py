@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import math
 import os
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ttt3r_ros.cli.folders import locked_folder, write_json
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.protocols.catalog import ALL, Dataset, Published
 from ttt3r_ros.protocols.scores import SHOWN, WEIGHT
@@ -57,27 +57,16 @@ class ResultsFolder:
         Raises:
             UserError: it cannot be made, or is another run's.
         """
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise UserError(f"the folder {self.path} cannot be made: {error.strerror}") from None
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"another run is writing to {self.path}; choose another --output") from None
+        with locked_folder(self.path, f"another run is writing to {self.path}; choose another --output"):
             self._begin({"format": FORMAT, **settings})
             yield
-        finally:
-            os.close(handle)
 
     def _begin(self, settings: dict[str, Any]) -> None:
         file = self.path / "run.json"
         try:
             earlier = json.loads(file.read_text())
         except FileNotFoundError:
-            self._write(file, settings)
+            write_json(file, settings)
             return
         except (OSError, ValueError) as error:
             raise UserError(f"{file} cannot be read ({error}); choose another --output") from None
@@ -95,7 +84,7 @@ class ResultsFolder:
 
     def store(self, rule: str, reset: str, sequence: str, results: Mapping[str, Any]) -> None:
         """Add the results of a sequence, whole or not at all."""
-        self._write(self._file(rule, reset, sequence), {**self.stored(rule, reset, sequence), **results})
+        write_json(self._file(rule, reset, sequence), {**self.stored(rule, reset, sequence), **results})
 
     def write_report(self, dataset: Dataset, cells: Sequence[Cell], caption: str) -> str:
         """Write results.json, results.md and a picture against the length where there are several.
@@ -109,7 +98,7 @@ class ResultsFolder:
             The Markdown text.
         """
         markdown = table(dataset, cells, caption)
-        self._write(self.path / "results.json", [cell.__dict__ for cell in cells])
+        write_json(self.path / "results.json", [cell.__dict__ for cell in cells])
         (self.path / "results.md").write_text(markdown, encoding="utf-8")
         if len({cell.length for cell in cells}) > 1:
             draw(self.path / "results.png", dataset, cells)
@@ -117,15 +106,6 @@ class ResultsFolder:
 
     def _file(self, rule: str, reset: str, sequence: str) -> Path:
         return self.path / "sequences" / f"{rule},{reset}" / f"{sequence.replace('/', ',')}.json"
-
-    def _write(self, file: Path, content: Any) -> None:
-        try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            unfinished = file.with_name(f".{file.name}.tmp")
-            unfinished.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-            unfinished.replace(file)
-        except OSError as error:
-            raise UserError(f"{file} cannot be written: {error.strerror}") from None
 
 
 def summary(rule: str, reset: str, length: int, results: Mapping[str, Mapping[str, Any]]) -> Cell:

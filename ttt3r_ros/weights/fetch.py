@@ -7,19 +7,18 @@ The download continues where an earlier one stopped, and is verified before anyt
 from __future__ import annotations
 
 import argparse
-import contextlib
-import fcntl
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 
 import ttt3r_ros
 from ttt3r_ros.cli.arguments import file_path
+from ttt3r_ros.cli.folders import locked_folder
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.cli.progress import byte_progress
 from ttt3r_ros.errors import UserError
@@ -61,7 +60,8 @@ def fetch(
     _accept_license(log, accepted=accepted)
     published = output.with_name(weights.name)
     part = published.with_name(f"{published.name}.part")
-    with _exclusive(output.parent):
+    busy = f"another process is writing weights to {output.parent}; wait for it to finish"
+    with locked_folder(output.parent, busy):
         _prepare_folder(weights, output, dtype, present=published if published.exists() else part)
         if published.exists():
             log.print(f"using {published}", soft_wrap=True)
@@ -253,21 +253,6 @@ def _accept_license(log: Console, *, accepted: bool) -> None:
         answer = ""
     if answer.strip().lower() != "yes":
         raise UserError("the weights' license was not accepted, so nothing was downloaded")
-
-
-@contextlib.contextmanager
-def _exclusive(folder: Path) -> Iterator[None]:
-    """Create the folder and lock it against other downloads; leaves nothing behind except the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is writing weights to {folder}; wait for it to finish") from None
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _prepare_folder(weights: Weights, output: Path, dtype: str, present: Path) -> None:
