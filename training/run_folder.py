@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,14 @@ from ttt3r_ros.errors import UserError
 RUNS = Path(__file__).parent / "runs"
 
 
-@dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run."""
+    """The folder of one run, and the files in it."""
 
-    path: Path
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoint, self.weights = path / "checkpoint.pt", path / "weights.safetensors"
+        self.log, self.report, self.evaluation = path / "log.jsonl", path / "report.md", path / "evaluation.json"
+        self.curve, self.picture = path / "curve.png", path / "depth.png"
 
     @classmethod
     def named(cls, name: str) -> RunFolder:
@@ -34,34 +36,6 @@ class RunFolder:
         if path.exists() and not path.is_dir():
             raise UserError(f"{path} is a file, not the folder of a run; choose another name")
         return cls(path)
-
-    @property
-    def checkpoint(self) -> Path:
-        return self.path / "checkpoint.pt"
-
-    @property
-    def log(self) -> Path:
-        return self.path / "log.jsonl"
-
-    @property
-    def curve(self) -> Path:
-        return self.path / "curve.png"
-
-    @property
-    def weights(self) -> Path:
-        return self.path / "weights.safetensors"
-
-    @property
-    def report(self) -> Path:
-        return self.path / "report.md"
-
-    @property
-    def evaluation(self) -> Path:
-        return self.path / "evaluation.json"
-
-    @property
-    def picture(self) -> Path:
-        return self.path / "depth.png"
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a checkpoint, whole or not at all."""
