@@ -105,11 +105,7 @@ def _quaternion(R: npt.ArrayLike) -> list[float]:
 
 
 def checked_transform(T: object, name: str) -> FloatArray:
-    """Return a (4, 4) transform that a caller has given, as float64.
-
-    Args:
-        T: anything.
-        name: of the transform, with which the error begins.
+    """Return as float64 what a caller has given as a (4, 4) transform; errors begin with the transform's name.
 
     Raises:
         UserError: it is not a rigid transform of finite numbers. A rotation may be off by rounding to three digits.

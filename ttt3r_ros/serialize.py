@@ -81,11 +81,7 @@ class FileFormat(Generic[Tree]):
         return _file_parts(tensors, metadata)
 
     def from_bytes(self, data: bytes, name: str) -> tuple[Tree, dict[str, Any]]:
-        """Return the tree in the content of a file, and what it belongs to.
-
-        Args:
-            data: the content.
-            name: of the file, for messages.
+        """Return the tree in the content of a file, which messages call by its name, and what it belongs to.
 
         Raises:
             UserError: the file is of another kind or version, or damaged.
@@ -154,13 +150,7 @@ def flattened(value: Any, path: str = "", *, allows_nan: bool = False) -> tuple[
 
 
 def unflattened(kind: Any, value: Any, tensors: Mapping[str, Tensor], *, allows_nan: bool = False) -> Any:
-    """Return the dataclass instance that `flattened` converted.
-
-    Args:
-        kind: the dataclass.
-        value: the JSON value.
-        tensors: by path.
-        allows_nan: whether arrays and tensors may contain values that are not finite.
+    """Return the instance of a dataclass that `flattened` converted to a JSON value and tensors by path.
 
     Raises:
         ValueError: the values cannot be the output of `flattened` for such an instance; the message names the field.

@@ -34,14 +34,7 @@ class StepBench:
     def __init__(
         self, make: Callable[[], Network], size: tuple[int, int], setting: Setting, findings: Findings
     ) -> None:
-        """Take what is measured.
-
-        Args:
-            make: returns a new float32 network on the device, with the same weights each time.
-            size: of its images, (width, height).
-            setting: of the run.
-            findings: that tables are added to.
-        """
+        """Take what is measured: `make` returns a new float32 network on the device, each time the same one."""
         self._make, self._size, self._setting, self._findings = make, size, setting, findings
         self._device = setting.torch_device
 

@@ -14,16 +14,7 @@ LOG_INTERVAL_S = 10.0
 
 @contextlib.contextmanager
 def byte_progress(label: str, total: int, console: Console) -> Iterator[Callable[[int], None]]:
-    """Show the progress of a job.
-
-    Args:
-        label: what is being done, such as "downloading".
-        total: total number of bytes.
-        console: where to show it.
-
-    Yields:
-        A function to call with the bytes done so far.
-    """
+    """Show the progress of a job over so many bytes; yields a function to call with the bytes done so far."""
     if console.is_terminal:
         columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
         with Progress(*columns, TimeRemainingColumn(), console=console) as bar:

@@ -133,13 +133,7 @@ def draw_correction(
 
 
 def draw_frames(path: Path, moments: Sequence[Moment], *, caption: str) -> None:
-    """Draw image, depth, true depth (if known) and confidence of several moments.
-
-    Args:
-        path: path of the PNG file.
-        moments: the columns, in order of time; at least one.
-        caption: a line below the title.
-    """
+    """Draw image, depth, true depth (if known) and confidence of one or more moments, in order of time, as a PNG."""
     depths = [moment.depth for moment in moments]
     truths = [moment.true_depth for moment in moments if moment.true_depth is not None]
     depth_scale = Normalize(0.0, colors.depth_limit([*depths, *truths]))

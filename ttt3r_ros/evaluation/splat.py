@@ -35,14 +35,9 @@ class Eye:
 
     @classmethod
     def looking(cls, position: FloatArray, target: FloatArray, *, width: int, height: int, fov_deg: float) -> Eye:
-        """Return an upright eye (z is up) at a position that looks at a target not straight above or below it.
+        """Return an upright eye (z is up) at a position (3,) that looks at a target (3,), not straight up or down [m].
 
-        Args:
-            position: (3,) meters.
-            target: (3,) meters; in the middle of the picture.
-            width: of the picture [px].
-            height: of the picture [px].
-            fov_deg: vertical field of view [deg].
+        Sizes are in pixels; the field of view is the vertical one [deg].
         """
         forward = (target - position) / np.linalg.norm(target - position)
         right = np.cross(forward, [0.0, 0.0, 1.0])

@@ -100,11 +100,7 @@ class RunFolder:
                 )
 
     def begin(self, settings: dict[str, Any], *, overwrite: bool) -> Path | None:
-        """Prepare for a run.
-
-        Args:
-            settings: everything that affects the results.
-            overwrite: delete the results of an earlier run.
+        """Prepare for a run with settings that include everything that affects the results.
 
         Returns:
             Folder with the state of an interrupted run with the same settings, to resume from; None for a new run.

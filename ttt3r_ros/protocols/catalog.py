@@ -90,11 +90,7 @@ class Dataset:
     published: tuple[Published, ...] = field(default=(), repr=False)
 
     def present(self, folder: Path, sequences: tuple[str, ...] = ()) -> tuple[list[str], list[str]]:
-        """Return which sequences a folder has, and which it lacks.
-
-        Args:
-            folder: that the data are in.
-            sequences: that are asked for; all of the protocol if none.
+        """Return which of the sequences, by default those of the protocol, a folder has, and which it lacks.
 
         Raises:
             UserError: a sequence is not one of the protocol, or the folder has none.

@@ -23,15 +23,7 @@ _UNKNOWN, _MILLIMETERS, _FARTHEST, _NEAREST = 65535, np.float32(1000), 10.0, 0.0
 
 
 def cropped(image: ImageArray, image_size: int) -> Tensor:
-    """Return an image as for poses: scaled so that the long side fits, sides cropped to multiples of 16.
-
-    Args:
-        image: (H, W, 3) uint8.
-        image_size: the long side [px].
-
-    Returns:
-        (3, H', W') uint8.
-    """
+    """Return an image (H, W, 3) uint8 as for poses, (3, H', W'): scaled to fit, cropped to multiples of 16 [px]."""
     return resample_by_pillow(image, pixel_map(image.shape[1], image.shape[0], image_size=image_size))
 
 

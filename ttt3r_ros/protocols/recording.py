@@ -107,12 +107,8 @@ def is_sintel(data: bytes) -> bool:
 def read_rows(path: Path, *columns: int) -> FloatArray:
     """Return a text file's numbers, one row a line; comments (#) and empty lines are left out.
 
-    Args:
-        path: of the file.
-        columns: how many numbers a line may have.
-
     Raises:
-        UserError: the file cannot be read, or a line has another number of them.
+        UserError: the file cannot be read, or a line does not have one of these numbers of columns.
     """
     try:
         lines = path.read_text().splitlines()

@@ -87,16 +87,7 @@ class ResultsFolder:
         write_json(self._file(rule, reset, sequence), {**self.stored(rule, reset, sequence), **results})
 
     def write_report(self, dataset: Dataset, cells: Sequence[Cell], caption: str) -> str:
-        """Write results.json, results.md and a picture against the length where there are several.
-
-        Args:
-            dataset: that was run.
-            cells: the means.
-            caption: how it was run, in a sentence.
-
-        Returns:
-            The Markdown text.
-        """
+        """Write results.json, results.md and, for several lengths, a picture; return the Markdown."""
         markdown = table(dataset, cells, caption)
         write_json(self.path / "results.json", [cell.__dict__ for cell in cells])
         (self.path / "results.md").write_text(markdown, encoding="utf-8")
@@ -109,11 +100,9 @@ class ResultsFolder:
 
 
 def summary(rule: str, reset: str, length: int, results: Mapping[str, Mapping[str, Any]]) -> Cell:
-    """Return the means over sequences; each weighs 1, or as many as it has valid pixels where depth is compared.
+    """Return the means of what `score` returned for one length, by sequence, for one way to run.
 
-    Args:
-        rule, reset, length: the way that was run.
-        results: of every sequence, as `score` returns it for one length.
+    Each sequence weighs 1, or as many as it has valid pixels where depth is compared.
     """
     good = {name: result for name, result in results.items() if "figures" in result}
     skipped = {name: str(result["skipped"]) for name, result in results.items() if name not in good}

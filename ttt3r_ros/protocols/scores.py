@@ -54,15 +54,7 @@ def score(
     request: Request,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """Run a sequence and compare it.
-
-    Args:
-        dataset: with its protocol.
-        folder: of the data.
-        sequence: of them.
-        predictor: to judge.
-        request: at which lengths.
-        progress: is told frames done and in all.
+    """Run a sequence at the lengths that are requested and compare it; `progress` is told frames done and in all.
 
     Returns:
         For every length, as text, either ``{"frames", "answered", "figures"}`` or ``{"skipped": why}``.

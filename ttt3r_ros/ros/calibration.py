@@ -54,15 +54,10 @@ class CalibrationInput:
         self._looked_at = -LATCHED_PERIOD
 
     def camera(self, width: int, height: int, *, rectified: bool) -> Camera | None:
-        """Return the camera for images of this size; None until a usable camera_info has arrived.
+        """Return the camera for images of this size [px]; None until a usable camera_info has arrived.
 
         The first call waits a moment if camera_info has a publisher, so that a stream is calibrated from its first
-        frame on.
-
-        Args:
-            width: of the images [px].
-            height: of the images [px].
-            rectified: whether the images have no distortion; see `Calibration.camera`.
+        frame on. Images may be free of distortion, `rectified`: see `Calibration.camera`.
         """
         self._take()
         if self._calibration is None and time.monotonic() - self._looked_at >= LATCHED_PERIOD:

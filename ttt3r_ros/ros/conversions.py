@@ -49,11 +49,7 @@ def time_message(stamp_ns: int) -> Time:
 
 
 def read_message(message: Image | CompressedImage, held: SampleRange) -> tuple[npt.NDArray[np.uint8], SampleRange]:
-    """Return the (H, W, 3) uint8 RGB image of a message, and the range of the camera's 16-bit samples after it.
-
-    Args:
-        message: from a camera.
-        held: the range of the samples of its earlier images.
+    """Return the (H, W, 3) uint8 RGB image of a camera's message, and the range of its 16-bit samples up to this one.
 
     Raises:
         UserError: the message does not contain a readable image.

@@ -32,12 +32,7 @@ class MaskInput:
         node.create_subscription(Image, "~/mask", self._on_mask, latched)
 
     def mask(self, width: int, height: int, camera: Camera | None) -> Mask | None:
-        """Return the mask for images of this size; None where there is none, or none that fits.
-
-        Args:
-            width, height: of the images [px].
-            camera: whose images they are; where it undistorts them, it does so with the mask.
-        """
+        """Return the mask for images of this size [px], undistorted like those of this camera; None if none fits."""
         mask = self._mask
         if mask is None:
             return None

@@ -38,13 +38,7 @@ class Receiver:
     def __init__(
         self, context: Context, on_message: Callable[[Any], object], on_error: Callable[[Exception], object]
     ) -> None:
-        """Prepare.
-
-        Args:
-            context: context of the subscribing node.
-            on_message: called with every message.
-            on_error: called with any exception from taking a message or from a callback; the receiver continues.
-        """
+        """Prepare; an exception from taking a message or from a callback is passed on, and the receiver continues."""
         self._context, self._on_message, self._on_error = context, on_message, on_error
         self._subscription: Subscription[Any] | None = None
         self._changed = GuardCondition(None, None, context=context)

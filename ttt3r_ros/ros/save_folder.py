@@ -76,15 +76,7 @@ class SaveFolder:
         return self._path
 
     def write(self, name: str, fill: Callable[[IO[bytes]], object], *, overwrite: bool) -> Path:
-        """Write a file, completely or not at all.
-
-        Args:
-            name: of the file.
-            fill: writes the content into the open file.
-            overwrite: replace an existing file.
-
-        Returns:
-            The file's path.
+        """Write a file, completely or not at all, and return its path; `fill` writes the content into the open file.
 
         Raises:
             UserError: the name is invalid, the file exists and must not be replaced, or it cannot be written; an
@@ -122,11 +114,7 @@ class SaveFolder:
         return path
 
     def read(self, name: str, *, most: int) -> bytes:
-        """Return a file's content.
-
-        Args:
-            name: of the file.
-            most: maximum size [bytes].
+        """Return the content of a file of at most so many bytes.
 
         Raises:
             FileNotFoundError: there is no such file.

@@ -45,12 +45,7 @@ class Saving:
     """Provides the services."""
 
     def __init__(self, node: Node, pipeline: Pipeline, parameters: Callable[[], Parameters]) -> None:
-        """Create the services.
-
-        Args:
-            node: the node to create them on.
-            pipeline: whose stream and map are saved and loaded.
-            parameters: returns the current parameters.
+        """Create the services that save and load the pipeline's stream and map, under the current parameters.
 
         Raises:
             UserError: the path of the save_folder is invalid.

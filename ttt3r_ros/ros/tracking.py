@@ -44,12 +44,6 @@ class Tracking:
     ) -> None:
         """Load the weights, warm up the network, and create topics and services; images come after `activate`.
 
-        Args:
-            node: to create them on.
-            parameters: returns the current parameters.
-            notices: for the log.
-            on_error: called with the error if an image cannot be received.
-
         Raises:
             UserError: a parameter or a file cannot be used; nothing remains on the node.
         """

@@ -51,12 +51,7 @@ class RecordingClock:
         self._shift_ns = 0
 
     def place(self, stamp_ns: int | None, recorded_ns: int) -> PlacedStamp | None:
-        """Return the time of the next frame; None if the frame must be skipped.
-
-        Args:
-            stamp_ns: of the frame [ns]; None if it is not a valid time.
-            recorded_ns: when it was recorded [ns].
-        """
+        """Return the time of the next frame, by its stamp (None if invalid) and its recording; None to skip it."""
         verdict, self._state = judge_stamp(stamp_ns, recorded_ns, self._state, max_lead_ns=self._max_lead_ns)
         if verdict.notice is not None:
             self._report.warn(f"{self._subject}: {verdict.notice}")

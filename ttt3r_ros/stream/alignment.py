@@ -25,17 +25,11 @@ class LogRatio:
 
 
 def scale_between(points_a: Tensor, confidence_a: Tensor, points_b: Tensor, confidence_b: Tensor) -> LogRatio | None:
-    """Return the factor that brings pointmap b to the scale of pointmap a.
+    """Return the factor that brings pointmap b to the scale of pointmap a, both (H, W, 3) with confidence (H, W) >= 1.
 
     Both predict the same image in the same camera frame. They share the camera's center and axes, so they can differ
     only by a scale. It is the median of ``|a| / |b|`` over pixels, each weighted by the smaller of its two confidences
     (above 1), so that neither outliers nor uncertain regions affect it.
-
-    Args:
-        points_a: (H, W, 3) meters, camera optical frame.
-        confidence_a: (H, W) >= 1.
-        points_b: like ``points_a``.
-        confidence_b: like ``confidence_a``.
 
     Returns:
         The factor's logarithm, with a standard deviation from how the pixels differ; None where too few are usable.

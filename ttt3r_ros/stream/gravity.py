@@ -77,10 +77,7 @@ class GravityState:
 def leveled(state: OdometryState, samples: ImuSamples | None, model: CovarianceModel) -> OdometryState:
     """Return the state before the first frame with a pose whose z is up and whose heading stays.
 
-    Args:
-        state: anything; it is returned as it is after the first frame, or where the samples tell nothing.
-        samples: until the first frame.
-        model: how errors grow.
+    After the first frame, or where the samples tell nothing, it is returned as it is.
     """
     if state.T_odom_world is not None or samples is None or not len(samples.force):
         return state

@@ -34,11 +34,7 @@ class LoadedBackbone:
 
 
 def load_backbone(settings: NetworkSettings, *, warn: Callable[[str], object] = warnings.warn) -> LoadedBackbone:
-    """Load the weights that the settings name, and put the network where they say.
-
-    Args:
-        settings: weights, device and precision.
-        warn: is told in a sentence what does not keep the network from running.
+    """Load the weights that the settings name, and put the network where they say; `warn` is told what is not ideal.
 
     Raises:
         UserError: the weights, the device or the precision cannot be used.

@@ -127,13 +127,7 @@ class SegmentState:
 def fitted(
     backbone: Backbone, state: SegmentState, width: int, height: int, settings: StreamSettings
 ) -> tuple[str | None, SegmentState]:
-    """Return why a frame of this size, under these settings, cannot join the running segment, and a state that it can.
-
-    Args:
-        backbone: of the stream.
-        state: after the last frame.
-        width, height: of the image [px].
-        settings: in force.
+    """Return why a frame of this size [px] cannot join the running segment, and a state that it can.
 
     Returns:
         One clause, None where it joins; the state.
@@ -383,15 +377,10 @@ def warm_up(
     settings: StreamSettings | None = None,
     say: Callable[[str], object] | None = None,
 ) -> None:
-    """Run blank frames of this size, so that no later frame pays for what the first ones set up.
+    """Run blank frames of this size [px], so that no later frame pays for what the first ones set up.
 
-    On a CPU one is enough; on a GPU every kind that a stream has is run, so that its steps are recorded.
-
-    Args:
-        backbone: to warm up.
-        height, width: of the camera's images [px].
-        settings: that the stream will have.
-        say: is told in a sentence which part begins.
+    On a CPU one is enough; on a GPU every kind that a stream has is run, so that its steps are recorded. `say` is told
+    in a sentence which part begins.
     """
     blank = np.zeros((height, width, 3), dtype=np.uint8)
     kinds = [{POINTS, IMAGE}, {IMAGE}] if backbone.is_captured else [{POINTS, IMAGE}]

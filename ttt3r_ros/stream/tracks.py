@@ -110,11 +110,7 @@ def follow(state: TracksState, view: View) -> Tracked:
 def motion(state: TracksState, tracked: Tracked, T_last_now: FloatArray, estimate: Estimate) -> Found | None:
     """Return the camera's motion since the last frame by the pixels; None where they do not tell.
 
-    Args:
-        state: after the last frame.
-        tracked: of this one.
-        T_last_now: the network's motion.
-        estimate: of this frame.
+    Where pixels leave it open, the network's motion `T_last_now` (4, 4) decides.
     """
     if state.key is None or estimate.intrinsics is None:
         return None

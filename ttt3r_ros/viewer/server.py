@@ -13,11 +13,7 @@ if TYPE_CHECKING:
 
 
 def open_server(host: str, port: int) -> ViserServer:
-    """Start a server; it takes the next free port if this one is taken.
-
-    Args:
-        host: address to listen on.
-        port: TCP port; 0 for any.
+    """Start a server on an address; it takes the next free port if this one is taken, and any if it is 0.
 
     Raises:
         UserError: viser is not installed, or the address cannot be used.

@@ -40,9 +40,7 @@ class Contents:
 def skeleton(config: NetworkConfig, tensor_count: int) -> Network:
     """Return a network that has shapes but no memory.
 
-    Args:
-        config: its configuration.
-        tensor_count: number of tensors in the file; bounds the time that a malicious configuration can take.
+    The number of tensors in the file bounds the time that a malicious configuration can take.
 
     Raises:
         UserError: the configuration needs more tensors than that, or is too large for any computer.
@@ -74,12 +72,7 @@ def check_tensors(
 ) -> None:
     """Check that a file contains every expected tensor, possibly optional ones, and nothing else.
 
-    Args:
-        path: the file.
-        found: its tensors.
-        expected: those it must have.
-        optional: those it may also have.
-        unknown: keywords in its configuration that this package does not know, for the error message.
+    The error also names keywords in its configuration that are unknown to this package.
 
     Raises:
         MismatchError: naming the first few that are missing, unexplained or of the wrong shape.

@@ -91,11 +91,7 @@ class TorchArchive:
             raise UserError(f"{path} cannot be read: {error}") from error
 
     def tensor(self, record: TensorRecord, key: str) -> Tensor:
-        """Return a tensor as a view of the memory-mapped file.
-
-        Args:
-            record: the tensor.
-            key: its name, for error messages.
+        """Return a tensor as a view of the memory-mapped file; errors name it by its key.
 
         Raises:
             UserError: the tensor does not lie within its storage, or its storage does not lie within the file.

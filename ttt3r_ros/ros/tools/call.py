@@ -67,12 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def call(name: str, *, node: str, timeout_s: float) -> tuple[bool, str]:
-    """Call a service of a node, or change its state; return whether it succeeded, and a message.
+    """Call one of `SERVICES` of a node, or make one of `TRANSITIONS`; return whether it succeeded, and a message.
 
-    Args:
-        name: one of `SERVICES` or `TRANSITIONS`.
-        node: full name of the node.
-        timeout_s: how long to look for the node, and then to wait for its answer (longer for a transition) [s].
+    The node is looked for, and its answer waited for, so long (longer for a transition) [s].
 
     Raises:
         UserError: there is no such node, or it does not answer.

@@ -59,11 +59,7 @@ class CameraOptions:
 
 
 def image_to_publish(image: npt.NDArray[np.uint8], options: CameraOptions) -> Image | CompressedImage:
-    """Return the message for an image, without its stamp; may be called from any thread.
-
-    Args:
-        image: (H, W, 3) uint8, RGB.
-        options: of the player that will publish it.
+    """Return the message for an image (H, W, 3) uint8 RGB, without its stamp; may be called from any thread.
 
     Raises:
         UserError: the image cannot be compressed.

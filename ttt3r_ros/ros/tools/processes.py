@@ -16,13 +16,7 @@ class ChildProcess:
     """A running child process; as a context manager, it stops the process at the end."""
 
     def __init__(self, name: str, command: Sequence[str], log: Path) -> None:
-        """Start the process in our environment.
-
-        Args:
-            name: name for messages.
-            command: program and arguments.
-            log: file for its output.
-        """
+        """Start the process in our environment, with its output in the log; messages call it by its name."""
         self.name = name
         self.log = log
         with log.open("wb") as out:
