@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
 from scipy.optimize import minimize
 
 from benchmark.covariance_runs import Kind, Walked
-from ttt3r_ros.geometry import FloatArray, rotation_vector
+from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.stream.covariance import (
-    FLOOR,
     LARGEST,
     MAX_APART_S,
+    MAX_LOST_S,
     SIZE,
     SMALLEST,
+    SOURCES,
     CovarianceModel,
     at_origin,
     standing_variances,
@@ -33,10 +33,11 @@ PARTS = {
 }
 #: Pose and twist variances along a walk, (N, 6) each.
 Variances: TypeAlias = tuple[FloatArray, FloatArray]
-#: Not fitted. A loss's growth is a choice: how fast a robot moves while it sees nothing is not in these walks. Less
-#: confidence must mean more variance, but medians of whole frames hardly differ. The scale's error has been measured,
-#: from the depth of keyframes: free, it stands in for errors of other kinds. What is left is not a factor.
+#: Not fitted. A loss's growth is a choice: how fast a robot moves while it sees nothing is not in these walks. How
+#: wrong the depth of keyframes is, for how long, how much less with confidence, and what is left over whole walks, has
+#: been measured from their true depth: free, these stand in for errors of other kinds. Two are not factors.
 FIXED = (
+    "depth",
     "scale",
     "memory",
     "confidence_power",
@@ -49,9 +50,8 @@ FITTED = tuple(field.name for field in fields(CovarianceModel) if field.name not
 _BOUNDS = (1e-5, 30.0)
 _HALVES = (slice(0, 3), slice(3, 6))
 _RESAMPLED = 300
-#: How much a group's NEES in one part that is off by a factor e counts beside the likelihood, and what it shall be:
-#: walks that are not in the fit have a larger one.
-_BALANCE, _AIM = 1.0, 0.9
+#: How much a group's NEES in one part that is off by a factor e counts beside the likelihood.
+_BALANCE = 1.0
 
 
 @dataclass(frozen=True)
@@ -59,26 +59,21 @@ class Steps:
     """The motions of W walks, M each, for the model to be tried on at once; shorter walks are filled up with rest.
 
     Attributes:
-        translations: (W, M, 3) in odom's axes [m].
-        metres, radians, seconds, confidences: (W, M), the first two as the images tell of them.
+        translations, in_base: (W, M, 3) in the axes of odom, and of the base at the frame before [m].
+        seconds, confidences, before: (W, M), the last two of a motion's frame and of the one before.
         linear: (W, M, 3) velocity as published [m/s].
-        unexplained, beside: (W, M, 6) what the images tell of beside the motion [m, rad], in the axes of the base and
-            of odom; 0 where they tell nothing.
-        witnessed, held: (W, M) whether they tell anything, and whether the camera was seen to stand still.
+        held: (W, M) whether the camera was seen to stand still.
         rotations: (W, M, 3, 3) of the base, in odom.
         certainties, is_new: (W, M, 6, 6), (W, M) see `Walked`.
         pose_errors, twist_errors: (W, M, 6), NaN where there is none.
     """
 
     translations: FloatArray
-    metres: FloatArray
-    radians: FloatArray
+    in_base: FloatArray
     seconds: FloatArray
     confidences: FloatArray
+    before: FloatArray
     linear: FloatArray
-    unexplained: FloatArray
-    beside: FloatArray
-    witnessed: FloatArray
     held: FloatArray
     rotations: FloatArray
     certainties: FloatArray
@@ -102,81 +97,74 @@ class Steps:
     def sums(self, model: CovarianceModel) -> tuple[FloatArray, FloatArray]:
         """Return the same without bounds: sums of what each of the constants `FITTED` adds on its own."""
         is_held, is_fitted = self.held > 0, np.isfinite(self.certainties[..., 0, 0])
-        trust = np.square((np.maximum(np.nan_to_num(self.confidences), 1.0) - 1.0 + FLOOR) ** -model.confidence_power)
-        own = np.nan_to_num(self.certainties) * trust[..., None, None]
-        squares = [_squares(self, model, trust, part) for part in (0, 1)]
-        noise = np.repeat(np.stack(squares, axis=-1), 3, axis=-1) * ~(is_fitted | is_held)[..., None]
-        told = np.where((is_fitted | is_held)[..., None], 0.0, 1.0)
-        unexplained, beside = self.unexplained * told, self.beside * told
-
-        each = (model.each_frame_translation, model.each_frame_rotation)
-        by_second, apart = (
-            (model.by_second_translation, model.by_second_rotation),
-            np.clip(self.seconds, 0.0, MAX_APART_S),
+        own, of_before = (
+            np.maximum(np.nan_to_num(c), 1.0) ** -model.confidence_power for c in (self.confidences, self.before)
         )
-        factors = np.stack([a**2 + np.square(b * apart) for a, b in zip(each, by_second)], axis=-1)
-        twist = noise + np.repeat(factors, 3, axis=-1) * np.einsum("wmii->wmi", own)
-        twist[..., :3] += np.square(model.scale * (self.linear * self.seconds[..., None] + unexplained[..., :3]))
-        twist += np.square(np.repeat([model.unexplained_translation, model.unexplained_rotation], 3) * unexplained)
-        twist /= self.seconds[..., None] ** 2
+        certainties = np.nan_to_num(self.certainties) * np.square(own)[..., None, None]
+        by_network = (model.network_metres_per_second, model.network_radians_per_second)
+        sigmas = np.repeat(by_network, 3) * np.clip(self.seconds, 0.0, MAX_LOST_S)[..., None]
+        noise = np.square(sigmas) * ~(is_fitted | is_held)[..., None]
 
-        blocks = np.zeros_like(own)
-        for half, factor in zip(_HALVES, (model.since_keyframe_translation, model.since_keyframe_rotation)):
-            blocks[..., half, half] = factor**2 * own[..., half, half]
-        spreads = np.sqrt(np.einsum("wmii->wmi", blocks).reshape(*is_held.shape, 2, 3).mean(axis=-1))
-        P = np.tile(at_origin(model), (len(self.metres), 1, 1))
-        since, sigmas, tails = np.zeros((len(P), 6, 6)), np.zeros((len(P), 2)), np.zeros((len(P), 2))
-        pose = np.empty_like(twist)
-        for i in range(self.metres.shape[1]):
-            moved = np.where(is_held[:, i, None], 0.0, self.translations[:, i] + beside[:, i, :3])
-            F = np.tile(np.eye(SIZE), (len(P), 1, 1))
-            x, y, z = moved.T
+        W, M = self.seconds.shape
+        since_constants = np.repeat([model.since_keyframe_translation, model.since_keyframe_rotation], 3)
+        roots = np.zeros((W, M, 6, 6))
+        for half in _HALVES:
+            values, vectors = np.linalg.eigh(certainties[..., half, half])
+            roots[..., half, half] = (vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]) @ np.swapaxes(
+                vectors, -1, -2
+            )
+        roots *= since_constants
+        P, pose, of_depth = np.tile(at_origin(model), (W, 1, 1)), np.empty((W, M, 6)), np.ones((W, M))
+        moved, of_key = np.zeros((W, 3)), np.ones(W)
+        error, tails, since = np.zeros((W, 6, SOURCES)), np.zeros((W, 6, SOURCES)), np.zeros((W, 6, 6))
+        for i in range(M):
+            now = is_fitted[:, i] & ~is_held[:, i]
+            is_new = (self.is_new[:, i] > 0) & now
+            step = np.where(is_held[:, i, None], 0.0, self.translations[:, i])
+            P[is_new, :6, :6] += since[is_new]
+            tails[is_new] = model.correlation() * (tails + error)[is_new]
+            moved[is_new], of_key[is_new] = 0.0, of_before[is_new, i]
+            moved, of_depth[:, i] = moved + step, of_key
+            F = np.tile(np.eye(SIZE), (W, 1, 1))
+            x, y, z = step.T
             F[:, 0, 4], F[:, 0, 5], F[:, 1, 5] = z, -y, x
             F[:, 1, 3], F[:, 2, 3], F[:, 2, 4] = -z, y, -x
-            F[:, :3, 6] = moved
-            F[:, :3, 7], F[:, 3:6, 8] = beside[:, i, :3], beside[:, i, 3:]
-            is_new, now = (self.is_new[:, i] > 0) & ~is_held[:, i], is_fitted[:, i] & ~is_held[:, i]
-            P[is_new, :6, :6] += since[is_new]
-            tails[is_new] = model.correlation() * (tails + sigmas)[is_new]
-            P = F @ P @ F.transpose(0, 2, 1)
+            F[:, :3, 6] = step
+            P, tails = F @ P @ F.transpose(0, 2, 1), F[:, :6, :6] @ tails
             np.einsum("wii->wi", P)[:, :6] += noise[:, i]
-            more = 1.0 + 2.0 * tails / np.maximum(spreads[:, i], 1e-12)
-            R = np.zeros((len(P), 6, 6))
-            R[:, :3, :3] = R[:, 3:, 3:] = self.rotations[:, i]
-            turned = R @ (blocks[:, i] * np.repeat(more, 3, axis=-1)[..., None]) @ R.transpose(0, 2, 1)
-            since[now], sigmas[now] = turned[now], spreads[now, i]
+            R, A = self.rotations[:, i], np.zeros((W, 6, SOURCES))
+            for half in _HALVES:
+                A[:, half, half] = R @ roots[:, i, half, half]
+            A[:, :3, 6] = model.depth * of_key[:, None] * moved
+            A[:, :3, 7:] = (model.depth_aside * of_key * np.linalg.norm(moved, axis=1))[:, None, None] * R
+            error[now] = A[now]
+            both = error @ tails.transpose(0, 2, 1)
+            since = error @ error.transpose(0, 2, 1) + both + both.transpose(0, 2, 1)
             pose[:, i] = np.einsum("wii->wi", P)[:, :6] + np.einsum("wii->wi", since)
-        return pose, twist
 
-
-def _squares(steps: Steps, model: CovarianceModel, trust: FloatArray, part: int) -> FloatArray:
-    """Return the variances (W, M) of the network's motions, as `CovarianceModel.step_sigmas` does."""
-    blind = np.where(steps.witnessed > 0, 0.0, steps.seconds)
-    constant, by_metre, by_radian, by_second = (
-        (model.metres, model.metres_per_metre, model.metres_per_radian, model.unwitnessed_metres_per_second),
-        (model.radians, model.radians_per_metre, model.radians_per_radian, model.unwitnessed_radians_per_second),
-    )[part]
-    seen = constant**2 + np.square(by_metre * steps.metres) + np.square(by_radian * steps.radians)
-    return np.asarray(trust * seen + np.square(by_second * blind))
+        each = (model.each_frame_translation, model.each_frame_rotation)
+        by_second = (model.by_second_translation, model.by_second_rotation)
+        apart = np.clip(self.seconds, 0.0, MAX_APART_S)
+        factors = np.stack([a**2 + np.square(b * apart) for a, b in zip(each, by_second)], axis=-1)
+        twist = noise + np.repeat(factors, 3, axis=-1) * np.einsum("wmii->wmi", certainties)
+        squares = np.square(self.in_base)
+        shares = model.depth**2 * squares + model.depth_aside**2 * squares.sum(axis=-1, keepdims=True)
+        twist[..., :3] += (np.square(of_depth) * is_fitted)[..., None] * shares
+        twist[..., :3] += np.square(model.scale * self.linear * self.seconds[..., None])
+        return pose, twist / self.seconds[..., None] ** 2
 
 
 def _steps(walked: Walked, most: int) -> list[FloatArray]:
     """Return the columns of `Steps` of one walk, filled up to so many motions."""
     R = walked.poses[:, :3, :3]
     translations = np.diff(walked.poses[:, :3, 3], axis=0)
-    unexplained = np.nan_to_num(walked.unexplained[1:])
-    beside = np.concatenate([np.einsum("nij,nj->ni", R[:-1], unexplained[:, half]) for half in _HALVES], axis=1)
-    turned = np.array([rotation_vector(a.T @ b) for a, b in pairwise(R)])
     columns = [
         (translations, 0.0),
-        (np.linalg.norm(translations + beside[:, :3], axis=1), 0.0),
-        (np.linalg.norm(turned + unexplained[:, 3:], axis=1), 0.0),
+        (np.einsum("nji,nj->ni", R[:-1], translations), 0.0),
         (np.diff(walked.stamps_ns) * 1e-9, 1.0),
         (walked.confidences[1:], 1.0),
+        (walked.confidences[:-1], 1.0),
         (walked.twists[1:, :3], 0.0),
-        (unexplained, 0.0),
-        (beside, 0.0),
-        (np.isfinite(walked.unexplained[1:, 0]).astype(float), 1.0),
         (walked.is_held[1:].astype(float), 0.0),
         (R[1:], 0.0),
         (walked.certainties[1:], np.nan),
@@ -215,7 +203,7 @@ class _Part:
         cost = float(self.weights @ (np.log(v) + ratio))
         by_v = self.weights * (1.0 - ratio) / v
         nees = self.groups @ ratio
-        off = np.log(nees / _AIM)
+        off = np.log(nees)
         cost += _BALANCE * float(np.square(off).sum())
         by_v -= _BALANCE * (2.0 * off / nees) @ self.groups * ratio / v
         return cost, by_v @ self.bases
@@ -291,10 +279,7 @@ def replay(walked: Walked, model: CovarianceModel) -> Variances:
         if walked.is_held[i]:
             motion, state = held(state, pose, np.eye(4), int(stamp), model)
         else:
-            told = walked.unexplained[i] if np.isfinite(walked.unexplained[i, 0]) else None
-            motion, state = update(
-                state, pose, np.eye(4), int(stamp), float(confidence), model, told, walked.certainty(i)
-            )
+            motion, state = update(state, pose, np.eye(4), int(stamp), float(confidence), model, walked.certainty(i))
         rows.append((motion.covariances.pose, motion.covariances.twist))
     pose, twist = zip(*rows)
     return np.array(pose), np.array(twist)

@@ -46,7 +46,6 @@ class Walked:
         confidences: (N,) median over the image.
         segments: (N,) number of each frame's segment.
         pose_variances, twist_variances: (N, 6) as published.
-        unexplained: (N, 6) see `Motion.unexplained`, NaN where it is None.
         is_held: (N,) whether the camera was seen to stand still.
         certainties, is_new: (N, 6, 6), (N,) see `Certainty`, of the base; NaN and False where pixels do not tell the
             motion.
@@ -60,7 +59,6 @@ class Walked:
     segments: npt.NDArray[np.int64]
     pose_variances: FloatArray
     twist_variances: FloatArray
-    unexplained: FloatArray
     is_held: npt.NDArray[np.bool_]
     certainties: FloatArray
     is_new: npt.NDArray[np.bool_]
@@ -156,7 +154,6 @@ def walk(stream: Stream, frames: Iterable[Frame]) -> Walked:
                 estimate.segment,
                 motion.covariances.pose,
                 motion.covariances.twist,
-                np.full(6, np.nan) if motion.unexplained is None else motion.unexplained,
                 step.is_still,
                 *_columns(motion.certainty),
             )

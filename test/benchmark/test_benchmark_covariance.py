@@ -22,12 +22,10 @@ TRUE = CovarianceModel(
     each_frame_rotation=1.8,
     by_second_translation=0.02,
     by_second_rotation=0.02,
-    metres=0.004,
-    metres_per_metre=0.05,
-    metres_per_radian=0.01,
-    radians=0.002,
-    radians_per_metre=0.01,
-    radians_per_radian=0.03,
+    network_metres_per_second=0.05,
+    network_radians_per_second=0.03,
+    depth=0.0,
+    depth_aside=1e-4,
     scale=0.05,
     confidence_power=0.5,
     memory=1e-3,
@@ -48,9 +46,7 @@ def rigid(R: np.ndarray, t: np.ndarray) -> np.ndarray:
     return T
 
 
-def walked(
-    seed: int, frames: int, model: CovarianceModel = TRUE, told: np.ndarray | None = None, by_pixels: float = 0.5
-) -> Walked:
+def walked(seed: int, frames: int, model: CovarianceModel = TRUE, by_pixels: float = 0.5) -> Walked:
     """Return a walk whose errors are as a model says, in a share of the frames by pixels, each from a new keyframe."""
     rng = np.random.default_rng(seed)
     scale = 1.0 + model.scale * rng.normal()
@@ -60,7 +56,7 @@ def walked(
     for _ in range(frames - 1):
         step, angle = np.array([rng.uniform(0.0, 0.1), 0.0, 0.0]), np.array([0.0, 0.0, rate / FPS * rng.uniform(0, 1)])
         confidence = rng.uniform(1.5, 6.0)
-        sigmas = np.repeat(model.step_sigmas(float(np.linalg.norm(step)), float(np.linalg.norm(angle)), confidence), 3)
+        sigmas = np.repeat(model.step_sigmas(1 / FPS), 3)
         certainty = np.full((6, 6), np.nan)
         if rng.uniform() < by_pixels:
             certainty = np.diag(np.square(rng.uniform(0.002, 0.01, 6)))
@@ -83,7 +79,6 @@ def walked(
         segments=np.zeros(frames, np.int64),
         pose_variances=known,
         twist_variances=known,
-        unexplained=np.zeros((frames, 6)) if told is None else told,
         is_held=np.zeros(frames, bool),
         certainties=np.array(certainties),
         is_new=np.isfinite(np.array(certainties)[:, 0, 0]),
@@ -110,7 +105,7 @@ def test_where_errors_follow_the_model_their_nees_is_one(by_pixels):
 
 @pytest.mark.slow
 def test_the_fit_finds_constants_that_are_true_on_other_walks():
-    start = replace(TRUE, metres=0.02, radians=0.0005, metres_per_metre=0.3, since_keyframe_rotation=0.1)
+    start = replace(TRUE, network_metres_per_second=0.5, network_radians_per_second=0.003, since_keyframe_rotation=0.1)
     held_out = [walked(seed, 40) for seed in range(100, 130)]
     assert not all(0.5 < value < 2 for value in figures(held_out, start).values())
     costs: list[float] = []
@@ -118,19 +113,19 @@ def test_the_fit_finds_constants_that_are_true_on_other_walks():
     assert costs[-1] < costs[0]
     found = figures(held_out, model)
     assert all(0.6 < value < 1.6 for value in found.values()), (found, model)
-    assert model.step_sigmas(0.05, 0.05, 3.0) == pytest.approx(TRUE.step_sigmas(0.05, 0.05, 3.0), rel=0.3)
+    assert model.step_sigmas(1.0) == pytest.approx(TRUE.step_sigmas(1.0), rel=0.3)
     assert model.since_keyframe_rotation == pytest.approx(TRUE.since_keyframe_rotation, rel=0.3)
     assert all(getattr(model, name) == getattr(start, name) for name in FIXED)
 
 
 def test_a_kind_of_few_walks_counts_as_much_as_one_of_many():
     """Eight wheeled walks are as TRUE says, two turning ones are ten times as far off: neither shall be given up."""
-    rough = replace(TRUE, since_keyframe_rotation=18.0, radians=0.02, radians_per_metre=0.1, radians_per_radian=0.3)
+    rough = replace(TRUE, since_keyframe_rotation=18.0, network_radians_per_second=0.3)
     walks = [walked(seed, 30) for seed in range(8)] + [walked(seed, 30, rough) for seed in range(8, 10)]
     model = fit(walks, [KIND] * 8 + [Kind("turning", FPS)] * 2, TRUE, lambda cost: None)
     found = [nees(one, replay(one, model))["orientation"] for one in walks]
     assert 0.9 < np.sqrt(np.mean(found[:8]) * np.mean(found[8:])) * 10 < 90
-    assert np.mean(found[8:]) < 10 * (0.9 / np.mean(found[:8])) ** 0.5
+    assert np.mean(found[8:]) < 10 * (1.0 / np.mean(found[:8])) ** 0.5
 
 
 def test_walks_are_grouped_by_motion_and_by_rate():
@@ -159,9 +154,8 @@ def test_the_standard_error_is_that_of_flats():
 
 @pytest.mark.parametrize("memory", [1e-3, 2.0])
 def test_the_fit_and_the_odometry_see_the_same_variances(memory):
-    told = 0.02 * np.random.default_rng(5).normal(size=(30, 6))
-    told[7:9] = np.nan
-    rng, walks = np.random.default_rng(6), [walked(3, 30, told=told), walked(4, 20, by_pixels=0.9)]
+    rng, walks = np.random.default_rng(6), [walked(3, 30), walked(4, 20, by_pixels=0.9)]
+    model = replace(TRUE, memory=memory, by_second_translation=15.0, depth=0.3, depth_aside=0.1)
     for i, one in enumerate(walks):
         is_told = np.isfinite(one.certainties[:, 0, 0])
         roots = rng.normal(0, 0.01, (len(is_told), 6, 6))
@@ -172,9 +166,9 @@ def test_the_fit_and_the_odometry_see_the_same_variances(memory):
     twists = walks[1].twists.copy()
     twists[12] = np.concatenate(twist_between(rests[11], rests[12], 1 / FPS))
     walks[1] = replace(walks[1], poses=rests, twists=twists, is_held=np.arange(20) == 11)
-    pose, twist = Steps.of(walks).variances(replace(TRUE, memory=memory, by_second_translation=15.0))
+    pose, twist = Steps.of(walks).variances(model)
     for i, one in enumerate(walks):
-        replayed = replay(one, replace(TRUE, memory=memory, by_second_translation=15.0))
+        replayed = replay(one, model)
         length = len(one.poses) - 1
         np.testing.assert_allclose(pose[i, :length], replayed[0][1:], rtol=1e-9)
         np.testing.assert_allclose(twist[i, :length], replayed[1][1:], rtol=1e-9)

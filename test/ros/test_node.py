@@ -402,7 +402,9 @@ def test_a_missing_camera_and_a_wrong_qos_are_said(weights, tmp_path, bench):
 
 def test_the_covariance_follows_the_constants_in_a_file(weights, tmp_path):
     file = tmp_path / "covariance.json"
-    write_covariance(file, CovarianceModel(metres=10.0), {"weights": "other.safetensors", "fingerprint": "other"})
+    write_covariance(
+        file, CovarianceModel(network_metres_per_second=100.0), {"weights": "other.safetensors", "fingerprint": "other"}
+    )
     with node(
         tmp_path / "log", "-r", "__ns:=/vague", weights=weights, covariance_file=file, wait_for_transform=0.0
     ) as vague:

@@ -38,7 +38,7 @@ def test_no_file_means_the_constants_of_the_package():
     ],
 )
 def test_constants_of_other_weights_are_used_with_a_warning(tmp_path: Path, fitted_to: dict, told: bool):
-    path, model, said = tmp_path / "covariance.json", CovarianceModel(metres=2.0), []
+    path, model, said = tmp_path / "covariance.json", CovarianceModel(depth=2.0), []
     write_covariance(path, model, fitted_to)
     assert read_covariance(str(path), "ours", warn=said.append) == model
     assert read_covariance(str(path), warn=said.append) == model  # whoever has no weights in mind is told nothing
@@ -47,7 +47,7 @@ def test_constants_of_other_weights_are_used_with_a_warning(tmp_path: Path, fitt
 
 
 def good() -> dict:
-    return {"format": "ttt3r_ros covariance", "version": 3, "model": asdict(CovarianceModel()), "fitted_to": {}}
+    return {"format": "ttt3r_ros covariance", "version": 4, "model": asdict(CovarianceModel()), "fitted_to": {}}
 
 
 def changed(**model: object) -> str:
@@ -63,7 +63,7 @@ def changed(**model: object) -> str:
         ("[1, 2]", "is not a covariance file"),
         (json.dumps({"model": asdict(CovarianceModel())}), "is not a covariance file"),
         ('{"format": "ttt3r_ros covariance", "pad": "' + "x" * MAX_BYTES + '"}', "is not a covariance file"),
-        (json.dumps({**good(), "version": 2}), "has version '2' but this program reads version 3"),
+        (json.dumps({**good(), "version": 3}), "has version '3' but this program reads version 4"),
         (json.dumps({**good(), "model": None}), f"the constant '{CONSTANTS[0]}' in the covariance file .* is missing"),
         (changed(wobble=1.0), "the constant 'wobble' in the covariance file .* is unknown"),
         (

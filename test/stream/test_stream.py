@@ -433,7 +433,7 @@ def test_settings_that_need_another_segment_say_so(change, reason):
 
 @pytest.mark.slow
 def test_the_covariance_follows_the_constants_in_the_settings():
-    small, large = (Camera(covariance=CovarianceModel(metres=metres)).drive(2) for metres in (0.3, 15.0))
+    small, large = (Camera(covariance=CovarianceModel(network_metres_per_second=rate)).drive(2) for rate in (0.3, 30.0))
     np.testing.assert_array_equal(spread(small[0]), spread(large[0]))  # at the origin nothing is uncertain
     assert spread(large[1])[0] > 50 * spread(small[1])[0]
 

@@ -1,37 +1,32 @@
 """The covariance of the odometry: dead reckoning, by what the fit of points to pixels says of itself.
 
-**Where pixels tell the motion** (`tracks`), it is told since a keyframe, and the least squares that find it have a
-covariance C (6, 6): small where many points that are spread well agree, large where few do, or in a direction that they
-leave open (`Certainty`). It knows of a point's own errors, not of those that points have in common, so that it is right
-but for a factor, one for translation and one for rotation: with f(c) of the frame's median confidence c,
+**Where pixels tell the motion** (`tracks`), it is told since a keyframe, and its error has two sources. The least
+squares that find it have a covariance C (6, 6): small where many points that are spread well agree, large where few do,
+or in a direction that they leave open (`Certainty`). It knows of a point's own errors, not of those that points have in
+common, so that it is right but for a factor, one for translation and one for rotation. And the network is wrong about
+how far away the keyframe's points are, so that the motion d since then is wrong by a share of itself. With f(c) of the
+median confidence, c of the frame and k of the keyframe,
 
-    covariance of the pose since the keyframe = since_keyframe² · f(c)² · C
-    covariance of the last motion             = (each_frame² + by_second² · Δt²) · f(c)² · C
-    f(c) = (c − 1 + FLOOR)^−confidence_power
+    covariance of the pose since the keyframe = since_keyframe² · f(c)² · C + f(k)² · D(d)
+    covariance of the last motion             = (each_frame² + by_second² · Δt²) · f(c)² · C + f(k)² · D(Δp)
+    D(d) = depth² · d·dᵀ + depth_aside² · |d|² · I,  f(c) = c^−confidence_power
 
 Two frames shortly after one another share most of their error since the keyframe, and the longer they are apart, the
 less (Δt counts as at most a second). For the same reason the errors within a keyframe do not add up: what is published
 is the covariance accumulated up to the keyframe, and that of the motion since then. Neighboring keyframes see the same
-things, so their errors are alike: those of two that are n keyframes apart have the correlation exp(−n / memory).
+things, so their errors are alike, as the camera sees them: those of two that are n keyframes apart have the correlation
+exp(−n / memory), in axes that turn with the robot. In a turn on the spot, they thus cancel.
 
-**Where they do not**, a motion is the network's, with independent errors, alike in all directions. With the distance
-|Δp| [m] and the angle |Δθ| [rad] that the images tell of,
+**Where they do not**, a motion is the network's, which then tells little: its errors are independent, alike in all
+directions, and proportional to the time between the frames.
 
-    σ_p² = (metres²  + metres_per_metre²·|Δp|²  + metres_per_radian²·|Δθ|²)  · f(c)²
-    σ_θ² = (radians² + radians_per_metre²·|Δp|² + radians_per_radian²·|Δθ|²) · f(c)²
-
-What the images say of a motion that its pose does not explain (`flow.unexplained`) is a witness of its error, sign and
-all: an error of that vector times a factor of zero mean, the same factor for the whole session. Where points
-cannot be followed, as in a motion that is too large, there is no witness, and the standard deviations are larger by
-`unwitnessed_metres_per_second` and `unwitnessed_radians_per_second`.
-
-Position, orientation, the relative error of the scale (constant unless something measures the scale, `with_scale`) and
-these factors are propagated together: a wrong heading shifts every later position sideways, a wrong scale shifts it
-along the path. The diagonal is published. While the motion is unknown, both standard deviations grow with time.
+Position, orientation, and the relative error of the scale (constant unless something measures the scale, `with_scale`)
+are propagated together: a wrong heading shifts every later position sideways, a wrong scale shifts it along the path.
+The diagonal is published. While the motion is unknown, both standard deviations grow with time.
 
 Every variance is a sum of squares of constants times something that the walk determines, but for `memory` and
 `confidence_power`. `CovarianceModel` holds the constants, which ``python -m benchmark.covariance`` fits to measured
-errors.
+errors; `depth`, `memory` and `confidence_power` have been measured, from the true depth of keyframes.
 """
 
 from __future__ import annotations
@@ -43,7 +38,6 @@ import numpy as np
 
 from ttt3r_ros.geometry import FloatArray
 
-FLOOR = 0.05
 #: Bounds of published variances: RTAB-Map reads 9999 and more as "lost".
 SMALLEST, LARGEST = 1e-9, 9000.0
 #: Variance of what is zero by definition on a level floor (that of robot_localization's two_d_mode) [m², rad²].
@@ -53,9 +47,11 @@ MAX_APART_S = 1.0
 #: An unknown motion counts as at most this long [s].
 MAX_LOST_S = 60.0
 
-_POSITION, _ORIENTATION, _SCALE, _TRANSLATION, _ROTATION = slice(0, 3), slice(3, 6), 6, 7, 8
-#: Position, orientation, scale, and the two factors of what is unexplained.
-SIZE = 9
+_POSITION, _ORIENTATION, _SCALE = slice(0, 3), slice(3, 6), 6
+#: Position, orientation, scale.
+SIZE = 7
+#: Independent sources of a keyframe's error: the fit's translation and rotation, the depth along the motion and aside.
+SOURCES = 10
 
 
 @dataclass(frozen=True)
@@ -75,81 +71,74 @@ class Certainty:
 class CovarianceModel:
     """The constants; see the module docstring. `scale` is the standard deviation of the scale's relative error."""
 
-    since_keyframe_translation: float = 1.44
-    since_keyframe_rotation: float = 1.5
-    each_frame_translation: float = 0.677
-    each_frame_rotation: float = 0.595
-    by_second_translation: float = 3.94
-    by_second_rotation: float = 5.55
-    scale: float = 0.13
-    metres: float = 0.00101
-    metres_per_metre: float = 0.363
-    metres_per_radian: float = 1.18
-    radians: float = 0.000965
-    radians_per_metre: float = 0.00736
-    radians_per_radian: float = 0.15
-    unexplained_translation: float = 1.76
-    unexplained_rotation: float = 2.57
-    unwitnessed_metres_per_second: float = 0.143
-    unwitnessed_radians_per_second: float = 0.263
-    memory: float = 2.8
-    confidence_power: float = 0.25
+    since_keyframe_translation: float = 2.62
+    since_keyframe_rotation: float = 4.09
+    each_frame_translation: float = 1.96
+    each_frame_rotation: float = 2.06
+    by_second_translation: float = 6.15
+    by_second_rotation: float = 13.8
+    depth: float = 0.39
+    depth_aside: float = 0.0962
+    scale: float = 0.05
+    network_metres_per_second: float = 0.313
+    network_radians_per_second: float = 0.292
+    memory: float = 5.0
+    confidence_power: float = 1.25
     standing_metres_per_second: float = 0.005
     standing_radians_per_second: float = 0.005
     lost_metres_per_second: float = 0.5
     lost_radians_per_second: float = 0.5
 
-    def step_sigmas(
-        self, meters: float, radians: float, confidence: float | None, unwitnessed: float = 0.0
-    ) -> tuple[float, float]:
-        """Return the standard deviations [m, rad] of a motion that pixels do not tell.
-
-        Args:
-            meters: length of its translation [m], as the images tell of it where they do.
-            radians: angle of its rotation [rad], likewise.
-            confidence: the frame's median, >= 1; anything else counts as 1, the lowest confidence.
-            unwitnessed: its duration [s] if no points could be followed in the images, else 0.
-        """
-        factor = self.factor(confidence)
-        return (
-            math.hypot(
-                factor * self.metres,
-                factor * self.metres_per_metre * meters,
-                factor * self.metres_per_radian * radians,
-                self.unwitnessed_metres_per_second * unwitnessed,
-            ),
-            math.hypot(
-                factor * self.radians,
-                factor * self.radians_per_metre * meters,
-                factor * self.radians_per_radian * radians,
-                self.unwitnessed_radians_per_second * unwitnessed,
-            ),
-        )
+    def step_sigmas(self, seconds: float) -> tuple[float, float]:
+        """Return the standard deviations [m, rad] of a motion of so many seconds that pixels do not tell."""
+        seconds = min(max(seconds, 0.0), MAX_LOST_S)
+        return self.network_metres_per_second * seconds, self.network_radians_per_second * seconds
 
     def factor(self, confidence: float | None) -> float:
-        """Return f(c)."""
+        """Return f(c) of a median confidence; anything but a number from 1 on counts as 1, the lowest confidence."""
         c = confidence if confidence is not None and confidence >= 1.0 else 1.0  # NaN compares false
-        return float((c - 1.0 + FLOOR) ** -self.confidence_power)
+        return float(c**-self.confidence_power)
 
-    def since_keyframe(self, certainty: Certainty, confidence: float | None) -> FloatArray:
-        """Return the covariance (6, 6) of the pose since the keyframe, but for what it owes to keyframes before."""
-        return self._scaled(certainty, confidence, self.since_keyframe_translation, self.since_keyframe_rotation)
+    def since_keyframe(
+        self, certainty: Certainty, confidence: float | None, R: FloatArray, moved: FloatArray, of_key: float | None
+    ) -> FloatArray:
+        """Return the error of the pose since the keyframe, but for what it owes to keyframes before.
 
-    def of_motion(self, certainty: Certainty, confidence: float | None, seconds: float) -> FloatArray:
-        """Return the covariance (6, 6) of the motion from the last frame, so many seconds ago."""
+        Args:
+            certainty: of the fit.
+            confidence: of the frame, see `factor`.
+            R: (3, 3) orientation of the robot in odom.
+            moved: (3,) since the keyframe, in odom's axes [m].
+            of_key: confidence of the keyframe.
+
+        Returns:
+            (6, SOURCES) A, in odom's axes, of the covariance A·Aᵀ. Each column is the effect of a unit of a source.
+        """
+        A, own, of_depth = np.zeros((6, SOURCES)), self.factor(confidence), self.factor(of_key)
+        A[:3, :3] = self.since_keyframe_translation * own * R @ _root(certainty.covariance[_POSITION, _POSITION])
+        A[3:, 3:6] = self.since_keyframe_rotation * own * R @ _root(certainty.covariance[_ORIENTATION, _ORIENTATION])
+        A[:3, 6] = self.depth * of_depth * moved
+        A[:3, 7:] = self.depth_aside * of_depth * float(np.linalg.norm(moved)) * R
+        return A
+
+    def of_motion(
+        self,
+        certainty: Certainty,
+        confidence: float | None,
+        seconds: float,
+        moved: FloatArray,
+        of_key: float | None,
+    ) -> FloatArray:
+        """Return the variances (6,) of the motion (3,) from the last frame, so many seconds ago, in the base's axes."""
         seconds = min(max(seconds, 0.0), MAX_APART_S)
         translation = math.hypot(self.each_frame_translation, self.by_second_translation * seconds)
         rotation = math.hypot(self.each_frame_rotation, self.by_second_rotation * seconds)
-        return self._scaled(certainty, confidence, translation, rotation)
-
-    def _scaled(
-        self, certainty: Certainty, confidence: float | None, translation: float, rotation: float
-    ) -> FloatArray:
-        """Return the blocks of position and of rotation times a factor each; they count as independent."""
-        C, factor = np.zeros((6, 6)), self.factor(confidence) ** 2
-        C[_POSITION, _POSITION] = factor * translation**2 * certainty.covariance[_POSITION, _POSITION]
-        C[_ORIENTATION, _ORIENTATION] = factor * rotation**2 * certainty.covariance[_ORIENTATION, _ORIENTATION]
-        return C
+        factors = self.factor(confidence) * np.repeat([translation, rotation], 3)
+        variances = np.square(factors) * np.diag(certainty.covariance)
+        variances[:3] += np.square(self.factor(of_key)) * (
+            np.square(self.depth * moved) + self.depth_aside**2 * float(moved @ moved)
+        )
+        return variances
 
     def correlation(self) -> float:
         """Return the correlation of the errors of neighboring keyframes."""
@@ -164,21 +153,15 @@ class Covariances:
     twist: FloatArray
 
 
-#: What is unexplained where the images agree with the pose.
-NOTHING: FloatArray = np.zeros(6)
-
-
 def at_origin(model: CovarianceModel) -> FloatArray:
-    """Return the initial (9, 9) covariance of position, orientation (both in odom's axes) and three factors."""
+    """Return the initial (7, 7) covariance of position, orientation (both in odom's axes) and scale."""
     P = np.zeros((SIZE, SIZE))
     P[_SCALE, _SCALE] = model.scale**2
-    P[_TRANSLATION, _TRANSLATION] = model.unexplained_translation**2
-    P[_ROTATION, _ROTATION] = model.unexplained_rotation**2
     return P
 
 
 def at_pose(covariance: FloatArray, P: FloatArray | None, model: CovarianceModel) -> FloatArray:
-    """Return the (9, 9) covariance at a pose of known (6, 6) covariance; what P says of the factors stays."""
+    """Return the (7, 7) covariance at a pose of known (6, 6) covariance; what P says of the scale stays."""
     known = np.diag(np.diag(at_origin(model) if P is None else P))
     known[:_SCALE, :_SCALE] = covariance
     return known
@@ -199,32 +182,25 @@ def with_scale(P: FloatArray, sigma: float) -> FloatArray:
     return P
 
 
-def after_motion(
-    P: FloatArray, translation: FloatArray, sigmas: tuple[float, float], unexplained: FloatArray = NOTHING
-) -> FloatArray:
+def after_motion(P: FloatArray, translation: FloatArray, sigmas: tuple[float, float] = (0.0, 0.0)) -> FloatArray:
     """Return the covariance after a motion.
 
     Args:
-        P: (9, 9) before it.
+        P: (7, 7) before it.
         translation: (3,) in odom's axes [m].
-        sigmas: see `CovarianceModel.added`.
-        unexplained: (6,) translation [m] and rotation [rad] in odom's axes that the images tell of beside it.
+        sigmas: standard deviations that it adds [m, rad], alike in all directions.
     """
-    moved = translation + unexplained[:3]
-    x, y, z = moved
     F = np.eye(SIZE)
-    F[_POSITION, _ORIENTATION] = [[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]]  # −[Δp]×: δθ × Δp
-    F[_POSITION, _SCALE] = moved
-    F[_POSITION, _TRANSLATION] = unexplained[:3]
-    F[_ORIENTATION, _ROTATION] = unexplained[3:]
-    noise = np.repeat([sigmas[0] ** 2, sigmas[1] ** 2, 0.0], 3)
+    F[_POSITION, _ORIENTATION] = _lever(translation)
+    F[_POSITION, _SCALE] = translation
+    noise = np.repeat([sigmas[0] ** 2, sigmas[1] ** 2, 0.0], [3, 3, 1])
     return np.asarray(F @ P @ F.T + np.diag(noise))
 
 
 def after_loss(P: FloatArray, seconds: float, model: CovarianceModel) -> FloatArray:
     """Return the covariance after so many seconds of unknown motion."""
     seconds = min(abs(seconds), MAX_LOST_S)
-    sigmas = np.repeat([model.lost_metres_per_second, model.lost_radians_per_second, 0.0], 3) * seconds
+    sigmas = np.repeat([model.lost_metres_per_second, model.lost_radians_per_second, 0.0], [3, 3, 1]) * seconds
     return P + np.diag(sigmas**2)
 
 
@@ -233,6 +209,26 @@ def with_keyframe(P: FloatArray, since: FloatArray) -> FloatArray:
     P = P.copy()
     P[:_SCALE, :_SCALE] += since
     return P
+
+
+def carried(tails: FloatArray, translation: FloatArray) -> FloatArray:
+    """Return the errors (6, SOURCES) of keyframes before, see `joint`, after a motion (3,) in odom's axes [m]."""
+    tails = tails.copy()
+    tails[_POSITION] += _lever(translation) @ tails[_ORIENTATION]
+    return tails
+
+
+def joint(A: FloatArray, tails: FloatArray) -> FloatArray:
+    """Return what an error A adds to the covariance of the sum with earlier ones, (6, 6).
+
+    For errors A₁, A₂, … whose sources have the correlation ρ between neighbors, the n-th adds
+    ``Aₙ·Aₙᵀ + Aₙ·Tᵀ + T·Aₙᵀ`` with the tails ``T = ρ·Aₙ₋₁ + ρ²·Aₙ₋₂ + …``.
+
+    Args:
+        A, tails: (6, SOURCES) see `CovarianceModel.since_keyframe`.
+    """
+    both = A @ tails.T
+    return np.asarray(A @ A.T + both + both.T)
 
 
 def spread(covariance: FloatArray) -> tuple[float, float]:
@@ -248,11 +244,7 @@ def pose_variances(P: FloatArray, since: FloatArray | None = None) -> FloatArray
 
 
 def twist_variances(
-    linear: FloatArray,
-    motion: FloatArray,
-    seconds: float | None,
-    model: CovarianceModel,
-    unexplained: FloatArray = NOTHING,
+    linear: FloatArray, motion: FloatArray, seconds: float | None, model: CovarianceModel
 ) -> FloatArray:
     """Return the variances (6,) of a velocity, the largest possible if it is unknown.
 
@@ -261,15 +253,11 @@ def twist_variances(
         motion: (6,) variances of the motion.
         seconds: duration of the motion; None or not positive if the velocity is unknown.
         model: the constants.
-        unexplained: (6,) see `after_motion`, in the base frame.
     """
     if seconds is None or not seconds > 0:
         return _well_formed(np.full(6, LARGEST))
-    seconds = float(np.clip(seconds, 1e-6, 1e6))
-    variances = motion / seconds**2
-    variances[:3] += np.square(model.scale * (linear + unexplained[:3] / seconds))
-    factors = np.repeat([model.unexplained_translation, model.unexplained_rotation], 3)
-    variances += np.square(factors * unexplained / seconds)
+    variances = motion / float(np.clip(seconds, 1e-6, 1e6)) ** 2
+    variances[:3] += np.square(model.scale * linear)
     return _well_formed(variances)
 
 
@@ -284,6 +272,18 @@ def flat_variances(variances: FloatArray) -> FloatArray:
     flat = variances.copy()
     flat[2:5] = FLAT
     return flat
+
+
+def _lever(translation: FloatArray) -> FloatArray:
+    """Return what a wrong orientation before a motion does to the position after it: −[Δp]×, as δθ × Δp."""
+    x, y, z = translation
+    return np.array([[0.0, z, -y], [-z, 0.0, x], [y, -x, 0.0]])
+
+
+def _root(C: FloatArray) -> FloatArray:
+    """Return the symmetric root of a covariance (3, 3)."""
+    values, vectors = np.linalg.eigh(C)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)) @ vectors.T)
 
 
 def _well_formed(variances: FloatArray) -> FloatArray:

@@ -133,12 +133,14 @@ def corrected(
     C = np.eye(4)
     C[:3, :3] = turn(axis / max(float(np.linalg.norm(axis)), 1e-12) * turned)
     C[:3, 3] = T[:3, 3] - C[:3, :3] @ T[:3, 3]
-    P = after.covariance
+    P, tails = after.covariance, after.tails.copy()
     if turned == wanted:  # else it is still on its way
         is_fast = samples is not None and (samples.is_fused or samples.rate is not None)
-        P = _informed(P, 1 - float(np.exp(-seconds / (SETTLE_S if is_fast else MEMORY_S))))
-    after = replace(after, T_odom_world=C @ after.T_odom_world, T_odom_base=C @ T, covariance=P)
-    covariances = replace(motion.covariances, pose=pose_variances(P, after.since))
+        gain = 1 - float(np.exp(-seconds / (SETTLE_S if is_fast else MEMORY_S)))
+        P = _informed(P, gain)
+        tails[_ROLL_PITCH] *= 1 - gain
+    after = replace(after, T_odom_world=C @ after.T_odom_world, T_odom_base=C @ T, covariance=P, tails=tails)
+    covariances = replace(motion.covariances, pose=pose_variances(P, after.since()))
     return replace(motion, T_odom_base=C @ T, covariances=covariances), after, state
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector, twist_between
+from ttt3r_ros.geometry import FloatArray, inverse, twist_between
 from ttt3r_ros.stream.covariance import (
-    NOTHING,
+    SOURCES,
     Certainty,
     CovarianceModel,
     Covariances,
@@ -17,7 +17,9 @@ from ttt3r_ros.stream.covariance import (
     after_motion,
     at_origin,
     at_pose,
+    carried,
     flat_variances,
+    joint,
     pose_variances,
     spread,
     standing_variances,
@@ -35,8 +37,6 @@ class Motion:
         T_odom_base: (4, 4) pose.
         twist: linear [m/s] and angular [rad/s] velocity, (3,) each, in the base frame; zero where it is not known.
         covariances: of both.
-        unexplained: (6,) correction of the motion to here [m, rad] that the images tell of, in the axes of the base at
-            the last frame; None where they tell nothing.
         certainty: of the base, of the motion that the pixels tell; None where they do not.
         added: standard deviations [m, rad], alike in all directions, that the motion to here adds to those of the path.
     """
@@ -44,7 +44,6 @@ class Motion:
     T_odom_base: FloatArray
     twist: tuple[FloatArray, FloatArray]
     covariances: Covariances
-    unexplained: FloatArray | None = None
     certainty: Certainty | None = None
     added: tuple[float, float] = (0.0, 0.0)
 
@@ -57,10 +56,11 @@ class OdometryState:
         T_odom_world: (4, 4); None before the first frame.
         T_odom_base: (4, 4) last pose; before the first frame the pose to begin with, None for the origin.
         stamp_ns: of the last frame [ns].
-        covariance: (9, 9) of position, orientation and factors up to the keyframe; see `covariance`.
-        since: (6, 6) of the motion since the keyframe, in odom's axes.
-        sigmas: its standard deviations [m, rad] without what it owes to keyframes before.
-        tails: those of the keyframes before, each as far as this one's errors are like its own.
+        covariance: (7, 7) of position, orientation and scale up to the keyframe; see `covariance`.
+        moved: (3,) since the keyframe, in odom's axes [m].
+        key_confidence: of the keyframe.
+        error: (6, SOURCES) of the motion since the keyframe, in odom's axes; see `CovarianceModel.since_keyframe`.
+        tails: (6, SOURCES) those of the keyframes before, each as far as this one's is like it; see `joint`.
         confidence: the last one known.
         frames_since_confidence: how old it is: how old the covariances' evidence is; large where there has been none.
         is_interrupted: whether the next frame does not follow smoothly on the last one.
@@ -70,12 +70,17 @@ class OdometryState:
     T_odom_base: FloatArray | None = None
     stamp_ns: int = 0
     covariance: FloatArray | None = None
-    since: FloatArray = field(default_factory=lambda: np.zeros((6, 6)))
-    sigmas: tuple[float, float] = (0.0, 0.0)
-    tails: tuple[float, float] = (0.0, 0.0)
+    moved: FloatArray = field(default_factory=lambda: np.zeros(3))
+    key_confidence: float | None = None
+    error: FloatArray = field(default_factory=lambda: np.zeros((6, SOURCES)))
+    tails: FloatArray = field(default_factory=lambda: np.zeros((6, SOURCES)))
     confidence: float | None = None
     frames_since_confidence: int = 1_000_000
     is_interrupted: bool = False
+
+    def since(self) -> FloatArray:
+        """Return the covariance (6, 6) of the motion since the keyframe, in odom's axes."""
+        return joint(self.error, self.tails)
 
     def seconds_lost(self, stamp_ns: int) -> float:
         """Return the time from the last pose to a stamp [ns] if the stream has been interrupted since, else 0 [s]."""
@@ -137,10 +142,19 @@ def placed(
         model: how errors grow.
     """
     P = at_pose(covariance, state.covariance, model)
-    T_odom_world = state.T_odom_world
+    T_odom_world, moved, nothing = state.T_odom_world, state.moved, np.zeros((6, SOURCES))
     if T_odom_world is not None and state.T_odom_base is not None:
-        T_odom_world = T_odom_base @ inverse(state.T_odom_base) @ T_odom_world
-    return replace(state, T_odom_world=T_odom_world, T_odom_base=T_odom_base, covariance=P, since=np.zeros((6, 6)))
+        T = T_odom_base @ inverse(state.T_odom_base)
+        T_odom_world, moved = T @ T_odom_world, T[:3, :3] @ moved
+    return replace(
+        state,
+        T_odom_world=T_odom_world,
+        T_odom_base=T_odom_base,
+        covariance=P,
+        moved=moved,
+        error=nothing,
+        tails=nothing,
+    )
 
 
 def flattened(motion: Motion) -> Motion:
@@ -181,7 +195,7 @@ def held(
     assert state.T_odom_world is not None
     assert state.covariance is not None
     T_odom_base = state.T_odom_world @ T_world_camera @ inverse(T_base_camera)
-    covariances = Covariances(pose_variances(state.covariance, state.since), standing_variances(model))
+    covariances = Covariances(pose_variances(state.covariance, state.since()), standing_variances(model))
     new_state = replace(state, T_odom_base=T_odom_base, stamp_ns=stamp_ns, is_interrupted=False)
     return Motion(T_odom_base, (np.zeros(3), np.zeros(3)), covariances), new_state
 
@@ -193,7 +207,6 @@ def update(
     stamp_ns: int,
     confidence: float | None,
     model: CovarianceModel,
-    unexplained: FloatArray | None = None,
     certainty: Certainty | None = None,
 ) -> tuple[Motion, OdometryState]:
     """Take in a frame.
@@ -205,8 +218,6 @@ def update(
         stamp_ns: of the frame [ns].
         confidence: the frame's median confidence; None where it was not computed, the last one then holds.
         model: how errors grow; its `scale` is that of the frame.
-        unexplained: (6,) correction of the motion [m, rad] that the images tell of, in the axes of the last camera;
-            None where they tell nothing.
         certainty: of the camera, of the motion that the pixels tell; None where they do not.
     """
     is_first, T_odom_world = state.T_odom_world is None, state.T_odom_world
@@ -219,29 +230,30 @@ def update(
     P = at_origin(model) if state.covariance is None else with_scale(state.covariance, model.scale)
     state = replace(state, covariance=P)
     elapsed, seconds, twist = (stamp_ns - state.stamp_ns) * 1e-9, None, (np.zeros(3), np.zeros(3))
-    in_base = None if unexplained is None else _of_base(unexplained, T_base_camera)
     before = state.T_odom_base
     if before is None or is_first:
         certainty, variances, added = None, np.zeros(6), (0.0, 0.0)
     else:
         if state.is_interrupted:
-            state = replace(state, tails=(0.0, 0.0))
+            state = replace(state, tails=np.zeros((6, SOURCES)))
         elif elapsed > 0:
             seconds, twist = elapsed, twist_between(before, T_odom_base, elapsed)
+        translation = T_odom_base[:3, 3] - before[:3, 3]
         if certainty is None:
-            state, sigmas = _told_by_network(state, T_odom_base, elapsed, confidence, model, in_base)
-            variances, added = np.repeat(np.square(sigmas), 3), sigmas
+            added = (0.0, 0.0) if state.is_interrupted else model.step_sigmas(elapsed)
+            variances = np.repeat(np.square(added), 3)
+            state = _moved(state, translation, added)
         else:
             certainty = replace(certainty, covariance=_covariance_of_base(certainty.covariance, T_base_camera))
-            variances = np.diag(model.of_motion(certainty, confidence, elapsed)).copy()
-            state, added = _told_by_pixels(state, T_odom_base, certainty, confidence, model)
+            state, added = _told_by_pixels(state, T_odom_base, translation, certainty, confidence, model)
+            in_base = before[:3, :3].T @ translation
+            variances = model.of_motion(certainty, confidence, elapsed, in_base, state.key_confidence)
         if state.is_interrupted:
             assert state.covariance is not None
             state = replace(state, covariance=after_loss(state.covariance, elapsed, model))
     assert state.covariance is not None
-    beside = NOTHING if in_base is None or certainty is not None else in_base
     covariances = Covariances(
-        pose_variances(state.covariance, state.since), twist_variances(twist[0], variances, seconds, model, beside)
+        pose_variances(state.covariance, state.since()), twist_variances(twist[0], variances, seconds, model)
     )
     new_state = replace(
         state,
@@ -252,81 +264,51 @@ def update(
         frames_since_confidence=age,
         is_interrupted=False,
     )
-    return Motion(T_odom_base, twist, covariances, in_base, certainty, added), new_state
+    return Motion(T_odom_base, twist, covariances, certainty, added), new_state
 
 
-def _told_by_network(
-    state: OdometryState,
-    T_odom_base: FloatArray,
-    seconds: float,
-    confidence: float | None,
-    model: CovarianceModel,
-    unexplained: FloatArray | None,
-) -> tuple[OdometryState, tuple[float, float]]:
-    """Return the state with the covariance after a motion of the network, and its standard deviations [m, rad]."""
-    assert state.T_odom_base is not None
+def _moved(state: OdometryState, translation: FloatArray, sigmas: tuple[float, float] = (0.0, 0.0)) -> OdometryState:
+    """Return the state after a motion (3,) in odom's axes that adds these standard deviations, see `after_motion`."""
     assert state.covariance is not None
-    beside = NOTHING if unexplained is None else unexplained
-    translation = T_odom_base[:3, 3] - state.T_odom_base[:3, 3]
-    turned = rotation_vector(state.T_odom_base[:3, :3].T @ T_odom_base[:3, :3])
-    seen = _turned(state.T_odom_base, beside)
-    sigmas = model.step_sigmas(
-        float(np.linalg.norm(translation + seen[:3])),
-        float(np.linalg.norm(turned + beside[3:])),
-        confidence,
-        max(seconds, 0.0) if unexplained is None else 0.0,
+    return replace(
+        state,
+        covariance=after_motion(state.covariance, translation, sigmas),
+        moved=state.moved + translation,
+        tails=carried(state.tails, translation),
     )
-    return replace(state, covariance=after_motion(state.covariance, translation, sigmas, seen)), sigmas
 
 
 def _told_by_pixels(
     state: OdometryState,
     T_odom_base: FloatArray,
+    translation: FloatArray,
     certainty: Certainty,
     confidence: float | None,
     model: CovarianceModel,
 ) -> tuple[OdometryState, tuple[float, float]]:
-    """Return the state with the covariance after a motion that fits pixels, and what it adds; see `Motion.added`.
-
-    For errors with standard deviations s₁, s₂, … and the correlation ρ between neighbors, the n-th adds
-    ``sₙ² + 2·sₙ·(ρ·sₙ₋₁ + ρ²·sₙ₋₂ + …)`` to the variance of the sum.
-    """
-    assert state.T_odom_base is not None
-    assert state.covariance is not None
-    P, tails, before = state.covariance, state.tails, state.since
+    """Return the state with the covariance after a motion that fits pixels, and what it adds; see `Motion.added`."""
+    before = state.since()
     if certainty.is_new:
-        P, before = with_keyframe(P, state.since), np.zeros((6, 6))
-        correlation = model.correlation()
-        tails = correlation * (tails[0] + state.sigmas[0]), correlation * (tails[1] + state.sigmas[1])
-    R = np.zeros((6, 6))
-    R[:3, :3] = R[3:, 3:] = T_odom_base[:3, :3]
-    own = model.since_keyframe(certainty, confidence)
-    sigmas = spread(own)
-    more = [1.0 + 2.0 * tail / max(sigma, 1e-12) for tail, sigma in zip(tails, sigmas)]
-    since = R @ (own * np.repeat(more, 3)[:, None]) @ R.T
-    P = after_motion(P, T_odom_base[:3, 3] - state.T_odom_base[:3, 3], (0.0, 0.0))
-    added = [math.sqrt(max(now**2 - then**2, 0.0)) for now, then in zip(spread(since), spread(before))]
-    state = replace(state, covariance=P, since=since, sigmas=sigmas, tails=tails)
+        assert state.covariance is not None
+        state = replace(
+            state,
+            covariance=with_keyframe(state.covariance, before),
+            tails=model.correlation() * (state.tails + state.error),
+            moved=np.zeros(3),
+            key_confidence=state.confidence,
+        )
+        before = np.zeros((6, 6))
+    state, R = _moved(state, translation), T_odom_base[:3, :3]
+    error = model.since_keyframe(certainty, confidence, R, state.moved, state.key_confidence)
+    state = replace(state, error=error)
+    added = [math.sqrt(max(now**2 - then**2, 0.0)) for now, then in zip(spread(state.since()), spread(before))]
     return state, (added[0], added[1])
 
 
 def _covariance_of_base(C: FloatArray, T_base_camera: FloatArray) -> FloatArray:
     """Return the covariance (6, 6) of a camera's pose, in its own axes, as that of the base."""
     R, (x, y, z) = T_base_camera[:3, :3], T_base_camera[:3, 3]
-    J = np.zeros((6, 6))  # `_of_base`, as a matrix
+    J = np.zeros((6, 6))
     J[:3, :3] = J[3:, 3:] = R
     J[:3, 3:] = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]]) @ R
     return np.asarray(J @ C @ J.T)
-
-
-def _of_base(motion: FloatArray, T_base_camera: FloatArray) -> FloatArray:
-    """Return a camera's small motion (6,), translation and rotation, as that of the base in the base's axes."""
-    R, p = T_base_camera[:3, :3], T_base_camera[:3, 3]
-    rotation = R @ motion[3:]
-    return np.concatenate([R @ motion[:3] + np.cross(p, rotation), rotation])
-
-
-def _turned(T: FloatArray, motion: FloatArray) -> FloatArray:
-    """Return a small motion (6,) in the axes that a pose leads to."""
-    R = T[:3, :3]
-    return np.concatenate([R @ motion[:3], R @ motion[3:]])

@@ -16,7 +16,7 @@ from ttt3r_ros.runtime.tensor_tree import mapped
 from ttt3r_ros.serialize import FileFormat
 from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.backbone import Backbone
-from ttt3r_ros.stream.covariance import SIZE
+from ttt3r_ros.stream.covariance import SIZE, SOURCES
 from ttt3r_ros.stream.image_check import THUMBNAIL
 from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.scale_sources import HEIGHT, ODOMETRY, SourcesState
@@ -25,7 +25,7 @@ from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream, StreamState, prepare
 from ttt3r_ros.stream.tracks import TracksState
 
-FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 5, "a saved state", "save the state again")
+FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 6, "a saved state", "save the state again")
 #: Maximum size of a file [bytes]; that of the largest published network has about 20 MB.
 MAX_BYTES = 2**28
 #: Larger poses, scales and counts are invalid.
@@ -127,7 +127,9 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         "counts": all(0 <= count < MAX_MAGNITUDE for count in [*counts, state.failures]),
         "sources": _are_sources(state.sources),
         "tracks": _are_tracks(state.tracks),
-        "covariance": _has_shape(odometry.covariance, (SIZE, SIZE)) and odometry.since.shape == (6, 6),
+        "covariance": _has_shape(odometry.covariance, (SIZE, SIZE))
+        and odometry.moved.shape == (3,)
+        and odometry.error.shape == odometry.tails.shape == (6, SOURCES),
         "gravity": _has_shape(state.gravity.force, (3,)) and 0 <= state.gravity.seconds < MAX_MAGNITUDE,
         "depth": state.depth is None or 0 < state.depth < MAX_MAGNITUDE,
         "images": _has_shape(state.images.thumbnail, THUMBNAIL[::-1]),

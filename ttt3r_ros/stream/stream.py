@@ -20,7 +20,6 @@ from ttt3r_ros.camera.preprocess import check_image
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, checked_transform, inverse, orthonormal
 from ttt3r_ros.stream import (
-    flow,
     gravity,
     image_check,
     motion_check,
@@ -33,7 +32,6 @@ from ttt3r_ros.stream import (
 )
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.continuity import why_broken
-from ttt3r_ros.stream.corners import rays_of
 from ttt3r_ros.stream.covariance import Certainty
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, POINTS, Estimate, Float32Array
 from ttt3r_ros.stream.gravity import GravityState, ImuSamples
@@ -246,7 +244,6 @@ def step(
         return _result(fail(state, fault), stamp_ns, estimate, lost=fault)
     depth = estimate.typical_depth() or state.depth
     T_last_now = inverse(T_world_before) @ T_world_camera
-    unexplained = _unexplained(state.tracks, looked.tracked, estimate, depth, T_last_now)
     before = gravity.leveled(state.odometry, frame.imu, settings.covariance)
     model = replace(settings.covariance, scale=scale_sources.sigma(state.sources, estimate, settings.covariance.scale))
     motion, moved = odometry.update(
@@ -256,7 +253,6 @@ def step(
         stamp_ns,
         estimate.typical_confidence(),
         model,
-        unexplained,
         certainty,
     )
     motion, moved, vertical = gravity.corrected(state.gravity, before, motion, moved, frame.imu)
@@ -525,19 +521,6 @@ def _corrected(
     T_world_camera[:3, :3] = orthonormal(T_world_camera[:3, :3])
     advanced = segments.corrected(advanced, T_world_camera)
     return replace(estimate, T_world_camera=T_world_camera), advanced, found.certainty
-
-
-def _unexplained(
-    state: TracksState, tracked: Tracked, estimate: Estimate, depth: float | None, T_last_now: FloatArray
-) -> FloatArray | None:
-    """Return what the images tell of the camera's motion beside the estimate, see `flow.unexplained`."""
-    if estimate.intrinsics is None or depth is None or state.key is None:
-        return None
-    both = state.seen & tracked.seen
-    before, after = (
-        rays_of(pixels[both], tracked.view.image, estimate)[0] for pixels in (state.pixels, tracked.pixels)
-    )
-    return flow.unexplained(before, after, T_last_now, depth)
 
 
 def _held(
