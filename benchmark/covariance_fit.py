@@ -102,7 +102,7 @@ class Steps:
         )
         certainties = np.nan_to_num(self.certainties) * np.square(own)[..., None, None]
         by_network = (model.network_metres_per_second, model.network_radians_per_second)
-        sigmas = np.repeat(by_network, 3) * np.clip(self.seconds, 0.0, MAX_LOST_S)[..., None]
+        sigmas = np.repeat(by_network, 3) * (own * np.clip(self.seconds, 0.0, MAX_LOST_S))[..., None]
         noise = np.square(sigmas) * ~(is_fitted | is_held)[..., None]
 
         W, M = self.seconds.shape

@@ -56,7 +56,7 @@ def walked(seed: int, frames: int, model: CovarianceModel = TRUE, by_pixels: flo
     for _ in range(frames - 1):
         step, angle = np.array([rng.uniform(0.0, 0.1), 0.0, 0.0]), np.array([0.0, 0.0, rate / FPS * rng.uniform(0, 1)])
         confidence = rng.uniform(1.5, 6.0)
-        sigmas = np.repeat(model.step_sigmas(1 / FPS), 3)
+        sigmas = np.repeat(model.step_sigmas(1 / FPS, confidence), 3)
         certainty = np.full((6, 6), np.nan)
         if rng.uniform() < by_pixels:
             certainty = np.diag(np.square(rng.uniform(0.002, 0.01, 6)))
@@ -113,7 +113,7 @@ def test_the_fit_finds_constants_that_are_true_on_other_walks():
     assert costs[-1] < costs[0]
     found = figures(held_out, model)
     assert all(0.6 < value < 1.6 for value in found.values()), (found, model)
-    assert model.step_sigmas(1.0) == pytest.approx(TRUE.step_sigmas(1.0), rel=0.3)
+    assert model.step_sigmas(1.0, 3.0) == pytest.approx(TRUE.step_sigmas(1.0, 3.0), rel=0.3)
     assert model.since_keyframe_rotation == pytest.approx(TRUE.since_keyframe_rotation, rel=0.3)
     assert all(getattr(model, name) == getattr(start, name) for name in FIXED)
 

@@ -76,7 +76,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 @pytest.mark.slow
 def test_constants_of_the_covariance_come_from_a_file(tmp_path, weights, capsys):
-    file, model = tmp_path / "covariance.json", CovarianceModel(metres=0.5)
+    file, model = tmp_path / "covariance.json", CovarianceModel(depth=0.5)
     write_covariance(file, model, {})
     assert run(tmp_path / "run", weights, "--covariance-file", str(file), "--max-frames", "2") == 0
     assert json.loads((tmp_path / "run" / "run.json").read_text())["settings"]["covariance_file"] == asdict(model)

@@ -39,7 +39,7 @@ def test_always_well_formed(confidence, of_key, seconds, translation):
     P = at_origin(MODEL)
     assert well_formed(pose_variances(P))
     for _ in range(3):
-        P = after_motion(P, moved, MODEL.step_sigmas(0.1))
+        P = after_motion(P, moved, MODEL.step_sigmas(0.1, confidence))
         A = MODEL.since_keyframe(fit, confidence, np.eye(3), moved, of_key)
         assert well_formed(pose_variances(P, joint(A, A)))
     assert well_formed(pose_variances(after_loss(P, 1e9, MODEL)))
@@ -49,14 +49,15 @@ def test_always_well_formed(confidence, of_key, seconds, translation):
 @given(st.floats(1, 1000), st.floats(1.01, 10))
 def test_less_confidence_is_more_variance(confidence, factor):
     assert MODEL.factor(confidence) > MODEL.factor(confidence * factor) > 0
+    assert MODEL.step_sigmas(0.1, confidence) > MODEL.step_sigmas(0.1, confidence * factor)
 
 
 @given(st.floats(1e-3, 10), st.floats(1.1, 3))
 def test_more_time_is_more_variance_where_pixels_tell_nothing(seconds, times):
-    brief, long = MODEL.step_sigmas(seconds), MODEL.step_sigmas(times * seconds)
+    brief, long = MODEL.step_sigmas(seconds, 2.0), MODEL.step_sigmas(times * seconds, 2.0)
     np.testing.assert_allclose(long, np.multiply(times, brief))
     assert min(brief) > 0.0
-    assert MODEL.step_sigmas(-1.0) == (0.0, 0.0)
+    assert MODEL.step_sigmas(-1.0, 2.0) == (0.0, 0.0)
 
 
 spread_out = st.lists(st.floats(-1.0, 1.0), min_size=36, max_size=36).map(lambda x: np.reshape(x, (6, 6)))
@@ -87,7 +88,7 @@ def test_no_confidence_is_the_least(confidence):
 
 
 def test_an_unknown_velocity_has_the_largest_variance():
-    variances = np.repeat(np.square(MODEL.step_sigmas(0.1)), 3)
+    variances = np.repeat(np.square(MODEL.step_sigmas(0.1, 3.0)), 3)
     for seconds in (None, 0.0, -1.0):
         unknown = twist_variances(np.zeros(3), variances, seconds, MODEL)
         assert (unknown > 1000).all()
@@ -95,7 +96,7 @@ def test_an_unknown_velocity_has_the_largest_variance():
 
 
 def test_a_velocity_is_the_surer_the_longer_it_was_measured():
-    variances = np.repeat(np.square(MODEL.step_sigmas(0.1)), 3)
+    variances = np.repeat(np.square(MODEL.step_sigmas(0.1, 3.0)), 3)
     brief, long = (twist_variances(np.zeros(3), variances, seconds, MODEL) for seconds in (0.1, 1.0))
     np.testing.assert_allclose(brief, 100 * long)
 

@@ -18,7 +18,7 @@ things, so their errors are alike, as the camera sees them: those of two that ar
 exp(−n / memory), in axes that turn with the robot. In a turn on the spot, they thus cancel.
 
 **Where they do not**, a motion is the network's, which then tells little: its errors are independent, alike in all
-directions, and proportional to the time between the frames.
+directions, and proportional to f(c) and to the time between the frames.
 
 Position, orientation, and the relative error of the scale (constant unless something measures the scale, `with_scale`)
 are propagated together: a wrong heading shifts every later position sideways, a wrong scale shifts it along the path.
@@ -71,17 +71,17 @@ class Certainty:
 class CovarianceModel:
     """The constants; see the module docstring. `scale` is the standard deviation of the scale's relative error."""
 
-    since_keyframe_translation: float = 2.62
-    since_keyframe_rotation: float = 4.09
+    since_keyframe_translation: float = 2.61
+    since_keyframe_rotation: float = 4.02
     each_frame_translation: float = 1.96
-    each_frame_rotation: float = 2.06
-    by_second_translation: float = 6.15
-    by_second_rotation: float = 13.8
+    each_frame_rotation: float = 2.05
+    by_second_translation: float = 6.49
+    by_second_rotation: float = 14.0
     depth: float = 0.39
-    depth_aside: float = 0.0962
+    depth_aside: float = 0.0935
     scale: float = 0.05
-    network_metres_per_second: float = 0.313
-    network_radians_per_second: float = 0.292
+    network_metres_per_second: float = 1.08
+    network_radians_per_second: float = 1.04
     memory: float = 5.0
     confidence_power: float = 1.25
     standing_metres_per_second: float = 0.005
@@ -89,10 +89,10 @@ class CovarianceModel:
     lost_metres_per_second: float = 0.5
     lost_radians_per_second: float = 0.5
 
-    def step_sigmas(self, seconds: float) -> tuple[float, float]:
+    def step_sigmas(self, seconds: float, confidence: float | None) -> tuple[float, float]:
         """Return the standard deviations [m, rad] of a motion of so many seconds that pixels do not tell."""
-        seconds = min(max(seconds, 0.0), MAX_LOST_S)
-        return self.network_metres_per_second * seconds, self.network_radians_per_second * seconds
+        rate = self.factor(confidence) * min(max(seconds, 0.0), MAX_LOST_S)
+        return self.network_metres_per_second * rate, self.network_radians_per_second * rate
 
     def factor(self, confidence: float | None) -> float:
         """Return f(c) of a median confidence; anything but a number from 1 on counts as 1, the lowest confidence."""

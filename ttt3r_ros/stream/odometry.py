@@ -240,7 +240,7 @@ def update(
             seconds, twist = elapsed, twist_between(before, T_odom_base, elapsed)
         translation = T_odom_base[:3, 3] - before[:3, 3]
         if certainty is None:
-            added = (0.0, 0.0) if state.is_interrupted else model.step_sigmas(elapsed)
+            added = (0.0, 0.0) if state.is_interrupted else model.step_sigmas(elapsed, confidence)
             variances = np.repeat(np.square(added), 3)
             state = _moved(state, translation, added)
         else:
