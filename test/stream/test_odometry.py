@@ -286,6 +286,19 @@ def test_errors_of_keyframes_that_are_alike_cancel_in_a_turn_on_the_spot():
     np.testing.assert_allclose(found, 1.0, atol=0.05)
 
 
+def test_where_errors_cancel_the_pose_becomes_more_certain_and_the_path_no_less():
+    """Half turns on the spot, with errors that are all but the same: the second takes back what the first has done."""
+    odometry, motions = Odometry(), []
+    odometry.update(np.eye(4), T_BASE_CAMERA, 0, 3.0)
+    for i in range(2):
+        T = np.diag([(-1.0) ** i, (-1.0) ** i, 1.0, 1.0])
+        certainty = fits([0.01, 0.0, 0.01, 0.0, 0.0, 0.0], is_new=True)
+        motions.append(odometry.told(camera_in_world(T), (i + 1) * SECOND, certainty, replace(PLAIN, memory=100.0)))
+    first, second = (motion.covariances.pose for motion in motions)
+    assert (second[:2] < 0.05 * first[:2]).all()
+    assert motions[0].added[0] > 0.0 == motions[1].added[0]
+
+
 def test_a_wrong_depth_of_the_keyframe_makes_motion_since_then_wrong_by_a_share():
     """As much as its keyframe is unsure; another keyframe's error is its own where nothing is remembered."""
     model = replace(PLAIN, depth=0.2, depth_aside=0.05, confidence_power=1.0)

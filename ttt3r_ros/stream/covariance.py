@@ -231,10 +231,11 @@ def joint(A: FloatArray, tails: FloatArray) -> FloatArray:
     return np.asarray(A @ A.T + both + both.T)
 
 
-def spread(covariance: FloatArray) -> tuple[float, float]:
-    """Return the standard deviations [m, rad] of a (6, 6) covariance as if it were alike in all directions."""
-    diagonal = np.diag(covariance)
-    return math.sqrt(diagonal[_POSITION].sum() / 3), math.sqrt(diagonal[_ORIENTATION].sum() / 3)
+def larger_by(before: FloatArray, after: FloatArray) -> tuple[float, float]:
+    """Return by which standard deviations [m, rad], alike in all directions, a covariance (6, 6) has grown, or 0."""
+    grown = np.diag(after - before)
+    metres, radians = (math.sqrt(max(float(grown[half].sum()) / 3, 0.0)) for half in (_POSITION, _ORIENTATION))
+    return metres, radians
 
 
 def pose_variances(P: FloatArray, since: FloatArray | None = None) -> FloatArray:

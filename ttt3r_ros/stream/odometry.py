@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,8 +19,8 @@ from ttt3r_ros.stream.covariance import (
     carried,
     flat_variances,
     joint,
+    larger_by,
     pose_variances,
-    spread,
     standing_variances,
     twist_variances,
     with_keyframe,
@@ -301,8 +300,7 @@ def _told_by_pixels(
     state, R = _moved(state, translation), T_odom_base[:3, :3]
     error = model.since_keyframe(certainty, confidence, R, state.moved, state.key_confidence)
     state = replace(state, error=error)
-    added = [math.sqrt(max(now**2 - then**2, 0.0)) for now, then in zip(spread(state.since()), spread(before))]
-    return state, (added[0], added[1])
+    return state, larger_by(before, state.since())
 
 
 def _covariance_of_base(C: FloatArray, T_base_camera: FloatArray) -> FloatArray:
