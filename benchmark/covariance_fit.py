@@ -21,6 +21,7 @@ from ttt3r_ros.stream.covariance import (
     CovarianceModel,
     at_origin,
     standing_variances,
+    unseen,
 )
 from ttt3r_ros.stream.odometry import OdometryState, held, interrupted, update
 
@@ -41,6 +42,8 @@ FIXED = (
     "scale",
     "memory",
     "confidence_power",
+    "standing_metres",
+    "standing_radians",
     "standing_metres_per_second",
     "standing_radians_per_second",
     "lost_metres_per_second",
@@ -141,6 +144,7 @@ class Steps:
             both = error @ tails.transpose(0, 2, 1)
             since = error @ error.transpose(0, 2, 1) + both + both.transpose(0, 2, 1)
             pose[:, i] = np.einsum("wii->wi", P)[:, :6] + np.einsum("wii->wi", since)
+            pose[is_held[:, i], i] += np.diag(unseen(model))
 
         each = (model.each_frame_translation, model.each_frame_rotation)
         by_second = (model.by_second_translation, model.by_second_rotation)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, T_from_pose, inverse, rotation_from_quaternion, twist_between
 from ttt3r_ros.stream.covariance import FLAT, Certainty, CovarianceModel, Covariances
-from ttt3r_ros.stream.odometry import Motion, OdometryState, flattened, interrupted, placed, remounted, update
+from ttt3r_ros.stream.odometry import Motion, OdometryState, flattened, held, interrupted, placed, remounted, update
 
 #: A camera that looks forward, 0.3 m ahead of the base's origin and 0.8 m above it.
 T_BASE_CAMERA = np.eye(4)
@@ -284,6 +284,17 @@ def test_errors_of_keyframes_that_are_alike_cancel_in_a_turn_on_the_spot():
         drawn = rho * drawn + np.sqrt(1 - rho**2) * 0.1 * rng.normal(size=drawn.shape)
         found.append(motion.covariances.pose[:3] / np.square(total).mean(axis=0))
     np.testing.assert_allclose(found, 1.0, atol=0.05)
+
+
+def test_a_camera_that_stands_still_may_have_moved_by_what_is_not_seen():
+    """While it stands, and as little after an hour as after a frame."""
+    odometry, model = Odometry(), CovarianceModel()
+    odometry.update(np.eye(4), T_BASE_CAMERA, 0, 3.0)
+    for stamp in (SECOND, 3600 * SECOND):
+        motion, odometry.state = held(odometry.state, np.eye(4), T_BASE_CAMERA, stamp, model)
+        expected = np.repeat([model.standing_metres, model.standing_radians], 3) ** 2
+        np.testing.assert_allclose(motion.covariances.pose, expected)
+    assert not odometry.state.covariance[:6, :6].any()
 
 
 def test_where_errors_cancel_the_pose_becomes_more_certain_and_the_path_no_less():

@@ -22,7 +22,8 @@ directions, and proportional to f(c) and to the time between the frames.
 
 Position, orientation, and the relative error of the scale (constant unless something measures the scale, `with_scale`)
 are propagated together: a wrong heading shifts every later position sideways, a wrong scale shifts it along the path.
-The diagonal is published. While the motion is unknown, both standard deviations grow with time.
+The diagonal is published. While the motion is unknown, both standard deviations grow with time. A camera that was seen
+to stand still may have moved by what is too little to be seen, until it moves on.
 
 Every variance is a sum of squares of constants times something that the walk determines, but for `memory` and
 `confidence_power`. `CovarianceModel` holds the constants, which ``python -m benchmark.covariance`` fits to measured
@@ -84,6 +85,8 @@ class CovarianceModel:
     network_radians_per_second: float = 1.04
     memory: float = 5.0
     confidence_power: float = 1.25
+    standing_metres: float = 0.002
+    standing_radians: float = 0.0005
     standing_metres_per_second: float = 0.005
     standing_radians_per_second: float = 0.005
     lost_metres_per_second: float = 0.5
@@ -260,6 +263,11 @@ def twist_variances(
     variances = motion / float(np.clip(seconds, 1e-6, 1e6)) ** 2
     variances[:3] += np.square(model.scale * linear)
     return _well_formed(variances)
+
+
+def unseen(model: CovarianceModel) -> FloatArray:
+    """Return the covariance (6, 6) of a motion that is too small to be seen."""
+    return np.diag(np.square(np.repeat([model.standing_metres, model.standing_radians], 3)))
 
 
 def standing_variances(model: CovarianceModel) -> FloatArray:

@@ -23,6 +23,7 @@ from ttt3r_ros.stream.covariance import (
     pose_variances,
     standing_variances,
     twist_variances,
+    unseen,
     with_keyframe,
     with_scale,
 )
@@ -182,7 +183,7 @@ def held(
     stamp_ns: int,
     model: CovarianceModel,
 ) -> tuple[Motion, OdometryState]:
-    """Take in a frame whose camera stands where it stood: nothing moves, and nothing becomes less certain.
+    """Take in a frame whose camera stands where it stood: nothing moves, as far as can be seen.
 
     A mount that turns in the meantime moves the base, but has no velocity here.
 
@@ -194,7 +195,9 @@ def held(
     assert state.T_odom_world is not None
     assert state.covariance is not None
     T_odom_base = state.T_odom_world @ T_world_camera @ inverse(T_base_camera)
-    covariances = Covariances(pose_variances(state.covariance, state.since()), standing_variances(model))
+    covariances = Covariances(
+        pose_variances(state.covariance, state.since() + unseen(model)), standing_variances(model)
+    )
     new_state = replace(state, T_odom_base=T_odom_base, stamp_ns=stamp_ns, is_interrupted=False)
     return Motion(T_odom_base, (np.zeros(3), np.zeros(3)), covariances), new_state
 
