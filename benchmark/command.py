@@ -78,13 +78,18 @@ def start(
     args, console = arguments.parse_args(argv), Console()
     try:
         result = measure(args, console)
-        if args.json:
-            args.json.write_text(json.dumps(figures(result), indent=2) + "\n")
+        keep(figures(result), args)
         is_met = report(result, args, console)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0 if is_met else 1
+
+
+def keep(figures: object, args: argparse.Namespace) -> None:
+    """Write figures to ``--json`` where asked to; those so far too, where it takes long to get all."""
+    if args.json:
+        args.json.write_text(json.dumps(figures, indent=2) + "\n")
 
 
 def stream(args: argparse.Namespace) -> Stream:

@@ -191,7 +191,12 @@ def main(argv: list[str] | None = None) -> int:
     add("--walks", type=int, default=6, help="(default: %(default)s)")
     add("--motion", choices=get_args(Motion), default="wheeled", help="of the camera (default: %(default)s)")
     add("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="(default: all)")
-    return command.start(parser, run, report, argv, figures=lambda results: [asdict(result) for result in results])
+    return command.start(parser, run, report, argv, figures=figures)
+
+
+def figures(results: list[Result]) -> list[dict[str, Any]]:
+    """Return what goes to ``--json``."""
+    return [asdict(result) for result in results]
 
 
 def run(args: argparse.Namespace, console: Console) -> list[Result]:
@@ -205,6 +210,7 @@ def run(args: argparse.Namespace, console: Console) -> list[Result]:
             results.append(go_along(stream, walk, case))
             said = " | ".join(rows_of(results[-1:])[0][1:])
             console.print(f"{walk.spec.seed}, {case}: {said}", highlight=False)
+        command.keep(figures(results), args)
     return results
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from rule_weights import TINY, rule_network
 from scripted_network import view
 
+from benchmark import scale_sources
 from benchmark.scale_sources import (
     BIAS,
     SLIP,
@@ -17,11 +19,12 @@ from benchmark.scale_sources import (
     rows_of,
     wheel_odometry,
 )
-from benchmark.walk import FPS
+from benchmark.walk import FPS, held_out
 from ttt3r_ros.geometry import T_BASE_CAMERA
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream
+from ttt3r_ros.weights.checkpoint import save_network
 
 
 def straight(frames: int, step: float) -> SimpleNamespace:
@@ -93,3 +96,24 @@ def test_the_network_answers_once_whatever_the_scale(monkeypatch):
     kept.forget()
     Stream(kept, settings).process(view(1), 1)
     assert len(steps) == 2 * counts[0] + 1
+
+
+@pytest.mark.slow
+def test_the_walks_so_far_are_kept(tmp_path, monkeypatch):
+    weights, out = tmp_path / "tiny.safetensors", tmp_path / "rows.json"
+    save_network(rule_network(TINY), weights, provenance={"source": "rule"})
+
+    def two_walks_then_none(*args):
+        (walk,) = held_out(1, 4, tmp_path, (64, 48))
+        yield walk
+        yield walk
+        raise KeyboardInterrupt
+
+    def go_along(stream, walk, case):
+        return Result(walk.spec.seed, case, [1.0], [1.0], 0.1, 0.01, [1.0] * 4, {}, [])
+
+    monkeypatch.setattr(scale_sources, "held_out", two_walks_then_none)
+    monkeypatch.setattr(scale_sources, "go_along", go_along)
+    with pytest.raises(KeyboardInterrupt):
+        scale_sources.main(["--weights", str(weights), "--cases", "nothing", "wheels", "--json", str(out)])
+    assert [row["case"] for row in json.loads(out.read_text())] == ["nothing", "wheels"] * 2
