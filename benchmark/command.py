@@ -7,8 +7,9 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +18,7 @@ from ttt3r_ros.settings import add_options, declarations
 from ttt3r_ros.stream.load import load_backbone
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 from ttt3r_ros.stream.stream import Stream
+from ttt3r_ros.synthetic.path import Motion
 
 Result = TypeVar("Result")
 
@@ -25,6 +27,8 @@ SHORT = {"update_rule": "--rule", "reset_policy": "--policy", "reset_interval": 
 
 _SHARED: dict[str, dict[str, Any]] = {
     "frames": {"type": int, "help": "frames of each walk or run (default: %(default)s)"},
+    "walks": {"type": int, "default": 6, "help": "number of walks (default: %(default)s)"},
+    "motion": {"choices": get_args(Motion), "default": "wheeled", "help": "of the camera (default: %(default)s)"},
     "seeds": {"type": int, "help": "held-out apartments (default: %(default)s)"},
     "fps": {"type": float, "default": 15.0, "help": "frames per second of a walk (default: %(default)s)"},
     "size": {"type": int, "nargs": 2, "metavar": ("W", "H"), "help": "of the images [px] (default: %(default)s)"},
@@ -103,12 +107,38 @@ def stream(args: argparse.Namespace) -> Stream:
     return Stream(loaded.backbone, settings)
 
 
-def show(header: Sequence[str], rows: Sequence[Sequence[str]], args: argparse.Namespace, console: Console) -> None:
-    """Print a table, and write it to ``--markdown`` where asked to."""
-    table = Table(*header)
-    for row in rows:
-        table.add_row(*row)
+def show(
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    args: argparse.Namespace,
+    console: Console,
+    *,
+    title: str = "",
+    upright: bool = False,
+) -> None:
+    """Print a table, and write it to ``--markdown`` where asked to.
+
+    Args:
+        header: names of the columns.
+        rows: cells of each row, the first of which is its name.
+        args: of the command line.
+        console: to print to.
+        title: above the table.
+        upright: print each row as a column, where there are more columns than fit side by side.
+    """
+    names, *lines = zip(header, *rows) if upright else (header, *rows)
+    table = Table(title=title or None, title_justify="left")
+    for name in names:
+        table.add_column(name, justify="right" if table.columns else "left")
+    for line in lines:
+        table.add_row(*line)
     console.print(table)
     if args.markdown:
-        lines = [header, ("---",) * len(header), *rows]
-        args.markdown.write_text("".join(f"| {' | '.join(line)} |\n" for line in lines))
+        written = "".join(f"| {' | '.join(line)} |\n" for line in (header, ("---",) * len(header), *rows))
+        args.markdown.write_text(f"{title}\n\n{written}" if title else written)
+
+
+def spread(values: Sequence[float]) -> str:
+    """Return the median of values, with the 5th and the 95th percentile in brackets."""
+    low, middle, high = np.nanpercentile(values or [np.nan], (5, 50, 95))
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"

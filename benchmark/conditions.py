@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from benchmark import command
 from benchmark.runner import Frame, frames_of, go_along
@@ -83,7 +82,9 @@ class Row:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, and print a table."""
-    return command.start(_parser(), run, report, argv)
+    shared = ("weights", "device", "motion", "seeds", "frames", "fps", "size", "markdown")
+    parser = command.parser(__doc__, *shared, seeds=4, frames=120, size=[320, 240])
+    return command.start(parser, run, report, argv)
 
 
 def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -143,16 +144,13 @@ def motion_errors(poses: list[FloatArray | None], truth: list[FloatArray], rate_
 def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
     """Print the table; nothing is demanded."""
     title = f"error of the motion over a second: {args.seeds} walks of {args.frames} frames; {result['weights']}"
-    table = Table(title=title, title_justify="left")
-    for column in ("", "rate", "translation, network alone", "corrected", "rotation, network alone", "corrected"):
-        table.add_column(column, justify="right")
-    for row in result["rows"]:
-        table.add_row(
-            row["condition"],
-            f"{row['rate_hz']:.3g} Hz",
-            *(f"{row[way][kind]:.0f} %" for kind in (0, 1) for way in ("network_percent", "corrected_percent")),
-        )
-    console.print(table)
+    header = ("", "rate", "translation, network alone", "corrected", "rotation, network alone", "corrected")
+    ways = [(way, kind) for kind in (0, 1) for way in ("network_percent", "corrected_percent")]
+    rows = [
+        (row["condition"], f"{row['rate_hz']:.3g} Hz", *(f"{row[way][kind]:.0f} %" for way, kind in ways))
+        for row in result["rows"]
+    ]
+    command.show(header, rows, args, console, title=title)
     return True
 
 
@@ -166,13 +164,6 @@ def _frames(condition: Condition, seed: int, args: argparse.Namespace) -> Iterat
     frames = list(frames_of(sequence))[:: -1 if condition.is_reversed else 1][:: condition.every]
     for number, frame in enumerate(frames):
         yield replace(frame, stamp_ns=round(number * condition.every / args.fps * 1e9))
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = command.parser(__doc__, "weights", "device", "seeds", "frames", "fps", "size")
-    parser.set_defaults(seeds=4, frames=120, size=[320, 240])
-    parser.add_argument("--motion", choices=("wheeled", "handheld"), default="wheeled", help="(default: %(default)s)")
-    return parser
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import torch
 from rich.console import Console
 
 from benchmark import command
-from benchmark.endurance_figures import draw, markdown, show, verdict
+from benchmark.endurance_figures import COLUMNS, draw, rows, verdict, walk_title
 from benchmark.endurance_walk import Task, run_policy
 from benchmark.walk import Walk, WalkSpec
 from ttt3r_ros.cli.frame_progress import FrameProgress
@@ -40,9 +40,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def report(results: list[dict[str, Any]], args: argparse.Namespace, console: Console) -> bool:
     """Print table and verdict, write and draw what was asked for; return whether nothing grew."""
-    show(results, console)
-    if args.markdown:
-        args.markdown.write_text(markdown(results))
+    command.show(COLUMNS, rows(results), args, console, title=walk_title(results), upright=True)
     if args.picture:
         draw(results, args.picture)
     faults = [f"{result['policy']}: {fault}" for result in results for fault in verdict(result)]
@@ -133,13 +131,13 @@ def _result_file(work: Path, task: Task) -> Path:
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = ("weights", "device", "precision", "update_rule", "frames", "fps", "size", "work", "markdown", "picture")
+    network = ("weights", "device", "precision", "update_rule")
+    shared = (*network, "motion", "frames", "fps", "size", "work", "markdown", "picture")
     parser = command.parser(__doc__, *shared, frames=10_000, size=(160, 120), work=Path(".cache/endurance"))
     add = parser.add_argument
     add("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), help="reset policies (default: all)")
     add("--interval", type=int, default=100, help="frames between resets under the policy interval")
     add("--seed", type=int, default=SEED, help="seed of the apartment and the path (default: %(default)s)")
-    add("--motion", default="wheeled", choices=("handheld", "wheeled"), help="how the camera moves")
     return parser
 
 

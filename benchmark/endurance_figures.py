@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 #: Share of a run after which memory and time are settled.
 SETTLED = 0.1
@@ -18,7 +16,7 @@ SETTLED = 0.1
 MAX_MEMORY_CHANGE, MAX_SLOWDOWN = 0.01, 1.2
 
 _COLORS = {"never": "#8a8f98", "interval": "#30638e", "adaptive": "#d1495b"}
-_COLUMNS = (
+COLUMNS = (
     "policy",
     "segments",
     "lost",
@@ -73,28 +71,10 @@ def rows(results: Sequence[dict[str, Any]]) -> list[tuple[str, ...]]:
     return table
 
 
-def show(results: Sequence[dict[str, Any]], console: Console) -> None:
-    """Print the table, a column for each policy."""
-    table = Table(title=_title(results), title_justify="left")
-    by_figure = list(zip(_COLUMNS, *rows(results)))
-    for title in by_figure[0]:
-        table.add_column(title, justify="right")
-    for figures in by_figure[1:]:
-        table.add_row(*figures)
-    console.print(table)
-
-
-def markdown(results: Sequence[dict[str, Any]]) -> str:
-    """Return the table for a document."""
-    lines = [_title(results), "", "| " + " | ".join(_COLUMNS) + " |", "|---" * len(_COLUMNS) + "|"]
-    lines += ["| " + " | ".join(row) + " |" for row in rows(results)]
-    return "\n".join(lines) + "\n"
-
-
 def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
     """Draw memory, time per frame, errors and scale over the frames, the policies side by side."""
     figure = Figure(figsize=(13.0, 8.0), layout="constrained")
-    figure.suptitle(_title(results), fontsize=12, x=0.01, ha="left")
+    figure.suptitle(walk_title(results), fontsize=12, x=0.01, ha="left")
     panels: tuple[tuple[str, str, str | None], ...] = (
         ("rss_mb", "resident memory [MB]", None),
         ("ms_p50", "time per frame [ms], median; dotted: worst", None),
@@ -125,7 +105,8 @@ def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=110)
 
 
-def _title(results: Sequence[dict[str, Any]]) -> str:
+def walk_title(results: Sequence[dict[str, Any]]) -> str:
+    """Return which walk it was, and what went along it."""
     first = results[0]
     task, walk = first["task"], first["task"]["walk"]
     return (

@@ -22,7 +22,6 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 
 from benchmark import command
 from benchmark.runner import resident_bytes
@@ -100,7 +99,7 @@ class _WalkSource:
 
 def main(argv: list[str] | None = None) -> int:
     """Go every way, print a table, write what was asked for."""
-    shared = ("weights", "device", "frames", "fps", "size", "work", "picture")
+    shared = ("weights", "device", "frames", "fps", "size", "work", "markdown", "picture")
     parser = command.parser(__doc__, *shared, frames=2000, size=(320, 240), work=Path(".cache/growth"))
     return command.start(parser, measure, report, argv)
 
@@ -155,16 +154,16 @@ def go(task: Task) -> list[Sample]:
 
 def report(results: list[dict[str, Any]], args: argparse.Namespace, console: Console) -> bool:
     """Print the table and draw the picture; return whether no way became slower."""
-    table = Table("way", "frames", "ms, second quarter", "ms, last quarter", "ratio", "MiB", "MiB at the end", "points")
-    is_flat = True
+    rows, is_flat = [], True
     for result in results:
         cpu_ms, rss = (np.array([sample[name] for sample in result["samples"]]) for name in ("cpu_ms", "rss_mib"))
         quarter = len(cpu_ms) // 4
         early, late = float(np.median(cpu_ms[quarter : 2 * quarter])), float(np.median(cpu_ms[-quarter:]))
         is_flat &= late <= MAX_SLOWDOWN * early
         cells = (f"{early:.1f}", f"{late:.1f}", f"{late / early:.2f}", f"{rss[quarter]:.0f}", f"{rss[-1]:.0f}")
-        table.add_row(result["way"], str(result["frames"]), *cells, f"{result['samples'][-1]['points']:,}")
-    console.print(table)
+        rows.append((result["way"], str(result["frames"]), *cells, f"{result['samples'][-1]['points']:,}"))
+    header = ("way", "frames", "ms, second quarter", "ms, last quarter", "ratio", "MiB", "MiB at the end", "points")
+    command.show(header, rows, args, console)
     if args.picture:
         draw(args.picture, results)
     return is_flat

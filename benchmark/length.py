@@ -21,7 +21,6 @@ import numpy as np
 from matplotlib.figure import Figure
 from rich.console import Console
 from rich.progress import Progress
-from rich.table import Table
 
 from benchmark import command
 from benchmark.runner import Frame, frames_of, go_along, trajectory_error
@@ -78,7 +77,8 @@ class Row:
 
 def main(argv: list[str] | None = None) -> int:
     """Run all rules over all seeds, print a table and, if asked to, write JSON and a picture."""
-    arguments = command.parser(__doc__, "weights", "device", "seeds", "size", "picture", seeds=10, size=[320, 240])
+    shared = ("weights", "device", "seeds", "size", "markdown", "picture")
+    arguments = command.parser(__doc__, *shared, seeds=10, size=[320, 240])
     arguments.add_argument("--length", type=int, default=LENGTHS[-1], help="frames of the longest sequence")
     arguments.add_argument(
         "--reset", default="", metavar="N,N", help="frames between resets, in further runs; one run for each"
@@ -118,7 +118,8 @@ def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -
     """Print the table, and draw the picture if asked to."""
     rows = [Row(**row) for row in result["rows"]]
     title = f"{result['weights']} on {result['device']}, {result['seeds']} held-out flats: median (quartiles)"
-    console.print(_table(rows, title))
+    header = ("rule", "reset", "frames", *(shown for shown, _ in FIGURES.values()))
+    command.show(header, _table(rows), args, console, title=title)
     for sentence in (*claim(rows), *best_reset(rows)):
         console.print(sentence)
     if args.picture:
@@ -216,18 +217,15 @@ def _quartiles(rows: Seq[Row], name: str) -> list[float]:
     return [float(value) for value in np.percentile([getattr(row, name) for row in rows], [25, 50, 75])]
 
 
-def _table(rows: Seq[Row], title: str) -> Table:
-    table = Table(title=title)
-    for column in ("rule", "reset", "frames", *(shown for shown, _ in FIGURES.values())):
-        table.add_column(column, justify="right")
+def _table(rows: Seq[Row]) -> list[tuple[str, ...]]:
+    table: list[tuple[str, ...]] = []
     for (rule, reset), by_length in _groups(rows).items():
         for length, group in by_length.items():
             cells = []
             for name in FIGURES:
                 low, middle, high = _quartiles(group, name)
                 cells.append(f"{middle:.3g} ({low:.2g}–{high:.2g})" if name in _WITH_SPREAD else f"{middle:.3g}")
-            table.add_row(rule, str(reset) if reset else "none", str(length), *cells)
-        table.add_section()
+            table.append((rule, str(reset) if reset else "none", str(length), *cells))
     return table
 
 

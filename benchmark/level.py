@@ -137,9 +137,8 @@ def rows_of(levels: list[Level]) -> list[tuple[str, ...]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table, write what was asked for."""
-    shared = ("weights", "reset_interval", "frames", "work", "markdown")
+    shared = ("weights", "reset_interval", "walks", "frames", "work", "markdown")
     parser = command.parser(__doc__, *shared, frames=300, work=Path(".cache/scale"))
-    parser.add_argument("--walks", type=int, default=6, help="number of walks (default: %(default)s)")
     return command.start(parser, run, report, argv, figures=lambda levels: [asdict(level) for level in levels])
 
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from benchmark import command
 from benchmark.map_trials import FALSE_M, FALSE_RAD, Trial, difference, feed, is_back, trials
@@ -208,13 +207,14 @@ def _back(walk: Walk, keyframes: list[int], recognized: list[int]) -> float:
 
 def report(found: Found, args: argparse.Namespace, console: Console) -> bool:
     """Print a table, draw the paths; return whether no false place bends a map and nobody is found in another room."""
-    table = Table("walk", "path", "odometry", "map", "scaled", "keyframes", "places", "false", "back", "time")
+    rows = []
     for result, _ in found:
         lengths = (result.path_m, result.ate_odometry_m, result.ate_map_m, result.ate_map_scaled_m)
         counts = (result.keyframes, result.places, result.false)
         shares = (result.back_s, result.map_s / max(result.stream_s, 1e-9))
-        table.add_row(result.name, *(f"{m:.2f}" for m in lengths), *map(str, counts), *(f"{x:.2f}" for x in shares))
-    console.print(table)
+        rows.append((result.name, *(f"{m:.2f}" for m in lengths), *map(str, counts), *(f"{x:.2f}" for x in shares)))
+    header = ("walk", "path", "odometry", "map", "scaled", "keyframes", "places", "false", "back", "time")
+    command.show(header, rows, args, console)
     console.print(
         "Path, and RMSE of odometry and map after SE(3) and (scaled) Sim(3) alignment in meters; places accepted, and "
         "false by the ground truth; back: median time from a known place to its recognition [s]; time of the map as a "
@@ -260,12 +260,11 @@ def _draw(found: Found, file: Path) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = ("weights", "device", "frames", "fps", "size", "work", "picture")
+    shared = ("weights", "device", "motion", "frames", "fps", "size", "work", "markdown", "picture")
     parser = command.parser(__doc__, *shared, frames=10_000, size=(160, 120), work=Path(".cache/map"))
     add = parser.add_argument
     add("--seed", type=int, nargs="+", default=[SEED], help="apartments, or traps' colors (default: %(default)s)")
     add("--trials", type=int, default=0, help="cameras put down in each walk's map, in either way (default: none)")
-    add("--motion", default="wheeled", choices=("handheld", "wheeled"), help="how the camera moves")
     add("--trap", choices=TRAPS, help="a building whose places look alike instead of an apartment")
     add("--map-max-keyframes", type=int, default=2000, help="of the map (default: %(default)s)")
     return parser

@@ -248,13 +248,17 @@ def rows_of(results: dict[str, Any]) -> list[tuple[str, ...]]:
         some = [s for s in results["slow"] if s["kind"] == kind]
         ratios, unit = [s["published"] / s["true"] for s in some], "1°/s" if kind == "turn" else "1 cm/s"
         still = max(s["still"] for s in some)
-        rows.append((f"{kind}, {unit}", f"published over true {_spread(ratios)}, still at most {still:.0%}", "-"))
+        rows.append(
+            (f"{kind}, {unit}", f"published over true {command.spread(ratios)}, still at most {still:.0%}", "-")
+        )
     for group, title in (("biased", "bias {:+.0%}"), ("walks", "walk {}")):
         for w in results[group]:
             title_ = title.format(w["bias"] if group == "biased" else w["seed"])
             low, high = np.percentile(w["depth"], (5, 95))
             is_met = min(w["own"]) / MARGIN <= low and high <= max(w["own"]) * MARGIN
-            rows.append((title_, f"depth {_spread(w['depth'])}, own {_spread(w['own'])}", _word(bool(is_met))))
+            rows.append(
+                (title_, f"depth {command.spread(w['depth'])}, own {command.spread(w['own'])}", _word(bool(is_met)))
+            )
     false = sum(w["false_still"] for w in results["walks"])
     rows.append(("walks, seen as standing", f"{false} frames of {len(results['walks'])} walks", _word(not false)))
     return rows
@@ -262,11 +266,6 @@ def rows_of(results: dict[str, Any]) -> list[tuple[str, ...]]:
 
 def _word(is_met: bool) -> str:
     return "met" if is_met else "missed"
-
-
-def _spread(values: list[float]) -> str:
-    low, middle, high = np.percentile(values, (5, 50, 95))
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
@@ -305,12 +304,11 @@ def report(results: dict[str, Any], args: argparse.Namespace, console: Console) 
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table, write what was asked for."""
-    shared = ("weights", "reset_interval", "frames", "size", "work", "markdown", "picture")
+    shared = ("weights", "reset_interval", "walks", "frames", "size", "work", "markdown", "picture")
     parser = command.parser(__doc__, *shared, frames=1000, size=(320, 240), work=Path(".cache/scale"))
     add = parser.add_argument
     add("--views", type=int, default=10, help="flats to stand in (default: %(default)s)")
     add("--still-frames", type=int, default=2000, help="of a camera that stands (default: %(default)s)")
-    add("--walks", type=int, default=6, help="walks (default: %(default)s)")
     return command.start(parser, run, report, argv)
 
 

@@ -19,7 +19,7 @@ from collections.abc import Set
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -33,7 +33,6 @@ from ttt3r_ros.model.update import UpdateRule
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.stream.wheels import OdometrySample
-from ttt3r_ros.synthetic.path import Motion
 
 #: Of the wheels: noise of a motion and what all have in common (shares), and from when to when they slip how much.
 NOISE, BIAS, SLIP = 0.02, 0.01, (10.0, 15.0, 1.4)
@@ -167,8 +166,8 @@ def rows_of(results: list[Result]) -> list[tuple[str, ...]]:
         rows.append(
             (
                 case,
-                _spread([value for result in some for value in result.depth]),
-                _spread([value for result in some for value in result.path]),
+                command.spread([value for result in some for value in result.depth]),
+                command.spread([value for result in some for value in result.path]),
                 f"{np.median([result.ate_m for result in some]):.3f}",
                 f"{np.median([result.height for result in some]):.1%}",
                 ", ".join(f"{part:.2f}" for part in np.mean([result.nees for result in some], axis=0)),
@@ -178,19 +177,11 @@ def rows_of(results: list[Result]) -> list[tuple[str, ...]]:
     return rows
 
 
-def _spread(values: list[float]) -> str:
-    low, middle, high = np.percentile(values, (5, 50, 95))
-    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
-
-
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table, write what was asked for."""
-    shared = ("weights", "reset_interval", "frames", "size", "work", "markdown")
+    shared = ("weights", "reset_interval", "walks", "motion", "frames", "size", "work", "markdown")
     parser = command.parser(__doc__, *shared, frames=400, size=(320, 240), work=Path(".cache/scale"))
-    add = parser.add_argument
-    add("--walks", type=int, default=6, help="(default: %(default)s)")
-    add("--motion", choices=get_args(Motion), default="wheeled", help="of the camera (default: %(default)s)")
-    add("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="(default: all)")
+    parser.add_argument("--cases", nargs="+", choices=list(CASES), default=list(CASES), help="(default: all)")
     return command.start(parser, run, report, argv, figures=figures)
 
 

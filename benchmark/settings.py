@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from benchmark import command
 from benchmark.runner import Step, frames_of, go_along, resident_bytes
@@ -115,7 +114,8 @@ class Walk:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure every setting, print a table and write JSON if asked to."""
-    arguments = command.parser(__doc__, "weights", "device", "seeds", "size", seeds=4, size=[640, 480])
+    shared = ("weights", "device", "seeds", "size", "markdown")
+    arguments = command.parser(__doc__, *shared, seeds=4, size=[640, 480])
     add, usual = arguments.add_argument, Setting()
     add("--precisions", nargs="+", choices=PRECISIONS, help="default: all that the device supports")
     add("--sizes", nargs="+", type=int, default=[usual.image_size], help="image sizes; 0 (the default): as trained")
@@ -182,7 +182,26 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
     """Print the table."""
-    console.print(_table(result))
+    walks = f"{result['walks']} walks of {result['length']} frames"
+    title = f"{result['weights']} on {result['device']}, {result['threads']} threads, {walks}"
+    settings = [row["setting"] for row in result["rows"]]
+    varied = [name for name in settings[0] if len({setting[name] for setting in settings}) > 1] or ["precision"]
+    header = (*varied, "ms/frame", "MiB", "ATE [%]", "AbsRel", "depth/true: median, 5 %, 95 %", "lost")
+    rows = []
+    for row, setting in zip(result["rows"], settings):
+        low, middle, high = row["scale"]
+        rows.append(
+            (
+                *(str(setting[name]) for name in varied),
+                f"{row['ms_per_frame']:.1f}",
+                f"{row['memory_mib']:.0f}",
+                f"{row['ate_percent']:.3g} ({row['ate_change_percent']:+.2f} %)",
+                f"{row['abs_rel']:.4f} ({row['abs_rel_change_percent']:+.2f} %)",
+                f"{middle:.3f}, {low:.2f}, {high:.2f}",
+                str(row["lost"]),
+            )
+        )
+    command.show(header, rows, args, console, title=title)
     return True
 
 
@@ -242,27 +261,6 @@ def _compared(row: Row, first: Row) -> Row:
         ate_change_percent=100 * (row.ate_percent / first.ate_percent - 1),
         abs_rel_change_percent=100 * (row.abs_rel / first.abs_rel - 1),
     )
-
-
-def _table(result: dict[str, Any]) -> Table:
-    walks = f"{result['walks']} walks of {result['length']} frames"
-    table = Table(title=f"{result['weights']} on {result['device']}, {result['threads']} threads, {walks}")
-    settings = [row["setting"] for row in result["rows"]]
-    varied = [name for name in settings[0] if len({setting[name] for setting in settings}) > 1] or ["precision"]
-    for column in (*varied, "ms/frame", "MiB", "ATE [%]", "AbsRel", "depth/true: median, 5 %, 95 %", "lost"):
-        table.add_column(column, justify="right")
-    for row, setting in zip(result["rows"], settings):
-        low, middle, high = row["scale"]
-        table.add_row(
-            *(str(setting[name]) for name in varied),
-            f"{row['ms_per_frame']:.1f}",
-            f"{row['memory_mib']:.0f}",
-            f"{row['ate_percent']:.3g} ({row['ate_change_percent']:+.2f} %)",
-            f"{row['abs_rel']:.4f} ({row['abs_rel_change_percent']:+.2f} %)",
-            f"{middle:.3f}, {low:.2f}, {high:.2f}",
-            str(row["lost"]),
-        )
-    return table
 
 
 if __name__ == "__main__":

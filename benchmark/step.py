@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from rich.table import Table
 
 from benchmark import command, stages
 from benchmark.clock import timed
@@ -90,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = command.parser(__doc__, "device", "frames", frames=10)
+    parser = command.parser(__doc__, "device", "frames", "markdown", frames=10)
     parser.add_argument("--config", choices=CONFIGS, default="small")
     parser.add_argument("--size", help="width x height, multiples of 16 (default: as the configuration was trained)")
     parser.add_argument("--precision", choices=PRECISIONS, default="float32")
@@ -187,32 +186,26 @@ def peak_memory_mb(device: torch.device) -> float:
 
 def report(result: Result, options: argparse.Namespace, console: Console) -> bool:
     """Print the figures."""
-    table = Table(
-        title=f"{result.config} {result.size}, {result.precision} on {result.device}, {result.threads} threads"
-    )
-    table.add_column("")
-    table.add_column("", justify="right")
-    table.add_row("step, median", f"{result.step_ms:.1f} ms")
-    table.add_row("step, 95 %", f"{result.step_ms_p95:.1f} ms")
+    rows = [("step, median", f"{result.step_ms:.1f} ms"), ("step, 95 %", f"{result.step_ms_p95:.1f} ms")]
     if result.plain_step_ms is not None:
-        table.add_row("plain step, median", f"{result.plain_step_ms:.1f} ms")
+        rows.append(("plain step, median", f"{result.plain_step_ms:.1f} ms"))
     if result.naive_ms is not None and result.naive_over_step is not None:
-        table.add_row("naive twin, float32", f"{result.naive_ms:.1f} ms")
-        table.add_row("naive twin / step", f"{result.naive_over_step:.2f}")
-    for stage, milliseconds in result.stages_ms.items():
-        table.add_row(f"  {stage}", f"{milliseconds:.1f} ms")
-    table.add_row("arithmetic", f"{result.gflop:.1f} GFLOP")
-    table.add_row("matrix rate of its linear layers", f"{result.matrix_gflops_per_s:.0f} GFLOP/s")
-    table.add_row("  takes at least", f"{result.arithmetic_ms:.1f} ms")
-    table.add_row("weights read", f"{result.weights_mb:.0f} MB")
-    table.add_row("memory's rate", f"{result.memory_gb_per_s:.1f} GB/s")
-    table.add_row("  takes at least", f"{result.reading_ms:.1f} ms")
-    table.add_row("floor", f"{result.floor_ms:.1f} ms")
-    table.add_row("step / floor", f"{result.step_over_floor:.2f}")
-    table.add_row(
-        "peak memory" + ("" if "cuda" in result.device else ", twin included"), f"{result.peak_memory_mb:.0f} MB"
-    )
-    console.print(table)
+        rows.append(("naive twin, float32", f"{result.naive_ms:.1f} ms"))
+        rows.append(("naive twin / step", f"{result.naive_over_step:.2f}"))
+    rows += [
+        *((f"  {stage}", f"{milliseconds:.1f} ms") for stage, milliseconds in result.stages_ms.items()),
+        ("arithmetic", f"{result.gflop:.1f} GFLOP"),
+        ("matrix rate of its linear layers", f"{result.matrix_gflops_per_s:.0f} GFLOP/s"),
+        ("  takes at least", f"{result.arithmetic_ms:.1f} ms"),
+        ("weights read", f"{result.weights_mb:.0f} MB"),
+        ("memory's rate", f"{result.memory_gb_per_s:.1f} GB/s"),
+        ("  takes at least", f"{result.reading_ms:.1f} ms"),
+        ("floor", f"{result.floor_ms:.1f} ms"),
+        ("step / floor", f"{result.step_over_floor:.2f}"),
+        ("peak memory" + ("" if "cuda" in result.device else ", twin included"), f"{result.peak_memory_mb:.0f} MB"),
+    ]
+    title = f"{result.config} {result.size}, {result.precision} on {result.device}, {result.threads} threads"
+    command.show(("", ""), rows, options, console, title=title)
     return True
 
 

@@ -15,7 +15,6 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.table import Table
 
 from benchmark import command
 from ttt3r_ros.runtime.device import choose_device
@@ -26,7 +25,7 @@ SIZES = ((160, 120), (640, 480))
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table and, if asked to, write it as JSON."""
-    arguments = command.parser(__doc__, "device", "seeds", device="cpu", seeds=4)
+    arguments = command.parser(__doc__, "device", "seeds", "markdown", device="cpu", seeds=4)
     add = arguments.add_argument
     add("--repeats", type=int, default=5, help="measurements per row; the median is reported")
     add("--processes", type=int, default=torch.get_num_threads(), help="processes of the second row, on a CPU")
@@ -47,18 +46,19 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
 
 def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
     """Print the table."""
-    table = Table(title=f"synthetic world on {result['device']}, {args.seeds} flats per call")
-    for column in ("image", "processes", "frames/s", "CPU ms/frame", "build ms/sequence"):
-        table.add_column(column, justify="right")
-    for row in result["rows"]:
-        table.add_row(
+    header = ("image", "processes", "frames/s", "CPU ms/frame", "build ms/sequence")
+    rows = [
+        (
             row["image"],
             str(row["processes"]),
             f"{row['frames_per_second']:.0f}",
             f"{row['cpu_ms_per_frame']:.1f}",
             f"{row['build_ms_per_sequence']:.0f}",
         )
-    console.print(table)
+        for row in result["rows"]
+    ]
+    title = f"synthetic world on {result['device']}, {args.seeds} flats per call"
+    command.show(header, rows, args, console, title=title)
     return True
 
 

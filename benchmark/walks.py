@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from benchmark import command
 from benchmark.runner import frames_of, go_along
@@ -58,9 +57,8 @@ class Walk:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, and print a table."""
-    parser = command.parser(__doc__, "weights", "device", "seeds", "frames", "fps", "size")
-    parser.set_defaults(seeds=16, frames=100, size=[640, 480])
-    parser.add_argument("--motion", choices=("wheeled", "handheld"), default="handheld", help="(default: %(default)s)")
+    shared = ("weights", "device", "motion", "seeds", "frames", "fps", "size", "markdown")
+    parser = command.parser(__doc__, *shared, motion="handheld", seeds=16, frames=100, size=[640, 480])
     return command.start(parser, run, report, argv)
 
 
@@ -104,9 +102,7 @@ def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -
     """Print mean and median over the walks; nothing is demanded."""
     walks = [Walk(**walk) for walk in result["walks"]]
     title = f"{len(walks)} {args.motion} walks of {result['frames']} frames; {result['weights']}"
-    table = Table(title=title, title_justify="left")
-    for column in ("", "mean", "median", "worst"):
-        table.add_column(column, justify="right")
+    rows = []
     for name, label, unit in (
         ("abs_rel", "depth, AbsRel", ""),
         ("ate_percent", "path, ATE", " %"),
@@ -118,8 +114,8 @@ def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -
         ("lost", "frames without a pose", ""),
     ):
         values = np.array([getattr(walk, name) for walk in walks])
-        table.add_row(label, *(f"{value:.3g}{unit}" for value in (values.mean(), np.median(values), values.max())))
-    console.print(table)
+        rows.append((label, *(f"{value:.3g}{unit}" for value in (values.mean(), np.median(values), values.max()))))
+    command.show(("", "mean", "median", "worst"), rows, args, console, title=title)
     return True
 
 

@@ -35,6 +35,6 @@ def test_a_way_that_becomes_slower_is_a_failure(last, is_flat):
     samples = [asdict(Sample(n, last if n > 30 else 10.0, 300.0, 0)) for n in range(1, 41)]
 
     class Arguments:
-        picture = None
+        markdown = picture = None
 
     assert report([{"way": "stream", "frames": 40, "samples": samples}], Arguments(), Console(quiet=True)) is is_flat  # type: ignore[arg-type]

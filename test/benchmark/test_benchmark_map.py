@@ -66,7 +66,7 @@ def test_a_false_place_that_is_kept_or_a_camera_in_another_room_is_a_failure():
     def said(*results: Result) -> tuple[bool, str]:
         out = io.StringIO()
         found = [(result, None) for result in results]
-        return report(found, Namespace(picture=None), Console(file=out, width=200)), out.getvalue()
+        return report(found, Namespace(markdown=None, picture=None), Console(file=out, width=200)), out.getvalue()
 
     is_good, text = said(good)
     assert is_good
