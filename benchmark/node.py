@@ -17,22 +17,20 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rclpy
 from rich.console import Console
-from rich.table import Table
 from sensor_msgs.msg import Image
 
 from benchmark import command, timed_node
+from benchmark.camera import image_messages
 from benchmark.consumer import Consumer
-from benchmark.graph import keep_to_this_computer
-from benchmark.images import image_messages
+from benchmark.graph import arguments, own_graph, running
 from ttt3r_ros.camera.preprocess import pixel_map
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network, NetworkConfig
@@ -82,15 +80,14 @@ class Setup:
 def main(argv: list[str] | None = None) -> int:
     """Run, print a table, and write the figures if asked to."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # more would only wait for each other in so small a network
-    arguments = command.parser(__doc__, "frames", "size", "param", frames=200, size=(640, 480))
-    return command.start(arguments, measure, report, argv)
+    parser = command.parser(__doc__, "frames", "size", "param", "markdown", frames=200, size=(640, 480))
+    return command.start(parser, measure, report, argv)
 
 
 def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Do the five runs."""
     if args.frames < FEWEST:
         raise UserError(f"--frames must be at least {FEWEST}, not {args.frames}")
-    keep_to_this_computer()
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "stub.safetensors"
         save_network(_stub(), weights, provenance={"source": "stub"})
@@ -130,7 +127,7 @@ def transport(outputs: list[str], setup: Setup) -> dict[str, Any]:
     """Return the latency per output of a node that does nothing [ms]."""
     mapping = pixel_map(setup.images[0].width, setup.images[0].height, image_size=STUB.image_size)
     bare = [sys.executable, "-m", "benchmark.bare_node", *map(str, mapping.size), *outputs]
-    with _running(lambda steps: bare, outputs, setup) as bench:
+    with _running(bare, outputs, setup) as bench:
         bench.exchange(WARM_UP, outputs)
         stamps = bench.exchange(setup.frames, outputs)
         columns = {name: bench.consumer.latencies(name, stamps) for name in outputs}
@@ -173,29 +170,17 @@ def sustained(setup: Setup) -> dict[str, Any]:
 @contextlib.contextmanager
 def _bench(outputs: list[str], setup: Setup, *, extra: float, **parameters: str) -> Iterator[_Bench]:
     """Run a node with the stub and its consumer until the block ends; both have met when it begins."""
-    arguments = ["--ros-args", "-p", f"weights:={setup.weights}"]
-    for name, value in {**PARAMETERS, **parameters}.items():
-        arguments += ["-p", f"{name}:={value}"]
-    for parameter in setup.parameters:
-        arguments += ["-p", parameter]
-
-    def timed(steps: Path) -> list[str]:
-        return [sys.executable, "-m", "benchmark.timed_node", str(steps), str(extra), *arguments]
-
-    with _running(timed, outputs, setup) as bench:
-        yield bench
+    settings = arguments({"weights": str(setup.weights), **PARAMETERS, **parameters}, setup.parameters)
+    with tempfile.TemporaryDirectory() as folder:
+        steps = Path(folder) / "steps"
+        timed = [sys.executable, "-m", "benchmark.timed_node", str(steps), str(extra), *settings]
+        with _running(timed, outputs, setup, steps) as bench:
+            yield bench
 
 
 @contextlib.contextmanager
-def _running(command_of: Callable[[Path], list[str]], outputs: list[str], setup: Setup) -> Iterator[_Bench]:
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        steps = folder / "steps"
-        rclpy.init(args=[])
-        stack.callback(rclpy.try_shutdown)
-        consumer = Consumer(outputs, setup.images)
-        stack.callback(consumer.close)
-        child = stack.enter_context(ChildProcess("node", command_of(steps), folder / "node.log"))
+def _running(command: list[str], outputs: list[str], setup: Setup, steps: Path | None = None) -> Iterator[_Bench]:
+    with own_graph(), contextlib.closing(Consumer(outputs, setup.images)) as consumer, running(command) as child:
         bench = _Bench(consumer, child, steps)
         bench.meet()
         yield bench
@@ -204,7 +189,7 @@ def _running(command_of: Callable[[Path], list[str]], outputs: list[str], setup:
 class _Bench:
     """A node with the stub, and its consumer."""
 
-    def __init__(self, consumer: Consumer, child: ChildProcess, steps: Path) -> None:
+    def __init__(self, consumer: Consumer, child: ChildProcess, steps: Path | None) -> None:
         self.consumer = consumer
         self._child = child
         self._steps = steps
@@ -241,6 +226,7 @@ class _Bench:
 
     def steps(self) -> npt.NDArray[np.float64]:
         """See `timed_node.read_steps`."""
+        assert self._steps is not None  # a bare node has no network
         return timed_node.read_steps(self._steps)
 
     def cpu_seconds(self) -> float:
@@ -272,17 +258,15 @@ def _percentiles(seconds: npt.NDArray[np.float64]) -> dict[str, float]:
 def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
     """Print the figures."""
     width, height = result["size"]
-    table = Table(title=f"{width}x{height} in, milliseconds from image published to output received, network taken out")
-    for column in ("", "p50", "p95", "p99"):
-        table.add_column(column, justify="right" if column else "left")
+    percentiles = ("p50", "p95", "p99")
+    rows: list[tuple[str, ...]] = []
     for run in RUNS:
-        table.add_row(run.replace("_", " "), style="bold")
+        rows.append((run.replace("_", " "), "", "", ""))
         for name, figures in result[run].items():
-            if not isinstance(figures, dict):
-                continue
-            table.add_row(f"  {name.replace('_', ' ')}", *(f"{figures[p]:.1f}" for p in ("p50", "p95", "p99")))
-        table.add_section()
-    console.print(table)
+            if isinstance(figures, dict):
+                rows.append((f"  {name.replace('_', ' ')}", *(f"{figures[p]:.1f}" for p in percentiles)))
+    title = f"{width}x{height} in, milliseconds from image published to output received, network taken out"
+    command.show(("", *percentiles), rows, args, console, title=title)
     spent = {run: result[run]["cpu_ms_per_frame"] for run in RUNS if "cpu_ms_per_frame" in result[run]}
     console.print(
         "processor time outside the network, milliseconds per frame: "

@@ -8,40 +8,38 @@ was missing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import sys
-import tempfile
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import rclpy
-from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from matplotlib.figure import Figure
 from nav_msgs.msg import Odometry
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from rich.console import Console
-from rich.table import Table
 from sensor_msgs.msg import Image, PointCloud2
 from tf2_msgs.msg import TFMessage
 
 from benchmark import command
-from benchmark.graph import keep_to_this_computer
-from benchmark.images import image_messages
+from benchmark.camera import Camera, image_messages
+from benchmark.graph import NODE, arguments, own_graph, running
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.ros.conversions import nanoseconds
 from ttt3r_ros.ros.tools.processes import ChildProcess
 
 OUTPUTS = {"odom": Odometry, "depth/image": Image, "points": PointCloud2}
-PICTURES = 32  #: rendered once and sent over and over, there and back, as a camera can move
+PICTURES = 32  #: rendered once and sent over and over
+#: Of the node; its motion counts whatever the weights make of it.
+PARAMETERS = {"drop_frames": "false", "wait_for_transform": "0.1", "max_speed": "0.0", "max_turn_rate": "0.0"}
 IN_FLIGHT = 2  #: frames sent and not answered yet, so that the node never waits for the camera
 SAMPLES = 200  #: of the process, in a whole run
 SETTLED = 0.25  #: share of a run after which nothing may grow any more
@@ -67,42 +65,31 @@ class Sample:
     latency_ms_p99: float
 
 
-@dataclass
-class Camera:
-    """Sends images and notes which outputs come back with their stamps."""
+class SoakCamera(Camera):
+    """Sends images and notes which outputs come back with their stamps.
 
-    node: Node
-    executor: SingleThreadedExecutor
-    messages: list[Image]
-    sent: dict[int, float] = field(default_factory=dict)
-    answered: dict[str, int] = field(default_factory=lambda: dict.fromkeys([*OUTPUTS, "tf"], 0))
-    latencies: deque[float] = field(default_factory=deque)
-    diagnostics: dict[str, str] = field(default_factory=dict)
-    _waiting: dict[str, set[int]] = field(default_factory=lambda: {name: set() for name in [*OUTPUTS, "tf"]})
-    _next: int = 1_000_000_123
+    Attributes:
+        answered: how many of each output have come.
+        latencies: of odometry, until they are taken [s].
+        diagnostics: the newest of the node.
+    """
 
-    def __post_init__(self) -> None:
-        self._images = self.node.create_publisher(Image, "image", QoSProfile(depth=10))
+    def __init__(self, images: list[Image]) -> None:
+        super().__init__([*images, *images[-2:0:-1]], depth=10)  # there and back, as a camera can move
+        self.answered = dict.fromkeys([*OUTPUTS, "tf"], 0)
+        self.latencies: deque[float] = deque()
+        self.diagnostics: dict[str, str] = {}
+        self._waiting: dict[str, set[int]] = {name: set() for name in self.answered}
         for name, kind in OUTPUTS.items():
             self.node.create_subscription(kind, f"ttt3r/{name}", self._listener(name), QoSProfile(depth=50))
         self.node.create_subscription(TFMessage, "/tf", self._on_tf, QoSProfile(depth=50))
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
 
-    def send(self) -> int:
-        """Publish the next image; return its stamp [ns]."""
-        stamp, self._next = self._next, self._next + 33_333_333
-        index = len(self.sent) % (2 * len(self.messages) - 2)
-        message = self.messages[min(index, 2 * len(self.messages) - 2 - index)]
-        message.header.stamp = Time(sec=stamp // 10**9, nanosec=stamp % 10**9)
+    def publish(self, stamp_ns: int) -> None:
+        """Publish the next image, and wait for its outputs."""
         for waiting in self._waiting.values():
-            waiting.add(stamp)
-        self.sent[stamp] = time.perf_counter()
-        self._images.publish(message)
-        return stamp
-
-    def spin(self, seconds: float) -> None:
-        """Receive for at most so long."""
-        self.executor.spin_once(timeout_sec=seconds)
+            waiting.add(stamp_ns)
+        super().publish(stamp_ns)
 
     def in_flight(self) -> int:
         """Return how many frames have not come back whole."""
@@ -117,10 +104,7 @@ class Camera:
             self.answered[name] = 0
 
     def _listener(self, name: str) -> Any:
-        def note(message: Any) -> None:
-            self._note(name, message.header.stamp)
-
-        return note
+        return lambda message: self._note(name, message.header.stamp)
 
     def _on_tf(self, message: Any) -> None:
         for transform in message.transforms:
@@ -128,12 +112,12 @@ class Camera:
                 self._note("tf", transform.header.stamp)
 
     def _note(self, name: str, time_stamp: Any) -> None:
-        stamp = time_stamp.sec * 10**9 + time_stamp.nanosec
+        stamp = nanoseconds(time_stamp)
         if stamp in self._waiting[name]:
             self._waiting[name].remove(stamp)
             self.answered[name] += 1
             if name == "odom":
-                self.latencies.append(time.perf_counter() - self.sent[stamp])
+                self.latencies.append(time.time() - self.sent[stamp])
 
     def _on_diagnostics(self, message: Any) -> None:
         for status in message.status:
@@ -142,7 +126,7 @@ class Camera:
 
 def main(argv: list[str] | None = None) -> int:
     """Run, print a table, and write what was asked for."""
-    shared = ("weights", "frames", "size", "param", "picture")
+    shared = ("weights", "frames", "size", "param", "markdown", "picture")
     return command.start(command.parser(__doc__, *shared, frames=20_000, size=(640, 480)), run, report, argv)
 
 
@@ -154,32 +138,15 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """
     if args.frames < MIN_FRAMES:
         raise UserError(f"--frames must be at least {MIN_FRAMES}: a shorter run cannot tell whether anything grows")
-    keep_to_this_computer()
-    launch = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", "-p", "drop_frames:=false"]
-    launch += ["-p", "wait_for_transform:=0.1"]
-    launch += ["-p", "max_speed:=0.0", "-p", "max_turn_rate:=0.0"]  # whatever the weights make of it
-    if args.weights:
-        launch += ["-p", f"weights:={Path(args.weights).expanduser().resolve()}"]
-    for parameter in args.param:
-        launch += ["-p", parameter]
-    rclpy.init(args=[])
-    try:
-        node = Node("soak")
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        camera = Camera(node, executor, image_messages(PICTURES, *args.size))
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            ChildProcess("node", launch, Path(folder) / "node.log") as child,
-        ):
-            samples = _soak(camera, child, args.frames, console)
-        node.destroy_node()
-    finally:
-        rclpy.try_shutdown()
+    weights = {"weights": str(Path(args.weights).expanduser().resolve())} if args.weights else {}
+    launch = [*NODE, *arguments({**PARAMETERS, **weights}, args.param)]
+    images = image_messages(PICTURES, *args.size)
+    with own_graph(), contextlib.closing(SoakCamera(images)) as camera, running(launch) as child:
+        samples = _soak(camera, child, args.frames, console)
     return _result(args, camera, samples)
 
 
-def _soak(camera: Camera, child: ChildProcess, frames: int, console: Console) -> list[Sample]:
+def _soak(camera: SoakCamera, child: ChildProcess, frames: int, console: Console) -> list[Sample]:
     _meet(camera, child)
     samples: list[Sample] = []
     begun, every = time.perf_counter(), max(frames // SAMPLES, 1)
@@ -194,13 +161,13 @@ def _soak(camera: Camera, child: ChildProcess, frames: int, console: Console) ->
             camera.spin(0.5)
             if camera.in_flight() == last:
                 child.raise_if_dead()
-                if time.perf_counter() - max(camera.sent.values()) > PATIENCE:
+                if time.time() - max(camera.sent.values()) > PATIENCE:
                     break  # what has not come by now is missing
     _settle(camera)
     return samples
 
 
-def _meet(camera: Camera, child: ChildProcess) -> None:
+def _meet(camera: SoakCamera, child: ChildProcess) -> None:
     """Send until every output has come once, so that discovery is over."""
     deadline = time.monotonic() + 3 * PATIENCE
     while not all(camera.answered.values()):
@@ -216,7 +183,7 @@ def _meet(camera: Camera, child: ChildProcess) -> None:
     camera.forget()
 
 
-def _settle(camera: Camera) -> None:
+def _settle(camera: SoakCamera) -> None:
     """Wait for diagnostics of after the last frame."""
     camera.diagnostics = {}
     deadline = time.monotonic() + 5.0
@@ -240,7 +207,7 @@ def _sample(pid: int, frame: int, seconds: float, latencies: deque[float]) -> Sa
     )
 
 
-def _result(args: argparse.Namespace, camera: Camera, samples: list[Sample]) -> dict[str, Any]:
+def _result(args: argparse.Namespace, camera: SoakCamera, samples: list[Sample]) -> dict[str, Any]:
     dropped = int(camera.diagnostics.get("frames_dropped", 0))
     settled = [sample for sample in samples if sample.frame >= SETTLED * args.frames] or samples
     frames = np.array([sample.frame for sample in settled], dtype=np.float64)
@@ -277,15 +244,14 @@ def _result(args: argparse.Namespace, camera: Camera, samples: list[Sample]) -> 
 
 def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
     """Print the course of a run in ten rows, and the verdict; draw the picture if asked to."""
-    table = Table(title=f"{result['frames']} frames in {result['seconds']:.0f} s on {result['device']}")
-    for column in ("frame", "memory [MB]", "latency p50 [ms]", "p99 [ms]", "descriptors", "threads"):
-        table.add_column(column, justify="right")
-    samples = result["samples"]
+    samples, rows = result["samples"], []
     for index in sorted({round(i) for i in np.linspace(0, len(samples) - 1, 10)}):
         s = samples[index]
         figures = (f"{s['rss_mb']:.0f}", f"{s['latency_ms_p50']:.1f}", f"{s['latency_ms_p99']:.1f}")
-        table.add_row(str(s["frame"]), *figures, str(s["descriptors"]), str(s["threads"]))
-    console.print(table)
+        rows.append((str(s["frame"]), *figures, str(s["descriptors"]), str(s["threads"])))
+    title = f"{result['frames']} frames in {result['seconds']:.0f} s on {result['device']}"
+    header = ("frame", "memory [MB]", "latency p50 [ms]", "p99 [ms]", "descriptors", "threads")
+    command.show(header, rows, args, console, title=title)
     console.print(
         f"dropped {result['dropped']}, missed {result['missed']}, memory "
         f"{result['memory_growth_mb_per_1000_frames']:+.2f} MB per 1000 frames once settled",

@@ -12,26 +12,23 @@ Everything else, such as torch's libraries, stays in the page cache.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import rclpy
 from rich.console import Console
-from rich.table import Table
 
 from benchmark import command
-from benchmark.graph import keep_to_this_computer
-from benchmark.start_camera import Camera
+from benchmark.graph import NODE, arguments, own_graph, running
+from benchmark.start_camera import StartCamera
 from benchmark.start_weights import drop_from_cache, made_by_rule, seconds_to_read
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import CUT3R_512_DPT
-from ttt3r_ros.ros.tools.processes import ChildProcess
 from ttt3r_ros.weights.load import PACKAGED
 
 FULL = Path(".cache/start/full.safetensors")
@@ -54,12 +51,12 @@ _IMPORT = "import os, ttt3r_ros.ros.run; os.write(1, b'.'); os._exit(0)"
 
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table, and write the figures if asked to."""
-    arguments = command.parser(__doc__, "weights", "param")
-    add = arguments.add_argument
+    parser = command.parser(__doc__, "weights", "param", "markdown")
+    add = parser.add_argument
     add("--config", choices=("full",), help=f"full: full-size random weights, created once in {FULL.parent}")
     add("--runs", type=int, default=3, help="starts in each state, cold and warm (default: %(default)s)")
     add("--no-cold", action="store_true", help="only start with the file in the page cache")
-    return command.start(arguments, measure, report, argv)
+    return command.start(parser, measure, report, argv)
 
 
 def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
@@ -81,20 +78,14 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         console.print(f"{weights} cannot be dropped from the page cache: warm starts only", highlight=False)
         states.remove("cold")
     starts: dict[str, list[dict[str, float]]] = {state: [] for state in states}
-    keep_to_this_computer()
     os.environ["RCUTILS_CONSOLE_OUTPUT_FORMAT"] = _LOG_FORMAT  # whose times are read
     load = os.getloadavg()[0]
-    rclpy.init(args=[])
-    try:
-        camera = Camera()
+    with own_graph(), contextlib.closing(StartCamera()) as camera:
         for run in range(1, args.runs + 1):
             for state in states:
                 start = _start(weights, args.param, camera, cold=state == "cold")
                 starts[state].append(start)
                 console.print(f"run {run} of {args.runs}, {state}: {_total(start):.1f} s", highlight=False)
-        camera.close()
-    finally:
-        rclpy.try_shutdown()
     return {
         "weights": weights.name,
         "megabytes": weights.stat().st_size / 1e6,
@@ -105,20 +96,16 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     }
 
 
-def _start(weights: Path, parameters: list[str], camera: Camera, *, cold: bool) -> dict[str, float]:
+def _start(weights: Path, parameters: list[str], camera: StartCamera, *, cold: bool) -> dict[str, float]:
     """Return the seconds that each phase of one start takes, and those that reading its weights file takes."""
     imports = _seconds_to_import()
     reading = seconds_to_read(weights, cold=cold)
     if cold:
         drop_from_cache(weights)
-    launch = [sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", "-p", f"weights:={weights}"]
-    for parameter in parameters:
-        launch += ["-p", parameter]
-    with tempfile.TemporaryDirectory() as folder:
-        begun = time.time()
-        with ChildProcess("node", launch, Path(folder) / "node.log") as child:
-            met, odometry = camera.first_odometry(child, begun, PATIENCE)
-            logged = moments_of(child.log.read_text())
+    begun = time.time()
+    with running([*NODE, *arguments({"weights": str(weights)}, parameters)]) as child:
+        met, odometry = camera.first_odometry(child, begun, PATIENCE)
+        logged = moments_of(child.log.read_text())
     moments = [begun + imports, *logged, max(met, logged[-1]), odometry]
     before = [begun, *moments]
     return {**{phase: moments[i] - before[i] for i, phase in enumerate(PHASES)}, "reading": reading}
@@ -169,19 +156,16 @@ def _medians(starts: list[dict[str, float]]) -> dict[str, float]:
 def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -> bool:
     """Print the medians."""
     medians = result["medians"]
-    table = Table(title=f"{result['weights']}, {result['megabytes']:.0f} MB: seconds from launch, medians")
-    for column in ("", *medians):
-        table.add_column(column, justify="right" if column else "left")
-    for phase in PHASES:
-        table.add_row(phase, *(f"{figures[phase]:.2f}" for figures in medians.values()))
-    table.add_section()
-    table.add_row("in all", *(f"{figures['total']:.2f}" for figures in medians.values()))
-    table.add_section()
-    table.add_row("reading the file", *(f"{figures['fastest_reading']:.3f}" for figures in medians.values()))
-    rates = (result["megabytes"] / figures["fastest_reading"] for figures in medians.values())
-    table.add_row("  MB/s", *(f"{rate:.0f}" for rate in rates))
-    table.add_row("loading / reading", *(f"{figures['loading_over_reading']:.2f}" for figures in medians.values()))
-    console.print(table)
+    columns = medians.values()
+    rows = [
+        *((phase, *(f"{figures[phase]:.2f}" for figures in columns)) for phase in PHASES),
+        ("in all", *(f"{figures['total']:.2f}" for figures in columns)),
+        ("reading the file", *(f"{figures['fastest_reading']:.3f}" for figures in columns)),
+        ("  MB/s", *(f"{result['megabytes'] / figures['fastest_reading']:.0f}" for figures in columns)),
+        ("loading / reading", *(f"{figures['loading_over_reading']:.2f}" for figures in columns)),
+    ]
+    title = f"{result['weights']}, {result['megabytes']:.0f} MB: seconds from launch, medians"
+    command.show(("", *medians), rows, args, console, title=title)
     return True
 
 

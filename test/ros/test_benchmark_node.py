@@ -2,19 +2,19 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import closing
 from typing import Any
 
 import numpy as np
 import pytest
-import rclpy
 from nav_msgs.msg import Odometry
 from rclpy.serialization import serialize_message
 from rule_weights import TINY, rule_network
 
 from benchmark import node, timed_node
+from benchmark.camera import image_messages
 from benchmark.consumer import Consumer
-from benchmark.graph import keep_to_this_computer
-from benchmark.images import image_messages
+from benchmark.graph import own_graph
 from ttt3r_ros.model import Network
 from ttt3r_ros.ros.topics import TOPICS
 from ttt3r_ros.stream import segments
@@ -25,19 +25,15 @@ pytestmark = pytest.mark.dds
 
 
 @pytest.fixture
-def consumer():
-    rclpy.init(args=[])
-    consumer = Consumer(["odom", "path"], images=[])
-    yield consumer
-    consumer.close()
-    rclpy.try_shutdown()
+def consumer(own_environment):
+    with own_graph(), closing(Consumer(["odom", "path"], images=[])) as consumer:
+        yield consumer
 
 
 @pytest.fixture
 def setup(own_environment, monkeypatch, weights):
     """A few frames of small images; the weights are not the stub's but as small."""
     monkeypatch.setattr(node, "WARM_UP", 2)
-    keep_to_this_computer()
     return node.Setup(20, ["check_images:=false"], weights, image_messages(2, 80, 60))
 
 

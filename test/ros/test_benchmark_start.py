@@ -10,7 +10,7 @@ from rich.console import Console
 from rule_weights import TINY
 from sensor_msgs.msg import Image
 
-from benchmark import start, start_camera, start_weights
+from benchmark import camera, start, start_camera, start_weights
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.conversions import image_message
 from ttt3r_ros.weights.native_file import read_native
@@ -31,7 +31,7 @@ def quick(own_environment, monkeypatch):
     """Small pictures of nothing."""
 
     def pictures(count: int, width: int, height: int) -> list[Image]:
-        return [image_message(picture(i), "rgb8", header(0, start_camera.FRAME_ID)) for i in range(count)]
+        return [image_message(picture(i), "rgb8", header(0, camera.FRAME_ID)) for i in range(count)]
 
     monkeypatch.setattr(start_camera, "image_messages", pictures)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")

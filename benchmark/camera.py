@@ -1,0 +1,69 @@
+"""A camera on its mount, in front of a node in another process."""
+
+from __future__ import annotations
+
+import time
+
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from tf2_ros import StaticTransformBroadcaster
+
+from ttt3r_ros.geometry import T_BASE_CAMERA
+from ttt3r_ros.ros.conversions import image_message, time_message, transform_message
+from ttt3r_ros.synthetic import Sequence
+
+FRAME_ID = "camera"
+#: Of the first image that `Camera.send` sends, and between two of them [ns].
+FIRST_NS, PERIOD_NS = 1_000_000_123, 33_333_333
+
+
+def image_messages(count: int, width: int, height: int) -> list[Image]:
+    """Return the first frames of a walk; stamps are for the sender to fill in."""
+    frames = Sequence(0, count, width=width, height=height).render(0, count)
+    return [image_message(pixels, "rgb8", Header(frame_id=FRAME_ID)) for pixels in frames.image.numpy()]
+
+
+class Camera:
+    """Publishes images over and over, and its mount; subclasses listen to what a node makes of them.
+
+    Attributes:
+        published: number of images so far.
+        sent: when images of the stamps [ns] were sent, by `time.time` [s].
+    """
+
+    def __init__(self, images: list[Image], *, depth: int = 1) -> None:
+        """Join the graph; `depth` is that of the publisher's queue."""
+        self.node = Node("camera")
+        self.published, self.sent = 0, dict[int, float]()
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._messages = images
+        self._images = self.node.create_publisher(Image, "image", QoSProfile(depth=depth))
+        self._mounts = StaticTransformBroadcaster(self.node)
+        self._mounts.sendTransform(transform_message(T_BASE_CAMERA, Header(frame_id="base_link"), FRAME_ID))
+
+    def send(self) -> int:
+        """Publish the next image with the next stamp of a camera at 30 Hz, which is returned [ns]."""
+        stamp_ns = FIRST_NS + self.published * PERIOD_NS
+        self.publish(stamp_ns)
+        return stamp_ns
+
+    def publish(self, stamp_ns: int) -> None:
+        """Publish the next image with this stamp [ns]."""
+        message = self._messages[self.published % len(self._messages)]
+        message.header.stamp = time_message(stamp_ns)
+        self.published += 1
+        self.sent[stamp_ns] = time.time()
+        self._images.publish(message)
+
+    def spin(self, seconds: float) -> None:
+        """Receive for at most so long."""
+        self._executor.spin_once(timeout_sec=seconds)
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self.node.destroy_node()
