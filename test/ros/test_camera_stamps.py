@@ -14,6 +14,7 @@ from scripted_network import ScriptedNetwork, along, view
 from sensor_msgs.msg import Image
 from waiting import wait_until
 
+from ttt3r_ros.camera.stamps import StampState
 from ttt3r_ros.ros.conversions import nanoseconds
 
 pytestmark = pytest.mark.dds
@@ -51,7 +52,7 @@ class Camera:
     def begin(self) -> None:
         """Let the node forget all that has been."""
         self.inside.node.pipeline.reset_odometry()
-        self.inside.node.camera_input.forget_stamps()
+        self.inside.node.camera_input._stamps = StampState()
 
     def send(self, stamps: Sequence[int], numbers: Sequence[int] | None = None, period: float = 0.0) -> list[Odometry]:
         """Send pictures with these stamps; return the node's answers to them."""

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
-from rclpy.node import Node, SubscriptionEventCallbacks  # whose module has a different name in each distribution
+from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
-from rclpy.subscription import Subscription
 from sensor_msgs.msg import CameraInfo
 
 from ttt3r_ros.camera.calibration import Calibration, Camera
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.ros.inbox import Inbox
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import first_sentence
-from ttt3r_ros.ros.receiver import ServedElsewhere
 
 #: How long the first frame waits for a camera_info if the topic has a publisher [s].
 FIRST_WAIT = 1.0
 POLL_SECONDS = 0.01
+#: Messages that are taken at once; one waits, unless the QoS is overridden.
+MAX_TAKEN = 1000
 #: Time between two checks for a publisher of a latched camera_info, until a camera_info has arrived [s].
 LATCHED_PERIOD = 1.0
 
@@ -47,10 +46,9 @@ class CalibrationInput:
         self._key: tuple[object, ...] | None = None
         self._camera: Camera | None = None
         self.refused = 0  #: number of frames processed without a camera_info because it could not be used
-        self._subscription = self._subscribe(
-            QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT), QoSOverridingOptions.with_default_policies()
-        )
-        self._latched: Subscription[Any] | None = None
+        qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._inbox = Inbox(node, CameraInfo, "camera_info", qos)
+        self._latched: Inbox | None = None
         self._looked_at = -LATCHED_PERIOD
 
     def camera(self, width: int, height: int, *, rectified: bool) -> Camera | None:
@@ -89,7 +87,7 @@ class CalibrationInput:
         while (
             self._calibration is None
             and self._node.context.ok()
-            and self._node.count_publishers(self._subscription.topic_name)
+            and self._inbox.has_publisher()
             and time.monotonic() < deadline
         ):
             self._listen_to_latched()
@@ -98,14 +96,14 @@ class CalibrationInput:
 
     def _take(self) -> None:
         """Read the last camera_info that has arrived, if any."""
-        latest = self._latest_of(self._subscription)
-        if self._latched is not None and latest is None:
-            latest = self._latest_of(self._latched)
-        if latest is None or latest[_STAMP_END:] == self._serialized:
+        arrived = self._inbox.take(MAX_TAKEN)
+        if self._latched is not None and not arrived:
+            arrived = self._latched.take(MAX_TAKEN)
+        if not arrived or arrived[-1][_STAMP_END:] == self._serialized:
             return
-        self._serialized = latest[_STAMP_END:]
+        self._serialized = arrived[-1][_STAMP_END:]
         try:
-            self._calibration = Calibration.from_message(deserialize_message(latest, CameraInfo))
+            self._calibration = Calibration.from_message(deserialize_message(arrived[-1], CameraInfo))
         except Exception as error:  # has no common base class
             self._notices.warn(f"a camera_info cannot be read and is ignored ({first_sentence(error)})")
 
@@ -114,31 +112,7 @@ class CalibrationInput:
         self._looked_at = time.monotonic()
         if self._latched is not None:
             return
-        publishers = self._node.get_publishers_info_by_topic(self._subscription.topic_name)
+        publishers = self._node.get_publishers_info_by_topic(self._inbox.topic)
         if any(found.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for found in publishers):
-            self._latched = self._subscribe(
-                QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-            )
-
-    def _subscribe(self, qos: QoSProfile, overriding: QoSOverridingOptions | None = None) -> Subscription[Any]:
-        return self._node.create_subscription(
-            CameraInfo,
-            "camera_info",
-            lambda _: None,  # see `_take`
-            qos,
-            callback_group=ServedElsewhere(),
-            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
-            raw=True,
-            qos_overriding_options=overriding,
-        )
-
-    @staticmethod
-    def _latest_of(subscription: Subscription[Any]) -> bytes | None:
-        handle: Any = subscription.handle
-        latest: bytes | None = None
-        with handle:
-            taken = handle.take_message(CameraInfo, True)
-            while taken is not None:
-                latest = taken[0]
-                taken = handle.take_message(CameraInfo, True)
-        return latest
+            qos = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+            self._latched = Inbox(self._node, CameraInfo, "camera_info", qos, overridable=False)

@@ -107,10 +107,6 @@ class CameraInput:
         """Number of images dropped because of their stamp, by reason."""
         return self._stamps.dropped
 
-    def forget_stamps(self) -> None:
-        """Judge the next image as if it were the first."""
-        self._stamps = StampState()
-
     def seconds_without_image(self) -> float:
         """Return the wall time since the last image that was not dropped, or the start [s]; 0 while disabled."""
         return time.monotonic() - self._last_arrival if self.enabled else 0.0

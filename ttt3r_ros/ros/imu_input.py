@@ -6,22 +6,20 @@ import math
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from rclpy.node import Node, SubscriptionEventCallbacks  # whose module has a different name in each distribution
+from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Imu
 
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.geometry import FloatArray, rotation_from_quaternion
 from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds
+from ttt3r_ros.ros.inbox import Inbox
 from ttt3r_ros.ros.mount import Mount
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import first_sentence
-from ttt3r_ros.ros.receiver import ServedElsewhere
 from ttt3r_ros.stream.gravity import GRAVITY, MAX_SHOCK, ImuSamples
 
 #: Messages that wait in the middleware for a frame, and how many of them are read, evenly: each takes Python's time.
@@ -76,16 +74,8 @@ class ImuInput:
         self._arrived = -math.inf
         self._odd = 0
         self.fact = "none"
-        self._subscription = node.create_subscription(
-            Imu,
-            "~/imu",
-            lambda _: None,  # see `_take`
-            QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT),
-            callback_group=ServedElsewhere(),
-            event_callbacks=SubscriptionEventCallbacks(use_default_callbacks=False),
-            raw=True,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        qos = QoSProfile(depth=QUEUE, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self._inbox = Inbox(node, Imu, "~/imu", qos)
 
     def samples(self, stamp_ns: int) -> ImuSamples | None:
         """Return what was measured since the last frame, in the base's axes and by the camera's clock; None if nothing.
@@ -144,7 +134,7 @@ class ImuInput:
         while (
             (not self._kept or self._T_base_imu() is None)
             and self._node.context.ok()
-            and self._node.count_publishers(self._subscription.topic_name)
+            and self._inbox.has_publisher()
             and time.monotonic() < deadline
         ):
             time.sleep(POLL_S)
@@ -154,18 +144,13 @@ class ImuInput:
         if math.isfinite(self._arrived) and time.monotonic() - self._arrived > SILENT_S:
             self.fact = "silent"
             self._notices.warn(
-                f"no message has arrived on {self._subscription.topic_name} for {SILENT_S:g} s: roll and pitch drift "
+                f"no message has arrived on {self._inbox.topic} for {SILENT_S:g} s: roll and pitch drift "
                 "until the IMU is back"
             )
 
     def _take(self, stamp_ns: int) -> None:
         """Read the messages that have arrived."""
-        handle: Any = self._subscription.handle
-        waiting: list[bytes] = []
-        with handle:
-            while len(waiting) < 2 * QUEUE and (taken := handle.take_message(Imu, True)) is not None:
-                waiting.append(taken[0])
-        samples = []
+        waiting, samples = self._inbox.take(2 * QUEUE), []
         for data in waiting[:: math.ceil(len(waiting) / MAX_READ) or 1]:
             try:
                 message = deserialize_message(data, Imu)
