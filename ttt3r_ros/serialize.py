@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -248,10 +248,29 @@ def checksum(text: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
+def safetensors_header(metadata: Mapping[str, str], tensors: Iterable[tuple[str, Sequence[int], torch.dtype]]) -> bytes:
+    """Return what a safetensors file begins with, up to the first tensor: the length of the JSON text, and that.
+
+    Args:
+        metadata: comes first, in this order.
+        tensors: name, shape and type of each tensor, in the order of their bytes, which follow without gaps.
+    """
+    entries: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, shape, dtype in tensors:
+        start, end = end, end + math.prod(shape) * dtype.itemsize
+        entries[name] = {"dtype": _DTYPES[dtype], "shape": list(shape), "data_offsets": [start, end]}
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
 #: How safetensors calls the types of tensors that are stored.
 _DTYPES = {
     torch.float64: "F64",
     torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
     torch.int64: "I64",
     torch.int32: "I32",
     torch.int16: "I16",
@@ -263,17 +282,9 @@ _DTYPES = {
 
 def _file_parts(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> list[memoryview]:
     """Return a safetensors file: the header's length, the header, and the tensors, those of large numbers first."""
-    header: dict[str, Any] = {"__metadata__": dict(metadata)}
     names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))  # so that all are aligned
-    start = 0
-    for name in names:
-        tensor = tensors[name]
-        end = start + tensor.numel() * tensor.element_size()
-        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-        start = end
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    return [memoryview(len(text).to_bytes(8, "little") + text), *(_memory(tensors[name]) for name in names)]
+    entries = ((name, tensors[name].shape, tensors[name].dtype) for name in names)
+    return [memoryview(safetensors_header(metadata, entries)), *(_memory(tensors[name]) for name in names)]
 
 
 def _memory(tensor: Tensor) -> memoryview:

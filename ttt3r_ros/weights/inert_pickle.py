@@ -25,7 +25,7 @@ _CONSTANTS: dict[str, Any] = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, 
 _LITERALS = frozenset(
     {
         *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
-        *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING"),
+        *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
         *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
     }
 )
@@ -128,8 +128,6 @@ class _Machine:
             stack.pop()
         elif opcode == "POP_MARK":
             self.pop_to_mark()
-        elif opcode == "DUP":
-            stack.append(stack[-1])
         elif opcode == "BINPERSID":
             if self.persistent_load is None:
                 raise PickleError("its table of contents refers to missing data")
@@ -146,7 +144,7 @@ class _Machine:
             self.stack.append(tuple(reversed(items)))
         elif opcode in ("EMPTY_LIST", "EMPTY_SET"):  # nothing here needs sets, so they become lists
             self.stack.append([])
-        elif opcode in ("LIST", "FROZENSET"):
+        elif opcode == "FROZENSET":
             self.stack.append(self.pop_to_mark())
         elif opcode in ("APPEND", "APPENDS", "ADDITEMS"):
             values = [self.pop()] if opcode == "APPEND" else self.pop_to_mark()
@@ -154,10 +152,6 @@ class _Machine:
             (target.items if isinstance(target, Inert) else _expect(target, list)).extend(values)
         elif opcode == "EMPTY_DICT":
             self.stack.append({})
-        elif opcode == "DICT":
-            values = self.pop_to_mark()
-            self.stack.append({})
-            self.assign(values)
         elif opcode in ("SETITEM", "SETITEMS"):
             self.assign([self.pop(), self.pop()][::-1] if opcode == "SETITEM" else self.pop_to_mark())
         else:
@@ -178,12 +172,6 @@ class _Machine:
         elif opcode == "NEWOBJ_EX":
             keywords, arguments, maker = self.pop(), self.pop(), self.pop()
             self.stack.append(Inert(maker, (arguments, keywords)))
-        elif opcode == "INST":
-            module, _, name = argument.partition(" ")
-            self.stack.append(Inert(Name(module, name), tuple(self.pop_to_mark())))
-        elif opcode == "OBJ":
-            maker, *rest = self.pop_to_mark()
-            self.stack.append(Inert(maker, tuple(rest)))
         elif opcode == "BUILD":
             state = self.pop()
             if isinstance(self.stack[-1], Inert):

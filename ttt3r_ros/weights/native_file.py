@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.config import LATER, NetworkConfig
+from ttt3r_ros.serialize import safetensors_header
 from ttt3r_ros.weights.contents import Contents, check_finite, check_tensors, skeleton
 from ttt3r_ros.weights.mapped_file import MappedFile
 
@@ -156,10 +157,11 @@ def write_native(
         _CONFIG: json.dumps(config.to_dict()),
         _PROVENANCE: json.dumps(dict(provenance)),
     }
-    header, size = _header(metadata, tensors, dtype)
+    header = safetensors_header(metadata, ((key, tensor.shape, dtype) for key, tensor in tensors.items()))
+    size = sum(tensor.numel() for tensor in tensors.values()) * dtype.itemsize
     digest, done = hashlib.sha256(), 0
     with _replacing(path) as file:
-        file.write(len(header).to_bytes(8, "little") + header)
+        file.write(header)
         for key, tensor in tensors.items():
             stored = tensor.detach().to("cpu", dtype).contiguous()
             check_finite(path, key, stored)
@@ -169,19 +171,8 @@ def write_native(
             done += len(data)
             if progress:
                 progress(done, size)
-        file.seek(8 + header.index(_NO_CHECKSUM.encode()))
+        file.seek(header.index(_NO_CHECKSUM.encode()))
         file.write(digest.hexdigest().encode())
-
-
-def _header(metadata: Mapping[str, str], tensors: Mapping[str, Tensor], dtype: torch.dtype) -> tuple[bytes, int]:
-    """Return the safetensors JSON header and the number of data bytes that follow it."""
-    entries: dict[str, Any] = {"__metadata__": metadata}
-    end = 0
-    for key, tensor in tensors.items():
-        start, end = end, end + tensor.numel() * dtype.itemsize
-        entries[key] = {"dtype": DTYPE_NAMES[dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(entries, separators=(",", ":")).encode()
-    return text + b" " * (-len(text) % 8), end
 
 
 @contextlib.contextmanager
