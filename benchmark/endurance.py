@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import sys
 from dataclasses import asdict
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,8 @@ from rich.console import Console
 from benchmark import command
 from benchmark.endurance_figures import COLUMNS, draw, rows, verdict, walk_title
 from benchmark.endurance_walk import Task, run_policy
-from benchmark.walk import Walk, WalkSpec
+from benchmark.runner import alone
+from benchmark.walk import WalkSpec, rendered
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device, choose_precision
@@ -59,11 +58,8 @@ def run(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
     device = choose_device(args.device)
     precision = choose_precision(args.precision, device)
     weights = load_weights(args.weights)
-    args.work.mkdir(parents=True, exist_ok=True)
     spec = WalkSpec(args.seed, args.motion, args.frames, args.size[0], args.size[1], args.fps)
-    walk = Walk(spec, args.work, device=str(device))
-    with FrameProgress("rendering", args.frames, console) as progress:
-        walk.render(progress.update)
+    rendered(spec, args.work, console, device=str(device))
     results = []
     for policy in args.policies:
         task = Task(
@@ -78,7 +74,11 @@ def run(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
             policy=policy,
             interval=args.interval,
         )
-        results.append(_finished(args.work, task) or _run_policy(args.work, task, console))
+        result = _finished(args.work, task)
+        if result is None:
+            result = alone(f"the policy {policy}", _work, task)
+            _result_file(args.work, task).write_text(json.dumps(result) + "\n")
+        results.append(result)
     return results
 
 
@@ -91,39 +91,10 @@ def _finished(work: Path, task: Task) -> dict[str, Any] | None:
     return result if result["task"] == asdict(task) else None
 
 
-def _run_policy(work: Path, task: Task, console: Console) -> dict[str, Any]:
-    """Run one policy in a process of its own, so that no other one's memory is in its figures."""
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe(duplex=False)
-    process = context.Process(target=_work, args=(task, theirs), daemon=True)
-    process.start()
-    theirs.close()
-    result: dict[str, Any] | None = None
-    frames = task.walk["frames"]
-    try:
-        with FrameProgress(task.policy, frames, console) as progress:
-            while result is None:
-                message = ours.recv()
-                if isinstance(message, dict):
-                    result = message
-                else:
-                    progress.update(*message)
-    except EOFError:
-        process.join()
-        raise UserError(
-            f"the process of the policy {task.policy} ended early, with status {process.exitcode}"
-        ) from None
-    finally:
-        process.terminate()
-        process.join()
-    _result_file(work, task).write_text(json.dumps(result) + "\n")
-    return result
-
-
-def _work(task: Task, results: Connection) -> None:
+def _work(task: Task) -> dict[str, Any]:
     torch.manual_seed(0)
-    results.send(run_policy(task, lambda done, detail: results.send((done, detail))))
-    results.close()
+    with FrameProgress(task.policy, task.walk["frames"], Console(stderr=True)) as progress:
+        return run_policy(task, progress.update)
 
 
 def _result_file(work: Path, task: Task) -> Path:

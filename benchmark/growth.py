@@ -9,7 +9,6 @@ depth images, colors, cloud, and what it needs to resume).
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
 import tempfile
 import threading
@@ -24,8 +23,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 from benchmark import command
-from benchmark.runner import resident_bytes
-from benchmark.walk import Walk, WalkSpec
+from benchmark.runner import alone, resident_bytes
+from benchmark.walk import Walk, WalkSpec, rendered
 from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
@@ -45,17 +44,6 @@ SEED = 498
 #: Largest permitted ratio of a frame's processor time in the last quarter of a run to that in the second.
 MAX_SLOWDOWN = 1.2
 _SAMPLES = 40
-
-
-@dataclass(frozen=True)
-class Task:
-    """One way along a walk; `walk` holds the fields of its `WalkSpec`."""
-
-    walk: dict[str, Any]
-    work: str
-    weights: str
-    device: str
-    way: str
 
 
 @dataclass(frozen=True)
@@ -112,30 +100,26 @@ def measure(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
     """
     if args.frames < 2 * _SAMPLES:
         raise UserError(f"--frames must be at least {2 * _SAMPLES}, not {args.frames}")
-    args.work.mkdir(parents=True, exist_ok=True)
     spec = WalkSpec(SEED, "wheeled", args.frames, args.size[0], args.size[1], args.fps)
-    with FrameProgress("rendering", args.frames, console) as progress:
-        Walk(spec, args.work).render(progress.update)
+    rendered(spec, args.work, console)
     results = []
     for way in WAYS:
-        task = Task(asdict(spec), str(args.work), args.weights, args.device, way)
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            samples = pool.apply(go, (task,))
+        samples = alone(f"the way {way}", go, spec, args.work, args.weights, args.device, way)
         results.append({"way": way, "frames": args.frames, "samples": [asdict(sample) for sample in samples]})
     return results
 
 
-def go(task: Task) -> list[Sample]:
+def go(spec: WalkSpec, work: Path, weights: str, device: str, way: str) -> list[Sample]:
     """Go one way along the walk."""
-    walk = Walk(WalkSpec(**task.walk), Path(task.work))
-    loaded = load_backbone(NetworkSettings(weights=task.weights, device=task.device))
+    walk = Walk(spec, work)
+    loaded = load_backbone(NetworkSettings(weights=weights, device=device))
     settings = StreamSettings(reset_interval=loaded.segment_frames)
     warm_up(loaded.backbone, walk.spec.height, walk.spec.width, settings)
-    everything = task.way == "offline"
+    everything = way == "offline"
     options = OutputOptions(
         depth=everything,
         rgb=everything,
-        cloud=task.way != "stream",
+        cloud=way != "stream",
         min_confidence=1.5,
         max_depth=30.0,
         undistort=False,
@@ -147,7 +131,7 @@ def go(task: Task) -> list[Sample]:
         with run_folder.locked():
             run_folder.begin({}, overwrite=False)
             run = Run(Stream(loaded.backbone, settings), run_folder, options, voxel_map)
-            with FrameProgress(task.way, walk.spec.frames, Console(stderr=True)) as progress:
+            with FrameProgress(way, walk.spec.frames, Console(stderr=True)) as progress:
                 run.take_all(source, Selection(), progress, threading.Event())
     return source.samples
 

@@ -19,10 +19,11 @@ from rich.console import Console
 
 from benchmark import command
 from benchmark.map_trials import FALSE_M, FALSE_RAD, Trial, difference, feed, is_back, trials
+from benchmark.runner import depths_of, median_ratio
 from benchmark.streamed_walk import StreamedWalk
-from benchmark.walk import Walk, WalkSpec
+from benchmark.walk import Walk, WalkSpec, rendered
 from ttt3r_ros.cli.frame_progress import FrameProgress
-from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories, resample_depth
+from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories
 from ttt3r_ros.evaluation.pictures import draw_correction
 from ttt3r_ros.geometry import FloatArray, inverse
 from ttt3r_ros.offline.report import place_stamps
@@ -98,15 +99,11 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, console: Console) -> Found:
     """Return each walk's figures, and what its picture shows."""
-    args.work.mkdir(parents=True, exist_ok=True)
     loaded = load_backbone(NetworkSettings(weights=args.weights, device=args.device))
     found = []
     for seed in args.seed:
-        walk = Walk(
-            WalkSpec(seed, args.motion, args.frames, args.size[0], args.size[1], args.fps, args.trap), args.work
-        )
-        with FrameProgress("rendering", args.frames, console) as progress:
-            walk.render(progress.update)
+        spec = WalkSpec(seed, args.motion, args.frames, args.size[0], args.size[1], args.fps, args.trap)
+        walk = rendered(spec, args.work, console)
         stream = Stream(loaded.backbone, StreamSettings(weights_interval=loaded.segment_frames))
         streamed = StreamedWalk(walk, stream, args.work)
         with FrameProgress("streaming", args.frames, console) as progress:
@@ -132,10 +129,8 @@ def _mapped(streamed: StreamedWalk, places: PlaceMap, console: Console) -> tuple
             estimate, T, depth = frame.result.estimate, frame.T_odom_camera, walk.depth(frame.index)
             if estimate is not None and T is not None:
                 poses[frame.index] = T
-                if depth is not None and estimate.depth is not None:
-                    true = resample_depth(depth, walk.intrinsics, estimate.pixel_map.intrinsics(walk.intrinsics))
-                    with np.errstate(invalid="ignore", divide="ignore"):
-                        ratios[frame.index] = float(np.nanmedian(estimate.depth / true))
+                if depths := depths_of(estimate, depth, walk.intrinsics):
+                    ratios[frame.index] = median_ratio(depths)
             progress.update(frame.index + 1, f"{places.counts.accepted} places")
     begun = time.process_time()
     places.finish()

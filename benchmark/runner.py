@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import resource
 import time
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.metrics import (
     Trajectory,
     TrajectoryError,
@@ -24,6 +29,9 @@ from ttt3r_ros.stream.odometry import Motion
 from ttt3r_ros.stream.segments import SegmentReader
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
+
+Depths = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
+Result = TypeVar("Result")
 
 _BATCH = 8  # frames rendered together
 
@@ -71,26 +79,33 @@ class Step:
     cpu_seconds: float
     is_still: bool = False
 
-    def depths(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None:
-        """Return estimated and true depth [m] of the same pixels; None where either is not known."""
-        frame, estimate = self.frame, self.estimate
-        if frame.depth is None or estimate is None or estimate.depth is None:
-            return None
-        pixels = estimate.pixel_map.intrinsics(frame.intrinsics)
-        return estimate.depth, resample_depth(frame.depth, frame.intrinsics, pixels)
+    def depths(self) -> Depths | None:
+        """See `depths_of`."""
+        return depths_of(self.estimate, self.frame.depth, self.frame.intrinsics)
 
     def depth_ratio(self) -> float:
-        """Return the median of estimated over true depth, NaN where it is not known."""
-        depths = self.depths()
-        if depths is None:
-            return float("nan")
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return float(np.nanmedian(depths[0] / depths[1]))
+        """See `median_ratio`."""
+        return median_ratio(self.depths())
 
     def abs_rel(self) -> float:
         """Return the mean relative error of the metric depth, NaN where it is not known."""
         depths = self.depths()
         return compare_depth(*depths).abs_rel if depths else float("nan")
+
+
+def depths_of(estimate: Estimate | None, true: npt.NDArray[np.float32] | None, intrinsics: Intrinsics) -> Depths | None:
+    """Return estimated and true depth [m] of the same pixels; None where either is not known."""
+    if true is None or estimate is None or estimate.depth is None:
+        return None
+    return estimate.depth, resample_depth(true, intrinsics, estimate.pixel_map.intrinsics(intrinsics))
+
+
+def median_ratio(depths: Depths | None) -> float:
+    """Return the median of estimated over true depth, NaN where they are not known."""
+    if depths is None:
+        return float("nan")
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return float(np.nanmedian(depths[0] / depths[1]))
 
 
 def frames_of(sequence: Sequence) -> Iterator[Frame]:
@@ -134,6 +149,24 @@ def trajectory_error(sequence: Sequence, poses: list[FloatArray]) -> TrajectoryE
     return compare_trajectories(
         Trajectory.from_transforms(stamps, poses), Trajectory.from_transforms(stamps, list(truth))
     )
+
+
+def alone(what: str, work: Callable[..., Result], *arguments: object) -> Result:
+    """Return the result of a call in a process of its own, so that nothing else's memory is in its figures.
+
+    Args:
+        what: it is, for the message.
+        work: a function of a module.
+        arguments: of it, which can be pickled, as its result can.
+
+    Raises:
+        UserError: the process ended early, or the call raised it.
+    """
+    with ProcessPoolExecutor(max_workers=1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        try:
+            return pool.submit(work, *arguments).result()
+        except BrokenProcessPool:
+            raise UserError(f"the process of {what} ended early; there may have been too little memory") from None
 
 
 def resident_bytes() -> int:

@@ -25,8 +25,9 @@ import numpy as np
 from rich.console import Console
 
 from benchmark import command
+from benchmark.runner import depths_of, median_ratio
 from benchmark.walk import FPS, Walk, held_out
-from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories, resample_depth
+from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector, twist_between
 from ttt3r_ros.model.network import POINTS_CAMERA, Network, Prediction, State
 from ttt3r_ros.model.update import UpdateRule
@@ -125,11 +126,8 @@ def go_along(stream: Stream, walk: Walk, case: str) -> Result:
         twists.append(np.concatenate(result.motion.twist))
         variances.append(np.concatenate([result.motion.covariances.pose, result.motion.covariances.twist]))
         stamps.append(int(walk.stamps_ns[index]))
-        true = walk.depth(index)
-        if true is not None and result.estimate.depth is not None:
-            true = resample_depth(true, walk.intrinsics, result.estimate.pixel_map.intrinsics(walk.intrinsics))
-            with np.errstate(invalid="ignore", divide="ignore"):
-                depth.append(float(np.nanmedian(result.estimate.depth / true)))
+        if depths := depths_of(result.estimate, walk.depth(index), walk.intrinsics):
+            depth.append(median_ratio(depths))
     T_odom_base, T_true = np.array(poses), inverse(truth[0]) @ np.array(truth)
     ate = compare_trajectories(*(Trajectory.from_transforms(stamps, list(T)) for T in (T_odom_base, T_true)))
     p, q = T_odom_base[:, :3, 3], T_true[:, :3, 3]

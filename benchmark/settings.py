@@ -9,10 +9,8 @@ size is measured in a process of its own.
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 import sys
 from collections.abc import Sequence as Seq
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product, tee
 from typing import Any, get_args
@@ -23,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from benchmark import command
-from benchmark.runner import Step, frames_of, go_along, resident_bytes
+from benchmark.runner import Step, alone, frames_of, go_along, resident_bytes
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.metrics import Trajectory, compare_depth, compare_trajectories
 from ttt3r_ros.geometry import FloatArray
@@ -165,7 +163,7 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         truth = Trajectory.from_transforms(sequence.stamps_ns, list(sequence.T_world_camera.cpu().double().numpy()))
         for errors, mine in zip(ates, walks):
             errors.append(mine[-1].ate_percent(truth))
-    memory = {which: _memory_alone(args, Setting(*which)) for which in product(precisions, args.sizes)}
+    memory = {which: alone("a setting", _memory, args, Setting(*which)) for which in product(precisions, args.sizes)}
     rows = [
         _row(setting, stream, mine, errors, memory[setting.precision, setting.image_size])
         for setting, stream, mine, errors in zip(settings, streams, walks, ates, strict=True)
@@ -237,14 +235,8 @@ def _stream(args: argparse.Namespace, setting: Setting) -> Stream:
     return Stream(loaded.backbone, settings)
 
 
-def _memory_alone(args: argparse.Namespace, setting: Setting) -> float:
-    """Return the memory [MiB] of a process that runs nothing else."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(max_workers=1, mp_context=context) as pool:
-        return pool.submit(_memory, args, setting).result()
-
-
 def _memory(args: argparse.Namespace, setting: Setting) -> float:
+    """Return the memory of this process, which runs nothing else [MiB]."""
     stream = _stream(args, setting)
     warm_up(stream.backbone, args.size[1], args.size[0], stream.settings)
     if stream.backbone.device.type == "cuda":

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 
 from benchmark.runner import Frame
+from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.geometry import FloatArray, Intrinsics
 from ttt3r_ros.synthetic import Sequence, Trap
 from ttt3r_ros.synthetic.path import Motion
@@ -112,6 +114,15 @@ class Walk:
     @property
     def _image_bytes(self) -> int:
         return self.spec.width * self.spec.height * 3
+
+
+def rendered(spec: WalkSpec, folder: Path, console: Console, *, device: str = "cpu") -> Walk:
+    """Return a walk whose images lie in a folder, which is made; say on the console how rendering them goes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    walk = Walk(spec, folder, device=device)
+    with FrameProgress("rendering", spec.frames, console) as progress:
+        walk.render(progress.update)
+    return walk
 
 
 def held_out(

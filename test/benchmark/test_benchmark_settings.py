@@ -17,7 +17,7 @@ from ttt3r_ros.weights.checkpoint import save_network
 
 @pytest.mark.slow
 def test_every_combination_gets_a_row_and_is_compared_with_the_first(tmp_path, monkeypatch):
-    monkeypatch.setattr(settings, "_memory_alone", lambda args, setting: 7.0)
+    monkeypatch.setattr(settings, "alone", lambda *_: 7.0)
     out = tmp_path / "rows.json"
     arguments = ["--device", "cpu", "--seeds", "1", "--length", "4", "--json", str(out), "--size", "160", "120"]
     arguments += ["--precisions", "float32", "bfloat16", "--sizes", "0", "64", "--policies", "interval", "never"]
