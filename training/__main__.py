@@ -31,7 +31,7 @@ from training.schedule import Budget
 from training.team import Team, gathered
 from training.train import Rhythm, train
 from training.trainer import Trainer
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, program
 from ttt3r_ros.runtime.device import choose_device
 from ttt3r_ros.weights.checkpoint import load_network
 from ttt3r_ros.weights.load import load_weights
@@ -50,27 +50,24 @@ _ENCODER = ("patch_embed.", "encoder.", "encoder_norm.")
 _ENCODER_SHAPE = ("enc_embed_dim", "enc_depth", "enc_num_heads", "mlp_ratio")
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Train, or go on training, and finish."""
     begun = time.monotonic()
     args = _arguments(argv)
-    try:
-        if sum(value is not None for value in (args.minutes, args.training_minutes, args.steps)) > 1:
-            raise UserError("give one of --minutes, --training-minutes and --steps")
-        if any(value is not None and not value > 0 for value in (args.minutes, args.training_minutes, args.steps)):
-            raise UserError("--minutes, --training-minutes and --steps must be greater than 0")
-        folder = RunFolder.named(args.run or datetime.now().strftime("%Y%m%d-%H%M%S"))
-        deadline, budget = _time(args, begun)
-        with gathered(choose_device(args.device)) as (team, device):
-            trainer = (_resumed if args.resume else _new)(folder, device, args, team)
-            if not team.leads:
-                with _signals() as (should_stop, was_paused):
-                    train(trainer, budget, folder, should_stop=should_stop, was_paused=was_paused)
-                return 0
-            succeeded = _train_and_finish(trainer, folder, budget, deadline, finish=not args.no_evaluation)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if sum(value is not None for value in (args.minutes, args.training_minutes, args.steps)) > 1:
+        raise UserError("give one of --minutes, --training-minutes and --steps")
+    if any(value is not None and not value > 0 for value in (args.minutes, args.training_minutes, args.steps)):
+        raise UserError("--minutes, --training-minutes and --steps must be greater than 0")
+    folder = RunFolder.named(args.run or datetime.now().strftime("%Y%m%d-%H%M%S"))
+    deadline, budget = _time(args, begun)
+    with gathered(choose_device(args.device)) as (team, device):
+        trainer = (_resumed if args.resume else _new)(folder, device, args, team)
+        if not team.leads:
+            with _signals() as (should_stop, was_paused):
+                train(trainer, budget, folder, should_stop=should_stop, was_paused=was_paused)
+            return 0
+        succeeded = _train_and_finish(trainer, folder, budget, deadline, finish=not args.no_evaluation)
     return 0 if succeeded else 1
 
 
@@ -205,7 +202,8 @@ def _fit(folder: RunFolder, device: torch.device, until: float) -> str:
 
 def _evaluate(folder: RunFolder, device: torch.device, recipe: Recipe, deadline: float) -> str:
     """Evaluate the exported file, as a user would get it, and write the figures into it."""
-    from training.evaluate import draw_depths, evaluate  # needs an image library, which training does not
+    from training.evaluate import evaluate  # needs an image library, which training does not
+    from training.pictures import draw
 
     last = deadline - _LAST_S
     evaluation = evaluate(
@@ -219,7 +217,7 @@ def _evaluate(folder: RunFolder, device: torch.device, recipe: Recipe, deadline:
     folder.evaluation.write_text(json.dumps(record, indent=2) + "\n")
     export(folder.load(), folder.weights, record["summary"])
     try:
-        draw_depths(folder.picture, evaluation.pictured)
+        draw(folder.picture, evaluation.pictured)
         picture = f"![image, depth, true depth]({folder.picture.name})"
     except (ImportError, UserError) as error:
         picture = f"There is no picture: {error}."

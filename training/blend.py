@@ -14,12 +14,13 @@ from pathlib import Path
 
 import torch
 
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, program
 from ttt3r_ros.model import Network
 from ttt3r_ros.weights.checkpoint import load_network, save_network
 from ttt3r_ros.weights.load import SEGMENT_FRAMES, SYNTHETIC
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Write the average."""
     parser = argparse.ArgumentParser(prog="python -m training.blend", description=__doc__)
@@ -28,14 +29,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
     args = parser.parse_args(argv)
     try:
-        try:
-            shares = [float(share) for share in args.shares.split(",")]
-        except ValueError:
-            raise UserError(f"--shares takes numbers, as in 0.7,0.3, not {args.shares!r}") from None
-        blend(args.files, shares, args.output)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        shares = [float(share) for share in args.shares.split(",")]
+    except ValueError:
+        raise UserError(f"--shares takes numbers, as in 0.7,0.3, not {args.shares!r}") from None
+    blend(args.files, shares, args.output)
     print(f"wrote {args.output}")
     return 0
 

@@ -23,7 +23,7 @@ from training.flats import build_shards
 from training.losses import CONFIDENCE_REWARD, targets
 from training.run_folder import RunFolder
 from training.unroll import unroll
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import program
 from ttt3r_ros.model import Network
 from ttt3r_ros.model.config import PATCH
 from ttt3r_ros.runtime.device import choose_device
@@ -36,17 +36,14 @@ _RATE, _LARGEST = 3e-3, 6.0  #: of raw confidences, as in the loss
 _LOOKING = 0.6  # of the time, at most, for the features
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Fit, write the run's checkpoint anew, and say what has come of it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", required=True, help="name of the run: its folder in training/runs, or a path")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     args = parser.parse_args(argv)
-    try:
-        low, middle, high = fit_run(RunFolder.named(args.run), choose_device(args.device))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    low, middle, high = fit_run(RunFolder.named(args.run), choose_device(args.device))
     print(f"confidence of the pixels: 5 % below {low:.2f}, half below {middle:.2f}, 95 % below {high:.2f}")
     return 0
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from training.run_folder import RunFolder
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, program
 
 _PANELS = (
     (
@@ -25,19 +25,16 @@ _PANELS = (
 )
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Draw, where this could not be done while training."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", required=True, help="name of the run: its folder in training/runs, or a path")
-    try:
-        folder = RunFolder.named(parser.parse_args(argv).run)
-        if not folder.entries():
-            raise UserError(f"the run {folder.path} has no log to draw")
-        if not draw_curve(folder.curve, folder.entries()):
-            raise UserError("drawing needs matplotlib, which is not installed here")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    folder = RunFolder.named(parser.parse_args(argv).run)
+    if not folder.entries():
+        raise UserError(f"the run {folder.path} has no log to draw")
+    if not draw_curve(folder.curve, folder.entries()):
+        raise UserError("drawing needs matplotlib, which is not installed here")
     print(folder.curve)
     return 0
 

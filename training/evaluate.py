@@ -17,8 +17,9 @@ import torch
 
 from training.config import FIRST_TRAINING_SEED
 from training.measure import Frame, Measurement, measure
+from training.pictures import draw
 from training.report import table
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, program
 from ttt3r_ros.model import rule_by_name
 from ttt3r_ros.model.update import RULES
 from ttt3r_ros.runtime.device import choose_device
@@ -43,6 +44,7 @@ _MOVED_M = 0.05  # a path that is shorter has no errors in shares of it
 _PICTURED = 6  # frames in the picture
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Measure, print a table and, if asked to, write JSON and a picture."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -55,19 +57,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, help="also write everything to this file")
     parser.add_argument("--picture", type=Path, help="also draw image, depth and true depth to this PNG")
     args = parser.parse_args(argv)
-    try:
-        weights = load_weights(args.weights)
-        motions = args.motions.split(",") if args.motions else get_args(Motion)
-        evaluation = evaluate(
-            weights, choose_device(args.device), rule=args.rule, seeds=args.seeds, frames=args.frames, motions=motions
-        )
-        if args.json:
-            args.json.write_text(json.dumps(evaluation.record(), indent=2) + "\n")
-        if args.picture:
-            draw_depths(args.picture, evaluation.pictured)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    weights = load_weights(args.weights)
+    motions = args.motions.split(",") if args.motions else get_args(Motion)
+    evaluation = evaluate(
+        weights, choose_device(args.device), rule=args.rule, seeds=args.seeds, frames=args.frames, motions=motions
+    )
+    if args.json:
+        args.json.write_text(json.dumps(evaluation.record(), indent=2) + "\n")
+    if args.picture:
+        draw(args.picture, evaluation.pictured)
     print(evaluation.text())
     return 0
 
@@ -79,14 +77,14 @@ class Evaluation:
     Attributes:
         source, rule, frames: of the weights, under which update rule, frames of a sequence.
         measurements: one for every sequence.
-        pictured: the last frames of the first sequences.
+        pictured: the last frames of the first sequences, with captions.
     """
 
     source: str
     rule: str
     frames: int
     measurements: list[Measurement]
-    pictured: list[Frame]
+    pictured: list[tuple[str, Frame]]
 
     def record(self) -> dict[str, Any]:
         """Return all of it as plain values."""
@@ -173,14 +171,14 @@ def evaluate(
         raise UserError(f"--motions must be some of {', '.join(get_args(Motion))}")
     jobs = [(seed, motion) for seed in range(seeds) for motion in motions]
     measurements: list[Measurement] = []
-    pictured: list[Frame] = []
+    pictured: list[tuple[str, Frame]] = []
     for seed, motion in jobs:
         if measurements and time.monotonic() >= until:
             break
         sequence = Sequence(seed, _START + frames, fps=FPS, motion=motion, device=device)
         measurement, seen = measure(SegmentReader(backbone, settings), sequence, _START, motion)
         measurements.append(measurement)
-        pictured.append(seen[-1])
+        pictured.append((measurement.caption, seen[-1]))
     return Evaluation(weights.source, rule, frames, measurements, pictured[:_PICTURED])
 
 
@@ -203,28 +201,6 @@ def summarize(measurements: Seq[Measurement]) -> dict[str, float]:
         "path_m": over(np.median, "path_m"),
         "ms_per_frame": over(np.median, "ms_per_frame"),
     }
-
-
-def draw_depths(path: Path, frames: Seq[Frame]) -> None:
-    """Draw frames side by side: what the network saw, its depth, and the true one on the same scale.
-
-    Raises:
-        ImportError: OpenCV is missing.
-        UserError: the file cannot be written.
-    """
-    import cv2
-
-    from ttt3r_ros.colors import depth_colors, depth_limit
-
-    columns = []
-    for frame in frames:
-        far = depth_limit([frame.truth])
-        parts = [frame.image, depth_colors(frame.depth, far), depth_colors(frame.truth, far)]
-        columns.append(np.concatenate([np.pad(part, ((1, 1), (1, 1), (0, 0))) for part in parts]))
-    height = max(len(column) for column in columns)
-    padded = [np.pad(column, ((0, height - len(column)), (0, 0), (0, 0))) for column in columns]
-    if not cv2.imwrite(str(path), np.concatenate(padded, axis=1)[..., ::-1]):
-        raise UserError(f"{path} cannot be written")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 
 from training.config import Recipe
 from training.run_folder import RunFolder
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, program
 from ttt3r_ros.model import Network
 from ttt3r_ros.weights.checkpoint import save_network
 from ttt3r_ros.weights.load import SEGMENT_FRAMES, SYNTHETIC
@@ -21,6 +21,7 @@ from ttt3r_ros.weights.load import SEGMENT_FRAMES, SYNTHETIC
 MAX_BYTES = 24 * 2**20
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Export, and say how large the file is."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -30,13 +31,9 @@ def main(argv: list[str] | None = None) -> int:
         "--figures", type=Path, help="JSON of training.evaluate on these weights, to be kept in the file"
     )
     args = parser.parse_args(argv)
-    try:
-        state = RunFolder.named(args.run).load()
-        figures = read_summary(args.figures) if args.figures else None
-        size = export(state, args.output, figures)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    state = RunFolder.named(args.run).load()
+    figures = read_summary(args.figures) if args.figures else None
+    size = export(state, args.output, figures)
     print(f"{args.output}: {size / 2**20:.2f} MiB after {state['counters']['steps']} steps")
     return 0
 

@@ -61,6 +61,11 @@ class Measurement:
         """ATE as a share of the path's length [%]."""
         return 100 * self.ate_m / max(self.path_m, 1e-9)
 
+    @property
+    def caption(self) -> str:
+        """What a picture of it says."""
+        return f"{self.motion}, AbsRel {self.abs_rel:.2f}"
+
 
 def measure(reader: SegmentReader, sequence: Sequence, start: int, motion: Motion) -> tuple[Measurement, list[Frame]]:
     """Feed the frames from ``start`` on, as one segment, and compare.

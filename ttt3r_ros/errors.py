@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
+from typing import ParamSpec
+
+Parameters = ParamSpec("Parameters")
 
 #: Python modules of which a package's name in ROS follows; other missing ones come from pip.
 _OF_ROS = re.compile(
@@ -15,6 +20,20 @@ _OF_ROS = re.compile(
 
 class UserError(Exception):
     """Some input from the user is invalid; the message is one sentence that says what is wrong and what to do."""
+
+
+def program(main: Callable[Parameters, int]) -> Callable[Parameters, int]:
+    """Let a command's `main` end with the sentence of a `UserError` and the exit status 2 where one is raised."""
+
+    @functools.wraps(main)
+    def run(*args: Parameters.args, **kwargs: Parameters.kwargs) -> int:
+        try:
+            return main(*args, **kwargs)
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+
+    return run
 
 
 def quoted(text: str, longest: int = 60) -> str:

@@ -6,14 +6,14 @@ import cv2
 import numpy as np
 import pytest
 
-from training import gallery
+from training import gallery, pictures
 from training.measure import Frame
 
 
 @pytest.mark.slow
 def test_frames_of_all_motions_are_drawn_with_their_depths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(gallery, "get_args", lambda _: ("turning", "tilted"))
-    monkeypatch.setattr(gallery, "_COLUMNS", 2)
+    monkeypatch.setattr(pictures, "_COLUMNS", 2)
     monkeypatch.setattr(gallery, "_FRAMES", 2)
     assert gallery.main(["--output", str(tmp_path / "gallery.png"), "--device", "cpu"]) == 0
     picture = cv2.imread(str(tmp_path / "gallery.png"))
@@ -28,7 +28,7 @@ def test_frames_of_all_motions_are_drawn_with_their_depths(tmp_path: Path, monke
 def test_a_depth_that_is_right_looks_like_the_true_one(tmp_path: Path):
     depth = np.linspace(1, 5, 96 * 128, dtype=np.float32).reshape(96, 128)
     frame = Frame(np.zeros((96, 128, 3), np.uint8), depth, depth)
-    gallery.draw(tmp_path / "one.png", [("right", frame)])
+    pictures.draw(tmp_path / "one.png", [("right", frame)])
     picture = cv2.imread(str(tmp_path / "one.png"))
     assert np.array_equal(picture[212:404, 2:-2], picture[404:596, 2:-2])
 

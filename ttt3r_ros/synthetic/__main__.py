@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ttt3r_ros.colors import depth_colors
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, program
 from ttt3r_ros.synthetic.path import Motion
 from ttt3r_ros.synthetic.places import Kind
 from ttt3r_ros.synthetic.scene import Variety
@@ -21,6 +21,7 @@ from ttt3r_ros.synthetic.sequence import Sequence
 Image = npt.NDArray[np.uint8]
 
 
+@program
 def main(argv: list[str] | None = None) -> int:
     """Write the sheet: for each seed a row of images and a row of depths, at equally spaced moments."""
     parser = argparse.ArgumentParser(prog="python -m ttt3r_ros.synthetic", description=__doc__)
@@ -36,18 +37,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=10.0, help="seconds between two moments")
     parser.add_argument("--width", type=int, default=320, help="width of one image, pixels; the aspect ratio is 4:3")
     args = parser.parse_args(argv)
+    rows = [row for seed in args.seed for row in _rows(seed, args)]
+    sheet = np.ascontiguousarray(np.concatenate(rows)[..., ::-1])
     try:
-        rows = [row for seed in args.seed for row in _rows(seed, args)]
-        sheet = np.ascontiguousarray(np.concatenate(rows)[..., ::-1])
-        try:
-            written = cv2.imwrite(str(args.output), sheet)
-        except cv2.error:  # an unknown file extension
-            written = False
-        if not written:
-            raise UserError(f"cannot write {args.output}: name a file ending in .png or .jpg in an existing folder")
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        written = cv2.imwrite(str(args.output), sheet)
+    except cv2.error:  # an unknown file extension
+        written = False
+    if not written:
+        raise UserError(f"cannot write {args.output}: name a file ending in .png or .jpg in an existing folder")
     print(f"wrote {args.output}, {sheet.shape[1]} x {sheet.shape[0]} pixels")
     return 0
 

@@ -29,7 +29,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.cli.arguments import at_least_one
 from ttt3r_ros.cli.parser import CommandParser
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, program
 from ttt3r_ros.evaluation.run_log import EvenlySpaced
 from ttt3r_ros.geometry import FloatArray, Intrinsics, inverse
 from ttt3r_ros.mapping.voxel_map import MIN_MAX_POINTS, NO_POINTS, MapPoints, VoxelMap
@@ -343,25 +343,22 @@ def _lines(marker: Marker) -> FloatArray:
     return np.array(points[: len(points) // 2 * 2], np.float64).reshape(-1, 2, 3)
 
 
+@program
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code: 0 stopped, 2 for a user error."""
     arguments = list(sys.argv if argv is None else argv)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    try:
-        options = _parser().parse_args(without_ros_arguments(arguments)[1:])
-        with initialized(arguments):
-            view = View(options.host, options.port, options.max_points)
-            try:
-                _announce(view.page.url, options)
-                _spin(view, stop)
-            finally:
-                view.page.stop()
-                view.destroy_node()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    options = _parser().parse_args(without_ros_arguments(arguments)[1:])
+    with initialized(arguments):
+        view = View(options.host, options.port, options.max_points)
+        try:
+            _announce(view.page.url, options)
+            _spin(view, stop)
+        finally:
+            view.page.stop()
+            view.destroy_node()
     return 0
 
 
