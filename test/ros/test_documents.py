@@ -20,6 +20,7 @@ from ttt3r_ros.settings import declarations
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
+INTERFACE = (ROOT / "docs" / "interface.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -56,9 +57,10 @@ def test_ten_parameters_are_in_the_readme_and_all_are_on_their_page():
     assert sorted(page) == sorted(item.name for item in declarations(Parameters))
 
 
-def test_the_readme_names_every_output():
+def test_the_readme_and_the_interface_name_every_output():
     for topic in (*TOPICS, MAP_POINTS, *localization.TOPICS):
         assert f"`~/{topic}`" in README
+        assert f"`~/{topic}`" in INTERFACE.partition("## Topics and services")[2].partition("## ")[0]
 
 
 def test_the_view_shows_topics_that_exist():
