@@ -24,6 +24,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
 
+from ttt3r_ros.ros.tools import backlog
 from ttt3r_ros.ros.tools import play as play_module
 from ttt3r_ros.sources import SourceFrame
 
@@ -305,6 +306,32 @@ def test_a_source_that_is_too_slow_is_said_once(
         said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("cannot keep up: ")]
         assert len(said) == (late_s > 0.5)
     assert "instead of 50 images per second" in said[0]
+
+
+@pytest.mark.usefixtures("environment", "own_handlers")
+def test_a_subscriber_that_never_acknowledges_neither_stops_the_images_nor_costs_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the node sets the pace: what it has not answered is kept, and waits between images are short."""
+    kept, waits = [], []
+
+    def player(options: Any) -> Any:
+        made = real_player(options)
+        kept.append(made._images.qos_profile.depth)
+        made._images = SimpleNamespace(
+            topic_name=made.image_topic,
+            publish=lambda _: None,
+            wait_for_all_acked=lambda limit: waits.append(limit.nanoseconds),
+        )
+        return made
+
+    real_player = play_module.Player
+    monkeypatch.setattr(play_module, "Player", player)
+    assert play_module.main(["play", str(folder), "--fps", "50", "--follow-node", "--no-wait-for-subscriber"]) == 0
+    assert kept == [backlog.AHEAD]
+    *between, last = waits
+    assert len(between) == len(list(folder.iterdir()))
+    assert max(between) <= 0.1e9 < last
 
 
 @pytest.mark.parametrize(("number", "heard"), [(signal.SIGINT, True), (signal.SIGTERM, False)])

@@ -21,7 +21,7 @@ from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.initialize import initialized, without_ros_arguments
-from ttt3r_ros.ros.tools.backlog import Backlog
+from ttt3r_ros.ros.tools.backlog import AHEAD, Backlog
 from ttt3r_ros.ros.tools.pacing import Pacer, Prefetch
 from ttt3r_ros.ros.tools.player import CameraOptions, Player, image_to_publish
 from ttt3r_ros.sources import Source, open_source
@@ -39,6 +39,10 @@ _GAP_NS = 5_000_000_000
 
 #: Longest wait for the last images to arrive [s].
 _FLUSH_S = 5.0
+
+#: Longest wait for an image to leave shared memory before the next one, where the node sets the pace [s]. Fast DDS asks
+#: for acknowledgments of small images only every 3 s, and a subscriber that hangs acknowledges none.
+_ROOM_S = 0.05
 
 #: Wait after discovering a subscriber, which may not have discovered us yet and drops messages until then [s].
 _SETTLE_S = 0.5
@@ -168,6 +172,7 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
         best_effort=options.best_effort,
         publish_mount=options.mount_tf,
         publish_clock=options.clock,
+        queue=AHEAD if options.follow_node else CameraOptions.queue,  # all that the node has not answered
     )
     timeline = Timeline(
         start_s=options.start,
@@ -229,7 +234,7 @@ def _publish(
         stamp_ns = due_ns if options.stamps == "now" else stamp_ns
         player.publish(message, timed.frame, stamp_ns)
         if backlog is not None:
-            player.flush(_FLUSH_S, linger_s=0.0)
+            player.flush(_ROOM_S, linger_s=0.0)
             backlog.add(stamp_ns)
             backlog.wait(stop)
         count += 1

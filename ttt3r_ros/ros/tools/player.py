@@ -48,6 +48,7 @@ class CameraOptions:
         best_effort: publish images without resending lost ones, as most camera drivers do.
         publish_mount: publish the static transform from base_frame to frame_id.
         publish_clock: publish /clock.
+        queue: how many images are kept for reliable subscribers that have not acknowledged them.
     """
 
     frame_id: str = FrameSettings.camera_frame
@@ -56,6 +57,7 @@ class CameraOptions:
     best_effort: bool = False
     publish_mount: bool = False
     publish_clock: bool = False
+    queue: int = 5
 
 
 def image_to_publish(image: npt.NDArray[np.uint8], options: CameraOptions) -> Image | CompressedImage:
@@ -90,9 +92,9 @@ class Player(Node):
         with creating_node():
             super().__init__("play", start_parameter_services=False)
         self.options = options
-        # a few frames may be queued; reliable by default, so that no fragment of a large image is lost
+        # reliable by default, so that no fragment of a large image is lost
         reliability = ReliabilityPolicy.BEST_EFFORT if options.best_effort else ReliabilityPolicy.RELIABLE
-        qos = QoSProfile(depth=5, reliability=reliability)
+        qos = QoSProfile(depth=options.queue, reliability=reliability)
         overridable = QoSOverridingOptions.with_default_policies()
         image_type, image_topic = (
             (CompressedImage, "camera/image_raw/compressed") if options.compressed else (Image, "camera/image_raw")
