@@ -26,7 +26,7 @@ from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vect
 from ttt3r_ros.stream.covariance import Certainty
 from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic import Sequence
-from ttt3r_ros.synthetic.path import Motion
+from ttt3r_ros.synthetic.limits import Motion
 
 #: A velocity of a larger variance is "not known" [m²/s²].
 _UNKNOWN = 1000.0

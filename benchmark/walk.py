@@ -17,7 +17,7 @@ from benchmark.runner import Frame
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.geometry import FloatArray, Intrinsics
 from ttt3r_ros.synthetic import Sequence, Trap
-from ttt3r_ros.synthetic.path import Motion
+from ttt3r_ros.synthetic.limits import Motion
 
 #: The first of the flats, held out, along which several benchmarks walk, and the frames per second there.
 FIRST_SEED, FPS = 340, 15.0

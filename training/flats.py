@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from training.config import Recipe
+from ttt3r_ros.synthetic.limits import Kind
 from ttt3r_ros.synthetic.path import camera_path
-from ttt3r_ros.synthetic.places import Kind
 from ttt3r_ros.synthetic.route import Floor
 from ttt3r_ros.synthetic.scene import USUAL, Scene, Variety, build_scene
 from ttt3r_ros.synthetic.world import World

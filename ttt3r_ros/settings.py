@@ -33,6 +33,7 @@ class Declaration:
         range: minimum and maximum of a number; None for a string or a boolean.
         choices: allowed values of a string; empty to allow any.
         read_only: whether it is read only once, at startup.
+        must: a condition that range and choices do not express, and what follows "must" where it is not met.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Declaration:
     range: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     read_only: bool = False
+    must: tuple[Callable[[Any], bool], str] | None = None
 
     @property
     def description(self) -> str:
@@ -60,6 +62,8 @@ class Declaration:
                 return f"must be from {low:.15g} to {high:.15g}{unit}, not {value}"
         if self.choices and value not in self.choices:
             return f"must be one of {', '.join(self.choices)}, not {quoted(str(value))}"
+        if self.must is not None and not self.must[0](value):
+            return f"must {self.must[1]}, not {quoted(value) if isinstance(value, str) else value}"
         return None
 
     def checked(self, value: Any) -> Any:
@@ -81,9 +85,10 @@ def parameter(
     range: tuple[float, float] | None = None,
     choices: Iterable[str] = (),
     read_only: bool = False,
+    must: tuple[Callable[[Any], bool], str] | None = None,
 ) -> Any:
     """Declare a parameter as a field of a dataclass derived from `Settings`. `Declaration` describes the arguments."""
-    declaration = Declaration("", default, help, unit, range, tuple(choices), read_only)
+    declaration = Declaration("", default, help, unit, range, tuple(choices), read_only, must)
     if fault := declaration.fault(default):
         raise ValueError(f"the default of a parameter {fault}")
     return field(default=default, metadata={_KEY: declaration})

@@ -4,11 +4,21 @@ import argparse
 
 import pytest
 
-from ttt3r_ros.cli.arguments import at_least_one, file_path, not_negative, positive
+from ttt3r_ros.cli.arguments import (
+    at_least_one,
+    file_path,
+    folder_path,
+    name,
+    not_negative,
+    positive,
+    tcp_port,
+    zero_or_more,
+)
 
 
 def test_numbers_in_range_are_read():
     assert (positive("0.5"), not_negative("0"), at_least_one("1")) == (0.5, 0.0, 1)
+    assert (zero_or_more("0"), tcp_port("65535")) == (0, 65535)
 
 
 @pytest.mark.parametrize(
@@ -22,7 +32,11 @@ def test_numbers_in_range_are_read():
         (positive, "abc", "must be a number, got 'abc'"),
         (not_negative, "", "must be a number, got ''"),
         (at_least_one, "1.5", "must be a whole number, got '1.5'"),
+        (zero_or_more, "-1", "must not be negative, got -1"),
+        (tcp_port, "65536", "must be from 0 to 65535, got 65536"),
         (file_path, "", "must name a file, got an empty string"),
+        (folder_path, "", "must name a folder, got an empty string; . is the current one"),
+        (name, "", "must be a name, got an empty string"),
     ],
 )
 def test_others_are_refused_in_a_sentence(read, text, sentence):

@@ -284,7 +284,6 @@ def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights, capsys
     ("options", "source", "words"),
     [
         ([], "/nowhere/video.mp4", "'/nowhere/video.mp4' does not exist"),
-        (["--device", "tpu9"], WORLD, "device must be auto, cpu, cuda or cuda:N, not 'tpu9'"),
         (["--topic", "/image"], WORLD, "--topic selects the images of a bag"),
         (["--start", "99"], WORLD, "has no frame 99 s after its start"),
         (["--weights", "/nowhere/w.safetensors"], WORLD, "/nowhere/w.safetensors"),
@@ -364,9 +363,12 @@ def test_tiny_images_are_refused(tmp_path, weights, capsys):
     [
         (["nowhere.mp4", "--output", "{}"], "'nowhere.mp4' does not exist"),
         ([WORLD, "--output", "{}", "--weights", "nowhere"], "nowhere does not exist"),
+        ([WORLD, "--output", "{}", "--weights", __file__], "is neither a safetensors file nor"),
+        ([WORLD, "--output", ""], "argument --output: must name a folder"),
+        (["synthetic:motion=dancing", "--output", "{}"], "the motion of a synthetic sequence is one of"),
         ([WORLD, "--output", "{}", "--covariance-file", "nowhere"], "the covariance file nowhere cannot be read"),
-        ([WORLD, "--output", "{}", "--image-size", "20"], "image_size must be 0 or at least 32 px"),
-        ([WORLD, "--output", "{}", "--device", "gpu"], "device must be auto, cpu, cuda"),
+        ([WORLD, "--output", "{}", "--image-size", "20"], "argument --image-size: must be 0 or at least 32 px"),
+        ([WORLD, "--output", "{}", "--device", "gpu"], "argument --device: must be auto, cpu, cuda or"),
         ([WORLD, "--output", "{}", "--fast"], "unrecognized arguments: --fast"),
         ([WORLD, "--output", "{}/mine"], "mine contains depth, which no run"),
         (["--help"], ""),

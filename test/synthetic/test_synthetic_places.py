@@ -11,8 +11,9 @@ import torch
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.synthetic import Sequence, Variety
 from ttt3r_ros.synthetic.atlas import _texels
+from ttt3r_ros.synthetic.limits import Kind
 from ttt3r_ros.synthetic.movers import Door, Person
-from ttt3r_ros.synthetic.places import HORIZON_M, Kind
+from ttt3r_ros.synthetic.places import HORIZON_M
 from ttt3r_ros.synthetic.scene import build_scene
 
 SIZE = {"width": 120, "height": 90}

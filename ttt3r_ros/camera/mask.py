@@ -126,7 +126,8 @@ class Mask:
     def _shrunk(self, width: int, height: int, margin: int) -> npt.NDArray[np.uint8]:
         import cv2
 
-        hidden = cv2.resize(self.hidden * np.uint8(255), (width, height), interpolation=cv2.INTER_AREA) > 0
+        share = cv2.resize(self.hidden.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+        hidden = share > 0  # of bytes, a share under 1/510 would round to none
         kernel = np.ones((2 * margin + 1, 2 * margin + 1), np.uint8)
         return np.asarray(cv2.dilate(hidden.astype(np.uint8), kernel) == 0, np.uint8)
 
@@ -147,13 +148,13 @@ def read_mask(path: str) -> Mask | None:
     try:
         content = Path(os.path.expanduser(path)).read_bytes()
     except OSError as error:
-        raise UserError(f"mask_file {path} cannot be read: {error.strerror or error}") from None
+        raise UserError(f"the mask {path} cannot be read: {error.strerror or error}") from None
     import cv2
 
     from ttt3r_ros.camera.encoded_image import FILE_FORMATS, decode_image
 
-    image, _ = decode_image(content, SampleRange(), f"mask_file {path}", formats=FILE_FORMATS)
+    image, _ = decode_image(content, SampleRange(), f"the mask {path}", formats=FILE_FORMATS)
     try:
         return Mask(np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8))
     except UserError as error:
-        raise UserError(f"mask_file {path}: {error}") from None
+        raise UserError(f"the mask {path}: {error}") from None

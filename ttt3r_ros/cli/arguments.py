@@ -24,12 +24,25 @@ def not_negative(text: str) -> float:
 
 def at_least_one(text: str) -> int:
     """Parse an integer that is 1 or more."""
-    try:
-        value = int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
+    value = _whole(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f"must be at least 1, got {text}")
+    return value
+
+
+def zero_or_more(text: str) -> int:
+    """Parse an integer that is 0 or more."""
+    value = _whole(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
+    return value
+
+
+def tcp_port(text: str) -> int:
+    """Parse the number of a TCP port; 0 for any."""
+    value = _whole(text)
+    if not 0 <= value < 2**16:
+        raise argparse.ArgumentTypeError(f"must be from 0 to 65535, got {text}")
     return value
 
 
@@ -38,6 +51,27 @@ def file_path(text: str) -> Path:
     if not text:
         raise argparse.ArgumentTypeError("must name a file, got an empty string")
     return Path(text)
+
+
+def folder_path(text: str) -> Path:
+    """Parse the path of a folder, which an empty string is not: a variable that is not set names no folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a folder, got an empty string; . is the current one")
+    return Path(text)
+
+
+def name(text: str) -> str:
+    """Parse a name, which an empty string is not."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a name, got an empty string")
+    return text
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, got {text!r}") from None
 
 
 def _number(text: str) -> float:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ttt3r_ros.camera.mask import Mask, MaskSettings, read_mask
-from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
+from ttt3r_ros.cli.arguments import at_least_one, folder_path, not_negative, positive
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.mapping.cloud import DepthSettings
@@ -200,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a video, a folder of images, a rosbag2 (or ROS 1 bag), or synthetic[:seed=1,length=300,...], see "
         "docs/inputs.md",
     )
-    add("--output", type=Path, required=True, metavar="DIR", help="folder for the results")
+    add("--output", type=folder_path, required=True, metavar="DIR", help="folder for the results")
     add("--overwrite", action="store_true", help="delete the results of an earlier run in that folder")
 
     frames = parser.add_argument_group("frames").add_argument

@@ -8,9 +8,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ttt3r_ros.cli.arguments import at_least_one, not_negative
+from ttt3r_ros.cli.arguments import at_least_one, folder_path, not_negative, zero_or_more
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.model.config import UPDATE_RULES
+from ttt3r_ros.settings import add_options
+from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 
 _MISTAKE, _STOPPED = 2, 130
 
@@ -33,14 +36,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     from ttt3r_ros.protocols.catalog import dataset_named  # light; torch comes when all this is found to be in order
 
+    NetworkSettings(weights=options.weights).check_weights_file()
+    if options.settings == "published" and "adaptive" in options.resets:
+        raise UserError("--settings published knows resets after a number of frames alone; use --settings node")
+    if options.ray_address is not None and options.engine != "ray":
+        raise UserError("--ray-address goes with --engine ray")
     if options.dataset is None:
         raise UserError("which data set? evaluate --list shows what there is")
     dataset = dataset_named(options.dataset)
     if options.data is None:
         raise UserError(f"--data FOLDER is missing; expected: {dataset.layout}")
     dataset.present(Path(os.path.expanduser(options.data)), tuple(options.sequences))
-    if options.ray_address is not None and options.engine != "ray":
-        raise UserError("--ray-address goes with --engine ray")
 
     from rich.console import Console
 
@@ -92,18 +98,26 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("dataset", nargs="?", metavar="DATASET", help="see --list")
     add("--list", action="store_true", help="show the data sets, their layouts and where their owners offer them")
-    add("--data", type=Path, metavar="FOLDER", help="folder of the data set")
-    add("--output", type=Path, metavar="FOLDER", help="for the results (default: evaluation_DATASET_SETTINGS)")
+    add("--data", type=folder_path, metavar="FOLDER", help="folder of the data set")
+    add("--output", type=folder_path, metavar="FOLDER", help="for the results (default: evaluation_DATASET_SETTINGS)")
     add(
         "--settings",
         choices=("published", "node"),
         default="published",
         help="the network as the published evaluation runs it (default), or what a user of the node gets",
     )
-    add("--rules", nargs="+", default=["ttt3r", "cut3r"], metavar="RULE", help="update rules (default: %(default)s)")
+    add(
+        "--rules",
+        nargs="+",
+        choices=UPDATE_RULES,
+        default=["ttt3r", "cut3r"],
+        metavar="RULE",
+        help=f"update rules, of {', '.join(UPDATE_RULES)} (default: ttt3r cut3r)",
+    )
     add(
         "--resets",
         nargs="+",
+        type=_reset,
         default=[],
         metavar="POLICY",
         help="each never, a number of frames or, with node settings, adaptive (default: never; with node settings "
@@ -112,15 +126,14 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--lengths",
         nargs="+",
-        type=_length,
+        type=zero_or_more,
         default=[],
         metavar="N",
         help="frames; 0 for all (default: the protocol's)",
     )
     add("--sequences", nargs="+", default=[], metavar="NAME", help="default: the protocol's")
-    add("--weights", default="", metavar="FILE", help="weights file (default: those of the package)")
-    add("--device", default="auto", help="auto (default), cpu, cuda or cuda:N")
-    add("--image-size", type=_length, default=0, metavar="PX", help="long side; 0 (default): as trained")
+    add_options(parser, NetworkSettings, only=("weights", "device"))
+    add_options(parser, StreamSettings, only=("image_size",))
     add(
         "--voxel",
         type=not_negative,
@@ -134,11 +147,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _length(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative, got {text}")
-    return value
+def _reset(text: str) -> str:
+    if text not in ("never", "adaptive") and not (text.isdecimal() and int(text)):
+        raise argparse.ArgumentTypeError(f"must be never, a number of frames or adaptive, got {text!r}")
+    return text
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ def without_ros_arguments(arguments: Sequence[str]) -> list[str]:
     try:
         return list(remove_ros_args(list(arguments)))
     except Exception as error:  # its class is in a private module of rclpy
-        raise UserError(f"the arguments after --ros-args cannot be used: {' '.join(str(error).split())}") from error
+        raise UserError(f"the arguments after --ros-args cannot be used: {first_sentence(error)}") from error
 
 
 @contextlib.contextmanager

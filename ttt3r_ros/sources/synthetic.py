@@ -8,6 +8,7 @@ from typing import Any
 from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources.frame import SourceFrame, SourceReport
+from ttt3r_ros.synthetic.limits import check
 
 #: Type and default of each key in a specification.
 _OPTIONS: dict[str, tuple[type, Any]] = {
@@ -49,11 +50,14 @@ class SyntheticSource:
         options = _parse(specification)
         if fps is not None:
             options["fps"] = fps
-        from ttt3r_ros.synthetic import Sequence, Variety  # imports torch, which is slow and only needed here
-
         for key, known in (("textures", _TEXTURES), ("doors", _DOORS)):
             if options[key] not in known:
                 raise UserError(f"{key}={options[key]} in '{specification}': {key} must be {' or '.join(known)}")
+        checked = ("seed", "length", "width", "height", "fps", "motion", "fov", "place", "people")
+        check(**{key: options[key] for key in checked})
+
+        from ttt3r_ros.synthetic import Sequence, Variety  # imports torch, which is slow and only needed here
+
         self._sequence = Sequence(
             options["seed"],
             options["length"],

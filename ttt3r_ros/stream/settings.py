@@ -6,6 +6,7 @@ Command lines read it before they load torch, which takes seconds.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal, get_args
@@ -15,6 +16,7 @@ from ttt3r_ros.model.config import PATCH, UPDATE_RULES
 from ttt3r_ros.runtime.device import AUTO, PRECISIONS
 from ttt3r_ros.settings import Settings, parameter
 from ttt3r_ros.stream.covariance import CovarianceModel
+from ttt3r_ros.weights.signature import is_published
 
 ResetPolicy = Literal["never", "interval", "adaptive"]
 POLICIES: tuple[ResetPolicy, ...] = get_args(ResetPolicy)
@@ -40,7 +42,10 @@ class NetworkSettings(Settings):
         read_only=True,
     )
     device: str = parameter(
-        AUTO, "Where the network runs: auto (a GPU if there is one), cpu, cuda or cuda:N.", read_only=True
+        AUTO,
+        "Where the network runs: auto (a GPU if there is one), cpu, cuda or cuda:N.",
+        read_only=True,
+        must=(lambda name: re.fullmatch(r"auto|cpu|cuda(:[0-9]+)?", name) is not None, "be auto, cpu, cuda or cuda:N"),
     )
     precision: str = parameter(
         AUTO,
@@ -50,19 +55,17 @@ class NetworkSettings(Settings):
         choices=(AUTO, *PRECISIONS),
     )
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.device not in (AUTO, "cpu", "cuda") and not self.device.removeprefix("cuda:").isdigit():
-            raise UserError(f"parameter device must be auto, cpu, cuda or cuda:N, not {self.device!r}")
-
     def check_weights_file(self) -> None:
-        """Check that the weights file exists, for command lines that have not loaded torch yet.
+        """Check that the weights file may be one, by its first bytes, for command lines that have not loaded torch yet.
 
         Raises:
-            UserError: it does not.
+            UserError: it is none.
         """
-        if self.weights and not Path(os.path.expanduser(self.weights)).exists():
-            raise UserError(f"{self.weights} does not exist; get the published weights with `fetch_weights`")
+        if self.weights:
+            try:
+                is_published(Path(os.path.expanduser(self.weights)))
+            except OSError as error:
+                raise UserError(f"{self.weights} cannot be read: {error.strerror or error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +91,7 @@ class StreamSettings(Settings):
         "Long side of the network's image; 0 for the size the weights were trained on. A change starts a new segment.",
         unit="px",
         range=(0, 4096),
+        must=(lambda size: not 0 < size < MIN_IMAGE_SIZE, f"be 0 or at least {MIN_IMAGE_SIZE} px"),
     )
     reset_policy: ResetPolicy = parameter(
         "interval",
@@ -148,11 +152,6 @@ class StreamSettings(Settings):
     weights_interval: int = 100
     judges_gaps: bool = True
     covariance: CovarianceModel = field(default_factory=CovarianceModel)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if 0 < self.image_size < MIN_IMAGE_SIZE:
-            raise UserError(f"parameter image_size must be 0 or at least {MIN_IMAGE_SIZE} px, not {self.image_size}")
 
     @property
     def segment_frames(self) -> int:

@@ -13,8 +13,7 @@ import numpy.typing as npt
 
 from ttt3r_ros.colors import depth_colors
 from ttt3r_ros.errors import UserError, program
-from ttt3r_ros.synthetic.path import Motion
-from ttt3r_ros.synthetic.places import Kind
+from ttt3r_ros.synthetic.limits import Kind, Motion
 from ttt3r_ros.synthetic.scene import Variety
 from ttt3r_ros.synthetic.sequence import Sequence
 

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from ttt3r_ros.synthetic.limits import Motion
 from ttt3r_ros.synthetic.route import Floor
 from ttt3r_ros.synthetic.walk import STEP_S, Gait, wander
 
-Motion = Literal[
-    "handheld",
-    "wheeled",
-    "standing",
-    "turning",
-    "reversing",
-    "sideways",
-    "revisiting",
-    "climbing",
-    "inverted",
-    "tilted",
-]
 Array = npt.NDArray[np.float64]
 
 _MAX_TURN_RATE = np.deg2rad(45)  # on the spot [rad/s]

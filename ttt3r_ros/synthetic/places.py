@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from ttt3r_ros.synthetic.builder import Builder, Paint, Place
 from ttt3r_ros.synthetic.furniture import dining_table, parcels
 from ttt3r_ros.synthetic.palette import Palette, color
 from ttt3r_ros.synthetic.plan import DOOR_M, DOORWAY_M, WALL_M, Opening, Plan, Room, add_doors, add_windows, spot
-
-Kind = Literal["apartment", "corridor", "hall", "yard"]
 
 #: What is further away than that is the sky: it has no depth [m].
 HORIZON_M = 60.0

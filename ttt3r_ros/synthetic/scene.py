@@ -12,10 +12,10 @@ import numpy.typing as npt
 from ttt3r_ros.synthetic.builder import Builder, Paint, Place
 from ttt3r_ros.synthetic.clearance import cells_for, distance_map
 from ttt3r_ros.synthetic.furnish import furnish
+from ttt3r_ros.synthetic.limits import Kind
 from ttt3r_ros.synthetic.movers import Mover, add_people, hang_doors, moved, walk_about
 from ttt3r_ros.synthetic.palette import Palette, draw_palette, widened
 from ttt3r_ros.synthetic.places import (
-    Kind,
     build_yard,
     daylight,
     draw_corridor,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
-from typing import get_args
 
 import numpy as np
 import torch
@@ -14,16 +13,14 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.synthetic.atlas import build_atlas
 from ttt3r_ros.synthetic.cull import Views
-from ttt3r_ros.synthetic.path import Motion, camera_path
-from ttt3r_ros.synthetic.places import HORIZON_M, Kind
+from ttt3r_ros.synthetic.limits import HORIZONTAL_FOV_DEG, Motion, check
+from ttt3r_ros.synthetic.path import camera_path
+from ttt3r_ros.synthetic.places import HORIZON_M
 from ttt3r_ros.synthetic.render import render
 from ttt3r_ros.synthetic.route import Floor
 from ttt3r_ros.synthetic.scene import USUAL, Variety, build_scene
 from ttt3r_ros.synthetic.traps import Trap, build_trap
 from ttt3r_ros.synthetic.world import World
-
-HORIZONTAL_FOV_DEG = 70.0  # default
-MAX_PEOPLE = 12
 
 
 @dataclass(frozen=True)
@@ -88,7 +85,11 @@ class Sequence:
         """
         fov = HORIZONTAL_FOV_DEG if horizontal_fov_deg is None else horizontal_fov_deg
         path_seed = seed if path_seed is None else path_seed
-        _check(seed, path_seed, length, width, height, fps, motion, fov, samples_per_axis, variety)
+        check(seed, length, width, height, fps, motion, fov, variety.place, variety.people)
+        if path_seed < 0:
+            raise UserError(f"the seed of a synthetic path must be 0 or more, not {path_seed}")
+        if not 1 <= samples_per_axis <= 8:
+            raise UserError(f"samples per axis must be 1 to 8, not {samples_per_axis}")
         self.seed, self.motion, self.fps = seed, motion, float(fps)
         self.device = torch.device(device)
         focal = width / 2 / np.tan(np.deg2rad(fov) / 2)
@@ -163,37 +164,3 @@ def _render(sequences: Seq[Sequence], start: int, stop: int) -> Frames:
     index = torch.arange(start, stop, device=first.device).expand(len(sequences), count)
     shape = (len(sequences), count)
     return Frames(image.view(*shape, *image.shape[1:]), depth.view(*shape, *depth.shape[1:]), T, index)
-
-
-def _check(
-    seed: int,
-    path_seed: int,
-    length: int,
-    width: int,
-    height: int,
-    fps: float,
-    motion: str,
-    fov: float,
-    samples_per_axis: int,
-    variety: Variety,
-) -> None:
-    if seed < 0 or path_seed < 0:
-        raise UserError(f"the seed of a synthetic world must be 0 or more, not {min(seed, path_seed)}")
-    if length < 1:
-        raise UserError(f"a synthetic sequence needs at least one frame, not {length}")
-    if width < 8 or height < 8:
-        raise UserError(f"a synthetic image must be at least 8 x 8 pixels, not {width} x {height}")
-    if not 0 < fps < 1e4:
-        raise UserError(f"the frame rate of a synthetic sequence must be between 0 and 10000 per second, not {fps}")
-    if motion not in get_args(Motion):
-        raise UserError(f"the motion of a synthetic sequence is one of {', '.join(get_args(Motion))}, not {motion!r}")
-    if not 20 <= fov <= 120:
-        raise UserError(f"the horizontal field of view of a synthetic camera must be 20 to 120 degrees, not {fov}")
-    if not 1 <= samples_per_axis <= 8:
-        raise UserError(f"samples per axis must be 1 to 8, not {samples_per_axis}")
-    if variety.place not in get_args(Kind):
-        raise UserError(
-            f"the place of a synthetic sequence is one of {', '.join(get_args(Kind))}, not {variety.place!r}"
-        )
-    if not 0 <= variety.people <= MAX_PEOPLE:
-        raise UserError(f"a synthetic sequence has 0 to {MAX_PEOPLE} people, not {variety.people}")

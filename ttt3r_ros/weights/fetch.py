@@ -22,7 +22,7 @@ from ttt3r_ros.cli.folders import locked_folder
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.cli.progress import byte_progress
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.weights.download import Mirror, MirrorError, download, sha256
+from ttt3r_ros.weights.download import Mirror, MirrorError, check_url, download, sha256
 from ttt3r_ros.weights.published_weights import CUT3R_512_DPT, LICENSE_ID, LICENSE_TEXT, Weights
 from ttt3r_ros.weights.signature import is_published
 
@@ -117,6 +117,8 @@ def main(argv: Sequence[str] | None = None, weights: Weights = CUT3R_512_DPT) ->
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that partial files are cleaned up
     output = Path()
     try:
+        if options.url is not None:
+            check_url(options.url)
         if options.check:
             return _check(options.check, weights, log)
         output = _output(options.output, options.convert or Path(weights.name), options.dtype)

@@ -88,6 +88,12 @@ def test_where_no_node_answers_it_says_so(capsys, monkeypatch):
     assert "error: no node /ttt3r offers reset_odometry in the ROS domain " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["", "my robot"])
+def test_what_is_no_name_of_a_node_is_said(name, capsys):
+    assert call.main(["reset", "--node", name]) == 2
+    assert f"error: '/{name}' is not the name of a node" in capsys.readouterr().err
+
+
 def test_without_a_service_it_lists_them(capsys):
     assert call.main([]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [*call.SERVICES, *call.TRANSITIONS]

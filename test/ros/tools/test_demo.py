@@ -147,8 +147,10 @@ def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.Mo
     ("arguments", "words"),
     [
         (["--input", "missing.mp4"], "'missing.mp4' does not exist"),
-        (["--weights", "missing.safetensors"], "the weights file"),
-        (["--frames", "-1"], "--frames"),
+        (["--weights", "missing.safetensors"], "missing.safetensors does not exist"),
+        (["--weights", __file__], "is neither a safetensors file nor"),
+        (["--param", "two_d"], "--param wants NAME:=VALUE"),
+        (["--param", "two_d_mod:=true"], "has no parameter 'two_d_mod': did you mean two_d_mode?"),
         (["--input", SOURCE, "--param", "update_rule:=best"], "the node ended with exit code 2.*update_rule"),
     ],
 )

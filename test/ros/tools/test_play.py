@@ -368,6 +368,7 @@ def test_a_mistake_ends_the_process_with_one_sentence(play: Callable[..., Any]) 
         (["synthetic:sed=1"], "'sed=1'"),
         (["synthetic:length=1", "--clock", "--stamps", "now"], "--clock"),
         (["synthetic", "--loop", "--preload"], "--max-frames"),
+        (["synthetic", "--summary", "nowhere/summary.json"], "there is no folder nowhere for --summary"),
         (["synthetic:length=2,width=32,height=32", "--start", "9", "--no-wait-for-subscriber"], "reduce --start"),
     ],
 )

@@ -339,7 +339,10 @@ def test_a_message_that_cannot_be_shown_is_survived(
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--host", "203.0.113.7"], "check --host"), (["--port", "99999"], "--port must be between")],
+    [
+        (["--host", "203.0.113.7"], "check --host"),
+        (["--ros-args", "-r", "nonsense"], "after --ros-args cannot be used"),
+    ],
 )
 def test_mistakes_end_in_one_sentence(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

@@ -12,6 +12,7 @@ from typing import Any
 import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
+from rclpy.exceptions import InvalidServiceNameException
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
@@ -105,7 +106,10 @@ def _answer(caller: Node, kind: Any, node: str, service: str, request: Any, find
     Raises:
         UserError: there is no such node, or it does not answer.
     """
-    client: Any = caller.create_client(kind, f"{node}/{service}")
+    try:
+        client: Any = caller.create_client(kind, f"{node}/{service}")
+    except InvalidServiceNameException:
+        raise UserError(f"{node!r} is not the name of a node; see --node") from None
     if not client.wait_for_service(find_s):
         raise UserError(f"no node {node} offers {service}{_where(caller, node, service)}")
     answer = client.call_async(request)

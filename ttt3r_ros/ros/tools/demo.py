@@ -18,9 +18,10 @@ import numpy as np
 from rclpy.executors import SingleThreadedExecutor
 from rich.console import Console
 
+from ttt3r_ros.cli.arguments import at_least_one, folder_path, positive
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.cli.parser import CommandParser
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, what_was_meant
 from ttt3r_ros.evaluation.demo_report import FILES, claim_folder, show_metrics, write_report
 from ttt3r_ros.evaluation.run_log import RunLog
 from ttt3r_ros.ros.domain import free_domain
@@ -29,7 +30,7 @@ from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.ros.tools.backlog import frames_answered
 from ttt3r_ros.ros.tools.processes import ChildProcess
 from ttt3r_ros.ros.tools.recorder import Recorder
-from ttt3r_ros.settings import add_options
+from ttt3r_ros.settings import add_options, declarations
 from ttt3r_ros.sources import open_source
 from ttt3r_ros.sources.dataset import image_folders
 from ttt3r_ros.sources.synthetic import is_synthetic
@@ -81,8 +82,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--input", default="", help="a video, a folder of images, a rosbag2 or synthetic[:...] (default: synthetic)")
     add("--topic", default="", help="image topic of a bag that has several")
     add_options(parser, Parameters, only=("weights",))
-    add("--frames", type=int, default=0, metavar="N", help=f"play N frames (default: all, or {_SYNTHETIC_FRAMES})")
-    add("--output", type=Path, default=Path("demo_output"), help="folder for the results (default %(default)s)")
+    add("--frames", type=at_least_one, metavar="N", help=f"play N frames (default: all, or {_SYNTHETIC_FRAMES})")
+    add("--fps", type=positive, help="number frames at this rate instead of using the input's own times")
+    add("--output", type=folder_path, default=Path("demo_output"), help="folder for the results (default %(default)s)")
     add(
         "--view",
         action=argparse.BooleanOptionalAction,
@@ -95,13 +97,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -> None:
     begun = time.monotonic()
-    if options.frames < 0:
-        raise UserError(f"--frames must be at least 1, got {options.frames}")
-    if options.weights and not Path(os.path.expanduser(options.weights)).is_file():
-        raise UserError(f"the weights file {options.weights} does not exist; check --weights")
+    Parameters(weights=options.weights).check_weights_file()
+    _check_parameters(options.param)
     specification = options.input or _SYNTHETIC.format(frames=options.frames or _SYNTHETIC_FRAMES)
-    source = open_source(specification, topic=options.topic or None)
-    total = Timeline(max_frames=options.frames or None).length(source)
+    source = open_source(specification, topic=options.topic or None, fps=options.fps)
+    total = Timeline(max_frames=options.frames).length(source)
     if _is_recording(options):
         folder = Path(os.path.expanduser(specification)).resolve()
         if folder.is_dir() and options.output.resolve() in image_folders(folder):
@@ -161,6 +161,23 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     if failure is not None:
         raise failure
     _raise_if_still(recording, options.output / "node.log")
+
+
+def _check_parameters(given: Sequence[str]) -> None:
+    """Check the names of the node's parameters, of which it would only log the unknown ones.
+
+    Raises:
+        UserError: there is no such parameter, or no value.
+    """
+    known = [item.name for item in declarations(Parameters)]
+    for text in given:
+        name, given_value, _ = text.partition(":=")
+        if not given_value:
+            raise UserError(f"--param wants NAME:=VALUE, got {text!r}")
+        if name not in known:
+            raise UserError(
+                f"the node has no parameter {name!r}: {what_was_meant(name, known) or 'see docs/parameters.md'}"
+            )
 
 
 def _is_recording(options: argparse.Namespace) -> bool:
@@ -226,6 +243,8 @@ def _player_command(specification: str, options: argparse.Namespace, summary: Pa
         command += ["--topic", options.topic]
     if options.frames:
         command += ["--max-frames", str(options.frames)]
+    if options.fps:
+        command += ["--fps", str(options.fps)]
     return command
 
 

@@ -10,13 +10,12 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TypeAlias
 
 from rich.console import Console
 from sensor_msgs.msg import CompressedImage, Image
 
-from ttt3r_ros.cli.arguments import at_least_one, not_negative, positive
+from ttt3r_ros.cli.arguments import at_least_one, file_path, name, not_negative, positive
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
@@ -78,8 +77,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     try:
         options = _parser().parse_args(without_ros_arguments(arguments)[1:])
+        _check(options)
         source = open_source(options.source, topic=options.topic, fps=options.fps)
-        _check(options, source)
+        _choose_stamps(options, source)
         with initialized(arguments):
             summary = _play(source, options, stop)
         stopped = ", stopped" if stop.is_set() else ""
@@ -122,9 +122,10 @@ def _parser() -> argparse.ArgumentParser:
         " images named by their time, now for sources without recorded times",
     )
     add("--clock", action="store_true", help="publish /clock for use_sim_time (implies --stamps source)")
-    add("--frame-id", default=CameraOptions.frame_id, help="frame_id of the camera (default %(default)s)")
+    add("--frame-id", type=name, default=CameraOptions.frame_id, help="frame_id of the camera (default %(default)s)")
     add(
         "--base-frame",
+        type=name,
         default=CameraOptions.base_frame,
         help="child frame of ground_truth/odom: the camera's body axes, x forward (default %(default)s)",
     )
@@ -144,20 +145,25 @@ def _parser() -> argparse.ArgumentParser:
         help="wait for the node ttt3r, so that it processes every image (with its drop_frames:=false)",
     )
     add("--preload", action="store_true", help="read or render everything before the first image is published")
-    add("--summary", type=Path, metavar="FILE", help="write what was played as JSON")
+    add("--summary", type=file_path, metavar="FILE", help="write what was played as JSON")
     return parser
 
 
-def _check(options: argparse.Namespace, source: Source) -> None:
-    """Choose the stamps and refuse options that contradict each other."""
-    if options.clock and options.stamps == "now":
-        raise UserError("--clock replays the source's own time, which --stamps now ignores; leave out one of them")
+def _choose_stamps(options: argparse.Namespace, source: Source) -> None:
     if options.stamps == "auto":
         own_time = source.recorded_time or options.clock or options.loop_restart
         options.stamps = "source" if own_time else "now"
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Refuse options that contradict each other, or cannot be followed."""
+    if options.clock and options.stamps == "now":
+        raise UserError("--clock replays the source's own time, which --stamps now ignores; leave out one of them")
+    if options.summary and not options.summary.parent.is_dir():
+        raise UserError(f"there is no folder {options.summary.parent} for --summary; create it first")
     if options.preload and (options.loop or options.loop_restart) and options.max_frames is None:
         raise UserError("--preload cannot store an endless loop; add --max-frames")
-    if options.loop_restart and options.stamps != "source":
+    if options.loop_restart and options.stamps not in ("auto", "source"):
         raise UserError(
             f"--loop-restart makes the source's own stamps jump back, and --stamps {options.stamps} prevents that; "
             "leave out one of them"

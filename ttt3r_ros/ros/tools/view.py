@@ -27,7 +27,7 @@ from tf2_ros import Buffer, TransformException, TransformListener
 from visualization_msgs.msg import Marker, MarkerArray
 
 from ttt3r_ros.camera.calibration import Calibration
-from ttt3r_ros.cli.arguments import at_least_one
+from ttt3r_ros.cli.arguments import at_least_one, tcp_port
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError, program
 from ttt3r_ros.evaluation.run_log import EvenlySpaced
@@ -374,7 +374,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--host", default="127.0.0.1", help="address to listen on; 0.0.0.0 for all networks (default %(default)s)")
     add(
         "--port",
-        type=int,
+        type=tcp_port,
         default=DEFAULT_PORT,
         help="TCP port; the next free one if it is taken (default %(default)s)",
     )
