@@ -159,3 +159,10 @@ def test_it_ends_with_its_block_whatever_happens_there(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         use_it()
     assert children[0].exit_code() == 0
+
+
+def test_the_last_warning_of_a_node_is_found_in_its_log(start):
+    program = "print('[INFO] [1.5] [ttt3r]: ready')"
+    assert ended(start(program)).last_warning() == ""
+    program += "\nprint('[WARN] [1.6] [ttt3r]: small: 3x3')\nprint('[INFO] [1.7] [ttt3r]: bye')"
+    assert ended(start(program)).last_warning() == "small: 3x3"

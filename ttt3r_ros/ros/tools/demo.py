@@ -293,7 +293,8 @@ def _record(
     executor.remove_node(recorder)
     recorder.finish()
     if not recording.poses and not stop.is_set():
-        raise UserError(f"the node published no odometry for any image; see {node.log}")
+        why = node.last_warning()
+        raise UserError(f"the node published no odometry for any image{f': {why}' if why else ''} (log: {node.log})")
 
 
 def _frames_received(recorder: Recorder) -> int:

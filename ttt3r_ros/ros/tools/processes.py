@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -43,6 +44,12 @@ class ChildProcess:
         code = self.exit_code()
         if code is not None:
             raise UserError(f"the {self.name} ended with exit code {code}: {self._last_words()}")
+
+    def last_warning(self) -> str:
+        """Return what a ROS node last warned of in its log; an empty string if of nothing."""
+        log = self.log.read_text(errors="replace")
+        warnings = re.findall(r"^\[(?:WARN|ERROR|FATAL)\] .*?\]: (.*)$", log, re.MULTILINE)
+        return str(warnings[-1]) if warnings else ""
 
     def raise_if_failed(self) -> None:
         """Check that the process is running or has ended without an error.
