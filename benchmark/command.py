@@ -18,7 +18,7 @@ from ttt3r_ros.settings import add_options, declarations
 from ttt3r_ros.stream.load import load_backbone
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.synthetic.path import Motion
+from ttt3r_ros.synthetic.limits import Motion
 
 Result = TypeVar("Result")
 
