@@ -21,6 +21,8 @@ endif
 ifneq ($(AMENT_PREFIX_PATH),)
 $(info note: the ROS installation sourced in this shell is not used here; .venv has its own)
 endif
+# Many processes start in these commands: each would compile the package anew.
+unexport PYTHONDONTWRITEBYTECODE
 unexport PYTHONPATH PYTHONHOME AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH
 unexport ROS_DISTRO ROS_VERSION ROS_PYTHON_VERSION RMW_IMPLEMENTATION _ROS_WHEELS_BOOTSTRAP_COMPLETE
 

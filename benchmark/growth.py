@@ -43,7 +43,7 @@ WAYS = ("stream", "map", "offline")
 SEED = 498
 #: Largest permitted ratio of a frame's processor time in the last quarter of a run to that in the second.
 MAX_SLOWDOWN = 1.2
-_SAMPLES = 40
+SAMPLES = 40  #: of each run
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class _WalkSource:
         self.samples: list[Sample] = []
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:
-        every = max(self.length // _SAMPLES, 1)
+        every = max(self.length // SAMPLES, 1)
         calibration = Calibration.of(self._walk.intrinsics)
         begun = time.process_time()
         for index, frame in enumerate(self._walk.frames(), start=1):
@@ -98,8 +98,8 @@ def measure(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
     Raises:
         UserError: there are too few frames to tell.
     """
-    if args.frames < 2 * _SAMPLES:
-        raise UserError(f"--frames must be at least {2 * _SAMPLES}, not {args.frames}")
+    if args.frames < 2 * SAMPLES:
+        raise UserError(f"--frames must be at least {2 * SAMPLES}, not {args.frames}")
     spec = WalkSpec(SEED, "wheeled", args.frames, args.size[0], args.size[1], args.fps)
     rendered(spec, args.work, console)
     results = []

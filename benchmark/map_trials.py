@@ -96,7 +96,7 @@ def _trial(kind: str, streamed: StreamedWalk, place_map: PlaceMap, taken_up: int
         if place_map.counts.accepted > before if kind == "kidnapped" else place_map.is_localized:
             place_map.finish()
             seconds = (frame.index - put_down) / walk.spec.fps
-            return Trial(kind, put_down, seconds, is_wrong=_is_wrong(walk, place_map, taken_up, put_down))
+            return Trial(kind, put_down, seconds, is_wrong=is_wrong(walk, place_map, taken_up, put_down))
     return Trial(kind, put_down, None, is_wrong=False)
 
 
@@ -134,7 +134,7 @@ def _shift_ns(walk: Walk, taken_up: int, put_down: int) -> int:
     return walk.stamps_ns[taken_up - 1] + round(CARRIED_S * 1e9) - walk.stamps_ns[put_down]
 
 
-def _is_wrong(walk: Walk, place_map: PlaceMap, taken_up: int, put_down: int) -> bool:
+def is_wrong(walk: Walk, place_map: PlaceMap, taken_up: int, put_down: int) -> bool:
     """Return whether the camera is not where the map says, relative to the nearest place of the map."""
     content = place_map.content()
     shift = _shift_ns(walk, taken_up, put_down)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from types import SimpleNamespace
 
 import cv2
@@ -19,12 +20,16 @@ PATCH = 16  #: pixels of the corner whose grey level is the picture's number
 Script = Callable[[Prediction, State], tuple[Prediction, State]]
 
 
-def view(number: int) -> np.ndarray:
-    """Return the picture of this number, 0 to 255; neighbours look alike, as those of a moving camera do."""
+@lru_cache
+def _scene() -> np.ndarray:
     rng = np.random.default_rng(0)
     scene = cv2.resize(rng.integers(0, 256, (6, 40, 3), dtype=np.uint8), (WIDTH + 255, HEIGHT))
-    scene = cv2.addWeighted(scene, 0.6, rng.integers(0, 256, scene.shape, dtype=np.uint8), 0.4, 0.0)
-    picture = scene[:, number : number + WIDTH].copy()
+    return cv2.addWeighted(scene, 0.6, rng.integers(0, 256, scene.shape, dtype=np.uint8), 0.4, 0.0)
+
+
+def view(number: int) -> np.ndarray:
+    """Return the picture of this number, 0 to 255; neighbours look alike, as those of a moving camera do."""
+    picture = _scene()[:, number : number + WIDTH].copy()
     picture[:PATCH, :PATCH] = number
     return picture
 

@@ -22,8 +22,14 @@ def small_matrices(monkeypatch):
     monkeypatch.setattr(floor, "MEMORY_BYTES", 1 << 20)
 
 
+@pytest.fixture
+def counted(monkeypatch):
+    """The arithmetic has been counted, which takes torch seconds."""
+    monkeypatch.setattr(step, "count_gflop", lambda *_: (0.3, 0.1))
+
+
 @pytest.mark.slow
-def test_the_figures_of_a_run_fit_each_other(tmp_path, capsys):
+def test_the_figures_of_a_run_fit_each_other(counted, tmp_path, capsys):
     out = tmp_path / "step.json"
     arguments = ["--config", "tiny", "--size", "64x48", "--device", "cpu", "--frames", "1", "--json", str(out)]
     assert step.main(arguments) == 0
@@ -31,6 +37,7 @@ def test_the_figures_of_a_run_fit_each_other(tmp_path, capsys):
     assert (result["config"], result["size"], result["device"]) == ("tiny", "64x48", "cpu")
     assert result["naive_over_step"] == pytest.approx(result["naive_ms"] / result["step_ms"])  # of the one frame
     assert result["step_ms_p95"] == result["step_ms"] > 0
+    assert result["gflop"] == pytest.approx(0.4)
     assert result["arithmetic_ms"] == pytest.approx(1e3 * result["gflop"] / result["matrix_gflops_per_s"])
     assert result["reading_ms"] == pytest.approx(result["weights_mb"] / result["memory_gb_per_s"])
     assert result["floor_ms"] == max(result["arithmetic_ms"], result["reading_ms"])
@@ -42,7 +49,7 @@ def test_the_figures_of_a_run_fit_each_other(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_without_the_twin_nothing_is_said_of_it(tmp_path, capsys):
+def test_without_the_twin_nothing_is_said_of_it(counted, tmp_path, capsys):
     out = tmp_path / "step.json"
     arguments = ["--config", "tiny", "--device", "cpu", "--frames", "2", "--no-naive", "--json", str(out)]
     assert step.main(arguments) == 0

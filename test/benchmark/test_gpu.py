@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -182,7 +183,7 @@ def test_where_the_reference_does_not_fit_the_rest_is_timed(monkeypatch, tmp_pat
         raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
 
     monkeypatch.setattr(ReferenceNetwork, "step", exhausted)
-    findings, setting = Findings(tmp_path / "f.json", 60), tiny("cpu")
+    findings, setting = Findings(tmp_path / "f.json", 60), replace(tiny("cpu"), precisions=("bfloat16",))
     bench = StepBench(lambda: random_network(setting.network, torch.device("cpu")), (64, 48), setting, findings)
     bench.measure(0.1)
     assert findings.failures == {}

@@ -20,6 +20,7 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from forked_node import ForkedNode
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -47,7 +48,7 @@ def subscribers(node: Node, topic: str) -> int:
 class Running:
     """A node in a process of its own."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[str] | ForkedNode
     log: Path
 
     def text(self) -> str:
@@ -69,30 +70,39 @@ def node(
 ) -> Iterator[Running]:
     """Run the node until the block ends; parameters by name, remappings and the like as arguments.
 
-    `under` is a command that runs the node's command; `variables` go into its environment.
+    `under` is a command that runs the node's command; `variables` go into its environment. With either, or without
+    waiting until the node is ready, it starts as a user's does; otherwise it is forked, which is faster.
     """
-    command = [*under, sys.executable, "-m", "ttt3r_ros.ros.node", "--ros-args", *arguments]
+    arguments = ("--ros-args", *arguments)
     for name, value in {**ANY_MOTION, **parameters}.items():
-        command += ["-p", f"{name}:={value}"]
+        arguments += ("-p", f"{name}:={value}")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **(variables or {})}
-    with log.open("w") as file:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment)
-        running = Running(process, log)
-        try:
-            if wait:
-                wait_until(
-                    lambda: "ready: listening" in running.text() or process.poll() is not None, "the node to get ready"
-                )
-                assert process.poll() is None, running.text()
-            yield running
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-                try:
-                    process.wait(timeout=10)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+    log.write_text("")
+    process: subprocess.Popen[str] | ForkedNode
+    if wait and not under and not variables:
+        process = ForkedNode([*arguments], log, ROOT, environment)
+    else:
+        command = [*under, sys.executable, "-m", "ttt3r_ros.ros.node", *arguments]
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                command, cwd=ROOT, stdout=file, stderr=subprocess.STDOUT, text=True, env=environment
+            )
+    running = Running(process, log)
+    try:
+        if wait:
+            wait_until(
+                lambda: "ready: listening" in running.text() or process.poll() is not None, "the node to get ready"
+            )
+            assert process.poll() is None, running.text()
+        yield running
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 class Bench:

@@ -13,7 +13,6 @@ import weakref
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from builtin_interfaces.msg import Time
@@ -306,12 +305,11 @@ def test_a_stalled_subscriber_holds_nobody_up(weights, tmp_path):
                 return heard.stat().st_size
 
             wait_until(both_hear, "the second subscriber")
-            before = _seconds_per_frame(bench, 20)
+            quickest = min(_seconds_per_frame(bench, 20))
             os.kill(stalling.pid, signal.SIGSTOP)
-            during = _seconds_per_frame(bench, 40)
-            # who waits for the stalled one does so at every frame, for a tenth of a second at each output; a busy
-            # machine is slow at some of them
-            assert np.percentile(during, 10) < 3 * np.median(before) + 0.05, (np.median(before), np.median(during))
+            _seconds_per_frame(bench, 20)  # which fill every queue to it
+            # who waited for the stalled one would do so at every frame, for a tenth of a second at each output
+            wait_until(lambda: min(_seconds_per_frame(bench, 5)) < quickest + 0.1, "a frame that nobody holds up")
             os.kill(stalling.pid, signal.SIGCONT)
             size = heard.stat().st_size
 

@@ -1,8 +1,8 @@
 """The packaged weights on flats they have never seen, from pixels to the robot's odometry.
 
-Everything is deterministic, so that the limits can be close to what is reached (in brackets): a state that is not
-updated, an image that is shifted or scaled to other values, colors in another order, or a pose read in another
-convention exceeds at least one of them.
+Everything is deterministic, so that the limits can be close to what is reached (in brackets). For the network alone, a
+state that is not updated, an image that is shifted by 8 of its 320 pixels, colors in another order, or a pose read in
+another convention exceeds at least one of them; the pixels that correct its motion would hide most of that.
 """
 
 from __future__ import annotations
@@ -48,8 +48,7 @@ class Errors:
 def walks() -> list[Walk]:
     sequences = [
         Sequence(seed, LENGTH, width=320, height=240, fps=FPS, motion=motion)
-        for seed in (3, 4)
-        for motion in ("handheld", "wheeled")
+        for seed, motion in ((3, "handheld"), (4, "wheeled"))
     ]
     return [Walk(sequence, sequence.render(0, LENGTH)) for sequence in sequences]
 
@@ -89,15 +88,15 @@ def _follow(walk: Walk, frames: int, settings: dict[str, object]) -> list[float]
 @pytest.mark.slow
 def test_odometry_and_depth_with_the_resets_that_suit_the_weights(walks: list[Walk]) -> None:
     errors = follow(walks, LENGTH)
-    assert errors.abs_rel < 0.106  # [0.097]
-    assert errors.position < 0.205  # [0.188]; standing still would be 0.55
-    assert errors.turn_deg < 0.44  # [0.40]; standing still would be 1.38
+    assert errors.abs_rel < 0.088  # [0.080]
+    assert errors.position < 0.045  # [0.036]; standing still would be 0.55
+    assert errors.turn_deg < 0.075  # [0.061]; standing still would be 1.38
     assert errors.focal == pytest.approx(1.0, abs=0.02)
 
 
 @pytest.mark.slow
-def test_the_state_carries_a_segment(walks: list[Walk]) -> None:
-    errors = follow(walks, 16, reset_policy="never")
-    assert errors.abs_rel < 0.106  # [0.096]
-    assert errors.position < 0.22  # [0.201]; standing still would be 0.54
-    assert errors.turn_deg < 0.47  # [0.43]
+def test_the_network_alone_carries_a_segment(walks: list[Walk]) -> None:
+    errors = follow(walks, 16, reset_policy="never", correct_motion=False)
+    assert errors.abs_rel < 0.091  # [0.084]
+    assert errors.position < 0.17  # [0.155]; standing still would be 0.54
+    assert errors.turn_deg < 0.4  # [0.36]

@@ -77,20 +77,14 @@ def assert_same(found: list[StreamResult], expected: list[StreamResult]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", RULES)
-@pytest.mark.parametrize("outputs", [frozenset(), frozenset({POINTS})], ids=["pose", "points"])
+@pytest.mark.parametrize(("rule", "outputs"), [*((rule, frozenset()) for rule in RULES), ("ttt3r", {POINTS})])
 def test_a_stream_goes_on_to_the_last_bit(rule, outputs):
     """Also across a reset, whose last frame's points nobody has wanted so far."""
     settings = dataclasses.replace(ANY_MOTION, reset_policy="interval", reset_interval=4)
     whole = feed(stream(settings, update_rule=rule), range(8), outputs)
     going = stream(settings, update_rule=rule)
-    for at, until in (
-        (0, 1),
-        (1, 2),
-        (2, 4),
-        (4, 5),
-        (5, 8),
-    ):  # handed on in between: within a segment, and around ends
+    # handed on in between: within a segment, and around ends
+    for at, until in ((0, 1), (1, 2), (2, 4), (4, 5), (5, 8)):
         assert_same(feed(going, range(at, until), outputs), whole[at:until])
         going, before = stream(settings, update_rule=rule), going
         moved_over(before, going)

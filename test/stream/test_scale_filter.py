@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt3r_ros.stream.alignment import LogRatio
@@ -27,7 +27,7 @@ from ttt3r_ros.stream.scale_filter import (
 )
 
 
-def walk(bias: float, resets: int = 600, frames: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def walk(bias: float, resets: int = 300, frames: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Return, per segment, what a network makes of a metre and what is published of it, as logarithms."""
     rng = np.random.default_rng(seed)
     own, state, published = [0.0], ScaleState(), [0.0]
@@ -42,14 +42,14 @@ def walk(bias: float, resets: int = 600, frames: int = 6, seed: int = 0) -> tupl
 
 
 @pytest.mark.slow
-@settings(max_examples=20, deadline=None)
-@given(st.floats(-0.1, 0.1), st.integers(0, 1000))
-def test_whatever_the_bias_lengths_stay_within_what_the_network_says(bias, seed):
-    own, published = walk(bias, seed=seed)
-    assert own[100:].min() <= published[100:].min()
-    assert published[100:].max() <= own[100:].max()
-    assert abs(published[100:].mean()) < 0.05
-    assert np.abs(published).max() < 1.5 * np.abs(own).max() + 2 * abs(bias)  # before it is known; at most 1.27
+@pytest.mark.parametrize("seed", range(4))  # of noise: for all of it this holds as little as any other estimate
+def test_whatever_the_bias_lengths_stay_within_what_the_network_says(seed):
+    for bias in (-0.1, 0.0, 0.1):
+        own, published = walk(bias, seed=seed)
+        assert own[100:].min() <= published[100:].min()
+        assert published[100:].max() <= own[100:].max()
+        assert abs(published[100:].mean()) < 0.05
+        assert np.abs(published).max() < np.abs(own).max()  # also before the bias is known
 
 
 @pytest.mark.parametrize("told", [None, 0.2], ids=["network alone", "with a source"])

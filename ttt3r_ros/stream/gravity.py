@@ -189,7 +189,9 @@ def _turned(vectors: FloatArray, points: FloatArray) -> FloatArray:
     axes = vectors / np.maximum(angles, 1e-12)
     cosines, sines = np.cos(angles), np.sin(angles)
     along = (axes * points).sum(axis=1, keepdims=True)
-    return np.asarray(points * cosines + np.cross(axes, points) * sines + axes * along * (1 - cosines))
+    y_z_x, z_x_y = [1, 2, 0], [2, 0, 1]
+    across = axes[:, y_z_x] * points[:, z_x_y] - axes[:, z_x_y] * points[:, y_z_x]  # np.cross takes ten times as long
+    return np.asarray(points * cosines + across * sines + axes * along * (1 - cosines))
 
 
 def _informed(P: FloatArray, gain: float) -> FloatArray:
