@@ -110,7 +110,7 @@ def test_without_truth_its_numbers_are_null(tmp_path: Path) -> None:
     assert (tmp_path / "trajectory.png").exists()
     out = io.StringIO()
     show_metrics(found, Console(file=out, width=100))
-    for words in ("frames in", "412 MB", "104 ms", "of the estimate"):
+    for words in ("frames out", "412 MB", "104 ms", "of the estimate"):
         assert words in out.getvalue()
 
 
