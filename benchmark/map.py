@@ -52,6 +52,7 @@ class Result:
             truth, false and not rejected.
         refused: pairs that were compared and refused, by reason.
         back_s: median time from being back at a known place to the next recognized one.
+        recall: share of the keyframes at a known place that were recognized.
         stream_s, map_s: time of all frames.
         bytes_per_keyframe: memory.
         trials: cameras that were put down in a known room.
@@ -72,6 +73,7 @@ class Result:
     false_kept: int
     refused: dict[str, int]
     back_s: float
+    recall: float
     stream_s: float
     map_s: float
     bytes_per_keyframe: float
@@ -159,6 +161,7 @@ def _result(
     scales = np.array([pose.scale for pose in content.poses])
     before_or_at = {i: max(int(np.searchsorted(numbers, i, side="right")) - 1, 0) for i in ratios}
     in_map = {i: float(ratio * scales[before_or_at[i]]) for i, ratio in ratios.items()}
+    back_s, recall = _back(walk, sorted(frame_of.values()), sorted(frame_of[edge.second] for _, edge in recognized))
     result = Result(
         name=walk.spec.trap or f"flat {walk.spec.seed}",
         frames=walk.spec.frames,
@@ -174,7 +177,8 @@ def _result(
         false=len(false),
         false_kept=len(set(false) - set(content.rejected)),
         refused=places.counts.refused,
-        back_s=_back(walk, sorted(frame_of.values()), sorted(frame_of[edge.second] for _, edge in recognized)),
+        back_s=back_s,
+        recall=recall,
         stream_s=seconds[0],
         map_s=seconds[1],
         bytes_per_keyframe=float(np.mean([k.nbytes for k in content.keyframes])),
@@ -187,17 +191,19 @@ def _percentiles(ratios: dict[int, float]) -> tuple[float, float, float]:
     return float(low), float(middle), float(high)
 
 
-def _back(walk: Walk, keyframes: list[int], recognized: list[int]) -> float:
-    """Return the median time from being back at a known place to the next recognized one [s]."""
-    fps, waits = walk.spec.fps, []
+def _back(walk: Walk, keyframes: list[int], recognized: list[int]) -> tuple[float, float]:
+    """Return the median time from being back at a known place to the next recognized one [s], and the recall."""
+    fps, waits, found = walk.spec.fps, list[float](), list[bool]()
     was_back = False
     for frame in keyframes:
         back = any(frame - old > BACK_S * fps and is_back(walk, old, frame) for old in keyframes if old < frame)
+        if back:
+            found.append(frame in recognized)
         if back and not was_back:
             following = next((other for other in recognized if other >= frame), walk.spec.frames)
             waits.append((following - frame) / fps)
         was_back = back
-    return float(np.median(waits)) if waits else float("nan")
+    return (float(np.median(waits)), float(np.mean(found))) if waits else (float("nan"), float("nan"))
 
 
 def report(found: Found, args: argparse.Namespace, console: Console) -> bool:
@@ -221,7 +227,8 @@ def report(found: Found, args: argparse.Namespace, console: Console) -> bool:
                 f"{result.name}: depth over truth, {label}: {scale[1]:.2f} ({scale[0]:.2f} to {scale[2]:.2f})"
             )
         console.print(
-            f"{result.name}: {result.bytes_per_keyframe / 1e3:.0f} kB a keyframe; the graph rejects "
+            f"{result.name}: {result.recall:.0%} of the keyframes at a known place recognized; "
+            f"{result.bytes_per_keyframe / 1e3:.0f} kB a keyframe; the graph rejects "
             f"{result.rejected} places, {result.false - result.false_kept} of them false; refused {result.refused}"
         )
     tried = [trial for result, _ in found for trial in result.trials]
@@ -235,8 +242,10 @@ def report(found: Found, args: argparse.Namespace, console: Console) -> bool:
 def _summary(kind: str, tried: list[Trial]) -> str:
     seconds = [trial.found_s for trial in tried if trial.found_s is not None]
     wrong = sum(trial.is_wrong for trial in tried)
+    meters = [trial.error[0] for trial in tried if trial.error is not None]
     waited = f", after {np.median(seconds):.1f} s (median; at most {max(seconds):.1f} s)" if seconds else ""
-    return f"{kind}: {len(seconds)} of {len(tried)} found again{waited}; {wrong} of them in another place"
+    off = f", {np.median(meters):.2f} m off (median; at most {max(meters):.2f} m)" if meters else ""
+    return f"{kind}: {len(seconds)} of {len(tried)} found again{waited}{off}; {wrong} of them in another place"
 
 
 def _draw(found: Found, file: Path) -> None:

@@ -32,13 +32,18 @@ class Trial:
         kind: "kidnapped" in the middle of a stream, or "restarted" in a saved map.
         frame: where it was put down.
         found_s: time until its place in the map was known again [s]; None if it was not, in `WATCHED_S`.
-        is_wrong: whether that was another place.
+        error: by how much its pose relative to the nearest place of the map is off then [m, rad]; None if it was not.
     """
 
     kind: str
     frame: int
     found_s: float | None
-    is_wrong: bool
+    error: tuple[float, float] | None
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether it was found in another place than it is."""
+        return self.error is not None and (self.error[0] > FALSE_M or self.error[1] > FALSE_RAD)
 
 
 def difference(true: FloatArray, found: FloatArray) -> tuple[float, float]:
@@ -96,8 +101,8 @@ def _trial(kind: str, streamed: StreamedWalk, place_map: PlaceMap, taken_up: int
         if place_map.counts.accepted > before if kind == "kidnapped" else place_map.is_localized:
             place_map.finish()
             seconds = (frame.index - put_down) / walk.spec.fps
-            return Trial(kind, put_down, seconds, is_wrong=is_wrong(walk, place_map, taken_up, put_down))
-    return Trial(kind, put_down, None, is_wrong=False)
+            return Trial(kind, put_down, seconds, error_of(walk, place_map, taken_up, put_down))
+    return Trial(kind, put_down, None, None)
 
 
 def _put_down(streamed: StreamedWalk, taken_up: int, put_down: int) -> Iterator[StreamedFrame]:
@@ -134,8 +139,8 @@ def _shift_ns(walk: Walk, taken_up: int, put_down: int) -> int:
     return walk.stamps_ns[taken_up - 1] + round(CARRIED_S * 1e9) - walk.stamps_ns[put_down]
 
 
-def is_wrong(walk: Walk, place_map: PlaceMap, taken_up: int, put_down: int) -> bool:
-    """Return whether the camera is not where the map says, relative to the nearest place of the map."""
+def error_of(walk: Walk, place_map: PlaceMap, taken_up: int, put_down: int) -> tuple[float, float]:
+    """Return how far the camera is from where the map says, relative to the nearest place of the map [m, rad]."""
     content = place_map.content()
     shift = _shift_ns(walk, taken_up, put_down)
     stamps = {stamp: index for index, stamp in enumerate(walk.stamps_ns)}
@@ -149,5 +154,4 @@ def is_wrong(walk: Walk, place_map: PlaceMap, taken_up: int, put_down: int) -> b
     }
     nearest = min(mapped, key=lambda number: float(np.linalg.norm(mapped[number][:3, 3] - T_last[:3, 3])))
     found = poses[nearest].inverse() @ poses[last.number]
-    meters, radians = difference(inverse(mapped[nearest]) @ T_last, found.rigid)
-    return meters > FALSE_M or radians > FALSE_RAD
+    return difference(inverse(mapped[nearest]) @ T_last, found.rigid)

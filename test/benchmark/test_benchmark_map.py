@@ -55,11 +55,11 @@ def test_the_benchmark_runs_and_says_what_the_map_has_done(tmp_path, capsys, mon
 
 
 def test_a_false_place_that_is_kept_or_a_camera_in_another_room_is_a_failure():
-    right, lost = Trial("restarted", 30, 2.0, is_wrong=False), Trial("restarted", 40, None, is_wrong=False)
+    right, lost = Trial("restarted", 30, 2.0, (0.1, 0.05)), Trial("restarted", 40, None, None)
     good = Result(
         name="flat 1", frames=100, path_m=9.0, ate_odometry_m=0.5, ate_map_m=0.1, ate_map_scaled_m=0.1,
         depth_scale_odometry=(0.9, 1.0, 1.1), depth_scale_map=(0.9, 1.0, 1.1), keyframes=20, places=4, rejected=1,
-        false=1, false_kept=0, refused={}, back_s=1.0, stream_s=10.0, map_s=2.0, bytes_per_keyframe=5e4,
+        false=1, false_kept=0, refused={}, back_s=1.0, recall=0.5, stream_s=10.0, map_s=2.0, bytes_per_keyframe=5e4,
         trials=(right, lost),
     )  # fmt: skip
 
@@ -70,6 +70,7 @@ def test_a_false_place_that_is_kept_or_a_camera_in_another_room_is_a_failure():
 
     is_good, text = said(good)
     assert is_good
-    assert "restarted: 1 of 2 found again, after 2.0 s (median; at most 2.0 s); 0 of them in another place" in text
+    assert "restarted: 1 of 2 found again, after 2.0 s (median; at most 2.0 s), 0.10 m off" in text
+    assert "0.10 m off (median; at most 0.10 m); 0 of them in another place" in text
     assert not said(good, replace(good, false_kept=1))[0]
-    assert not said(replace(good, trials=(right, replace(right, is_wrong=True))))[0]
+    assert not said(replace(good, trials=(right, replace(right, error=(3.0, 0.1)))))[0]

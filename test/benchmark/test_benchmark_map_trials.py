@@ -54,11 +54,11 @@ def streamed() -> PerfectWalk:
 def tried(streamed) -> tuple[list[map_trials.Trial], list[tuple]]:
     """Return the trials of the walk, and of what each was judged."""
     judged: list[tuple] = []
-    is_wrong = map_trials.is_wrong
+    error_of = map_trials.error_of
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(map_trials, "WATCHED_S", 4.0)
         patch.setattr(map_trials, "APART_M", 0.5)
-        patch.setattr(map_trials, "is_wrong", lambda *args: judged.append(args) or is_wrong(*args))
+        patch.setattr(map_trials, "error_of", lambda *args: judged.append(args) or error_of(*args))
         return map_trials.trials(streamed, streamed.backbone, 1), judged
 
 
@@ -69,6 +69,8 @@ def test_a_camera_in_a_known_room_is_found_where_it_is(tried):
         assert trial.frame >= 25  # beyond what is mapped
         assert trial.found_s is not None
         assert 0 <= trial.found_s < 4.0
+        assert trial.error is not None
+        assert trial.error[0] < 0.2
         assert not trial.is_wrong
 
 
@@ -80,7 +82,7 @@ def test_a_camera_that_is_found_in_another_room_is_wrong(tried):
         poses = np.array(walk.T_world_camera)
         poses[25:, 0, 3] += 5.0
         elsewhere = SimpleNamespace(**{**vars(walk), "T_world_camera": poses})
-        assert map_trials.is_wrong(elsewhere, *found)
+        assert map_trials.Trial("kidnapped", 0, 0.0, map_trials.error_of(elsewhere, *found)).is_wrong
 
 
 def test_the_odometry_of_a_camera_that_is_put_down_goes_on_from_where_it_was_taken_up(streamed):

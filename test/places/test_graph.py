@@ -10,6 +10,7 @@ import pytest
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import rotation_from_quaternion
+from ttt3r_ros.places import graph
 from ttt3r_ros.places.graph import Edge, Problem, ScalePrior, Sigmas, gtsam, solve
 from ttt3r_ros.places.similarity import IDENTITY, Similarity
 
@@ -78,6 +79,21 @@ def test_the_scale_of_the_network_holds_the_map_where_no_place_is_recognized():
     priors = [ScalePrior(i, 0.3, 0.05) for i in range(20)]
     solution = solve(Problem(dict(enumerate(odometry)), 0, edges, priors))
     assert np.median([pose.log_scale for pose in solution.poses.values()]) == pytest.approx(0.3, abs=0.02)
+
+
+def test_covariances_are_those_of_gtsams_own_marginals(monkeypatch):
+    asked, covariances, true = [], graph._covariances, circle(60, 25)
+    monkeypatch.setattr(graph, "_covariances", lambda *args: asked.append(args) or covariances(*args))
+    odometry, edges = drifted(true)
+    for count in (1, 2, 3, 60):
+        inside = [edge for edge in (*edges, *places(true, 25)) if edge.second < count]
+        solve(Problem(dict(enumerate(odometry[:count])), 0, inside, [ScalePrior(0, 0.0, 0.01)]))
+        (g, trusted, values), found = asked[-1], covariances(*asked[-1])
+        marginals = g.Marginals(trusted, values)
+        assert sorted(found) == list(range(count))
+        for number, covariance in found.items():
+            expected = marginals.marginalCovariance(number)
+            np.testing.assert_allclose(covariance, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("module", [None, object()], ids=["missing", "too old"])

@@ -45,7 +45,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, T_from_pose, inverse
 from ttt3r_ros.mapping.voxel_map import MapPoints, VoxelMap
 from ttt3r_ros.places import graph, place_map
-from ttt3r_ros.ros import tracking
+from ttt3r_ros.ros import saving, tracking
 from ttt3r_ros.ros.conversions import image_message, matrix_from_transform, nanoseconds
 from ttt3r_ros.ros.frame_queue import QueuedFrame
 from ttt3r_ros.ros.localization import TOPICS
@@ -348,6 +348,21 @@ def test_a_gap_a_loop_of_a_bag_and_another_image_size_leave_the_robot_in_the_map
         assert offset(walked, frames[-1], *walked.go([frames[-1]])) < 0.8
 
 
+def test_a_reset_of_the_network_begins_a_segment_and_no_track(walked):
+    def segment(stream) -> int:
+        return stream.state.segments.segment
+
+    (before,), track = walked.go([FRAMES - 2]), walked.places.content().keyframes[-1].track
+    number = walked.pipeline.between_frames(segment).result(PATIENCE)
+    done, said = walked.call("reset")
+    assert done, said
+    stamps = walked.go([FRAMES - 2, FRAMES - 4])
+    assert walked.pipeline.between_frames(segment).result(PATIENCE) > number
+    np.testing.assert_allclose(walked.T_map_base(stamps[0]), walked.T_map_base(before), atol=0.05)
+    assert offset(walked, FRAMES - 4, stamps[-1]) < 0.8
+    assert walked.places.content().keyframes[-1].track == track
+
+
 def test_a_robot_that_is_lost_is_put_elsewhere_and_found_again(walked):
     """A refused image says nothing, and the next recognized place is believed, though the robot was carried to it."""
     node = walked.inside.node
@@ -432,6 +447,30 @@ def test_a_save_and_a_load_of_state_and_an_odometry_that_starts_anew_are_found_a
         assert known, walked.localization.facts()
         assert known == stamps[-len(known) :]  # once found, it stays so
         assert offset(walked, 71, stamps[-1]) < 0.8
+
+
+def test_frames_do_not_wait_for_a_map_that_is_saved(walked, folder, monkeypatch):
+    begun, go_on, answers = threading.Event(), threading.Event(), list[tuple[bool, str]]()
+    to_parts = saving.places_to_parts
+
+    def slow(*args):
+        begun.set()
+        assert go_on.wait(PATIENCE)
+        return to_parts(*args)
+
+    monkeypatch.setattr(saving, "places_to_parts", slow)
+    service = threading.Thread(target=lambda: answers.append(walked.call("save_map")))
+    service.start()
+    try:
+        assert begun.wait(PATIENCE)
+        assert walked.T(*walked.go([71])) is not None
+        assert not answers
+    finally:
+        go_on.set()
+        service.join(PATIENCE)
+    assert answers[0][0], answers
+    for file in folder.glob("ttt3r.p*"):
+        file.unlink()
 
 
 @pytest.fixture(scope="module")
@@ -537,6 +576,10 @@ def missing() -> None:
     raise UserError("the map needs GTSAM")
 
 
+def transforms(bench: Bench, stamp: int) -> set[str]:
+    return {f"{t.header.frame_id} -> {t.child_frame_id}" for t in bench.get("tf", stamp).transforms}
+
+
 def test_tf_and_topics_are_heard_in_another_process(weights, tmp_path, bench):
     for name, kind in TOPICS.items():
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -551,8 +594,12 @@ def test_tf_and_topics_are_heard_in_another_process(weights, tmp_path, bench):
         stamp = bench.send_until_answered()
         while not bench.received["localization_pose"]:
             (stamp,) = bench.exchange()
-        transforms = {f"{t.header.frame_id} -> {t.child_frame_id}" for t in bench.get("tf", stamp).transforms}
-        assert transforms == {"map -> odom", "odom -> base_link"}
+        in_map = {"map -> odom", "odom -> base_link"}
+        assert transforms(bench, stamp) == in_map
+        for seconds in (20, -15):  # a gap, and a bag that loops
+            bench.send(stamp=bench.next_stamp + seconds * 10**9)
+            (stamp,) = bench.exchange()  # the second image in a new time confirms it
+            assert transforms(bench, stamp) == in_map
         wait_until(lambda: bench.received["map_path"], "the path")
         wait_until(lambda: bench.received["pose_graph"], "the graph")
         wait_until(lambda: bench.diagnostics().get("map_localized") == "yes", "the diagnostics")

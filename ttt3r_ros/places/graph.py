@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -158,13 +159,37 @@ def solve(problem: Problem) -> Solution:
     for index in range(graph.size()):
         if index not in rejected:
             trusted.push_back(graph.at(index))
-    marginals = g.Marginals(trusted, values)
     sigmas, turns = {}, {}
-    for number, pose in poses.items():
-        covariance = marginals.marginalCovariance(number)
-        sigmas[number] = pose.scale * _largest_sigma(covariance[3:6, 3:6])
+    for number, covariance in _covariances(g, trusted, values).items():
+        sigmas[number] = poses[number].scale * _largest_sigma(covariance[3:6, 3:6])
         turns[number] = _largest_sigma(covariance[:3, :3])
     return Solution(poses, rejected, sigmas, turns)
+
+
+def _covariances(g: ModuleType, graph: Any, values: object) -> dict[int, FloatArray]:
+    """Return the (7, 7) covariance of each pose: rotation, translation, logarithm of the scale.
+
+    Elimination leaves of each pose x what it owes to its parents p, ``R x + S p = d``. From the last pose back, the
+    covariance of p gives that of x, so that only blocks of poses and their parents are worked out (Takahashi et al.,
+    1973). GTSAM's `Marginals` says the same, but begins anew for each pose.
+    """
+    linear = graph.linearize(values)
+    net = linear.eliminateSequential(g.Ordering.MetisGaussianFactorGraph(linear))
+    blocks: dict[tuple[int, int], FloatArray] = {}
+    for index in reversed(range(net.size())):
+        conditional = net.at(index)
+        number, *parents = conditional.keys()
+        R = np.linalg.inv(conditional.R())
+        own = R @ R.T
+        if parents:
+            of_parents = np.array([[blocks[a, b] for b in parents] for a in parents]).transpose(0, 2, 1, 3)
+            owed = R @ conditional.S()
+            cross = -owed @ of_parents.reshape(owed.shape[1], -1)
+            own -= cross @ owed.T
+            for parent, block in zip(parents, np.split(cross, len(parents), axis=1), strict=True):
+                blocks[number, parent], blocks[parent, number] = block, block.T
+        blocks[number, number] = own
+    return {number: block for (number, other), block in blocks.items() if number == other}
 
 
 def _largest_sigma(covariance: FloatArray) -> float:
