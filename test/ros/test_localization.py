@@ -358,7 +358,8 @@ def test_a_reset_of_the_network_begins_a_segment_and_no_track(walked):
     assert done, said
     stamps = walked.go([FRAMES - 2, FRAMES - 4])
     assert walked.pipeline.between_frames(segment).result(PATIENCE) > number
-    np.testing.assert_allclose(walked.T_map_base(stamps[0]), walked.T_map_base(before), atol=0.05)
+    odometry = [walked.T(stamp, "odom -> base_link") for stamp in (before, stamps[0])]
+    np.testing.assert_allclose(odometry[1], odometry[0], atol=0.05)
     assert offset(walked, FRAMES - 4, stamps[-1]) < 0.8
     assert walked.places.content().keyframes[-1].track == track
 
