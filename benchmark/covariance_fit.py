@@ -133,7 +133,7 @@ class Steps:
             F[:, 0, 4], F[:, 0, 5], F[:, 1, 5] = z, -y, x
             F[:, 1, 3], F[:, 2, 3], F[:, 2, 4] = -z, y, -x
             F[:, :3, 6] = step
-            P, tails = F @ P @ F.transpose(0, 2, 1), F[:, :6, :6] @ tails
+            P, tails, error = F @ P @ F.transpose(0, 2, 1), F[:, :6, :6] @ tails, F[:, :6, :6] @ error
             np.einsum("wii->wi", P)[:, :6] += noise[:, i]
             R, A = self.rotations[:, i], np.zeros((W, 6, SOURCES))
             for half in _HALVES:

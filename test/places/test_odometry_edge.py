@@ -55,6 +55,8 @@ def test_an_unknown_motion_is_as_uncertain_as_it_is_long_also_where_time_has_gon
     T = T_from_pose([0.1, 0, 0], [1, 0, 0, 0])
     found = begun.extended(T, 10**13 + seconds * 10**9, 1, (0.01, 0.01), model, is_known=False)
     assert found.sigmas.translation == pytest.approx(model.lost_metres_per_second * counted, rel=0.05)
+    told = begun.extended(T, 10**13 + seconds * 10**9, 1, model.lost_sigmas(seconds), model, is_known=False)
+    assert told.sigmas.translation == pytest.approx(found.sigmas.translation)  # what odometry has told counts once
     assert not found.is_known
     known = begun.extended(T, 10**13 + 10**8, 0, (0.01, 0.01), model, is_known=True)
     assert known.sigmas.translation < 0.1 * found.sigmas.translation

@@ -68,8 +68,10 @@ def changed(**model: object) -> str:
         (changed(wobble=1.0), "the constant 'wobble' in the covariance file .* is unknown"),
         (
             changed(scale=-0.1),
-            "the constant scale in the covariance file .* is '-0.1' but must be a number of 0 or more",
+            "the constant scale in the covariance file .* is '-0.1' but must be a number from 0 to 1000000;",
         ),
+        (changed(scale=1e200), r"the constant scale .* is '1e\+200' but must be a number from"),
+        (changed(scale=10**400), r"the constant scale .* is '10000.*' but must be a number from"),
         (changed(scale=float("nan")), "the constant scale .* is 'nan' but must be a number"),
         (changed(scale=float("inf")), "the constant scale .* is 'inf' but must be a number"),
         (changed(scale=True), "the constant scale .* is 'True' but must be a number"),

@@ -15,7 +15,7 @@ from scripted_network import ScriptedNetwork, along, view
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, T_from_pose, rotation_vector
 from ttt3r_ros.stream.backbone import Backbone
-from ttt3r_ros.stream.covariance import CovarianceModel
+from ttt3r_ros.stream.covariance import CovarianceModel, unseen
 from ttt3r_ros.stream.gravity import (
     GRAVITY,
     MAX_RATE,
@@ -315,3 +315,15 @@ def test_flat_odometry_needs_no_imu_to_be_level():
         )
         (pose,) = drive(stream, 1, tilted(0.1, -0.3))
         assert (tilt_of(pose[:3, :3], np.eye(3)) < 1e-9) == two_d_mode
+
+
+@pytest.mark.parametrize("has_imu", [False, True])
+def test_a_robot_that_stands_may_have_moved_unseen_with_an_imu_as_without(has_imu):
+    stream = Stream(Backbone(ScriptedNetwork(along(0.0))))
+    for i in range(3):
+        stamp_ns = (i + 1) * SECOND // 10
+        samples = ImuSamples(np.array([stamp_ns - 1]), np.array([[0.0, 0.0, GRAVITY]])) if has_imu else None
+        result = stream.process(view(0), stamp_ns, T_BASE_CAMERA, imu=samples)
+    assert result.is_still
+    assert result.motion is not None
+    assert (result.motion.covariances.pose >= np.diag(unseen(MODEL))).all()

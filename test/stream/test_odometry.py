@@ -355,3 +355,48 @@ def test_a_motion_that_pixels_tell_adds_to_the_path_what_it_adds_to_the_pose():
     network = odometry.update(T_from_pose([0.0, 0.0, 1.0], [1, 0, 0, 0]), T_BASE_CAMERA, 6 * SECOND, 3.0)
     assert min(network.added) > 0.0
     assert network.certainty is None
+
+
+def driven_by_pixels() -> tuple[Odometry, Motion]:
+    """Return an odometry, and its last motion, that has gone 0.1 m forward from frame to frame, by two keyframes."""
+    odometry = Odometry()
+    motion = odometry.update(np.eye(4), T_BASE_CAMERA, 0, 3.0)
+    for i in range(1, 12):
+        T, certainty = T_from_pose([0.1 * i, 0, 0], [1, 0, 0, 0]), fits([1e-4] * 3 + [1e-5] * 3, is_new=i % 6 == 1)
+        motion = odometry.told(camera_in_world(T), i * SECOND // 10, certainty, CovarianceModel())
+    return odometry, motion
+
+
+@pytest.mark.parametrize("told", [None, False, True], ids=["by the network", "same keyframe", "new keyframe"])
+def test_an_interruption_makes_no_pose_more_certain(told):
+    """However short: what keyframes before have in common with the last one has happened."""
+    odometry, motion = driven_by_pixels()
+    certainty = None if told is None else fits([1e-4] * 3 + [1e-5] * 3, is_new=told)
+    odometry.state, T = interrupted(odometry.state), camera_in_world(motion.T_odom_base)
+    after, _ = update(odometry.state, T, T_BASE_CAMERA, 12 * SECOND // 10, 3.0, CovarianceModel(), certainty)
+    assert (after.covariances.pose >= motion.covariances.pose).all()
+    lost = CovarianceModel().lost_sigmas(0.1)
+    assert (np.array(after.added) >= lost).all()  # to the path as well
+
+
+def test_a_wrong_heading_since_the_keyframe_moves_what_the_network_tells_sideways():
+    model, state = replace(PLAIN, network_metres_per_second=0.0, network_radians_per_second=0.0), OdometryState()
+    heading_told = fits([0.0] * 5 + [0.09], is_new=True)
+    for i, certainty in enumerate([None, heading_told, None, None]):  # on by 2.5 m after each
+        T = T_from_pose([2.5 * max(i - 1, 0), 0.0, 0.0], [1, 0, 0, 0])
+        motion, state = update(state, T, np.eye(4), i * SECOND, 3.0, model, certainty)
+    np.testing.assert_allclose(motion.covariances.pose, [0.0, 5.0**2 * 0.09, 0.0, 0.0, 0.0, 0.09], atol=1e-8)
+
+
+@pytest.mark.parametrize("confidence", [float("nan"), float("inf")])
+def test_a_confidence_that_is_no_number_is_the_lowest(confidence):
+    """It is not kept: a state that is not finite cannot be saved."""
+    found = []
+    for value in (1.0, confidence):
+        odometry = Odometry()
+        odometry.update(np.eye(4), T_BASE_CAMERA, 0, value)
+        found.append(odometry.update(np.eye(4), T_BASE_CAMERA, SECOND, value).covariances)
+        assert odometry.state.confidence == 1.0
+    np.testing.assert_array_equal(found[0].pose, found[1].pose)
+    np.testing.assert_array_equal(found[0].twist, found[1].twist)
+    assert CovarianceModel().factor(confidence) == 1.0

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.places.graph import Sigmas
-from ttt3r_ros.stream.covariance import MAX_LOST_S, CovarianceModel
+from ttt3r_ros.stream.covariance import CovarianceModel
 
 #: What an edge is uncertain by at least, and how much the logarithm of the scale wanders from segment to segment.
 MIN_SIGMAS = Sigmas(0.003, 0.01, 0.03)
@@ -58,17 +58,16 @@ class Stretch:
             model: how errors grow while nothing is seen.
             is_known: whether odometry has seen the motion; if not, the camera may have gone anywhere meanwhile.
         """
-        translation, rotation = self.translation + added[0] ** 2, self.rotation + added[1] ** 2
-        if not is_known:
-            seconds = min(abs(stamp_ns - self.stamp_ns) * 1e-9, MAX_LOST_S)  # also where time has gone back
-            translation += (model.lost_metres_per_second * seconds) ** 2
-            rotation += (model.lost_radians_per_second * seconds) ** 2
+        metres, radians = added
+        if not is_known:  # as long as since the last frame of the map, which may be earlier than that of the odometry
+            lost = model.lost_sigmas((stamp_ns - self.stamp_ns) * 1e-9)
+            metres, radians = max(metres, lost[0]), max(radians, lost[1])
         return Stretch(
             T_odom_camera=T_odom_camera,
             stamp_ns=stamp_ns,
             segment=segment,
-            rotation=rotation,
-            translation=translation,
+            rotation=self.rotation + radians**2,
+            translation=self.translation + metres**2,
             scale=self.scale + SCALE_PER_SEGMENT**2 * (segment - self.segment),
             is_known=self.is_known and is_known,
         )

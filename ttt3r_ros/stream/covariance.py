@@ -97,9 +97,14 @@ class CovarianceModel:
         rate = self.factor(confidence) * min(max(seconds, 0.0), MAX_LOST_S)
         return self.network_metres_per_second * rate, self.network_radians_per_second * rate
 
+    def lost_sigmas(self, seconds: float) -> tuple[float, float]:
+        """Return the standard deviations [m, rad] of so many seconds, or as many back, of unknown motion."""
+        seconds = min(abs(seconds), MAX_LOST_S)
+        return self.lost_metres_per_second * seconds, self.lost_radians_per_second * seconds
+
     def factor(self, confidence: float | None) -> float:
-        """Return f(c) of a median confidence; anything but a number from 1 on counts as 1, the lowest confidence."""
-        c = confidence if confidence is not None and confidence >= 1.0 else 1.0  # NaN compares false
+        """Return f(c) of a median confidence; anything but a finite number from 1 on counts as 1, the lowest."""
+        c = confidence if confidence is not None and 1.0 <= confidence < math.inf else 1.0  # NaN compares false
         return float(c**-self.confidence_power)
 
     def since_keyframe(
@@ -202,9 +207,7 @@ def after_motion(P: FloatArray, translation: FloatArray, sigmas: tuple[float, fl
 
 def after_loss(P: FloatArray, seconds: float, model: CovarianceModel) -> FloatArray:
     """Return the covariance after so many seconds of unknown motion."""
-    seconds = min(abs(seconds), MAX_LOST_S)
-    sigmas = np.repeat([model.lost_metres_per_second, model.lost_radians_per_second, 0.0], [3, 3, 1]) * seconds
-    return P + np.diag(sigmas**2)
+    return after_motion(P, np.zeros(3), model.lost_sigmas(seconds))
 
 
 def with_keyframe(P: FloatArray, since: FloatArray) -> FloatArray:

@@ -7,7 +7,6 @@ JSON with ``format`` "ttt3r_ros covariance", ``version``, ``model`` (each consta
 from __future__ import annotations
 
 import json
-import math
 import os
 import warnings
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.stream.covariance import CovarianceModel
 
 FORMAT, VERSION = "ttt3r_ros covariance", 4
+MAX_CONSTANT = 1_000_000  #: maximum of each constant; the squares of much larger ones are no numbers
 MAX_BYTES = 100_000  #: maximum size of a file; a real one has less than 2000 bytes
 
 
@@ -87,9 +87,9 @@ def _constants(given: object, path: str, remedy: str) -> dict[str, float]:
             fault = "unknown" if name in given else "missing"
             raise UserError(f"the constant {quoted(name)} in the covariance file {path} is {fault}; {remedy}")
         value = given[name]
-        if type(value) not in (int, float) or not (math.isfinite(value) and value >= 0):
+        if type(value) not in (int, float) or not 0 <= value <= MAX_CONSTANT:
             raise UserError(
-                f"the constant {name} in the covariance file {path} is {quoted(str(value))} but must be a number of 0 "
-                f"or more; {remedy}"
+                f"the constant {name} in the covariance file {path} is {quoted(str(value))} but must be a number from "
+                f"0 to {MAX_CONSTANT}; {remedy}"
             )
     return {name: float(given[name]) for name in names}

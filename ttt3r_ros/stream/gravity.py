@@ -104,7 +104,12 @@ def with_up(R_odom_base: FloatArray, up: FloatArray) -> FloatArray:
 
 
 def corrected(
-    state: GravityState, before: OdometryState, motion: Motion, after: OdometryState, samples: ImuSamples | None
+    state: GravityState,
+    before: OdometryState,
+    motion: Motion,
+    after: OdometryState,
+    samples: ImuSamples | None,
+    unseen: FloatArray | float = 0.0,
 ) -> tuple[Motion, OdometryState, GravityState]:
     """Turn a frame's pose toward the vertical that the IMU gives.
 
@@ -114,9 +119,10 @@ def corrected(
         motion: the robot's odometry at this frame.
         after: odometry after this frame.
         samples: since the last frame; None or empty where there are none.
+        unseen: covariance (6, 6) of what the camera may have moved by unseen.
 
     Returns:
-        The last three, corrected.
+        `motion`, `after` and `state`, corrected.
     """
     seconds = (after.stamp_ns - before.stamp_ns) * 1e-9
     if before.T_odom_world is None or not seconds > 0:
@@ -140,7 +146,7 @@ def corrected(
         P = _informed(P, gain)
         tails[_ROLL_PITCH] *= 1 - gain
     after = replace(after, T_odom_world=C @ after.T_odom_world, T_odom_base=C @ T, covariance=P, tails=tails)
-    covariances = replace(motion.covariances, pose=pose_variances(P, after.since()))
+    covariances = replace(motion.covariances, pose=pose_variances(P, after.since() + unseen))
     return replace(motion, T_odom_base=C @ T, covariances=covariances), after, state
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -227,7 +228,10 @@ def update(
         T_odom_world = T_base_camera if state.T_odom_base is None else state.T_odom_base @ T_base_camera
     T_odom_base = T_odom_world @ T_world_camera @ inverse(T_base_camera)
     age = state.frames_since_confidence + 1 if confidence is None else 0
-    confidence = state.confidence if confidence is None else confidence
+    if confidence is None:
+        confidence = state.confidence
+    elif not math.isfinite(confidence):
+        confidence = 1.0  # the lowest
 
     P = at_origin(model) if state.covariance is None else with_scale(state.covariance, model.scale)
     state = replace(state, covariance=P)
@@ -237,7 +241,7 @@ def update(
         certainty, variances, added = None, np.zeros(6), (0.0, 0.0)
     else:
         if state.is_interrupted:
-            state = replace(state, tails=np.zeros((6, SOURCES)))
+            state = _ended(state)
         elif elapsed > 0:
             seconds, twist = elapsed, twist_between(before, T_odom_base, elapsed)
         translation = T_odom_base[:3, 3] - before[:3, 3]
@@ -253,6 +257,8 @@ def update(
         if state.is_interrupted:
             assert state.covariance is not None
             state = replace(state, covariance=after_loss(state.covariance, elapsed, model))
+            lost = model.lost_sigmas(elapsed)
+            added = math.hypot(added[0], lost[0]), math.hypot(added[1], lost[1])
     assert state.covariance is not None
     covariances = Covariances(
         pose_variances(state.covariance, state.since()), twist_variances(twist[0], variances, seconds, model)
@@ -269,6 +275,16 @@ def update(
     return Motion(T_odom_base, twist, covariances, certainty, added), new_state
 
 
+def _ended(state: OdometryState) -> OdometryState:
+    """Return the state whose errors so far are made, and have nothing to do with what comes.
+
+    Where the keyframe outlives the interruption, the error since then counts twice, rather than not at all.
+    """
+    assert state.covariance is not None
+    nothing = np.zeros((6, SOURCES))
+    return replace(state, covariance=with_keyframe(state.covariance, state.since()), error=nothing, tails=nothing)
+
+
 def _moved(state: OdometryState, translation: FloatArray, sigmas: tuple[float, float] = (0.0, 0.0)) -> OdometryState:
     """Return the state after a motion (3,) in odom's axes that adds these standard deviations, see `after_motion`."""
     assert state.covariance is not None
@@ -276,6 +292,7 @@ def _moved(state: OdometryState, translation: FloatArray, sigmas: tuple[float, f
         state,
         covariance=after_motion(state.covariance, translation, sigmas),
         moved=state.moved + translation,
+        error=carried(state.error, translation),
         tails=carried(state.tails, translation),
     )
 

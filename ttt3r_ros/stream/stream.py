@@ -32,7 +32,7 @@ from ttt3r_ros.stream import (
 )
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.continuity import why_broken
-from ttt3r_ros.stream.covariance import Certainty
+from ttt3r_ros.stream.covariance import Certainty, unseen
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, POINTS, Estimate, Float32Array
 from ttt3r_ros.stream.gravity import GravityState, ImuSamples
 from ttt3r_ros.stream.gray import gray_of
@@ -550,7 +550,7 @@ def _held(
         state.odometry, estimate.T_world_camera, frame.T_base_camera, frame.stamp_ns, settings.covariance
     )
     motion, odometry_state, vertical = gravity.corrected(
-        state.gravity, state.odometry, motion, odometry_state, frame.imu
+        state.gravity, state.odometry, motion, odometry_state, frame.imu, unseen(settings.covariance)
     )
     state = replace(
         state,
