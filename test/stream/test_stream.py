@@ -693,3 +693,21 @@ def test_points_to_follow_are_dropped_where_frames_do_not_follow_on_one_another(
     camera.send(sideways(4))
     camera.stream.prepare()
     assert camera.stream.state.tracks.key is not before
+
+
+@pytest.mark.parametrize("apart", [1e-9, 0.001, 0.005])
+def test_two_images_with_all_but_the_same_stamp_break_nothing(apart):
+    """What moved between them, in next to no time, is no velocity that the next one must keep."""
+    camera = Camera()
+    camera.drive(10)
+    camera.drive(1, seconds=apart)
+    camera.drive(4)
+    assert camera.network.segments == 1
+
+
+def test_what_is_no_covariance_of_a_pose_is_said():
+    lopsided = np.eye(6)
+    lopsided[0, 1] = 0.5
+    for wrong in (-np.eye(6), lopsided):
+        with pytest.raises(UserError, match="must be symmetric and without negative eigenvalues"):
+            Camera().stream.set_pose(np.eye(4), wrong)

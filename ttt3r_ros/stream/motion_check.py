@@ -14,6 +14,8 @@ from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector
 SLACK_METERS, SLACK_RADIANS = 0.2, 0.2
 #: No carried or driven camera accelerates faster: three times gravity, and a whip of the head [m/s², rad/s²].
 MAX_ACCELERATION, MAX_TURN_ACCELERATION = 30.0, 60.0
+#: Over less time than this, noise of poses and of stamps tells no velocity [s].
+MIN_SECONDS = 0.008
 #: Recent deviations from constant velocity that define what is usual; below the minimum, only speed is checked.
 MAX_DEVIATIONS, MIN_DEVIATIONS = 20, 5
 #: A deviation is a jump only above this multiple of the usual (median) one.
@@ -78,7 +80,7 @@ def accepted(state: MotionState, T_world_camera: FloatArray, stamp_ns: int) -> M
         moved = _motion(state.T_world_camera, T_world_camera)
         if velocity is not None:
             deviations = (*deviations, _lengths(moved - velocity * seconds))[-MAX_DEVIATIONS:]
-        velocity = moved / seconds
+        velocity = moved / seconds if seconds >= MIN_SECONDS else None
     return MotionState(stamp_ns, T_world_camera, velocity, deviations)
 
 

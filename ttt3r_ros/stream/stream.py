@@ -408,6 +408,8 @@ class Stream:
         covariance = np.zeros((6, 6)) if covariance is None else np.asarray(covariance, np.float64)
         if covariance.shape != (6, 6) or not np.isfinite(covariance).all():
             raise UserError("the covariance of a pose must be a (6, 6) array of finite numbers")
+        if not np.allclose(covariance, covariance.T) or np.linalg.eigvalsh(covariance)[0] < -1e-9:
+            raise UserError("the covariance of a pose must be symmetric and without negative eigenvalues")
         self.state = set_pose(self.state, T_odom_base, covariance, self.settings)
 
     def start_segment(self, reason: str) -> None:
