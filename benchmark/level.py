@@ -2,8 +2,9 @@
 
 Walks through flats that nothing was trained on, by a camera that looks down or up by some degrees, whose mount nobody
 has told: odometry is tilted from its first frame. An IMU of a common kind is simulated from the true path: noise of
-0.05 m/s² and 0.002 rad/s, constant biases of 0.05 m/s² and 0.005 rad/s. The last row takes the true attitude instead:
-what is left of the drift in height then is not that of roll and pitch, but of the direction of the network's motions.
+0.05 m/s² and 0.002 rad/s, constant biases of 0.05 m/s² and 0.005 rad/s. Where the camera is on wheels, its height above
+the floor, and which way is up there, is tried as well. The last row takes the true attitude instead: what is left of
+the drift in height then is not that of roll and pitch, but of the direction of the motions.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ from ttt3r_ros.synthetic import Sequence
 PER_FRAME = 8  #: samples of the IMU between two images
 #: Standard deviations of noise and bias [m/s², rad/s].
 FORCE_NOISE, FORCE_BIAS, RATE_NOISE, RATE_BIAS = 0.05, 0.05, 0.002, 0.005
-SENSORS = ("none", "accelerometer", "accelerometer and gyroscope", "the true attitude")
+BOTH = "accelerometer and gyroscope"
+SENSORS = ("none", "accelerometer", BOTH, "camera height", f"camera height, {BOTH}", "the true attitude")
 #: Stamps begin here, since 0 is none [ns].
 START_NS = 1_000_000_000
 
@@ -86,9 +88,15 @@ def go_along(stream: Stream, walk: Walk, imu: SimulatedImu, sensor: str) -> tupl
     stream.reset_odometry()
     poses, variances = [np.eye(4)], [np.ones(6)]
     for frame, stamp_ns in enumerate(walk.stamps_ns):
-        samples = None if sensor == "none" else imu.samples(frame, has_gyroscope="gyroscope" in sensor)
+        has_imu, has_height = "accelerometer" in sensor, "height" in sensor
         result = stream.process(
-            walk.image(frame), START_NS + stamp_ns, T_BASE_CAMERA, walk.intrinsics, outputs=frozenset(), imu=samples
+            walk.image(frame),
+            START_NS + stamp_ns,
+            T_BASE_CAMERA,
+            walk.intrinsics,
+            outputs=frozenset(),
+            imu=imu.samples(frame, has_gyroscope="gyroscope" in sensor) if has_imu else None,
+            T_ground_camera=walk.T_world_camera[frame] if has_height else None,  # the floor is at 0
         )
         stream.prepare()
         poses.append(poses[-1] if result.motion is None else result.motion.T_odom_base)
@@ -100,6 +108,8 @@ def measure(stream: Stream, walk: Walk) -> list[Level]:
     """Return how level a walk is with every sensor."""
     imu, levels, poses = SimulatedImu(walk.spec), [], np.zeros((0, 4, 4))
     for sensor in SENSORS[:-1]:
+        if "height" in sensor and walk.spec.motion == "handheld":
+            continue
         found, variances = go_along(stream, walk, imu, sensor)
         poses = found if sensor == "none" else poses
         levels.append(_level(sensor, found, variances, imu.T_world_base))
@@ -126,12 +136,14 @@ def rows_of(levels: list[Level]) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for sensor in SENSORS:
         some = [level for level in levels if level.sensor == sensor]
+        if not some:
+            continue
         drift, first, rms, nees = (
             float(np.mean([getattr(level, name) for level in some]))
             for name in ("drift", "first_deg", "rms_deg", "nees")
         )
         certain = f"{nees:.2f}" if sensor in SENSORS[1:-1] else "-"
-        rows.append((sensor, f"{first:.1f}°", f"{rms:.1f}°", f"{drift:.1%}", certain))
+        rows.append((sensor, str(len(some)), f"{first:.1f}°", f"{rms:.1f}°", f"{drift:.2%}", certain))
     return rows
 
 
@@ -146,15 +158,16 @@ def run(args: argparse.Namespace, console: Console) -> list[Level]:
     """Return how level every walk is with every sensor."""
     stream, levels = command.stream(args), []
     for walk in held_out(args.walks, args.frames, args.work):
-        levels += measure(stream, walk)
-        degrees = f"{levels[-4].rms_deg:.1f} to {levels[-2].rms_deg:.1f} degrees"
+        of_walk = measure(stream, walk)
+        levels += of_walk
+        degrees = " to ".join(f"{level.rms_deg:.1f}" for level in of_walk if level.sensor in ("none", BOTH)) + " degrees"
         console.print(f"walk {walk.spec.seed}: {degrees}", highlight=False)
     return levels
 
 
 def report(levels: list[Level], args: argparse.Namespace, console: Console) -> bool:
     """Print the table; nothing is demanded."""
-    header = ("IMU", "tilt at first", "tilt, RMS", "height, worst error over path", "NEES of roll and pitch")
+    header = ("known", "walks", "tilt at first", "tilt, RMS", "height, worst error over path", "NEES of roll and pitch")
     command.show(header, rows_of(levels), args, console)
     return True
 

@@ -143,7 +143,7 @@ def corrected(
     if turned == wanted:  # else it is still on its way
         is_fast = samples is not None and (samples.is_fused or samples.rate is not None)
         gain = 1 - float(np.exp(-seconds / (SETTLE_S if is_fast else MEMORY_S)))
-        P = _informed(P, gain)
+        P = informed(P, gain)
         tails[_ROLL_PITCH] *= 1 - gain
     after = replace(after, T_odom_world=C @ after.T_odom_world, T_odom_base=C @ T, covariance=P, tails=tails)
     covariances = replace(motion.covariances, pose=pose_variances(P, after.since() + unseen))
@@ -200,8 +200,8 @@ def _turned(vectors: FloatArray, points: FloatArray) -> FloatArray:
     return np.asarray(points * cosines + across * sines + axes * along * (1 - cosines))
 
 
-def _informed(P: FloatArray, gain: float) -> FloatArray:
-    """Return the covariance after a correction of roll and pitch by this share of their error (Joseph's form).
+def informed(P: FloatArray, gain: float) -> FloatArray:
+    """Return the covariance (7, 7) after a correction of roll and pitch by this share of their error (Joseph's form).
 
     The measurement's variance is such that `SIGMA` stays of it: successive frames see the same bias.
     """

@@ -17,6 +17,7 @@ from ttt3r_ros.serialize import FileFormat
 from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import SIZE, SOURCES
+from ttt3r_ros.stream.ground import GroundState
 from ttt3r_ros.stream.image_check import THUMBNAIL
 from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.scale_sources import HEIGHT, ODOMETRY, SourcesState
@@ -131,6 +132,10 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         and odometry.moved.shape == (3,)
         and odometry.error.shape == odometry.tails.shape == (6, SOURCES),
         "gravity": _has_shape(state.gravity.force, (3,)) and 0 <= state.gravity.seconds < MAX_MAGNITUDE,
+        "ground": all(
+            _has_shape(vector, (3,)) for vector in (state.ground.first, state.ground.normal, state.ground.foot)
+        )
+        and abs(state.ground.climb) < MAX_MAGNITUDE,
         "depth": state.depth is None or 0 < state.depth < MAX_MAGNITUDE,
         "images": _has_shape(state.images.thumbnail, THUMBNAIL[::-1]),
         "still image": state.still.anchor is None or (state.still.anchor.ndim == 2 and state.still.anchor.size > 0),
@@ -146,6 +151,11 @@ def _is_scale(state: ScaleState) -> bool:
     if not all(abs(log) < math.log(MAX_MAGNITUDE) for log in vars(state).values() if isinstance(log, float)):
         return False
     return bool(P.shape == (3, 3) and P[0, 0] > 0 and np.allclose(P, P.T) and np.linalg.eigvalsh(P)[0] > -1e-9)
+
+
+def _is_ground(state: GroundState) -> bool:
+    vectors = (state.first, state.normal, state.foot)
+    return all(_has_shape(vector, (3,)) for vector in vectors) and abs(state.climb) < MAX_MAGNITUDE
 
 
 def _are_sources(state: SourcesState) -> bool:

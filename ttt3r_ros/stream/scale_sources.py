@@ -35,7 +35,7 @@ HEIGHT, ODOMETRY = "camera height", "wheel odometry"
 MIN_HEIGHT, MAX_HEIGHT = 0.03, 30.0
 #: A stretch of the way that is compared is this share of the depth long, and the robot turns by less than this in it
 #: [rad]; so many wait for the other odometry.
-STRETCH, MAX_TURN, MAX_STRETCHES = 0.1, 1.0, 10
+STRETCH, MAX_TURN, MAX_STRETCHES = 0.05, 1.0, 20
 #: Standard deviations of the logarithm of its length: where all of its motions fit the pixels, and where not.
 FITTED, BY_NETWORK = 0.06, 0.3
 #: The height is measured so often: errors of one view are not independent [s].
@@ -48,6 +48,8 @@ MIN_LENGTH = 0.1
 CHARGE_M = 5.0
 #: A source that is refused along this way is believed after all [m].
 REOPEN_M = 6.0
+#: A floor that is refused along this way is not where the camera's height says [m].
+FLOOR_M = 1.0
 #: Two sources disagree, and agree again (logarithms), as medians over so many stretches that both measure.
 DISAGREE, AGREE, MIN_SAID, MEMORY = 0.18, 0.12, 5, 15
 #: Measurements are refused beyond so many standard deviations: wheels slip, and tables are level.
@@ -219,6 +221,11 @@ def asked(
     if height is not None:
         state, scale, of_height = _taken(state, scale, HEIGHT, height, estimate.scale)
     return replace(state, view=None, last_ns=stamp_ns), scale, of_odometry + of_height
+
+
+def is_floor_seen(state: SourcesState) -> bool:
+    """Return whether a floor has been seen lately where the camera's height says that it is."""
+    return HEIGHT in state.in_charge and (state.height.refused_m or 0.0) < FLOOR_M
 
 
 def sigma(state: SourcesState, estimate: Estimate, of_network: float) -> float:

@@ -21,6 +21,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, checked_transform, inverse, orthonormal
 from ttt3r_ros.stream import (
     gravity,
+    ground,
     image_check,
     motion_check,
     odometry,
@@ -36,6 +37,7 @@ from ttt3r_ros.stream.covariance import Certainty, unseen
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, POINTS, Estimate, Float32Array
 from ttt3r_ros.stream.gravity import GravityState, ImuSamples
 from ttt3r_ros.stream.gray import gray_of
+from ttt3r_ros.stream.ground import GroundState
 from ttt3r_ros.stream.image_check import ImageState
 from ttt3r_ros.stream.motion_check import MotionState
 from ttt3r_ros.stream.odometry import Motion, OdometryState
@@ -123,6 +125,7 @@ class StreamState:
         segments: the network's state, and how its segments are chained.
         odometry: pose, velocity and covariance of the robot.
         gravity: which way is up, from an IMU.
+        ground: the plane that the robot moves on, where it is known how the camera stands over the ground.
         images: what the image check compares with.
         still: what the check for standing still compares with.
         motions: what the motion check compares with.
@@ -142,6 +145,7 @@ class StreamState:
     segments: SegmentState = field(default_factory=SegmentState)
     odometry: OdometryState = field(default_factory=OdometryState)
     gravity: GravityState = field(default_factory=GravityState)
+    ground: GroundState = field(default_factory=GroundState)
     images: ImageState = field(default_factory=ImageState)
     still: StillState = field(default_factory=StillState)
     motions: MotionState = field(default_factory=MotionState)
@@ -256,6 +260,16 @@ def step(
         certainty,
     )
     motion, moved, vertical = gravity.corrected(state.gravity, before, motion, moved, frame.imu)
+    motion, moved, on_ground = ground.corrected(
+        state.ground,
+        before,
+        motion,
+        moved,
+        frame.T_base_camera,
+        frame.T_ground_camera,
+        is_floor_seen=scale_sources.is_floor_seen(state.sources),
+        is_level=vertical.force is not None,
+    )
     T_world_base = T_world_camera @ inverse(frame.T_base_camera)
     sources = scale_sources.seen(state.sources, stamp_ns, T_world_base, depth, is_fitted=certainty is not None)
     state = replace(
@@ -266,6 +280,7 @@ def step(
         odometry=moved,
         still=looked.still,  # only now: the anchor is an image whose pose is known
         gravity=vertical,
+        ground=on_ground,
         motions=motion_check.accepted(state.motions, T_world_camera, stamp_ns),
         tracks=tracks.moved(state.tracks, looked.tracked, T_last_now, is_found=certainty is not None),
         failures=0,
@@ -310,6 +325,7 @@ def start_segment(state: StreamState, reason: str) -> StreamState:
         motions=MotionState(),
         tracks=TracksState(),
         gravity=GravityState(),
+        ground=ground.interrupted(state.ground),
         sources=scale_sources.interrupted(state.sources),
         odometry=odometry.interrupted(state.odometry),
     )
@@ -328,7 +344,7 @@ def set_pose(
         settings: in force.
     """
     placed = odometry.placed(state.odometry, T_odom_base, covariance, settings.covariance)
-    return replace(state, odometry=placed, gravity=GravityState())
+    return replace(state, odometry=placed, gravity=GravityState(), ground=GroundState())
 
 
 def fail(state: StreamState, reason: str) -> StreamState:
@@ -420,7 +436,7 @@ class Stream:
         """Correct the mount of all frames so far; see `odometry.remounted`."""
         is_level = self.state.gravity.force is not None
         corrected = odometry.remounted(self.state.odometry, T_base_wrong, T_base_camera, is_level=is_level)
-        self.state = replace(self.state, odometry=corrected)
+        self.state = replace(self.state, odometry=corrected, ground=GroundState())
 
     def interrupt(self) -> None:
         """Publish no velocity for the next frame, since its pose may not continue smoothly from the last one."""
@@ -605,6 +621,7 @@ def _after_pause(state: StreamState, stamp_ns: int) -> StreamState:
         still=StillState(),
         tracks=TracksState(),
         gravity=GravityState(),
+        ground=ground.interrupted(state.ground),
         motions=motion_check.resumed(state.motions, stamp_ns),
         odometry=odometry.resumed(state.odometry, stamp_ns),
     )

@@ -1,0 +1,187 @@
+"""A robot on a plane: a base at the origin of its path, a camera half a meter above it that looks ahead."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse
+from ttt3r_ros.stream.covariance import CovarianceModel
+from ttt3r_ros.stream.gravity import turn
+from ttt3r_ros.stream.ground import MAX_CLIMB, GroundState, corrected, interrupted
+from ttt3r_ros.stream.odometry import Motion, OdometryState, update
+
+MODEL = CovarianceModel()
+HEIGHT, STEP = 0.5, 0.03
+tilts = st.tuples(st.floats(-0.4, 0.4), st.floats(-0.4, 0.4), st.floats(-3.0, 3.0)).map(np.array)
+
+
+def raised(height: float) -> FloatArray:
+    """Return T_base_camera of a camera at this height above the base."""
+    T = T_BASE_CAMERA.copy()
+    T[2, 3] = height
+    return T
+
+
+def moved(forward: float, up: float = 0.0, pitch: float = 0.0, yaw: float = 0.0) -> FloatArray:
+    T = np.eye(4)
+    T[:3, 3] = forward, 0.0, up
+    T[:3, :3] = turn(np.array([0.0, 0.0, yaw])) @ turn(np.array([0.0, pitch, 0.0]))
+    return T
+
+
+class Robot:
+    """Odometry without a network: what it sees of each motion is given, beside the true one."""
+
+    def __init__(self, R_base: FloatArray | None = None, *, is_level: bool = False) -> None:
+        self.true, self.seen = np.eye(4), np.eye(4)
+        self.R_base = np.eye(3) if R_base is None else R_base  # of the base on the ground: its feet are uneven
+        self.odometry, self.ground, self.stamp_ns = OdometryState(), GroundState(), 1_000_000_000
+        self.is_level = is_level
+
+    def step(
+        self, true: FloatArray, seen: FloatArray | None = None, *, height: float | None = HEIGHT, floor: bool = True
+    ) -> Motion:
+        """Go by a true motion, seen as another one; the camera knows its height, or not."""
+        T_base_camera = raised(HEIGHT if height is None else height)
+        self.true, self.seen = self.true @ true, self.seen @ (true if seen is None else seen)
+        T_world_camera = inverse(raised(HEIGHT)) @ self.seen @ T_base_camera
+        self.stamp_ns += 66_666_667
+        before = self.odometry
+        motion, after = update(before, T_world_camera, T_base_camera, self.stamp_ns, 3.0, MODEL)
+        T_ground = np.eye(4)
+        T_ground[:3, :3] = self.R_base
+        motion, self.odometry, self.ground = corrected(
+            self.ground,
+            before,
+            motion,
+            after,
+            T_base_camera,
+            None if height is None else T_ground @ T_base_camera,
+            is_floor_seen=floor,
+            is_level=self.is_level,
+        )
+        return motion
+
+    def up(self) -> FloatArray:
+        return self.R_base[2]
+
+
+def across(robot: Robot, motion: Motion) -> float:
+    """Return how far the base is above the plane on which it began, whose normal is up there."""
+    return float(robot.up() @ motion.T_odom_base[:3, 3])
+
+
+@pytest.mark.parametrize("tilt", [(0.0, 0.0), (0.1, -0.15)])
+def test_height_roll_and_pitch_do_not_drift_on_a_floor(tilt):
+    """Where odometry climbs by 4 % of the way and pitches by 0.1 degrees a meter."""
+    robot = Robot(turn(np.array([*tilt, 0.0])))
+    motion = robot.step(np.eye(4))
+    heights, tilted = [], []
+    along = robot.R_base.T @ [1.0, 0.0, 0.0]
+    for _ in range(800):
+        true = np.eye(4)
+        true[:3, 3] = STEP * along
+        true[:3, :3] = turn(0.02 * robot.up())
+        seen = true @ moved(0.0, pitch=-np.radians(0.1) * STEP)
+        seen[:3, 3] += 0.04 * STEP * robot.up()
+        motion = robot.step(true, seen)
+        heights.append(across(robot, motion))
+        tilted.append(np.degrees(np.arccos(np.clip(motion.T_odom_base[:3, :3] @ robot.up() @ robot.up(), -1, 1))))
+    assert np.abs(heights).max() < 1e-3 * 800 * STEP
+    assert np.abs(robot.seen[:3, 3] @ robot.up()) > 0.5
+    assert max(tilted) < 0.5
+    assert robot.ground.normal is not None
+    variances = motion.covariances.pose
+    assert robot.up() ** 2 @ variances[:3] < 0.3**2
+    assert variances[2] < 0.1 * variances[0]
+    assert np.linalg.eigvalsh(robot.odometry.covariance)[0] > -1e-12
+
+
+@given(tilts, st.lists(st.tuples(st.floats(0.0, 0.1), st.floats(-0.2, 0.2), st.floats(0.3, 1.0)), max_size=12))
+def test_true_motions_along_a_plane_stay_as_they_are(tilt, motions):
+    """Whatever its tilt, also where the camera is raised on a mast in the meantime."""
+    robot = Robot(turn(tilt))
+    robot.step(np.eye(4))
+    for forward, yaw, height in motions:
+        true = np.eye(4)
+        true[:3, 3] = robot.R_base.T @ [forward, 0.0, 0.0]
+        true[:3, :3] = turn(yaw * robot.up())
+        motion = robot.step(true, height=height)
+        np.testing.assert_allclose(motion.T_odom_base, robot.true, atol=1e-9)
+
+
+def test_a_ramp_is_climbed_and_the_first_plane_found_again():
+    """Five degrees, three meters long; odometry is right, but for a climb by 2 % on the level."""
+    robot = Robot()
+    robot.step(np.eye(4))
+    level, pitch = moved(STEP, up=0.02 * STEP), np.radians(-5.0)
+    for _ in range(100):
+        robot.step(moved(STEP), level)
+    for step in (moved(STEP, pitch=pitch), *[moved(STEP)] * 100, moved(STEP, pitch=-pitch)):
+        motion = robot.step(step)
+    np.testing.assert_allclose(motion.T_odom_base[2, 3], robot.true[2, 3], atol=0.02)
+    assert robot.true[2, 3] > 0.25
+    for _ in range(200):
+        motion = robot.step(moved(STEP), level)
+    np.testing.assert_allclose(motion.T_odom_base[2, 3], robot.true[2, 3], atol=0.02)
+    np.testing.assert_allclose(robot.ground.normal, [0, 0, 1], atol=1e-6)
+
+
+def test_stairs_are_climbed_by_a_robot_that_stays_level():
+    robot = Robot()
+    robot.step(np.eye(4))
+    for _ in range(50):
+        robot.step(moved(STEP))
+    for number in range(100):
+        motion = robot.step(moved(STEP, up=0.17 if number % 10 == 0 else 0.0))
+    lost = robot.true[2, 3] - motion.T_odom_base[2, 3]
+    assert 0.0 <= lost < 0.05  # of 1.7 m
+    for _ in range(100):
+        motion = robot.step(moved(STEP), moved(STEP, up=0.03 * STEP))
+    assert robot.true[2, 3] - motion.T_odom_base[2, 3] == pytest.approx(lost, abs=0.05)
+
+
+def test_nothing_is_done_where_no_floor_is_seen_or_no_height_is_known():
+    for options in ({"floor": False}, {"height": None}):
+        robot = Robot()
+        robot.step(np.eye(4), **options)
+        for _ in range(20):
+            motion = robot.step(moved(STEP), moved(STEP, up=0.1 * STEP), **options)
+        np.testing.assert_allclose(motion.T_odom_base, robot.seen, atol=1e-9)
+    assert robot.ground == GroundState()
+
+
+def test_with_an_imu_the_plane_is_level_and_roll_and_pitch_are_left_to_it():
+    robot = Robot(turn(np.array([0.0, 0.02, 0.0])), is_level=True)
+    robot.step(np.eye(4))
+    R_before = robot.seen[:3, :3]
+    motion = robot.step(moved(STEP), moved(STEP, up=0.01))
+    assert motion.T_odom_base[2, 3] == pytest.approx(0.0, abs=1e-12)
+    np.testing.assert_array_equal(motion.T_odom_base[:3, :3], R_before)
+
+
+def test_after_a_gap_the_first_motion_is_free():
+    robot = Robot()
+    robot.step(np.eye(4))
+    robot.step(moved(STEP))
+    robot.ground = interrupted(robot.ground)
+    motion = robot.step(moved(STEP), moved(STEP, up=0.1))
+    assert motion.T_odom_base[2, 3] == pytest.approx(0.1)
+    motion = robot.step(moved(STEP), moved(STEP, up=0.01))
+    assert motion.T_odom_base[2, 3] == pytest.approx(0.1)
+    assert abs(robot.ground.climb) < MAX_CLIMB
+
+
+def test_what_is_taken_out_is_no_jump():
+    """Pose by pose, motions along the plane are whole, and none is added."""
+    rng, robot = np.random.default_rng(3), Robot()
+    last = robot.step(np.eye(4)).T_odom_base
+    for _ in range(200):
+        noisy = moved(STEP, up=0.05 * STEP * rng.standard_normal(), pitch=0.001 * rng.standard_normal(), yaw=0.01)
+        T = robot.step(moved(STEP, yaw=0.01), noisy).T_odom_base
+        step = inverse(last) @ T
+        assert np.linalg.norm(step[:3, 3] - noisy[:3, 3]) <= abs(noisy[2, 3]) + 0.02 * STEP
+        last = T

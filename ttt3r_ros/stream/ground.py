@@ -1,0 +1,136 @@
+"""A robot on its wheels, or feet, moves along the ground: where it stands on a plane, its height does not drift.
+
+Where TF tells how the camera stands over the ground, it also tells which way is up there, and which point of the ground
+lies below the camera. As long as that direction stays what it was, the robot moves on a plane: what odometry has of a
+motion across it is an error, and is taken out; roll and pitch come back to the plane within `SETTLE_M`. A ramp turns
+that direction, and stairs climb faster than any error: then nothing is taken out until the robot has found a plane
+again, the first one if it is as level as that.
+
+Nothing jumps, since only motions are changed, and the pose of a robot that stands stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ttt3r_ros.geometry import FloatArray
+from ttt3r_ros.stream.covariance import pose_variances
+from ttt3r_ros.stream.gravity import informed, turn
+from ttt3r_ros.stream.odometry import Motion, OdometryState
+
+#: The ground is the same plane as long as the direction up is within this angle [rad], and odometry climbs less than
+#: this share of the way, in a mean along so many metres.
+MAX_TILT, MAX_CLIMB, CLIMB_M = math.radians(2.0), 0.2, 0.5
+#: Roll and pitch come back to the plane along this way [m].
+SETTLE_M = 2.0
+#: Standard deviation of a level floor's height along a metre [m].
+UNEVEN = 0.005
+
+
+@dataclass(frozen=True)
+class GroundState:
+    """What is carried from frame to frame, in odom's axes.
+
+    Attributes:
+        first: (3,) normal of the plane on which the robot began; None before the first frame.
+        normal: (3,) of the plane on which it is; None where it is on none.
+        foot: (3,) the point of the ground below the last camera; None where the next frame does not follow on it.
+        climb: mean of what odometry climbs, over the way.
+    """
+
+    first: FloatArray | None = None
+    normal: FloatArray | None = None
+    foot: FloatArray | None = None
+    climb: float = 0.0
+
+
+def interrupted(state: GroundState) -> GroundState:
+    """Return the state where the next frame does not follow on the last one."""
+    return GroundState(first=state.first)
+
+
+def corrected(
+    state: GroundState,
+    before: OdometryState,
+    motion: Motion,
+    after: OdometryState,
+    T_base_camera: FloatArray,
+    T_ground_camera: FloatArray | None,
+    *,
+    is_floor_seen: bool,
+    is_level: bool,
+) -> tuple[Motion, OdometryState, GroundState]:
+    """Take out of a frame's motion what leads away from the plane that the robot is on.
+
+    Args:
+        state: after the last frame.
+        before: odometry after the last frame.
+        motion: the robot's odometry at this frame.
+        after: odometry after this frame.
+        T_base_camera: (4, 4) mount of the camera.
+        T_ground_camera: (4, 4) pose of the camera over the ground; None where it is not known.
+        is_floor_seen: whether a floor has been seen where that says that it is.
+        is_level: whether odom's z is up, and roll and pitch are known from elsewhere.
+
+    Returns:
+        The motion, odometry after this frame, and the state after it.
+    """
+    if T_ground_camera is None or after.T_odom_world is None or after.covariance is None:
+        return motion, after, GroundState()
+    T_odom_camera = motion.T_odom_base @ T_base_camera
+    up = T_odom_camera[:3, :3] @ T_ground_camera[2, :3]
+    foot = T_odom_camera[:3, 3] - T_ground_camera[2, 3] * up
+    first = np.array([0.0, 0.0, 1.0]) if is_level else up if state.first is None else state.first
+    state = replace(state, first=first)
+    if state.foot is None or before.covariance is None:
+        return motion, after, replace(state, foot=foot)
+    normal = state.normal if state.normal is not None else first if _angle(first, up) < MAX_TILT else up
+    moved = foot - state.foot
+    climbed = float(moved @ normal)
+    way = float(np.linalg.norm(moved - climbed * normal))
+    state = replace(state, climb=state.climb * math.exp(-way / CLIMB_M) + climbed / CLIMB_M)
+    if not is_floor_seen or _angle(normal, up) >= MAX_TILT or abs(state.climb) > MAX_CLIMB:
+        return motion, after, replace(state, normal=None, foot=foot)
+    gain = 0.0 if is_level else 1.0 - math.exp(-way / SETTLE_M)
+    axis = np.cross(up, normal)
+    C = np.eye(4)
+    C[:3, :3] = turn(axis / max(float(np.linalg.norm(axis)), 1e-12) * gain * _angle(up, normal))
+    level = foot - climbed * normal
+    C[:3, 3] = level - C[:3, :3] @ foot
+    after = _along(after, before.covariance, normal, way, gain)
+    assert after.covariance is not None
+    assert after.T_odom_world is not None
+    T_odom_base = C @ motion.T_odom_base
+    after = replace(after, T_odom_world=C @ after.T_odom_world, T_odom_base=T_odom_base)
+    covariances = replace(motion.covariances, pose=pose_variances(after.covariance, after.since()))
+    motion = replace(motion, T_odom_base=T_odom_base, covariances=covariances)
+    return motion, after, replace(state, normal=normal, foot=level)
+
+
+def _angle(a: FloatArray, b: FloatArray) -> float:
+    return float(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
+
+
+def _along(after: OdometryState, before: FloatArray, normal: FloatArray, way: float, gain: float) -> OdometryState:
+    """Return odometry with the covariance of a motion along a plane.
+
+    Args:
+        after: this motion, as if it were free.
+        before: (7, 7) covariance before it.
+        normal: (3,) of the plane.
+        way: along it [m].
+        gain: share of the error of roll and pitch that was taken out.
+    """
+    assert after.covariance is not None
+    across = np.outer(normal, normal)
+    A, B, kept = np.eye(len(before)), np.eye(6), np.ones((6, 1))
+    A[:3, :3] -= across
+    B[:3, :3] -= across
+    kept[3:5] = 1.0 - gain
+    P = A @ after.covariance @ A.T
+    P[:3, :3] += across * (normal @ before[:3, :3] @ normal + UNEVEN**2 * way)
+    P = informed(P, gain) if gain else P
+    return replace(after, covariance=P, error=B @ after.error, tails=kept * (B @ after.tails))
