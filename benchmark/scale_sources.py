@@ -131,7 +131,8 @@ def go_along(stream: Stream, walk: Walk, case: str) -> Result:
     T_odom_base, T_true = np.array(poses), inverse(truth[0]) @ np.array(truth)
     ate = compare_trajectories(*(Trajectory.from_transforms(stamps, list(T)) for T in (T_odom_base, T_true)))
     p, q = T_odom_base[:, :3, 3], T_true[:, :3, 3]
-    height = float(np.abs(p[:, 2] - q[:, 2]).max() / np.linalg.norm(np.diff(q, axis=0), axis=1).sum())
+    up = truth[0][2, :3]  # in the axes of odom, which stands as the first base does
+    height = float(np.abs((p - q) @ up).max() / np.linalg.norm(np.diff(q, axis=0), axis=1).sum())
     errors = _errors(T_odom_base, T_true, np.array(twists), stamps)
     normalised = np.square(errors[STRETCH:]) / np.array(variances)[STRETCH:]
     nees = [float(part.mean()) for part in np.split(normalised, 4, axis=1)]

@@ -189,15 +189,16 @@ def test_a_mask_hides_what_it_covers_until_another_one_comes(running, robot):
 
 @pytest.mark.dds
 def test_an_imu_levels_odometry_from_the_first_frame(running, robot):
+    """Whatever its frame and clock, after impossible messages and after a gap."""
     R_true = turn(np.array([0, -0.3, 0])) @ turn(np.array([0.2, 0, 0]))
 
     def tilt(stamp: int) -> float:
         return float(np.degrees(np.arccos(np.clip(robot.at(stamp)[2, :3] @ R_true[2], -1, 1))))
 
-    def frame(**options) -> int:
+    def frame(ahead_s: int = 0, **options) -> int:
         stamp = robot.next_stamp
         for back in (80, 60, 40, 20, 0):
-            robot.send_imu(stamp - back * 1_000_000, R_true, **options)
+            robot.send_imu(stamp + ahead_s * 1_000_000_000 - back * 1_000_000, R_true, **options)
         (sent,) = robot.exchange(stamp=stamp)
         return sent
 
@@ -225,3 +226,8 @@ def test_an_imu_levels_odometry_from_the_first_frame(running, robot):
     tilted = {"frame_id": "imu", "force": in_imu.tolist()}
     wait_until(lambda: frame(**tilted) and robot.diagnostics()["imu"] == "accelerometer", "the IMU in TF")
     wait_until(lambda: begins_level(**tilted), "a level beginning by the IMU in TF")
+    wait_until(lambda: frame(1000) and "it has another clock" in running.text(), "the IMU's clock to be compared")
+    wait_until(lambda: begins_level(ahead_s=1000), "a level beginning by another clock")
+    wait_until(lambda: robot.exchange() and robot.diagnostics().get("imu") == "silent", "the IMU's silence to be said")
+    assert "roll and pitch drift until the IMU is back" in running.text()
+    wait_until(lambda: frame(1000) and robot.diagnostics().get("imu") == "accelerometer", "the IMU to be heard again")
