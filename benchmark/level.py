@@ -160,7 +160,8 @@ def run(args: argparse.Namespace, console: Console) -> list[Level]:
     for walk in held_out(args.walks, args.frames, args.work):
         of_walk = measure(stream, walk)
         levels += of_walk
-        degrees = " to ".join(f"{level.rms_deg:.1f}" for level in of_walk if level.sensor in ("none", BOTH)) + " degrees"
+        tilts = (f"{level.rms_deg:.1f}" for level in of_walk if level.sensor in ("none", BOTH))
+        degrees = f"{' to '.join(tilts)} degrees"
         console.print(f"walk {walk.spec.seed}: {degrees}", highlight=False)
     return levels
 
