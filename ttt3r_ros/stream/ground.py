@@ -100,12 +100,10 @@ def corrected(
     C[:3, :3] = turn(axis / max(float(np.linalg.norm(axis)), 1e-12) * gain * _angle(up, normal))
     level = foot - climbed * normal
     C[:3, 3] = level - C[:3, :3] @ foot
-    after = _along(after, before.covariance, normal, way, gain)
-    assert after.covariance is not None
-    assert after.T_odom_world is not None
-    T_odom_base = C @ motion.T_odom_base
-    after = replace(after, T_odom_world=C @ after.T_odom_world, T_odom_base=T_odom_base)
-    covariances = replace(motion.covariances, pose=pose_variances(after.covariance, after.since()))
+    T_odom_base, T_odom_world = C @ motion.T_odom_base, C @ after.T_odom_world
+    after = replace(after, T_odom_world=T_odom_world, T_odom_base=T_odom_base)
+    after, variances = _along(after, before.covariance, normal, way, gain)
+    covariances = replace(motion.covariances, pose=variances)
     motion = replace(motion, T_odom_base=T_odom_base, covariances=covariances)
     return motion, after, replace(state, normal=normal, foot=level)
 
@@ -114,8 +112,10 @@ def _angle(a: FloatArray, b: FloatArray) -> float:
     return float(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
 
 
-def _along(after: OdometryState, before: FloatArray, normal: FloatArray, way: float, gain: float) -> OdometryState:
-    """Return odometry with the covariance of a motion along a plane.
+def _along(
+    after: OdometryState, before: FloatArray, normal: FloatArray, way: float, gain: float
+) -> tuple[OdometryState, FloatArray]:
+    """Return odometry with the covariance of a motion along a plane, and the variances (6,) of its pose.
 
     Args:
         after: this motion, as if it were free.
@@ -133,4 +133,5 @@ def _along(after: OdometryState, before: FloatArray, normal: FloatArray, way: fl
     P = A @ after.covariance @ A.T
     P[:3, :3] += across * (normal @ before[:3, :3] @ normal + UNEVEN**2 * way)
     P = informed(P, gain) if gain else P
-    return replace(after, covariance=P, error=B @ after.error, tails=kept * (B @ after.tails))
+    after = replace(after, covariance=P, error=B @ after.error, tails=kept * (B @ after.tails))
+    return after, pose_variances(P, after.since())

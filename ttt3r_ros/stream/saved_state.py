@@ -132,10 +132,7 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         and odometry.moved.shape == (3,)
         and odometry.error.shape == odometry.tails.shape == (6, SOURCES),
         "gravity": _has_shape(state.gravity.force, (3,)) and 0 <= state.gravity.seconds < MAX_MAGNITUDE,
-        "ground": all(
-            _has_shape(vector, (3,)) for vector in (state.ground.first, state.ground.normal, state.ground.foot)
-        )
-        and abs(state.ground.climb) < MAX_MAGNITUDE,
+        "ground": _is_ground(state.ground),
         "depth": state.depth is None or 0 < state.depth < MAX_MAGNITUDE,
         "images": _has_shape(state.images.thumbnail, THUMBNAIL[::-1]),
         "still image": state.still.anchor is None or (state.still.anchor.ndim == 2 and state.still.anchor.size > 0),

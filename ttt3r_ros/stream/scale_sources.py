@@ -35,7 +35,7 @@ HEIGHT, ODOMETRY = "camera height", "wheel odometry"
 MIN_HEIGHT, MAX_HEIGHT = 0.03, 30.0
 #: A stretch of the way that is compared is this share of the depth long, and the robot turns by less than this in it
 #: [rad]; so many wait for the other odometry.
-STRETCH, MAX_TURN, MAX_STRETCHES = 0.05, 1.0, 20
+STRETCH, MAX_TURN, MAX_STRETCHES = 0.1, 1.0, 10
 #: Standard deviations of the logarithm of its length: where all of its motions fit the pixels, and where not.
 FITTED, BY_NETWORK = 0.06, 0.3
 #: The height is measured so often: errors of one view are not independent [s].
