@@ -199,7 +199,7 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
 def _counted(reason: str, count: int) -> str:
     """Return a reason with its count; the numbers in it are those of the first time."""
     varies = count > 1 and kind_of(reason) != reason
-    return f"{count} x {reason}{' (the first time)' if varies else ''}"
+    return f"{count} x (first: {reason})" if varies else f"{count} x {reason}"
 
 
 def _corrected(run: Run) -> Trajectory | None:

@@ -200,7 +200,7 @@ class Tracking:
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self.camera_input.set_enabled(request.data)
         response.success = True
-        response.message = "processing images" if request.data else "paused: images are ignored until enabled again"
+        response.message = "processing images" if request.data else "paused: images are ignored until it is resumed"
         self._node.get_logger().info(response.message)
         return response
 

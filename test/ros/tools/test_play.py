@@ -89,8 +89,8 @@ def spin_until(listener: Listener, reached: Callable[[], bool], what: str) -> No
         while not reached():
             assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE_S} s"
             executor.spin_once(timeout_sec=0.05)
-        before = -1
-        while (count := sum(map(len, listener.heard.values()))) != before:
+        before, until = -1, time.monotonic() + 1.0  # a player that loops goes on for ever
+        while (count := sum(map(len, listener.heard.values()))) != before and time.monotonic() < until:
             before = count
             for _ in listener.heard:  # once for each subscription
                 executor.spin_once(timeout_sec=0.05)
