@@ -132,6 +132,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
         for half, held_out in zip(halves, models)
         for flat, kind, walked in half
     ]
+    in_use = [replace(t, variances=replay(t.walked, shipped)) for t in trials]
     result = {
         **facts,
         "rates": args.rates,
@@ -140,9 +141,9 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
         "model": asdict(model),
         "held_out": _figures(trials),
         "fitted": _figures([replace(t, variances=replay(t.walked, model)) for t in trials]),
-        "shipped": _figures([replace(t, variances=replay(t.walked, shipped)) for t in trials]),
+        "shipped": _figures(in_use),
         "groups": _by_group(trials),
-        "groups_shipped": _by_group([replace(t, variances=replay(t.walked, shipped)) for t in trials]),
+        "groups_shipped": _by_group(in_use),
     }
     return result, trials
 
@@ -221,13 +222,15 @@ def _table(result: dict[str, Any]) -> Table:
 
 
 def _table_of_groups(result: dict[str, Any]) -> Table:
-    title = "NEES, held out and of the constants in use, averaged over walks, with its standard error over flats"
+    is_fitted = result["groups"] != result["groups_shipped"]
+    which = "held out and of the constants in use" if is_fitted else "of the constants in use"
+    title = f"NEES, {which}, averaged over walks, with its standard error over flats"
     table = Table(title=title, title_justify="left")
     for column in ("", *PARTS):
         table.add_column(column, justify="right")
     for name, parts in result["groups"].items():
         shipped = result["groups_shipped"][name]
-        both = ([found[part] for found in (parts, shipped)] for part in PARTS)
+        both = ([found[part] for found in ((parts, shipped) if is_fitted else (shipped,))] for part in PARTS)
         table.add_row(name, *(", ".join(f"{nees:.2f} ± {error:.2f}" for nees, error in cell) for cell in both))
     return table
 
