@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse
-from ttt3r_ros.stream.covariance import CovarianceModel
+from ttt3r_ros.stream.covariance import SOURCES, CovarianceModel
 from ttt3r_ros.stream.gravity import turn
 from ttt3r_ros.stream.ground import MAX_CLIMB, GroundState, corrected, interrupted
 from ttt3r_ros.stream.odometry import Motion, OdometryState, update
@@ -93,7 +95,6 @@ def test_height_roll_and_pitch_do_not_drift_on_a_floor(tilt):
     assert np.abs(heights).max() < 1e-3 * 800 * STEP
     assert np.abs(robot.seen[:3, 3] @ robot.up()) > 0.5
     assert max(tilted) < 0.5
-    assert robot.ground.normal is not None
     variances = motion.covariances.pose
     assert robot.up() ** 2 @ variances[:3] < 0.3**2
     assert variances[2] < 0.1 * variances[0]
@@ -127,7 +128,73 @@ def test_a_ramp_is_climbed_and_the_first_plane_found_again():
     for _ in range(200):
         motion = robot.step(moved(STEP), level)
     np.testing.assert_allclose(motion.T_odom_base[2, 3], robot.true[2, 3], atol=0.02)
-    np.testing.assert_allclose(robot.ground.normal, [0, 0, 1], atol=1e-6)
+
+
+@pytest.mark.parametrize("degrees", [5.0, 7.0, 10.0])
+def test_a_ramp_that_begins_and_ends_gradually_is_climbed_as_odometry_sees_it(degrees):
+    """Over 0.3 m each: what is taken for the first plane there is less than 2 degrees steep."""
+    robot, turned = Robot(), np.radians(-degrees) / 10
+    robot.step(np.eye(4))
+    for pitch in (*[0.0] * 100, *[turned] * 10, *[0.0] * 100, *[-turned] * 10, *[0.0] * 100):
+        motion = robot.step(moved(STEP, pitch=pitch))
+    np.testing.assert_allclose(motion.T_odom_base[2, 3], robot.true[2, 3], atol=0.02)
+
+
+def test_the_first_plane_is_remembered_where_the_height_is_not_known_for_a_while():
+    robot = Robot()
+    robot.step(np.eye(4))
+    robot.step(moved(STEP, pitch=-0.1))
+    robot.step(moved(STEP), height=None)
+    for step in (moved(STEP), moved(STEP, pitch=0.1), moved(STEP)):
+        robot.step(step)
+    before = robot.odometry.T_odom_base[2, 3]
+    motion = robot.step(moved(STEP), moved(STEP, up=0.003))
+    assert motion.T_odom_base[2, 3] == pytest.approx(before, abs=1e-9)
+
+
+def test_an_imu_that_comes_later_tells_the_plane():
+    """It turns what was 1.5 degrees off."""
+    robot, along, turned = Robot(turn(np.array([0.0, np.radians(1.5), 0.0]))), np.eye(4), np.eye(4)
+    along[:3, 3], turned[:3, :3] = STEP * robot.R_base.T[:, 0], robot.R_base
+    robot.step(np.eye(4))
+    robot.step(along)
+    robot.odometry = replace(
+        robot.odometry,
+        T_odom_world=turned @ robot.odometry.T_odom_world,
+        T_odom_base=turned @ robot.odometry.T_odom_base,
+    )
+    robot.is_level = True
+    before = robot.step(along).T_odom_base[2, 3]
+    for _ in range(20):
+        motion = robot.step(along)
+    assert motion.T_odom_base[2, 3] == pytest.approx(before, abs=1e-9)
+
+
+def test_the_error_of_a_height_that_was_climbed_stays_on_the_next_plane():
+    """Also its part since the keyframe, which is not in the accumulated covariance."""
+    robot = Robot()
+    robot.step(np.eye(4))
+    robot.step(moved(STEP))
+    error = np.zeros((6, SOURCES))
+    error[2, 0] = 0.1
+    robot.odometry = replace(robot.odometry, error=error, tails=np.zeros((6, SOURCES)))
+    for _ in range(3):
+        motion = robot.step(moved(STEP))
+        assert motion.covariances.pose[2] >= 0.1**2
+    np.testing.assert_allclose(robot.odometry.since()[2], 0.0, atol=1e-15)
+
+
+def test_roll_and_pitch_are_those_of_the_plane():
+    """On a plane that is tilted in odom, a wrong heading stays as wrong as it was."""
+    robot = Robot(turn(np.array([0.0, 0.4, 0.0])))
+    robot.step(np.eye(4))
+    P, up = np.zeros((7, 7)), robot.up()
+    P[3:6, 3:6] = np.outer(up, up)
+    robot.odometry = replace(robot.odometry, covariance=P)
+    true = np.eye(4)
+    true[:3, 3] = 1.0 * robot.R_base.T[:, 0]
+    robot.step(true)
+    assert up @ robot.odometry.covariance[3:6, 3:6] @ up >= 1.0
 
 
 def test_stairs_are_climbed_by_a_robot_that_stays_level():

@@ -35,6 +35,8 @@ MAX_DIFFERENCE, MAX_DIFFERENT_SHARE = 0.1, 0.5
 #: Standard deviation of the vertical that an accelerometer gives over minutes, by its bias [rad].
 SIGMA = 0.01
 
+UP = np.array([0.0, 0.0, 1.0])  #: in odom's axes
+
 _ROLL_PITCH = slice(3, 5)
 
 
@@ -200,13 +202,13 @@ def _turned(vectors: FloatArray, points: FloatArray) -> FloatArray:
     return np.asarray(points * cosines + across * sines + axes * along * (1 - cosines))
 
 
-def informed(P: FloatArray, gain: float) -> FloatArray:
+def informed(P: FloatArray, gain: float, up: FloatArray = UP) -> FloatArray:
     """Return the covariance (7, 7) after a correction of roll and pitch by this share of their error (Joseph's form).
 
-    The measurement's variance is such that `SIGMA` stays of it: successive frames see the same bias.
+    The measurement's variance is such that `SIGMA` stays of it: successive frames see the same bias. Roll and pitch are
+    the rotations about axes that are at right angles to `up`, (3,).
     """
-    A = np.eye(len(P))
-    A[3, 3] = A[4, 4] = 1 - gain
-    noise = np.zeros(len(P))
-    noise[_ROLL_PITCH] = (1 - (1 - gain) ** 2) * SIGMA**2
-    return np.asarray(A @ P @ A.T + np.diag(noise))
+    A, noise, level = np.eye(len(P)), np.zeros_like(P), np.eye(3) - np.outer(up, up)
+    A[3:6, 3:6] -= gain * level
+    noise[3:6, 3:6] = (1 - (1 - gain) ** 2) * SIGMA**2 * level
+    return np.asarray(A @ P @ A.T + noise)

@@ -1,10 +1,10 @@
 """A robot on its wheels, or feet, moves along the ground: where it stands on a plane, its height does not drift.
 
 Where TF tells how the camera stands over the ground, it also tells which way is up there, and which point of the ground
-lies below the camera. As long as that direction stays what it was, the robot moves on a plane: what odometry has of a
-motion across it is an error, and is taken out; roll and pitch come back to the plane within `SETTLE_M`. A ramp turns
-that direction, and stairs climb faster than any error: then nothing is taken out until the robot has found a plane
-again, the first one if it is as level as that.
+lies below the camera. As long as that direction is what it was at first, the robot moves on a plane: what odometry has
+of a motion across it is an error, and is taken out; roll and pitch come back to the plane within `SETTLE_M`. A ramp
+turns that direction, and stairs climb faster than any error: then nothing is taken out until the robot is as level as
+at first.
 
 Nothing jumps, since only motions are changed, and the pose of a robot that stands stays as it is.
 """
@@ -21,7 +21,7 @@ from ttt3r_ros.stream.covariance import pose_variances
 from ttt3r_ros.stream.gravity import informed, turn
 from ttt3r_ros.stream.odometry import Motion, OdometryState
 
-#: The ground is the same plane as long as the direction up is within this angle [rad], and odometry climbs less than
+#: The ground is the first plane as long as the direction up is within this angle [rad], and odometry climbs less than
 #: this share of the way, in a mean along so many metres.
 MAX_TILT, MAX_CLIMB, CLIMB_M = math.radians(2.0), 0.2, 0.5
 #: Roll and pitch come back to the plane along this way [m].
@@ -35,14 +35,13 @@ class GroundState:
     """What is carried from frame to frame, in odom's axes.
 
     Attributes:
-        first: (3,) normal of the plane on which the robot began; None before the first frame.
-        normal: (3,) of the plane on which it is; None where it is on none.
+        first: (3,) normal of the plane on which the robot began, and of those that it is on since; None before the
+            first frame.
         foot: (3,) the point of the ground below the last camera; None where the next frame does not follow on it.
         climb: mean of what odometry climbs, over the way.
     """
 
     first: FloatArray | None = None
-    normal: FloatArray | None = None
     foot: FloatArray | None = None
     climb: float = 0.0
 
@@ -79,7 +78,7 @@ def corrected(
         The motion, odometry after this frame, and the state after it.
     """
     if T_ground_camera is None or after.T_odom_world is None or after.covariance is None:
-        return motion, after, GroundState()
+        return motion, after, interrupted(state)
     T_odom_camera = motion.T_odom_base @ T_base_camera
     up = T_odom_camera[:3, :3] @ T_ground_camera[2, :3]
     foot = T_odom_camera[:3, 3] - T_ground_camera[2, 3] * up
@@ -87,51 +86,48 @@ def corrected(
     state = replace(state, first=first)
     if state.foot is None or before.covariance is None:
         return motion, after, replace(state, foot=foot)
-    normal = state.normal if state.normal is not None else first if _angle(first, up) < MAX_TILT else up
     moved = foot - state.foot
-    climbed = float(moved @ normal)
-    way = float(np.linalg.norm(moved - climbed * normal))
+    climbed = float(moved @ first)
+    way = float(np.linalg.norm(moved - climbed * first))
     state = replace(state, climb=state.climb * math.exp(-way / CLIMB_M) + climbed / CLIMB_M)
-    if not is_floor_seen or _angle(normal, up) >= MAX_TILT or abs(state.climb) > MAX_CLIMB:
-        return motion, after, replace(state, normal=None, foot=foot)
+    if not is_floor_seen or _angle(first, up) >= MAX_TILT or abs(state.climb) > MAX_CLIMB:
+        return motion, after, replace(state, foot=foot)
     gain = 0.0 if is_level else 1.0 - math.exp(-way / SETTLE_M)
-    axis = np.cross(up, normal)
+    axis = np.cross(up, first)
     C = np.eye(4)
-    C[:3, :3] = turn(axis / max(float(np.linalg.norm(axis)), 1e-12) * gain * _angle(up, normal))
-    level = foot - climbed * normal
+    C[:3, :3] = turn(axis / max(float(np.linalg.norm(axis)), 1e-12) * gain * _angle(up, first))
+    level = foot - climbed * first
     C[:3, 3] = level - C[:3, :3] @ foot
     T_odom_base, T_odom_world = C @ motion.T_odom_base, C @ after.T_odom_world
     after = replace(after, T_odom_world=T_odom_world, T_odom_base=T_odom_base)
-    after, variances = _along(after, before.covariance, normal, way, gain)
-    covariances = replace(motion.covariances, pose=variances)
-    motion = replace(motion, T_odom_base=T_odom_base, covariances=covariances)
-    return motion, after, replace(state, normal=normal, foot=level)
+    motion, state = replace(motion, T_odom_base=T_odom_base), replace(state, foot=level)
+    across = float(first @ (before.covariance[:3, :3] + before.since()[:3, :3]) @ first)
+    after, variances = _along(after, across + UNEVEN**2 * way, first, gain)
+    return replace(motion, covariances=replace(motion.covariances, pose=variances)), after, state
 
 
 def _angle(a: FloatArray, b: FloatArray) -> float:
     return float(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
 
 
-def _along(
-    after: OdometryState, before: FloatArray, normal: FloatArray, way: float, gain: float
-) -> tuple[OdometryState, FloatArray]:
+def _along(after: OdometryState, variance: float, normal: FloatArray, gain: float) -> tuple[OdometryState, FloatArray]:
     """Return odometry with the covariance of a motion along a plane, and the variances (6,) of its pose.
 
     Args:
         after: this motion, as if it were free.
-        before: (7, 7) covariance before it.
+        variance: of the distance from the plane [m²].
         normal: (3,) of the plane.
-        way: along it [m].
         gain: share of the error of roll and pitch that was taken out.
     """
     assert after.covariance is not None
     across = np.outer(normal, normal)
-    A, B, kept = np.eye(len(before)), np.eye(6), np.ones((6, 1))
+    A = np.eye(len(after.covariance))
     A[:3, :3] -= across
-    B[:3, :3] -= across
-    kept[3:5] = 1.0 - gain
     P = A @ after.covariance @ A.T
-    P[:3, :3] += across * (normal @ before[:3, :3] @ normal + UNEVEN**2 * way)
-    P = informed(P, gain) if gain else P
-    after = replace(after, covariance=P, error=B @ after.error, tails=kept * (B @ after.tails))
+    P[:3, :3] += across * variance
+    error, tails = A[:6, :6] @ after.error, A[:6, :6] @ after.tails
+    if gain:
+        P = informed(P, gain, normal)
+        tails[3:] -= gain * (tails[3:] - across @ tails[3:])
+    after = replace(after, covariance=P, error=error, tails=tails)
     return after, pose_variances(P, after.since())

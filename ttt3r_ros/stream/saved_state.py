@@ -151,8 +151,7 @@ def _is_scale(state: ScaleState) -> bool:
 
 
 def _is_ground(state: GroundState) -> bool:
-    vectors = (state.first, state.normal, state.foot)
-    return all(_has_shape(vector, (3,)) for vector in vectors) and abs(state.climb) < MAX_MAGNITUDE
+    return _has_shape(state.first, (3,)) and _has_shape(state.foot, (3,)) and abs(state.climb) < MAX_MAGNITUDE
 
 
 def _are_sources(state: SourcesState) -> bool:
