@@ -96,6 +96,19 @@ def test_covariances_are_those_of_gtsams_own_marginals(monkeypatch):
             np.testing.assert_allclose(covariance, expected, rtol=1e-6, atol=1e-9 * np.abs(expected).max())
 
 
+@pytest.mark.parametrize("count", [2, 20])
+def test_a_pose_that_a_rejected_place_leaves_alone_is_as_certain_as_it_is_held(count):
+    """Where the map stays as it is, the wrong place is the only edge of the keyframe that it names."""
+    poses = {i: similarity(0.0, (float(i), 0, 0)) for i in range(count)}
+    held = {100: poses[0], 101: similarity(0.0, (50, 0, 0))}
+    edges = [Edge(i, i + 1, similarity(0.0, (1, 0, 0)), ODOMETRY) for i in range(count - 1)]
+    right = [Edge(100, i, poses[i], PLACE, is_place=True) for i in (0, 0, count - 1)]
+    false = Edge(101, 0, IDENTITY, PLACE, is_place=True)
+    solution = solve(Problem(poses | held, 100, [*edges, *right, false], [], frozenset(held)))
+    assert solution.rejected == {count + 2}
+    assert solution.sigmas[101] < 1e-4 < solution.sigmas[count - 1] < 0.1
+
+
 @pytest.mark.parametrize("module", [None, object()], ids=["missing", "too old"])
 def test_gtsam_that_is_missing_or_too_old_is_said_in_one_sentence(monkeypatch, module):
     monkeypatch.setitem(sys.modules, "gtsam", module)

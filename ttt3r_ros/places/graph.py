@@ -174,7 +174,8 @@ def _covariances(g: ModuleType, graph: Any, values: object) -> dict[int, FloatAr
     1973). GTSAM's `Marginals` says the same, but begins anew for each pose.
     """
     linear = graph.linearize(values)
-    net = linear.eliminateSequential(g.Ordering.MetisGaussianFactorGraph(linear))
+    ordering = g.Ordering.ColamdGaussianFactorGraph(linear)  # METIS may crash where a pose has no neighbor
+    net = linear.eliminateSequential(ordering)
     blocks: dict[tuple[int, int], FloatArray] = {}
     for index in reversed(range(net.size())):
         conditional = net.at(index)
