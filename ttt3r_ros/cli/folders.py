@@ -48,7 +48,9 @@ def write_json(file: Path, content: Any) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         unfinished = file.with_name(f".{file.name}.tmp")
-        unfinished.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+        # names of files that are no UTF-8 have surrogates, which are escaped as JSON does
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
         unfinished.replace(file)
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror or error}") from None

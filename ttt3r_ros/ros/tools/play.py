@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import signal
 import sys
 import threading
@@ -16,6 +15,7 @@ from rich.console import Console
 from sensor_msgs.msg import CompressedImage, Image
 
 from ttt3r_ros.cli.arguments import at_least_one, file_path, name, not_negative, positive
+from ttt3r_ros.cli.folders import write_json
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         stopped = ", stopped" if stop.is_set() else ""
         _say(f"published {summary.frames} frames in {summary.seconds:.1f} s ({summary.rate_hz:.2f} Hz){stopped}")
         if options.summary:
-            options.summary.write_text(json.dumps(asdict(summary)) + "\n")
+            write_json(options.summary, asdict(summary))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
