@@ -69,6 +69,8 @@ def test_its_options_lead_to_other_places_lenses_and_company() -> None:
         ("length=1.5", "length must be a whole number"),
         ("fps=fast", "fps must be a number"),
         ("length=0", "at least one frame"),
+        ("length=99999999999999999999", "at most 1000000 frames"),
+        ("width=1000000000", "at most 8192 pixels"),
         ("fps=0", "frame rate"),
         ("motion=flying", "handheld, wheeled"),
         ("width=0", "pixels"),

@@ -22,6 +22,8 @@ Kind = Literal["apartment", "corridor", "hall", "yard"]
 
 HORIZONTAL_FOV_DEG = 70.0  # default
 MAX_PEOPLE = 12
+#: No machine renders more: frames, and pixels of a side.
+MAX_LENGTH, MAX_SIZE = 10**6, 8192
 
 
 def check(
@@ -44,8 +46,12 @@ def check(
         raise UserError(f"the seed of a synthetic world must be 0 or more, not {seed}")
     if length < 1:
         raise UserError(f"a synthetic sequence needs at least one frame, not {length}")
+    if length > MAX_LENGTH:
+        raise UserError(f"a synthetic sequence has at most {MAX_LENGTH} frames, not {length}")
     if width < 8 or height < 8:
         raise UserError(f"a synthetic image must be at least 8 x 8 pixels, not {width} x {height}")
+    if max(width, height) > MAX_SIZE:
+        raise UserError(f"a synthetic image must be at most {MAX_SIZE} pixels wide and high, not {width} x {height}")
     if not 0 < fps < 1e4:
         raise UserError(f"the frame rate of a synthetic sequence must be between 0 and 10000 per second, not {fps}")
     if motion not in get_args(Motion):
