@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse
 from ttt3r_ros.stream.covariance import SOURCES, CovarianceModel
 from ttt3r_ros.stream.gravity import turn
-from ttt3r_ros.stream.ground import MAX_CLIMB, GroundState, corrected, interrupted
+from ttt3r_ros.stream.ground import MAX_CLIMB, SETTLE_M, UNEVEN, GroundState, corrected, interrupted
 from ttt3r_ros.stream.odometry import Motion, OdometryState, update
 
 MODEL = CovarianceModel()
@@ -182,6 +182,18 @@ def test_the_error_of_a_height_that_was_climbed_stays_on_the_next_plane():
         motion = robot.step(moved(STEP))
         assert motion.covariances.pose[2] >= 0.1**2
     np.testing.assert_allclose(robot.odometry.since()[2], 0.0, atol=1e-15)
+
+
+def test_floors_are_uneven_and_errors_of_earlier_keyframes_are_taken_out_as_well():
+    robot = Robot()
+    robot.step(np.eye(4))
+    tails = np.ones((6, SOURCES))
+    tails[2] = 5.0
+    robot.odometry = replace(robot.odometry, tails=tails)
+    robot.step(moved(1.0))
+    assert robot.odometry.covariance[2, 2] == pytest.approx(UNEVEN**2)
+    tails = robot.odometry.tails[2:, 0]
+    np.testing.assert_allclose(tails, [0.0, *[np.exp(-1.0 / SETTLE_M)] * 2, 1.0], atol=1e-12)
 
 
 def test_roll_and_pitch_are_those_of_the_plane():
