@@ -47,6 +47,12 @@ def waits(backlog: Backlog, seconds: float) -> bool:
     return stop.is_set()
 
 
+def report(there: SimpleNamespace, **counted: int) -> None:
+    values = [KeyValue(key=key, value=str(value)) for key, value in counted.items()]
+    status = DiagnosticStatus(name="ttt3r: stream", values=[*values, KeyValue(key="state", value="lost")])
+    there.diagnostics.publish(DiagnosticArray(status=[status]))
+
+
 def test_it_waits_for_the_node(there):
     for index in range(3):
         assert not waits(there.backlog, 20.0)
@@ -59,9 +65,27 @@ def test_it_waits_for_the_node(there):
     for index in range(3, 5):
         there.backlog.add(STAMP + index * STEP)
     assert waits(there.backlog, 0.3)
-    values = {"frames_processed": "1", "frames_lost": "3", "state": "lost"}
-    status = DiagnosticStatus(name="ttt3r: stream", values=[KeyValue(key=k, value=v) for k, v in values.items()])
-    there.diagnostics.publish(DiagnosticArray(status=[status]))
+    report(there, frames_processed=1, frames_lost=3)
+    assert not waits(there.backlog, 20.0)
+
+
+def test_images_of_an_earlier_player_do_not_count(there):
+    report(there, frames_processed=500)
+    there.backlog.begin(threading.Event())
+    for index in range(3):
+        there.backlog.add(STAMP + index * STEP)
+    report(there, frames_processed=500)
+    assert waits(there.backlog, 0.5)
+    report(there, frames_processed=501)
+    assert not waits(there.backlog, 20.0)
+
+
+def test_a_node_that_starts_anew_counts_from_none(there):
+    report(there, frames_processed=500)
+    there.backlog.begin(threading.Event())
+    for index in range(3):
+        there.backlog.add(STAMP + index * STEP)
+    report(there, frames_processed=1)
     assert not waits(there.backlog, 20.0)
 
 

@@ -19,6 +19,9 @@ _ANSWERED = ("frames_processed", "frames_lost", "frames_failed", "frames_dropped
 #: Images on their way: the node reports images without a pose once a second, and a queue must not fill its memory.
 AHEAD = 30
 
+#: Longest wait for the first diagnostics of a node that is there, which come once a second [s].
+FIRST_S = 2.0
+
 #: After this time without any sign from the node the next image is published all the same [s].
 PATIENCE_S = 10.0
 
@@ -37,10 +40,20 @@ class Backlog:
         self._index_of: dict[int, int] = {}  # of published images that odometry may answer, by stamp
         self._published = 0
         self._answered = 0
+        self._before: int | None = None  # images that the node was done with before the first of these
+        self._node = node
         node.create_subscription(Odometry, "ttt3r/odom", self._on_odometry, 10)
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self._executor = SingleThreadedExecutor(context=node.context)
         self._executor.add_node(node)
+
+    def begin(self, stop: threading.Event) -> None:
+        """Hear what the node is done with already, if it is there: another player may have played to it."""
+        deadline = time.monotonic() + FIRST_S
+        while self._before is None and self._node.count_publishers("/diagnostics") and not stop.is_set():
+            self._executor.spin_once(timeout_sec=0.1)
+            if time.monotonic() > deadline:
+                break
 
     def add(self, stamp_ns: int) -> None:
         """Count an image that has been published."""
@@ -67,4 +80,6 @@ class Backlog:
         for status in message.status:
             if status.name.startswith("ttt3r"):
                 count = frames_answered({item.key: item.value for item in status.values})
-                self._answered = max(self._answered, min(count, self._published))
+                if self._before is None or count < self._before:  # the first, or of a node that has started anew
+                    self._before = 0 if self._published else count
+                self._answered = max(self._answered, min(count - self._before, self._published))

@@ -220,6 +220,8 @@ def _publish(
 ) -> Summary:
     pacer = Pacer(options.rate, wait=stop.wait)
     backlog = Backlog(player) if options.follow_node else None
+    if backlog is not None:
+        backlog.begin(stop)
     count, first_s, last_s, shift_ns, gaps_ns, is_late = 0, 0.0, 0.0, 0, 0, False
     for timed, message in ready:
         if count == 0 and timed.stamp_ns < _FIRST_STAMP_NS:
