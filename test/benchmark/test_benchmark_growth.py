@@ -8,7 +8,7 @@ from rich.console import Console
 from rule_weights import TINY, rule_network
 
 from benchmark import growth
-from benchmark.growth import WAYS, Sample, main, report
+from benchmark.growth import WAYS, Sample, Way, main, report
 from ttt3r_ros.weights.checkpoint import save_network
 
 
@@ -23,8 +23,12 @@ def test_every_way_is_gone_and_measured(tmp_path, capfd, monkeypatch):
     assert main([*options, *files]) in (0, 1)  # which one is up to the machine's other work
     results = json.loads((tmp_path / "r.json").read_text())
     assert [result["way"] for result in results] == list(WAYS)
-    stream, with_map, offline = (result["samples"][-1] for result in results)
-    assert stream["frame"] == with_map["frame"] == offline["frame"] == 16
+    stream, with_map, places, offline = (result["samples"][-1] for result in results)
+    assert stream["frame"] == with_map["frame"] == places["frame"] == offline["frame"] == 16
+    assert stream["keyframes"] == 0
+    assert places["keyframes"] > 0
+    assert places["map_mib"] > 0
+    assert all(result["cpu_s"] > 1e-3 * result["samples"][-1]["cpu_ms"] for result in results)
     assert stream["points"] == 0
     assert with_map["points"] == offline["points"] > 0
     assert stream["cpu_ms"] > 0
@@ -35,9 +39,10 @@ def test_every_way_is_gone_and_measured(tmp_path, capfd, monkeypatch):
 
 @pytest.mark.parametrize(("last", "is_flat"), [(10.0, True), (13.0, False)])
 def test_a_way_that_becomes_slower_is_a_failure(last, is_flat):
-    samples = [asdict(Sample(n, last if n > 30 else 10.0, 300.0, 0)) for n in range(1, 41)]
+    samples = [Sample(n, last if n > 30 else 10.0, 300.0, 0) for n in range(1, 41)]
+    way = asdict(Way("stream", 40, 1.0, samples))
 
     class Arguments:
         markdown = picture = None
 
-    assert report([{"way": "stream", "frames": 40, "samples": samples}], Arguments(), Console(quiet=True)) is is_flat  # type: ignore[arg-type]
+    assert report([way], Arguments(), Console(quiet=True)) is is_flat  # type: ignore[arg-type]
