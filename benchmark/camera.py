@@ -34,9 +34,17 @@ class Camera:
         sent: when images of the stamps [ns] were sent, by `time.time` [s].
     """
 
-    def __init__(self, images: list[Image], *, depth: int = 1) -> None:
-        """Join the graph; `depth` is that of the publisher's queue."""
-        self.node = Node("camera")
+    def __init__(self, images: list[Image], *, depth: int = 1, namespace: str = "", period_ns: int = PERIOD_NS) -> None:
+        """Join the graph.
+
+        Args:
+            images: to be sent over and over.
+            depth: of the publisher's queue.
+            namespace: of its topics.
+            period_ns: between the stamps of two images [ns].
+        """
+        self.node = Node("camera", namespace=namespace)
+        self._period_ns = period_ns
         self.published, self.sent = 0, dict[int, float]()
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self.node)
@@ -46,8 +54,8 @@ class Camera:
         self._mounts.sendTransform(transform_message(T_BASE_CAMERA, Header(frame_id="base_link"), FRAME_ID))
 
     def send(self) -> int:
-        """Publish the next image with the next stamp of a camera at 30 Hz, which is returned [ns]."""
-        stamp_ns = FIRST_NS + self.published * PERIOD_NS
+        """Publish the next image with the next stamp, which is returned [ns]."""
+        stamp_ns = FIRST_NS + self.published * self._period_ns
         self.publish(stamp_ns)
         return stamp_ns
 

@@ -12,7 +12,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from benchmark.camera import FRAME_ID, Camera
+from benchmark.camera import FRAME_ID, PERIOD_NS, Camera
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.ros.conversions import camera_info_message, time_message
 from ttt3r_ros.ros.topics import TOPICS
@@ -29,8 +29,10 @@ class Consumer(Camera):
         arrived: for each output, when it came of the stamps [ns], by the system's clock [s].
     """
 
-    def __init__(self, outputs: list[str], images: list[Image]) -> None:
-        super().__init__(images)
+    def __init__(
+        self, outputs: list[str], images: list[Image], *, namespace: str = "", period_ns: int = PERIOD_NS
+    ) -> None:
+        super().__init__(images, namespace=namespace, period_ns=period_ns)
         self.arrived: dict[str, dict[int, float]] = {name: {} for name in outputs}
         self._infos = self.node.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=1))
         for name in outputs:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from ttt3r_ros.places.matching import Features, features_of, match
+from ttt3r_ros.places.pieces import finished
 from ttt3r_ros.places.verification import difference
 
 
@@ -18,7 +19,7 @@ def features(pair):
 
 def test_two_views_of_a_place_give_pose_and_scale(pair, features):
     old, new, true = pair
-    found = match(old, new, *features)
+    found = finished(match(old, new, *features))
     assert found is not None
     angle, offset, scale = difference(found.S_old_new, true)
     assert angle < np.deg2rad(1.5)
@@ -33,10 +34,10 @@ def test_two_views_of_a_place_give_pose_and_scale(pair, features):
 
 def test_views_of_different_places_and_empty_ones_have_no_pose(views, features):
     old, _, other = views[0]
-    found = match(old, other, features[0], features_of(other))
+    found = finished(match(old, other, features[0], features_of(other)))
     assert found is None or found.inliers < 25
     nothing = Features(np.empty((0, 2)), np.empty((0, 3)), np.empty((0, 128), np.float32))
-    assert match(old, other, features[0], nothing) is None
+    assert finished(match(old, other, features[0], nothing)) is None
     black = replace(old, jpeg=np.zeros(10, np.uint8))
     assert len(features_of(black).pixels) == 0
 

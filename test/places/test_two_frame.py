@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ttt3r_ros.geometry import inverse, quaternion_from_rotation, unproject
+from ttt3r_ros.places.pieces import finished
 from ttt3r_ros.places.two_frame import both_ways
 
 #: How many of the keyframes' meters one of the network's is.
@@ -48,18 +49,10 @@ def full(keyframe):
     return np.repeat(np.repeat(keyframe.depth.astype(np.float32), 2, axis=0), 2, axis=1)
 
 
-def result(generator):
-    while True:
-        try:
-            next(generator)
-        except StopIteration as end:
-            return end.value
-
-
 def test_both_orders_say_pose_and_scale_in_the_keyframes_meters(views, pair):
     old, new, true = pair
     network = Told((old, new), views[1])
-    looks = result(both_ways(network, old, new))
+    looks = finished(both_ways(network, old, new))
     assert network.steps == 4
     for look in looks:
         np.testing.assert_allclose(look.S_old_new.R, true.R, atol=1e-6)
@@ -70,4 +63,4 @@ def test_both_orders_say_pose_and_scale_in_the_keyframes_meters(views, pair):
 
 def test_a_network_that_sees_no_depth_is_of_no_use(views, pair):
     old, new, _ = pair
-    assert result(both_ways(Told((old, new), views[1], hidden=0.95), old, new)) is None
+    assert finished(both_ways(Told((old, new), views[1], hidden=0.95), old, new)) is None

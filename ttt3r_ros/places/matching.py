@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ttt3r_ros.geometry import FloatArray, inverse
 from ttt3r_ros.places.graph import Sigmas
 from ttt3r_ros.places.keyframe import Keyframe
+from ttt3r_ros.places.pieces import Pieces
 from ttt3r_ros.places.refinement import Noise, Sight, refined
 from ttt3r_ros.places.similarity import Similarity
 
@@ -84,8 +85,8 @@ def features_of(keyframe: Keyframe) -> Features:
     return Features(pixels[inside], keyframe.points(pixels[inside]), rooted[inside].astype(np.float32))
 
 
-def match(old: Keyframe, new: Keyframe, features_old: Features, features_new: Features) -> Match | None:
-    """Return the pose between two keyframes that their features agree on; None where there is none.
+def match(old: Keyframe, new: Keyframe, features_old: Features, features_new: Features) -> Pieces[Match | None]:
+    """Find the pose between two keyframes that their features agree on; None where there is none.
 
     Matches must be mutual. RANSAC finds first poses, which `refined` improves; the best one counts. What agrees with it
     tells how exact the network's depths are here, and that decides how much they count in the pose.
@@ -97,18 +98,25 @@ def match(old: Keyframe, new: Keyframe, features_old: Features, features_new: Fe
     pairs = _mutual(features_old.descriptors, features_new.descriptors)
     known = np.isfinite(features_old.points[pairs[:, 0], 2]) & np.isfinite(features_new.points[pairs[:, 1], 2])
     pairs = pairs[known]
+    yield
     if len(pairs) < MIN_MATCHES:
         return None
     sights = (
         Sight(features_old.points[pairs[:, 0]], features_old.pixels[pairs[:, 0]], old.intrinsics.matrix()),
         Sight(features_new.points[pairs[:, 1]], features_new.pixels[pairs[:, 1]], new.intrinsics.matrix()),
     )
-    starts = _first_poses(*sights)
+    starts = yield from _first_poses(*sights)
     if not starts:
         return None
     if len(starts) > 1:
-        starts = [min((refined(*sights, start, steps=6) for start in starts), key=lambda fit: fit.cost).S_old_new]
+        fits = []
+        for start in starts:
+            yield
+            fits.append(refined(*sights, start, steps=6))
+        starts = [min(fits, key=lambda fit: fit.cost).S_old_new]
+    yield
     best = refined(*sights, starts[0])
+    yield
     if best.fits.sum() < MIN_MATCHES:
         return None
     seen_old, seen_new = (sight.of(best.fits) for sight in sights)
@@ -125,8 +133,8 @@ def match(old: Keyframe, new: Keyframe, features_old: Features, features_new: Fe
     )
 
 
-def _first_poses(old: Sight, new: Sight) -> list[Similarity]:
-    """Return poses to start from, by RANSAC: from either one's points, and from pixels alone with a few lengths.
+def _first_poses(old: Sight, new: Sight) -> Pieces[list[Similarity]]:
+    """Find poses to start from, by RANSAC: from either one's points, and from pixels alone with a few lengths.
 
     A wall's depth that is tilted by an error has a pose of its own that fits almost as well as the right one, so one
     start is not enough.
@@ -135,7 +143,9 @@ def _first_poses(old: Sight, new: Sight) -> list[Similarity]:
     poses = _by_pixels(old, new, [share * depth for share in LENGTHS])
     if poses is None:
         return []
+    yield
     starts = [_by_points(old, new), *(Similarity.of(T) for T in poses)]
+    yield
     if (other := _by_points(new, old)) is not None:
         starts.append(other.inverse())
     return [start for start in starts if start is not None]

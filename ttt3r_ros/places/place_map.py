@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import Executor, Future, wait
 from dataclasses import dataclass, field, replace
 
@@ -29,9 +29,10 @@ from ttt3r_ros.places.graph import Edge, Problem, ScalePrior, Sigmas, Solution
 from ttt3r_ros.places.keyframe import Keyframe, keyframe_of
 from ttt3r_ros.places.matching import Features, features_of
 from ttt3r_ros.places.odometry_edge import Stretch
+from ttt3r_ros.places.pieces import Pieces
 from ttt3r_ros.places.settings import MapSettings
 from ttt3r_ros.places.similarity import Similarity
-from ttt3r_ros.places.thinning import connected, redundant, without
+from ttt3r_ros.places.thinning import connected, redundant, sparse, without
 from ttt3r_ros.places.two_frame import both_ways
 from ttt3r_ros.places.verification import (
     THRESHOLDS,
@@ -175,6 +176,7 @@ class PlaceMap:
         *,
         covariance: CovarianceModel | None = None,
         executor: Executor | None = None,
+        helper: Executor | None = None,
         thresholds: Thresholds = THRESHOLDS,
     ) -> None:
         """Begin with an empty map.
@@ -184,6 +186,8 @@ class PlaceMap:
             settings: how the map grows.
             covariance: how odometry's errors grow.
             executor: solves the graph beside; where there is none, `work` does.
+            helper: likewise, finds the features of images, for which `work` has no time: that of a large image takes
+                as long as several steps of a small network.
             thresholds: of the checks.
 
         Raises:
@@ -192,7 +196,7 @@ class PlaceMap:
         graph.gtsam()
         self._backbone, self._settings = backbone, MapSettings() if settings is None else settings
         self._model = CovarianceModel() if covariance is None else covariance
-        self._executor, self._thresholds = executor, thresholds
+        self._executor, self._helper, self._thresholds = executor, helper, thresholds
         self.counts = Counts()
         self.correction: Correction | None = None
         self._keyframes: dict[int, Keyframe] = {}
@@ -211,8 +215,9 @@ class PlaceMap:
         self._path: Stretch | None = None
         self._T_looked: FloatArray | None = None
         self._features: dict[int, Features] = {}
-        self._waiting: deque[Generator[None, None, None]] = deque()
-        self._thinning: Generator[None, None, None] | None = None
+        self._finding: Future[Features] | None = None  # what the first of those that wait is waiting for
+        self._waiting: deque[Pieces[None]] = deque()
+        self._thinning: Pieces[None] | None = None
         self._solving: Future[Solution] | None = None
         self._problem_solving: Problem | None = None
         self._is_stale = False
@@ -239,7 +244,7 @@ class PlaceMap:
             points: returns the frame's points (H, W, 3) [m] and confidence; called for frames that may be keyframes.
         """
         self._collect()
-        if self._path is not None and frame.clock_step_ns:
+        if self._path is not None and frame.clock_step_ns > 0:  # back: a bag may begin anew, with its camera
             self._path = replace(self._path, stamp_ns=self._path.stamp_ns + frame.clock_step_ns)
         estimate, motion = result.estimate, result.motion
         if estimate is None or motion is None:
@@ -339,12 +344,16 @@ class PlaceMap:
     @property
     def has_work(self) -> bool:
         """Whether `work` has something to do."""
-        return bool(self._waiting) or self._must_solve
+        return self._can_go_on or self._must_solve
+
+    @property
+    def _can_go_on(self) -> bool:
+        return bool(self._waiting) and (self._finding is None or self._finding.done())
 
     def work(self) -> bool:
         """Do a piece of work, as long as a step of the network at most; return whether there is more."""
         self._collect()
-        if self._waiting:
+        if self._can_go_on:
             try:
                 next(self._waiting[0])
             except StopIteration:
@@ -363,22 +372,24 @@ class PlaceMap:
 
     def finish(self) -> None:
         """Do all the work that there is, and wait for the graph."""
-        while self.has_work or self._is_stale or self._solving is not None:
+        while self._waiting or self._is_stale or self._solving is not None:
             if self._solving is not None:
                 wait([self._solving])
                 self._collect()
             elif self.has_work:
                 self.work()
+            elif self._finding is not None:
+                wait([self._finding])
             else:
                 self._solve()
 
-    def _measure_skill(self, old: Keyframe, new: Keyframe, S_old_new: Similarity) -> Generator[None, None, None]:
+    def _measure_skill(self, old: Keyframe, new: Keyframe, S_old_new: Similarity) -> Pieces[None]:
         """Find out on a pair whose pose odometry knows whether the network can tell the pose between two keyframes."""
         looks = yield from both_ways(self._backbone, old, new)
         if looks is not None:
             self._skill = self._skill.after(looks, S_old_new)
 
-    def _recognize(self, keyframe: Keyframe) -> Generator[None, None, None]:
+    def _recognize(self, keyframe: Keyframe) -> Pieces[None]:
         """Look for the place that a keyframe shows among earlier ones."""
         numbers = self._candidates(keyframe)
         if not numbers:
@@ -389,7 +400,9 @@ class PlaceMap:
             old = self._keyframes.get(number)
             if old is None or keyframe.number not in self._keyframes:
                 continue
-            features = self._features_of(old), self._features_of(keyframe)
+            features_old = yield from self._features_of(old)
+            yield
+            features = features_old, (yield from self._features_of(keyframe))
             yield
             is_sure = expectation.position_sigma(number) < UNSURE * self._poses[number].scale * keyframe.median_depth
             asks_network = self._skill.is_good and not is_sure
@@ -529,8 +542,18 @@ class PlaceMap:
     def _refuse(self, reason: str) -> None:
         self.counts.refused[reason] = self.counts.refused.get(reason, 0) + 1
 
-    def _features_of(self, keyframe: Keyframe) -> Features:
-        found = self._features.pop(keyframe.number, None) or features_of(keyframe)
+    def _features_of(self, keyframe: Keyframe) -> Pieces[Features]:
+        found = self._features.pop(keyframe.number, None)
+        if found is None and self._helper is not None:
+            self._finding = self._helper.submit(features_of, keyframe)
+            try:
+                while not self._finding.done():
+                    yield
+                found = self._finding.result()
+            finally:
+                self._finding = None
+        elif found is None:
+            found = features_of(keyframe)
         self._features[keyframe.number] = found  # the last one is the most recently used
         while len(self._features) > KEPT_FEATURES:
             del self._features[next(iter(self._features))]
@@ -777,7 +800,7 @@ class PlaceMap:
         if room < 0 and self._thinning is not None:  # there has been no time for it
             deque(self._thinning, maxlen=0)
 
-    def _thin(self) -> Generator[None, None, None]:
+    def _thin(self) -> Pieces[None]:
         """Drop those keyframes whose views others have too."""
         limit = self._settings.map_max_keyframes
         count = len(self._keyframes) - math.floor((1 - THINNED) * limit)
@@ -795,6 +818,8 @@ class PlaceMap:
         self._connected.discard(number)
         self._loaded.discard(number)
         self._features.pop(number, None)
+        tracks = {number: keyframe.track for number, keyframe in self._keyframes.items()}
+        self._places = sparse(self._places, tracks, self._rejected)
         self._rejected &= set(self._places)
         self._pending = [edge for edge in self._pending if number not in (edge.first, edge.second)]
         self.counts.thinned += 1

@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 
 from ttt3r_ros.places.graph import Edge, Sigmas
 from ttt3r_ros.places.keyframe import Keyframe
+from ttt3r_ros.places.pieces import Pieces
 from ttt3r_ros.places.similarity import Similarity
 
 #: Neighbors of a view that are looked at; views whose neighbors are sought at once.
 _NEIGHBORS, _ROWS = 8, 100
 #: Two views are as different if one is turned by this angle [rad] as if it is moved by one median depth.
 ANGLE = 1.0
+#: Recognized places that every keyframe of a full map keeps of each track, if it has as many.
+MAX_PLACES = 2
 
 
 def redundant(
     keyframes: Mapping[int, Keyframe], poses: Mapping[int, Similarity], count: int, kept: Collection[int | None]
-) -> Generator[None, None, list[int]]:
+) -> Pieces[list[int]]:
     """Return the numbers of keyframes that can go, at most `count`: those that look at what others look at too.
 
     Again and again, of the two views that are most alike the one goes whose next neighbor is the nearer one. Age does
@@ -89,6 +93,29 @@ def without(
         if pair not in kept or edge.sigmas.translation < kept[pair].sigmas.translation:
             kept[pair] = edge
     return path, kept
+
+
+def sparse(
+    places: Mapping[tuple[int, int], Edge], tracks: Mapping[int, int], rejected: Collection[tuple[int, int]]
+) -> dict[tuple[int, int], Edge]:
+    """Return recognized places without those that add little to others, so that a full map's graph does not grow.
+
+    A place goes if each of its two keyframes has more than `MAX_PLACES` that lead to the other one's track: those that
+    the graph rejects first, then the least certain. What was connected stays so.
+
+    Args:
+        places: by the numbers of their keyframes.
+        tracks: of the keyframes, by number.
+        rejected: places that the graph rejects.
+    """
+    counts = Counter(end for a, b in places for end in ((a, tracks[b]), (b, tracks[a])))
+    kept = dict(places)
+    for pair in sorted(places, key=lambda pair: (pair not in rejected, -places[pair].sigmas.translation)):
+        ends = (pair[0], tracks[pair[1]]), (pair[1], tracks[pair[0]])
+        if min(counts[end] for end in ends) > MAX_PLACES:
+            counts.subtract(ends)
+            del kept[pair]
+    return kept
 
 
 def chained(a: Edge, b: Edge) -> Edge:

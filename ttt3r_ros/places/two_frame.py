@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +12,7 @@ from ttt3r_ros.geometry import FloatArray, T_from_pose, inverse
 from ttt3r_ros.model.network import POINTS_CAMERA, Prediction, State
 from ttt3r_ros.model.update import Ttt3r
 from ttt3r_ros.places.keyframe import Keyframe
+from ttt3r_ros.places.pieces import Pieces
 from ttt3r_ros.places.similarity import Similarity
 from ttt3r_ros.runtime.transfer import download
 from ttt3r_ros.stream.backbone import Backbone
@@ -35,9 +35,7 @@ class TwoFrames:
     spread: float
 
 
-def both_ways(
-    backbone: Backbone, old: Keyframe, new: Keyframe
-) -> Generator[None, None, tuple[TwoFrames, TwoFrames] | None]:
+def both_ways(backbone: Backbone, old: Keyframe, new: Keyframe) -> Pieces[tuple[TwoFrames, TwoFrames] | None]:
     """Look at two keyframes in both orders; return None where the network's answer is of no use.
 
     Yields after each step of the network, so that whoever runs it can do something more urgent in between.
@@ -52,7 +50,7 @@ def both_ways(
     return forward, TwoFrames(backward.S_old_new.inverse(), backward.spread)
 
 
-def _in_order(backbone: Backbone, first: Keyframe, second: Keyframe) -> Generator[None, None, TwoFrames | None]:
+def _in_order(backbone: Backbone, first: Keyframe, second: Keyframe) -> Pieces[TwoFrames | None]:
     pose_1, factor_1, spread_1, state = _step(backbone, first, None)
     yield
     pose_2, factor_2, spread_2, _ = _step(backbone, second, state)

@@ -6,7 +6,6 @@ were chosen by hand on one apartment (seed 1000341), for no false place in force
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -16,6 +15,7 @@ from ttt3r_ros.places.dense import Agreement, agreement
 from ttt3r_ros.places.graph import Edge, Sigmas
 from ttt3r_ros.places.keyframe import Keyframe
 from ttt3r_ros.places.matching import Features, Match, match
+from ttt3r_ros.places.pieces import Pieces
 from ttt3r_ros.places.similarity import Similarity
 from ttt3r_ros.places.two_frame import TwoFrames, both_ways
 from ttt3r_ros.stream.backbone import Backbone
@@ -183,8 +183,8 @@ def recognized(
     features_old: Features,
     features_new: Features,
     limits: Thresholds = THRESHOLDS,
-) -> Match | str:
-    """Return the pose that local features and depth images of two keyframes agree on, or why there is none.
+) -> Pieces[Match | str]:
+    """Find the pose that local features and depth images of two keyframes agree on, or why there is none.
 
     Args:
         old, new: the keyframes.
@@ -192,10 +192,11 @@ def recognized(
         limits: of the checks.
     """
     depth = old.median_depth
-    found = match(old, new, features_old, features_new)
+    found = yield from match(old, new, features_old, features_new)
     if (fault := fault_of_match(found, depth, limits)) is not None:
         return fault
     assert found is not None
+    yield
     return fault_of_depth(agreement(old, new, found.S_old_new), limits) or found
 
 
@@ -208,7 +209,7 @@ def verify(
     limits: Thresholds = THRESHOLDS,
     *,
     asks_network: bool = False,
-) -> Generator[None, None, Edge | str]:
+) -> Pieces[Edge | str]:
     """Return the edge between two keyframes that show one place, or why they do not, in a few words.
 
     Yields between pieces of work, so that whoever runs it can do something more urgent in between.
@@ -220,7 +221,7 @@ def verify(
         limits: of the checks.
         asks_network: whether the network can tell poses of views so far apart, and is asked for them.
     """
-    found = recognized(old, new, features_old, features_new, limits)
+    found = yield from recognized(old, new, features_old, features_new, limits)
     if isinstance(found, str):
         return found
     if asks_network:

@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from geometry_msgs.msg import Point, PoseStamped, PoseWithCovarianceStamped
@@ -67,7 +69,7 @@ class Localization:
         backbone: Backbone,
         covariance: CovarianceModel | None,
         drawn: MapOutput,
-        on_solved: Callable[[], object],
+        on_work: Callable[[], object],
     ) -> None:
         """Begin with an empty map.
 
@@ -78,13 +80,19 @@ class Localization:
             backbone: the stream's; used only in `work`.
             covariance: how odometry's errors grow.
             drawn: the accumulated points, which are drawn from the keyframes.
-            on_solved: called from another thread when the graph has been solved.
+            on_work: called from another thread when there is work that has waited for that thread.
 
         Raises:
             UserError: GTSAM is not installed, or is too old.
         """
-        self._solver = SolverProcess(on_solved)
-        self.places = PlaceMap(backbone, PlaceSettings.of(parameters), covariance=covariance, executor=self._solver)
+        self._solver, self._helper = SolverProcess(on_work), _Helper(on_work)
+        self.places = PlaceMap(
+            backbone,
+            PlaceSettings.of(parameters),
+            covariance=covariance,
+            executor=self._solver,
+            helper=self._helper,
+        )
         self._notices, self._parameters, self._drawn = notices, parameters, drawn
         latched = QoSProfile(
             depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
@@ -222,8 +230,9 @@ class Localization:
         return facts
 
     def stop(self) -> None:
-        """End the graph's process."""
+        """End the graph's process and the helper."""
         self._solver.shutdown(wait=False)
+        self._helper.shutdown(wait=False, cancel_futures=True)
 
     def _note(self) -> None:
         """Log what has happened, and note it for the diagnostics."""
@@ -339,6 +348,20 @@ class Localization:
             self._views = {number: self._views.get(number, at) for number, at in views.items()}
         self._drawing = wanted
         return True
+
+
+class _Helper(ThreadPoolExecutor):
+    """A thread for what OpenCV does without the interpreter's lock."""
+
+    def __init__(self, on_done: Callable[[], object]) -> None:
+        super().__init__(1, "features")
+        self._on_done = on_done
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function with these arguments, and call back when it is done."""
+        future = super().submit(fn, *args, **kwargs)
+        future.add_done_callback(lambda _: self._on_done())
+        return future
 
 
 def _seen_point(S_map_camera: Similarity) -> FloatArray:
