@@ -50,8 +50,12 @@ def fed(
     drift: float = 0.02,
     stamp_ns: int = 0,
     start: np.ndarray = ORIGIN,
+    waits: bool = False,
 ):
-    """Feed frames whose odometry begins at its own origin, or another pose; return the odometry's poses."""
+    """Feed frames whose odometry begins at its own origin, or another pose; return the odometry's poses.
+
+    Between two of them the map does its work, and waits, if asked to, for what is done beside.
+    """
     poses, scales = drifting(backbone.poses[list(frames)], scale_per_meter=drift, radians_per_meter=1.5 * drift)
     poses = [start @ inverse(poses[0]) @ T for T in poses]
     for index, T, scale in zip(frames, poses, scales):
@@ -59,6 +63,8 @@ def fed(
         place_map.add(*result_of(backbone, index, stamp_ns + STAMPS[index], T, scale, begins=begins))
         while place_map.work():
             pass
+        if waits:
+            place_map.finish()
     return poses
 
 
@@ -192,15 +198,23 @@ def test_the_bound_holds_and_the_map_stays_useful(backbone):
     assert error(backbone, range(FRAMES), place_map.corrected(STAMPS, odometry), scaled=True) < 0.15 * before
 
 
-def test_a_graph_that_is_solved_beside_takes_drift_back_too(backbone):
-    with ThreadPoolExecutor(1) as pool:
-        place_map = PlaceMap(backbone, executor=pool)
-        odometry = fed(place_map, backbone, range(34))
-        place_map.finish()
+def test_what_is_done_beside_takes_drift_back_too(backbone):
+    with ThreadPoolExecutor(1) as solver, ThreadPoolExecutor(1) as helper:
+        place_map = PlaceMap(backbone, executor=solver, helper=helper)
+        odometry = fed(place_map, backbone, range(34), waits=True)
     before = error(backbone, range(34), odometry)
     assert place_map.counts.solved > 0
     corrected = error(backbone, range(34), place_map.corrected(STAMPS[:34], odometry), scaled=True)
     assert corrected < 0.25 * before  # when a solution comes, and so what it holds, depends on the machine
+
+
+def test_a_map_that_waits_for_features_has_no_work(backbone):
+    place_map = PlaceMap(backbone, helper=Busy())
+    fed(place_map, backbone, range(FRAMES))
+    assert not place_map.has_work
+    assert place_map.counts.accepted == 0 == sum(place_map.counts.refused.values())
+    place_map.start_track()
+    fed(place_map, backbone, range(3))
 
 
 def test_a_gap_is_a_weak_edge_and_a_new_track_is_none(backbone):
@@ -211,6 +225,11 @@ def test_a_gap_is_a_weak_edge_and_a_new_track_is_none(backbone):
     assert place_map.add(frame, result, points)
     odometry = [edge for edge in place_map.content().edges if not edge.is_place]
     assert odometry[-1].sigmas.translation > 1.0 > 10 * odometry[-2].sigmas.translation
+    for stamp, step, is_far in ((-15, -21, True), (5, 19, False)):  # a bag that begins anew, and a clock that is set
+        frame, result, points = result_of(backbone, 20 + stamp, STAMPS[8] + stamp * 10**9, T, 1.0, begins=True)
+        assert place_map.add(replace(frame, clock_step_ns=step * 10**9), result, points)
+        edge = [edge for edge in place_map.content().edges if not edge.is_place][-1]
+        assert (edge.sigmas.translation > 3.0) == is_far
     place_map.start_track()
     assert not place_map.is_localized
     count = len(place_map.content().edges)

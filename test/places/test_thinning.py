@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ttt3r_ros.geometry import rotation_from_quaternion
 from ttt3r_ros.places.graph import Edge, Sigmas
 from ttt3r_ros.places.similarity import Similarity
-from ttt3r_ros.places.thinning import chained, connected, inverted, redundant, without
+from ttt3r_ros.places.thinning import MAX_PLACES, chained, connected, inverted, redundant, sparse, without
 
 ODOMETRY, PLACE = Sigmas(0.01, 0.02, 0.02), Sigmas(0.02, 0.05, 0.05)
 
@@ -68,6 +68,49 @@ class Seen:
     """A keyframe, as far as `redundant` looks at it."""
 
     median_depth: float = 2.0
+
+
+tracks_of_pairs = st.lists(
+    st.tuples(st.integers(0, 8), st.integers(0, 8), st.floats(0.01, 1), st.booleans()), max_size=60
+)
+
+
+@settings(deadline=None)
+@given(tracks_of_pairs)
+def test_a_full_map_keeps_few_places_of_a_keyframe_and_of_each_track_those_that_connect_it(found):
+    tracks = {number: number // 3 for number in range(9)}
+    recognized = {
+        (a, b): Edge(a, b, similarity(0, (0, 0, 0)), Sigmas(0.02, sigma, 0.05), is_place=True)
+        for a, b, sigma, _ in found
+        if a < b
+    }
+    rejected = {(a, b) for a, b, _, is_rejected in found if is_rejected and a < b}
+    kept = sparse(recognized, tracks, rejected)
+    assert kept.items() <= recognized.items()
+
+    def of(number: int, track: int, edges: dict[tuple[int, int], Edge]) -> set[tuple[int, int]]:
+        return {
+            (a, b) for a, b in edges if (a == number and tracks[b] == track) or (b == number and tracks[a] == track)
+        }
+
+    for number in range(9):
+        for track in range(3):
+            before, after = of(number, track, recognized), of(number, track, kept)
+            assert len(after) >= min(len(before), MAX_PLACES)
+    for a, b in kept:
+        assert min(len(of(a, tracks[b], kept)), len(of(b, tracks[a], kept))) <= MAX_PLACES
+
+
+def test_places_that_are_rejected_go_first_and_then_the_least_certain():
+    tracks = dict.fromkeys(range(6), 0)
+    pairs = [(a, b) for a in range(3) for b in range(3, 6)]
+    recognized = {
+        pair: Edge(*pair, similarity(0, (0, 0, 0)), Sigmas(0.02, 0.1 + 0.1 * i, 0.05), is_place=True)
+        for i, pair in enumerate(pairs)
+    }
+    assert recognized.keys() - sparse(recognized, tracks, set()) == {(2, 5), (1, 4), (0, 3)}
+    assert (0, 3) not in sparse(recognized, tracks, {(0, 3)})
+    assert (0, 4) not in sparse(recognized, tracks, {(0, 4)})
 
 
 def test_views_that_others_have_too_go_first_whatever_their_age():
