@@ -6,6 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -196,6 +197,18 @@ def test_the_bound_holds_and_the_map_stays_useful(backbone):
     assert all({e.first, e.second} <= numbers for e in content.edges)
     before = error(backbone, range(FRAMES), odometry)
     assert error(backbone, range(FRAMES), place_map.corrected(STAMPS, odometry), scaled=True) < 0.15 * before
+
+
+def test_keyframes_that_are_dropped_while_they_are_compared_do_no_harm(backbone):
+    """A slow computer does two pieces of work between two frames."""
+    place_map = PlaceMap(backbone, MapSettings(map_max_keyframes=20))
+    for lap, index in product(range(2), range(FRAMES)):
+        place_map.add(*result_of(backbone, index, STAMPS[index] + lap * 10**11, backbone.poses[index], 1.0))
+        place_map.work()
+        place_map.work()
+    place_map.finish()
+    numbers = {k.number for k in place_map.content().keyframes}
+    assert all({e.first, e.second} <= numbers for e in place_map.content().edges)
 
 
 def test_what_is_done_beside_takes_drift_back_too(backbone):

@@ -390,20 +390,24 @@ class PlaceMap:
             self._skill = self._skill.after(looks, S_old_new)
 
     def _recognize(self, keyframe: Keyframe) -> Pieces[None]:
-        """Look for the place that a keyframe shows among earlier ones."""
-        numbers = self._candidates(keyframe)
+        """Look for the place that a keyframe shows among earlier ones.
+
+        Between two pieces the map may drop any of them.
+        """
+        numbers = self._candidates(keyframe) if keyframe.number in self._keyframes else []
         if not numbers:
             return
         yield
         expectation, verified = self._expectation(keyframe.number), list[Edge]()
         for number in numbers:
-            old = self._keyframes.get(number)
-            if old is None or keyframe.number not in self._keyframes:
+            if (old := self._keyframes.get(number)) is None:
                 continue
             features_old = yield from self._features_of(old)
             yield
             features = features_old, (yield from self._features_of(keyframe))
             yield
+            if not {number, keyframe.number} <= self._keyframes.keys():
+                continue
             is_sure = expectation.position_sigma(number) < UNSURE * self._poses[number].scale * keyframe.median_depth
             asks_network = self._skill.is_good and not is_sure
             outcome = yield from verify(
@@ -414,10 +418,11 @@ class PlaceMap:
                 self._refuse(outcome)
             elif expectation.excludes(outcome):
                 self._refuse("odometry excludes it")
-            elif outcome.first in self._keyframes and outcome.second in self._keyframes:
+            else:
                 verified.append(outcome)
                 if is_sure:
                     break  # there is no other place that it can be
+        verified = [edge for edge in verified if {edge.first, edge.second} <= self._keyframes.keys()]
         if self._are_alike(verified, keyframe):
             for _ in verified:
                 self._refuse("several places look alike")
