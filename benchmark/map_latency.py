@@ -53,11 +53,8 @@ class _Player:
         """Send images until one is answered."""
         deadline = time.monotonic() + PATIENCE
         while not self.consumer.arrived[ODOM]:
-            self._child.raise_if_dead()
-            if time.monotonic() > deadline:
-                raise UserError("the node answers no image")
             self.consumer.send()
-            self._spin(time.monotonic() + 0.5)
+            self._wait(deadline)
 
     def play(self, frames: int) -> None:
         """Send so many images at the camera's rate."""
@@ -66,12 +63,20 @@ class _Player:
             self._spin(begun + index / HZ)
             self.stamps.append(self.consumer.send())
         self._spin(time.monotonic() + REST)
-        self._child.raise_if_dead()
+        deadline = time.monotonic() + PATIENCE
+        while not any(stamp in self.consumer.arrived[ODOM] for stamp in self.stamps[-frames:]):
+            self._wait(deadline)
 
     def figures(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Return the latencies of the images that were answered, and how long the network's steps took [ms]."""
         latencies = self.consumer.latencies(ODOM, self.stamps)
         return 1e3 * latencies[np.isfinite(latencies)], 1e3 * read_steps(self._steps)[:, 1]
+
+    def _wait(self, deadline: float) -> None:
+        self._child.raise_if_dead()
+        if time.monotonic() > deadline:
+            raise UserError("the node answers no image")
+        self._spin(time.monotonic() + 0.5)
 
     def _spin(self, until: float) -> None:
         while (left := until - time.monotonic()) > 0:
