@@ -99,7 +99,7 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """
     if args.frames < TURN:
         raise UserError(f"--frames must be at least {TURN}, not {args.frames}")
-    walk = rendered(WalkSpec(SEED, "wheeled", args.frames, *args.size, args.fps), args.work, console)
+    walk = rendered(WalkSpec(SEED, "wheeled", args.frames, args.size[0], args.size[1], args.fps), args.work, console)
     images = [image_message(frame.image, "rgb8", Header(frame_id=FRAME_ID)) for frame in walk.frames()]
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
