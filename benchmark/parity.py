@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,11 +167,11 @@ def relative_error(ours: FloatArray, theirs: FloatArray, where: npt.NDArray[np.b
     return float(np.abs(ours.astype(np.float64) - theirs)[where].max() / np.abs(theirs).max())
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE.npz")
     parser.add_argument("--device", default="cpu", help="cpu (default), auto, cuda or cuda:N")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     try:
         device = choose_device(options.device)
     except UserError as error:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
 
 from ttt3r_ros.ros.domain import free_domain
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -40,6 +46,34 @@ def pytest_configure(config: pytest.Config) -> None:
     """Let a test that makes a ROS node without being marked fail at once, whichever process makes it."""
     if _is_without_dds(config):
         os.environ["ROS_DOMAIN_ID"] = "none, since this test is not marked dds"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let one worker draw the textures of the synthetic world, which takes seconds, and the others read them."""
+    if worker is None:
+        yield
+        return
+    import numpy as np
+    import torch
+
+    from ttt3r_ros.synthetic import atlas
+
+    draw, files = atlas._texels, [tmp_path_factory.getbasetemp().parent / f"textures_{i}.npy" for i in range(2)]
+
+    def texels(families: bool) -> Tensor:
+        file = files[families]
+        with file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not file.exists():
+                np.save(file, draw(families).numpy())
+            return torch.from_numpy(np.load(file))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(atlas, "_texels", texels)
+        yield
+    for file in files:
+        file.unlink(missing_ok=True)  # 110 MB
 
 
 def _is_without_dds(config: pytest.Config) -> bool:

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from rule_weights import rule_weight
 
-from ttt3r_ros.model.config import NetworkConfig
-from ttt3r_ros.weights.published import aliases, published_shapes
+from ttt3r_ros.model import Network, NetworkConfig
+from ttt3r_ros.weights.published import aliases, published_key, unused_shapes
 
 TINY = NetworkConfig(
     enc_embed_dim=32,
@@ -68,6 +68,16 @@ MODEL_STRING = (
 
 TINY_DPT = dataclasses.replace(TINY, head_type="dpt", rgb_head=False)
 DPT_STRING = MODEL_STRING.replace("'linear'", "'dpt'").replace("rgb_head=True", "rgb_head=False")
+
+
+def published_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
+    """Return every key of a published checkpoint with this configuration, and its shape."""
+    with torch.device("meta"):
+        parameters = Network(config).state_dict()
+    shapes = {published_key(key): tuple(value.shape) for key, value in parameters.items()}
+    shapes.update(unused_shapes(config))
+    shapes.update({alias: shapes[original] for alias, original in aliases(config).items()})
+    return shapes
 
 
 def published_state(config: NetworkConfig = TINY) -> dict[str, torch.Tensor]:

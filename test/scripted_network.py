@@ -42,6 +42,12 @@ def along(metres_per_picture: float, count: int = 256) -> list[np.ndarray]:
     return poses
 
 
+@lru_cache
+def _unused() -> Network:
+    """Return a network whose weights all scripted ones share, since drawing them takes longer than all they do."""
+    return Network(TINY)
+
+
 class ScriptedNetwork(Network):
     """Says of picture number n that it was taken at ``poses[n]``, relative to the first picture of its segment.
 
@@ -50,7 +56,7 @@ class ScriptedNetwork(Network):
     """
 
     def __init__(self, poses: Sequence[np.ndarray], scales: Sequence[float] = (1.0,)) -> None:
-        super().__init__(TINY)
+        self.__dict__.update(_unused().__dict__)
         self.poses, self.scales = poses, scales
         self.script: Script | None = None
         self.confidence, self.beta = 3.0, 0.3

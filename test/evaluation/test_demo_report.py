@@ -99,8 +99,15 @@ def test_every_picture_says_what_must_be_said_of_the_weights(tmp_path: Path, wri
         assert first.read_bytes() != noted.read_bytes(), name
 
 
+@pytest.fixture
+def only_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the pictures, draw but the path."""
+    for name in ("draw_frames", "draw_cloud", "draw_clip"):
+        monkeypatch.setattr(demo_report, name, lambda *_, **__: None)
+
+
 @pytest.mark.slow
-def test_without_truth_its_numbers_are_null(tmp_path: Path) -> None:
+def test_without_truth_its_numbers_are_null(only_the_path, tmp_path: Path) -> None:
     (tmp_path / "groundtruth.txt").write_text("of an earlier run")
     found = write_report(tmp_path, recording(truth=False), frames_in=None)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
@@ -147,7 +154,7 @@ def test_the_cloud_keeps_the_confident_points(written: tuple[Path, Metrics]) -> 
 
 
 @pytest.mark.slow
-def test_the_cloud_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cloud_is_bounded(only_the_path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_report, "MAX_CLOUD_POINTS", 1000)
     made = RunLog()
     for i in range(3):

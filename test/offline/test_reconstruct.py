@@ -185,8 +185,7 @@ def test_an_interrupted_run_goes_on_with_its_map(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("policy", ["interval", "adaptive"])
-@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.parametrize(("killed", "policy"), [(True, "adaptive"), (False, "interval")])
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path, weights, monkeypatch, capsys, killed, policy):
     options = ["--reset-policy", policy, "--reset-interval", "4"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -357,35 +356,48 @@ def test_tiny_images_are_refused(tmp_path, weights, capsys):
     assert "error: an image of 3x3 pixels is too small" in capsys.readouterr().err
 
 
+#: Calls the command with arguments that lack something; for each call its exit status and what it printed.
+MISTAKES = """
+import contextlib, io, json, sys
+from ttt3r_ros.offline.reconstruct import main
+done = []
+for arguments in json.loads(sys.argv[1]):
+    with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.redirect_stderr(io.StringIO()) as error:
+        try:
+            code = main(arguments)
+        except SystemExit as end:
+            code = end.code
+    done.append((code, out.getvalue(), error.getvalue()))
+assert "torch" not in sys.modules
+print(json.dumps(done))
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["nowhere.mp4", "--output", "{}"], "'nowhere.mp4' does not exist"),
-        ([WORLD, "--output", "{}", "--weights", "nowhere"], "nowhere does not exist"),
-        ([WORLD, "--output", "{}", "--weights", __file__], "is neither a safetensors file nor"),
+def test_mistakes_are_said_before_torch_is_loaded(tmp_path):
+    output, mine = str(tmp_path), tmp_path / "mine"
+    (mine / "depth").mkdir(parents=True)
+    calls = [
+        (["nowhere.mp4", "--output", output], "'nowhere.mp4' does not exist"),
+        ([WORLD, "--output", output, "--weights", "nowhere"], "nowhere does not exist"),
+        ([WORLD, "--output", output, "--weights", __file__], "is neither a safetensors file nor"),
         ([WORLD, "--output", ""], "argument --output: must name a folder"),
-        (["synthetic:motion=dancing", "--output", "{}"], "the motion of a synthetic sequence is one of"),
-        ([WORLD, "--output", "{}", "--covariance-file", "nowhere"], "the covariance file nowhere cannot be read"),
-        ([WORLD, "--output", "{}", "--image-size", "20"], "argument --image-size: must be 0 or at least 32 px"),
-        ([WORLD, "--output", "{}", "--device", "gpu"], "argument --device: must be auto, cpu, cuda or"),
-        ([WORLD, "--output", "{}", "--fast"], "unrecognized arguments: --fast"),
-        ([WORLD, "--output", "{}/mine"], "mine contains depth, which no run"),
+        (["synthetic:motion=dancing", "--output", output], "the motion of a synthetic sequence is one of"),
+        ([WORLD, "--output", output, "--covariance-file", "nowhere"], "the covariance file nowhere cannot be read"),
+        ([WORLD, "--output", output, "--image-size", "20"], "argument --image-size: must be 0 or at least 32 px"),
+        ([WORLD, "--output", output, "--device", "gpu"], "argument --device: must be auto, cpu, cuda or"),
+        ([WORLD, "--output", output, "--fast"], "unrecognized arguments: --fast"),
+        ([WORLD, "--output", str(mine)], "mine contains depth, which no run"),
         (["--help"], ""),
         (["--version"], ""),
-    ],
-)
-def test_mistakes_are_said_before_torch_is_loaded(tmp_path, options, words):
-    (tmp_path / "mine/depth").mkdir(parents=True)
-    script = (
-        "import sys\nfrom ttt3r_ros.offline.reconstruct import main\ntry:\n    code = main(sys.argv[1:])\n"
-        "except SystemExit as end:\n    code = end.code\nassert 'torch' not in sys.modules\nsys.exit(code)"
-    )
-    command = [sys.executable, "-c", script, *(option.format(tmp_path) for option in options)]
+    ]
+    command = [sys.executable, "-c", MISTAKES, json.dumps([arguments for arguments, _ in calls])]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
-    assert done.returncode == (2 if words else 0), done.stderr
-    assert words in done.stderr
-    assert (done.stdout == "") == bool(words)
+    assert done.returncode == 0, done.stderr
+    for (arguments, words), (code, out, error) in zip(calls, json.loads(done.stdout), strict=True):
+        assert code == (2 if words else 0), arguments
+        assert words in error, arguments
+        assert (out == "") == bool(words), arguments
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import rotation_from_quaternion
 from ttt3r_ros.places import graph
 from ttt3r_ros.places.graph import Edge, Problem, ScalePrior, Sigmas, gtsam, solve
-from ttt3r_ros.places.similarity import IDENTITY, Similarity
+from ttt3r_ros.places.similarity import Similarity
 
 ODOMETRY, PLACE = Sigmas(0.01, 0.02, 0.02), Sigmas(0.02, 0.05, 0.05)
 
@@ -65,7 +65,7 @@ def test_a_false_place_is_rejected_and_bends_nothing():
     true = circle(90, 40)
     odometry, edges = drifted(true)
     right = [*edges, *places(true, 40)]
-    false = [Edge(5, 65, IDENTITY, PLACE, is_place=True), Edge(6, 66, IDENTITY, PLACE, is_place=True)]
+    false = [Edge(a, a + 60, Similarity.of(np.eye(4)), PLACE, is_place=True) for a in (5, 6)]
     poses, prior = dict(enumerate(odometry)), [ScalePrior(0, 0.0, 0.01)]
     solution = solve(Problem(poses, 0, [*right, *false], prior))
     assert solution.rejected == {len(right), len(right) + 1}
@@ -103,7 +103,7 @@ def test_a_pose_that_a_rejected_place_leaves_alone_is_as_certain_as_it_is_held(c
     held = {100: poses[0], 101: similarity(0.0, (50, 0, 0))}
     edges = [Edge(i, i + 1, similarity(0.0, (1, 0, 0)), ODOMETRY) for i in range(count - 1)]
     right = [Edge(100, i, poses[i], PLACE, is_place=True) for i in (0, 0, count - 1)]
-    false = Edge(101, 0, IDENTITY, PLACE, is_place=True)
+    false = Edge(101, 0, Similarity.of(np.eye(4)), PLACE, is_place=True)
     solution = solve(Problem(poses | held, 100, [*edges, *right, false], [], frozenset(held)))
     assert solution.rejected == {count + 2}
     assert solution.sigmas[101] < 1e-4 < solution.sigmas[count - 1] < 0.1

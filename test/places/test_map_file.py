@@ -22,7 +22,7 @@ from ttt3r_ros.places.graph import Edge, Sigmas
 from ttt3r_ros.places.keyframe import Keyframe
 from ttt3r_ros.places.map_file import from_bytes, read, to_bytes
 from ttt3r_ros.places.place_map import MapContent
-from ttt3r_ros.places.similarity import IDENTITY, Similarity
+from ttt3r_ros.places.similarity import Similarity
 from ttt3r_ros.places.verification import PoseSkill
 from ttt3r_ros.serialize import checksum
 from ttt3r_ros.stream.backbone import Backbone
@@ -60,7 +60,7 @@ def content(count: int = 5) -> MapContent:
     numbers = [2 * n + 1 for n in range(count)]  # some have been dropped
     sigmas = Sigmas(0.01, 0.02, 0.03)
     edges = [Edge(a, b, Similarity(1.0, np.eye(3), np.ones(3)), sigmas) for a, b in pairwise(numbers)]
-    edges.append(Edge(numbers[0], numbers[-1], replace(IDENTITY, scale=0.9), sigmas, is_place=True))
+    edges.append(Edge(numbers[0], numbers[-1], replace(Similarity.of(np.eye(4)), scale=0.9), sigmas, is_place=True))
     keyframes = tuple(map(keyframe, numbers))
     poses = tuple(Similarity.of(k.T_odom_camera, 1.2) for k in keyframes)
     skill = PoseSkill((0.1, 0.25))

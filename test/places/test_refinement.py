@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import rotation_from_quaternion
 from ttt3r_ros.places.refinement import ANY, Noise, Sight, refined
-from ttt3r_ros.places.similarity import IDENTITY, Similarity
+from ttt3r_ros.places.similarity import Similarity
 
 K = np.array([[90.0, 0, 64], [0, 90, 48], [0, 0, 1]])
 
@@ -65,7 +65,7 @@ def test_few_points_in_a_corner_leave_the_pose_more_open_than_many():
     few = refined(*sights(true, 1, 12), true).sigmas
     assert few.rotation > 1.5 * many.rotation
     assert few.translation > 1.5 * many.translation
-    assert refined(*sights(IDENTITY, 1), IDENTITY).S_old_new.distance < 1e-6
+    assert refined(*sights(Similarity.of(np.eye(4)), 1), Similarity.of(np.eye(4))).S_old_new.distance < 1e-6
 
 
 def test_depths_that_are_exact_tell_the_pose_that_pixels_leave_open():

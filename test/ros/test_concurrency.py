@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench, node
+from in_process import node_in_process
 from nav_msgs.msg import Odometry
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
+from rclpy.qos import qos_profile_parameters
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
 from tf2_msgs.msg import TFMessage
@@ -72,7 +74,10 @@ class Client:
             clients = {}
             for kind, name, request in itertools.islice(requests(), CALLS):
                 if name not in clients:
-                    clients[name] = self.bench.node.create_client(kind, f"/storm/ttt3r/{name}")
+                    # each answer goes to all clients: with the default, ten others would push out one's own
+                    clients[name] = self.bench.node.create_client(
+                        kind, f"/storm/ttt3r/{name}", qos_profile=qos_profile_parameters
+                    )
                     assert clients[name].wait_for_service(timeout_sec=PATIENCE), name
                 answered = threading.Event()
                 future = clients[name].call_async(request)
@@ -141,6 +146,22 @@ def test_services_by_the_thousand_while_frames_stream(weights, tmp_path, camera)
 
         values = wait_until(recovered, "diagnostics")
         assert values["callbacks_failed"] == values["frames_failed"] == "0"
+
+
+def test_many_requests_wait_for_a_busy_node(weights):
+    bench, go_on = Bench("crowd"), threading.Event()
+    try:
+        with node_in_process(weights) as inside:
+            client = bench.node.create_client(Trigger, "/ttt3r/reset", qos_profile=qos_profile_parameters)
+            assert client.wait_for_service(PATIENCE)
+            inside.executor.create_task(go_on.wait, PATIENCE)
+            answers = [client.call_async(Trigger.Request()) for _ in range(30)]
+            time.sleep(0.3)  # for them to arrive; one that comes later has it easier
+            go_on.set()
+            wait_until(lambda: all(answer.done() for answer in answers), "30 answers")
+    finally:
+        go_on.set()
+        bench.close()
 
 
 def _check_outputs(camera: Bench, sent: set[int]) -> None:

@@ -43,6 +43,7 @@ def camera(inside):
     bench = Bench("map")
     bench.listen("/ttt3r/odom", Odometry, key="odom")
     bench.listen("/ttt3r/points", PointCloud2, key="points")
+    bench.listen("/ttt3r/map_points", PointCloud2, key="map")
     bench.listen("/diagnostics", DiagnosticArray, key="diagnostics")
     bench.wait_for_node()
     bench.send_until_answered("points")
@@ -75,12 +76,12 @@ def hear(bench: Bench, key: str) -> list[PointCloud2]:
     return bench.received[key]
 
 
-def taken(inside: InProcess, stamp: int) -> MapPoints:
-    """Return the map once it has taken in, or left out, the frame of this stamp."""
-    pipeline = inside.node.pipeline
-    pipeline.between_frames(lambda stream: None).result(PATIENCE)  # the frame has been handed over
-    wait_until(lambda: the_map(inside).is_up_to_date, f"a map after {stamp}")
-    return wait_until(the_map(inside).points, "the map")
+def mapped(inside: InProcess, bench: Bench, frames: int = 1) -> tuple[int, MapPoints]:
+    """Send frames, each once the map with the one before is published; return the last one's stamp and the map."""
+    for _ in range(frames):
+        (stamp,) = bench.exchange(step=0.25)  # slower than frames are taken into the map
+        bench.get("map", stamp)
+    return stamp, the_map(inside).points()
 
 
 def test_points_are_computed_for_the_map_and_only_where_it_is_wanted(inside):
@@ -114,7 +115,7 @@ def test_it_is_the_clouds_put_together(inside, mapping):
     expected = VoxelMap(0.05, 1_000_000)
     T_base_camera = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
     for _ in range(4):
-        (stamp,) = mapping.exchange(step=0.25)  # slower than frames are taken into the map
+        stamp, found = mapped(inside, mapping)
         pose = mapping.get("odom", stamp).pose.pose
         p, q = pose.position, pose.orientation
         T_odom_camera = T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z]) @ T_base_camera
@@ -122,7 +123,6 @@ def test_it_is_the_clouds_put_together(inside, mapping):
         points = np.stack([cloud["x"], cloud["y"], cloud["z"]], axis=1) @ T_odom_camera[:3, :3].T + T_odom_camera[:3, 3]
         colors = cloud["rgb"].view(np.uint32)[:, None] >> np.array([16, 8, 0], np.uint32) & 255
         expected.insert(points.astype(np.float32), colors.astype(np.uint8), cloud["confidence"])
-        found = taken(inside, stamp)
     wanted = expected.points()
     assert len(found.positions) == pytest.approx(len(wanted.positions), rel=0.02)  # rounding moves points over edges
     cells = [{tuple(cell) for cell in np.floor(p / 0.05).astype(int)} for p in (found.positions, wanted.positions)]
@@ -154,9 +154,11 @@ def test_who_comes_late_gets_the_last_map(inside, mapping):
 def test_only_so_many_frames_are_taken(inside, mapping, monkeypatch):
     insert, inserted = VoxelMap.insert, []
     monkeypatch.setattr(VoxelMap, "insert", lambda *args: (inserted.append(1), insert(*args)))
-    for _ in range(12):
-        taken(inside, *mapping.exchange(step=0.1))
-    assert 4 <= len(inserted) <= 7  # every second one: 0.2 s
+    for _ in range(6):
+        before = len(inserted)
+        mapping.exchange(2, step=0.1)
+        wait_until(lambda before=before: len(inserted) > before, "a frame to be taken")
+    assert len(inserted) <= 7  # every second one: 0.2 s
 
 
 def test_a_reset_of_the_odometry_forgets_the_map(inside, mapping, monkeypatch):
@@ -171,18 +173,17 @@ def test_a_reset_of_the_odometry_forgets_the_map(inside, mapping, monkeypatch):
     wait_until(lambda: heard[-1].width, "a new map")
     made: list[VoxelMap] = []
     monkeypatch.setattr(map_output, "VoxelMap", lambda *args: made.append(VoxelMap(*args)) or made[-1])
-    taken(inside, *mapping.exchange(step=0.25))
+    mapped(inside, mapping)
     assert not made  # it is the same map
     assert mapping.call(Trigger, "/ttt3r/reset_odometry").success
-    taken(inside, *mapping.exchange(step=0.25))
+    mapped(inside, mapping)
     assert len(made) == 1
 
 
 def test_a_full_map_says_so_and_stays_within_its_bound(inside, mapping, capfd):
     capfd.readouterr()
     set_parameters(inside, map_voxel_size=0.01, map_max_points=1000)
-    stamps = mapping.exchange(6, step=0.25)
-    found = taken(inside, stamps[-1])
+    _, found = mapped(inside, mapping, 6)
     said: list[str] = []
 
     def is_said() -> bool:
@@ -211,8 +212,7 @@ def test_a_map_that_fails_holds_nobody_up(inside, mapping, monkeypatch, capfd):
         wait_until(errors, "the failure to be said")
     assert len(errors()) == 1
     assert said[0].endswith("the map failed (MemoryError: no room)")
-    stamps = mapping.exchange(2, step=0.25)
-    assert len(taken(inside, stamps[-1]).positions)
+    assert len(mapped(inside, mapping, 2)[1].positions)
 
 
 def test_frames_do_not_wait_for_the_map(inside, mapping, monkeypatch):
@@ -234,8 +234,7 @@ def test_frames_do_not_wait_for_the_map(inside, mapping, monkeypatch):
 
 
 def test_the_saved_map_is_the_published_one(inside, mapping):
-    stamps = mapping.exchange(3, step=0.25)
-    found = taken(inside, stamps[-1])
+    _, found = mapped(inside, mapping, 3)
     answer = mapping.call(Trigger, "/ttt3r/save_map")
     assert answer.success, answer.message
     header, _, body = Path(answer.message.split()[4]).read_bytes().partition(b"end_header\n")

@@ -16,7 +16,7 @@ from ttt3r_ros.runtime.cuda_capture import CudaCapture
 from ttt3r_ros.runtime.tensor_tree import cloned, layout, tensors
 
 ALL = frozenset({POINTS_CAMERA, POINTS_WORLD, COLOR})
-DPT = NetworkConfig(**{**TINY.to_dict(), "head_type": "dpt"})
+DPT = NetworkConfig(**{**TINY.to_dict(), "head_type": "dpt", "dpt_width": 24})
 
 
 @pytest.fixture(scope="module", params=[TINY, pytest.param(DPT, marks=pytest.mark.slow)], ids=["linear", "dpt"])

@@ -1,6 +1,7 @@
 """A step on a CUDA device that is not there: torch's fake tensors have no values, but know where they are.
 
-Whatever brings a tensor of the host and one of the GPU together fails here as it would there.
+Whatever brings a tensor of the host and one of the GPU together fails here as it would there, and so does reading a
+value, for which a GPU would have to wait.
 """
 
 from __future__ import annotations
@@ -13,19 +14,21 @@ from rule_weights import TINY, rule_network
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode, unset_fake_temporarily
 from torch.utils import backend_registration
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from benchmark.stages import stages_of
 from ttt3r_ros.camera import preprocess
 from ttt3r_ros.camera.preprocess import normalize, pixel_map, resample_by_matrices
 from ttt3r_ros.model import Cut3r, Filt3r, Network, NetworkConfig, Ttt3r
 from ttt3r_ros.model.network import COLOR, POINTS_CAMERA, POINTS_WORLD
-from ttt3r_ros.runtime.device_outputs import DeviceOutputs
+from ttt3r_ros.runtime.device_outputs import DeviceOutputs, packed_pose
 from ttt3r_ros.runtime.tensor_tree import tensors
 from ttt3r_ros.stream.alignment import scale_between
 from ttt3r_ros.weights.published import reference_of
 
 ALL = frozenset({POINTS_CAMERA, POINTS_WORLD, COLOR})
-DPT = NetworkConfig(**{**TINY.to_dict(), "head_type": "dpt"})
+DPT = NetworkConfig(**{**TINY.to_dict(), "head_type": "dpt", "dpt_width": 24})
 
 
 @pytest.fixture(scope="module")
@@ -56,24 +59,42 @@ def moved(network: Network, precision: torch.dtype, gpu: torch.device) -> Networ
     return network
 
 
+class OnTheHost(TorchDispatchMode):
+    """Notes every operation that reads or makes a tensor in the host's memory, which would be copied from there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[str] = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        made = operation(*args, **(kwargs or {}))
+        values = tree_leaves((args, kwargs, made))
+        if any(isinstance(value, torch.Tensor) and value.device.type == "cpu" for value in values):
+            self.seen.append(str(operation))
+        return made
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("config", "precision"),
-    [(TINY, torch.float32), (TINY, torch.float16), (DPT, torch.bfloat16)],
+    ("config", "precision", "rule"),
+    [(TINY, torch.float32, Cut3r()), (TINY, torch.float16, Ttt3r()), (DPT, torch.bfloat16, Filt3r())],
     ids=["linear-float32", "linear-float16", "dpt-bfloat16"],
 )
-def test_nothing_in_a_step_lies_on_the_host(config, precision, gpu):
+def test_nothing_in_a_step_lies_on_the_host(config, precision, rule, gpu):
     network = rule_network(config)
     with FakeTensorMode(), torch.inference_mode():
         moved(network, precision, gpu)
         photo = torch.empty(60, 80, 3, dtype=torch.uint8, device=gpu)
         image = normalize(resample_by_matrices(photo, pixel_map(80, 60, image_size=64)))
-        for rule in (Cut3r(), Ttt3r(), Filt3r()):
-            state = None
-            for _ in range(3):
-                prediction, state = network.step(image, state, rule=rule, outputs=ALL)
-                outputs = DeviceOutputs.of(prediction, state, 1.1, None)
-                assert {tensor.device for tensor in tensors((prediction, state, outputs))} == {gpu}
+        state = None
+        for wanted in (set(), ALL):
+            with OnTheHost() as on_the_host:
+                prediction, state = network.step(image, state, rule=rule, outputs=wanted)
+                assert packed_pose(prediction, state).shape == (8,)
+            assert on_the_host.seen == []
+            assert {tensor.device for tensor in tensors((prediction, state))} == {gpu}
+        outputs = DeviceOutputs.of(prediction, state, 1.1, None)
+        assert {tensor.device for tensor in tensors(outputs)} == {gpu}
         for stage in stages_of(network, image, state).values():
             assert {tensor.device for tensor in tensors(stage())} == {gpu}
 

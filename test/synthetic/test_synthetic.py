@@ -120,15 +120,15 @@ def world_points(sequence: Sequence, frames: Frames, i: int) -> np.ndarray:
 @pytest.mark.parametrize("motion", sorted(set(get_args(Motion)) - {"standing"}))
 def test_points_of_one_frame_are_found_in_another(motion: str) -> None:
     sequence = Sequence(11, 60, **SIZE, motion=motion)
-    frames = sequence.render(0, 60)
     k = sequence.intrinsics
     for i, j in ((0, 8), (20, 12), (59, 45)):
-        T = np.linalg.inv(frames.T_world_camera[j].numpy())
-        points = world_points(sequence, frames, i) @ T[:3, :3].T + T[:3, 3]
+        first, second = sequence.render(i), sequence.render(j)
+        T = np.linalg.inv(second.T_world_camera[0].numpy())
+        points = world_points(sequence, first, 0) @ T[:3, :3].T + T[:3, 3]
         u, v = points[..., 0] / points[..., 2] * k.fx + k.cx, points[..., 1] / points[..., 2] * k.fy + k.cy
         seen = (points[..., 2] > 0.1) & (u >= 0) & (u <= k.width - 1) & (v >= 0) & (v <= k.height - 1)
         assert seen.mean() > 0.3
-        depth, z = frames.depth[j].numpy(), points[..., 2][seen]
+        depth, z = second.depth[0].numpy(), points[..., 2][seen]
         u, v = u[seen], v[seen]
         # between four pixels of one plane 1/z is linear in the image: what lies there is known to a hair
         c, r = np.minimum(u.astype(int), k.width - 2), np.minimum(v.astype(int), k.height - 2)
@@ -144,8 +144,7 @@ def test_points_of_one_frame_are_found_in_another(motion: str) -> None:
 
 
 def test_floor_and_ceiling_are_where_they_should_be(sequence: Sequence) -> None:
-    frames = sequence.render(0, 40)
-    height = np.concatenate([world_points(sequence, frames, i)[..., 2].ravel() for i in range(0, 40, 5)])
+    height = np.concatenate([world_points(sequence, sequence.render(i), 0)[..., 2].ravel() for i in range(0, 40, 5)])
     ceiling = sequence._scene.plan.height
     assert 2.4 <= ceiling <= 2.7
     assert height.min() > -1e-4
@@ -172,7 +171,7 @@ def test_intrinsics_follow_the_field_of_view() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("motion", ["handheld", "wheeled"])
 def test_motion_is_smooth_plausible_and_clear_of_everything(seed: int, motion: str) -> None:
     fps, length = 30.0, 900
@@ -189,7 +188,7 @@ def test_motion_is_smooth_plausible_and_clear_of_everything(seed: int, motion: s
     assert jump < 0.9, "acceleration is continuous"
     assert turn.max() < 60.0
     assert np.ptp(T[:, :2, 3], axis=0).max() > 1.5, "it goes somewhere"
-    assert Sequence(seed, 150, width=40, height=30, fps=5.0, motion=motion).render(0, 150).depth.min() > 0.4
+    assert Sequence(seed, 60, width=40, height=30, fps=2.0, motion=motion).render(0, 60).depth.min() > 0.4
     if motion == "wheeled":
         assert np.ptp(T[:, 2, 3]) == 0.0
         assert 0.3 <= T[0, 2, 3] <= 0.6

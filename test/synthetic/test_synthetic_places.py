@@ -10,7 +10,7 @@ import torch
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.synthetic import Sequence, Variety
-from ttt3r_ros.synthetic.atlas import _texels
+from ttt3r_ros.synthetic.atlas import build_atlas
 from ttt3r_ros.synthetic.limits import Kind
 from ttt3r_ros.synthetic.movers import Door, Person
 from ttt3r_ros.synthetic.places import HORIZON_M
@@ -31,7 +31,7 @@ def test_apartments_are_what_they_always_were() -> None:
     assert float(scene.surfaces["u_0"].astype(float).sum()) == pytest.approx(1153879.4962414503, abs=1e-3)
     assert int(scene.openness.astype(np.int64).sum()) == 324567658949
     assert scene.openness.shape == (132, 166)
-    usual, all_ = _texels(False), _texels(True)
+    usual, all_ = (build_atlas("cpu", families).texels for families in (False, True))
     assert torch.equal(all_[: len(usual)], usual)
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from published_files import published_shapes
 
 from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network
-from ttt3r_ros.weights.published import aliases, published_key, published_shapes, unused_shapes
+from ttt3r_ros.weights.published import aliases, published_key, unused_shapes
 
 DATA = Path(__file__).parents[1] / "data"
 

@@ -23,6 +23,7 @@ from published_files import (
     TINY,
     TINY_DPT,
     Touch,
+    published_shapes,
     published_state,
     save_published,
     save_with_pickled_args,
@@ -32,7 +33,7 @@ from rule_weights import rule_network
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network
 from ttt3r_ros.weights.checkpoint import load_checkpoint, load_network
-from ttt3r_ros.weights.published import published_key, published_shapes
+from ttt3r_ros.weights.published import published_key
 
 OMEGACONF = Path(__file__).parents[1] / "data" / "omegaconf"
 

@@ -62,6 +62,3 @@ class Similarity:
     def log_scale(self) -> float:
         """Natural logarithm of the scale."""
         return math.log(self.scale)
-
-
-IDENTITY = Similarity(1.0, np.eye(3), np.zeros(3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, Protocol, get_args
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -32,7 +32,6 @@ from ttt3r_ros.weights.load import Weights, load_weights
 Float32Array = npt.NDArray[np.float32]
 
 Settings = Literal["published", "node"]
-SETTINGS: tuple[Settings, ...] = get_args(Settings)
 
 NEVER, ADAPTIVE = "never", "adaptive"  #: Reset policies beside a number of frames.
 

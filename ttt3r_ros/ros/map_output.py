@@ -152,12 +152,6 @@ class MapOutput:
         with self._map_in_use:
             return None if self._map is None or self._map_generation != self._generation else self._map.points()
 
-    @property
-    def is_up_to_date(self) -> bool:
-        """Whether the last frame that was passed to the map, if any, has been added."""
-        with self._map_in_use:
-            return self._last_stamp is None or self._last_stamp == nanoseconds(self._header.stamp)
-
     def facts(self) -> dict[str, str]:
         """Return the map's entries for the diagnostics."""
         kept = self._map

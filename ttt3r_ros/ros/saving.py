@@ -17,6 +17,7 @@ from typing import Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.node import Node
+from rclpy.qos import qos_profile_parameters
 from rclpy.task import Future
 from std_srvs.srv import Trigger
 
@@ -63,7 +64,9 @@ class Saving:
             ("save_map", self._save_map),
             ("load_map", self._load_map),
         ):
-            node.create_service(Trigger, f"~/{name}", self._service(work), callback_group=one_by_one)
+            service = self._service(work)
+            deep = qos_profile_parameters  # these take long: by default, an eleventh request pushes out the first
+            node.create_service(Trigger, f"~/{name}", service, qos_profile=deep, callback_group=one_by_one)
 
     def load_at_start(self) -> None:
         """Load the saved state, if it exists, before the first frame.

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from rclpy.node import Node
+from rclpy.qos import qos_profile_parameters
 from std_srvs.srv import SetBool, Trigger
 
 from ttt3r_ros.ros.camera_input import MISSING_AFTER, CameraInput
@@ -78,9 +79,10 @@ class Tracking:
         self.saving = Saving(node, self.pipeline, self._parameters)
         cleanup.callback(self.saving.stop)
         cleanup.callback(self.camera_input.stop)
-        node.create_service(Trigger, "~/reset", self._on_reset)
-        node.create_service(Trigger, "~/reset_odometry", self._on_reset_odometry)
-        node.create_service(SetBool, "~/enable", self._on_enable)
+        deep = qos_profile_parameters  # by default, the eleventh request or answer that waits pushes out the first
+        node.create_service(Trigger, "~/reset", self._on_reset, qos_profile=deep)
+        node.create_service(Trigger, "~/reset_odometry", self._on_reset_odometry, qos_profile=deep)
+        node.create_service(SetBool, "~/enable", self._on_enable, qos_profile=deep)
         self.pipeline.start()
         if parameters.load_at_start:
             self.saving.load_at_start()

@@ -102,8 +102,9 @@ def build_atlas(device: str, families: bool = False) -> Atlas:
 
 @lru_cache(maxsize=2)
 def _texels(families: bool) -> Tensor:
-    layers = []
-    for i, draw in enumerate([*PATTERNS.values(), *PICTURES.values(), *(FAMILIES.values() if families else ())]):
+    usual = [*PATTERNS.values(), *PICTURES.values()]
+    layers = [_texels(False).numpy()] if families else []
+    for i, draw in enumerate(FAMILIES.values(), len(usual)) if families else enumerate(usual):
         image = draw(np.random.Generator(np.random.PCG64(1000 + i)))
         while True:
             r, g, b = np.moveaxis(np.round(np.clip(image, 0, 1) * 255).astype(np.int32), 2, 0)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import torch
-
 from ttt3r_ros.model.config import PATCH, NetworkConfig
 from ttt3r_ros.model.heads import dpt_widths
 from ttt3r_ros.model.network import Network
@@ -102,16 +100,6 @@ def unused_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
                 unit = f"downstream_head.{head}.scratch.refinenet4.resConfUnit1.{conv}"
                 shapes[f"{unit}.weight"] = (config.dpt_width, config.dpt_width, 3, 3)
                 shapes[f"{unit}.bias"] = (config.dpt_width,)
-    return shapes
-
-
-def published_shapes(config: NetworkConfig) -> dict[str, tuple[int, ...]]:
-    """Return every key of a published checkpoint with this configuration, and its shape."""
-    with torch.device("meta"):
-        parameters = Network(config).state_dict()
-    shapes = {published_key(key): tuple(value.shape) for key, value in parameters.items()}
-    shapes.update(unused_shapes(config))
-    shapes.update({alias: shapes[original] for alias, original in aliases(config).items()})
     return shapes
 
 
