@@ -2,14 +2,16 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
+
 from ttt3r_ros.offline.report import place_stamps
 from ttt3r_ros.places.graph import Edge, Sigmas
-from ttt3r_ros.places.similarity import IDENTITY
+from ttt3r_ros.places.similarity import Similarity
 
 
 def test_recognized_places_are_told_from_rejected_ones_and_odometry():
     def edge(first: int, second: int, **kind: bool) -> Edge:
-        return Edge(first, second, IDENTITY, Sigmas(0.01, 0.01, 0.01), **kind)
+        return Edge(first, second, Similarity.of(np.eye(4)), Sigmas(0.01, 0.01, 0.01), **kind)
 
     content = SimpleNamespace(
         keyframes=[SimpleNamespace(number=number, stamp_ns=100 * number) for number in range(5)],

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from ttt3r_ros.places.dense import agreement
-from ttt3r_ros.places.similarity import IDENTITY, Similarity
+from ttt3r_ros.places.similarity import Similarity
 
 
 def test_views_of_one_place_agree_at_the_true_pose_and_at_no_other(pair):
@@ -17,7 +17,9 @@ def test_views_of_one_place_agree_at_the_true_pose_and_at_no_other(pair):
     assert found.agreeing > 0.95
     back = agreement(new, old, true.inverse())
     np.testing.assert_allclose([back.overlap, back.agreeing], [found.overlap, found.agreeing])
-    assert agreement(old, new, true @ replace(IDENTITY, scale=0.6)).agreeing < 0.5  # in front of all that the old sees
+    assert (
+        agreement(old, new, true @ replace(Similarity.of(np.eye(4)), scale=0.6)).agreeing < 0.5
+    )  # in front of all that the old sees
     assert agreement(old, new, replace(true, t=true.t + old.median_depth * np.array([0, 0, -0.5]))).agreeing < 0.7
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ttt3r_ros.geometry import rotation_from_quaternion
 from ttt3r_ros.places.expectation import SLACK, Expectation, adjoint, logarithm
 from ttt3r_ros.places.graph import Edge, Sigmas
-from ttt3r_ros.places.similarity import IDENTITY, Similarity
+from ttt3r_ros.places.similarity import Similarity
 
 SIGMAS = Sigmas(0.02, 0.03, 0.02)
 
@@ -51,7 +51,7 @@ def test_the_covariance_is_that_of_sampled_paths():
     sigmas = np.repeat([SIGMAS.rotation, SIGMAS.translation, SIGMAS.scale], [3, 3, 1])
     true = poses[2].inverse() @ poses[11]
     for _ in range(1000):
-        S = IDENTITY
+        S = Similarity.of(np.eye(4))
         for edge in edges[2:]:
             noise = sigmas * rng.normal(size=7)
             S = S @ edge.S_first_second @ similarity(noise[:3], noise[3:6], noise[6])
@@ -70,7 +70,7 @@ def test_a_place_that_odometry_excludes_is_told_from_one_that_it_leaves_open():
     assert expectation.squared_error(right) == pytest.approx(0.0, abs=1e-12)
     sigma = np.sqrt(expectation.covariance(3)[3, 3] + SIGMAS.translation**2)
     off = [
-        replace(right, S_first_second=right.S_first_second @ replace(IDENTITY, t=np.array([x, 0, 0])))
+        replace(right, S_first_second=right.S_first_second @ replace(Similarity.of(np.eye(4)), t=np.array([x, 0, 0])))
         for x in (sigma, 8.0)
     ]
     assert [expectation.excludes(edge) for edge in (right, *off)] == [False, False, True]
