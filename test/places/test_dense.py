@@ -17,9 +17,8 @@ def test_views_of_one_place_agree_at_the_true_pose_and_at_no_other(pair):
     assert found.agreeing > 0.95
     back = agreement(new, old, true.inverse())
     np.testing.assert_allclose([back.overlap, back.agreeing], [found.overlap, found.agreeing])
-    assert (
-        agreement(old, new, true @ replace(Similarity.of(np.eye(4)), scale=0.6)).agreeing < 0.5
-    )  # in front of all that the old sees
+    in_front = true @ Similarity.of(np.eye(4), 0.6)  # of all that the old one sees
+    assert agreement(old, new, in_front).agreeing < 0.5
     assert agreement(old, new, replace(true, t=true.t + old.median_depth * np.array([0, 0, -0.5]))).agreeing < 0.7
 
 
