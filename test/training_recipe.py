@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 from rule_weights import TINY
 
 from training.config import Recipe, Stage
+from ttt3r_ros.synthetic import Sequence
 
 TINY_RECIPE = Recipe(
     network=replace(TINY, rgb_head=False, state_size=12),
@@ -30,6 +32,10 @@ TINY_RECIPE = Recipe(
     evaluation_flats=1,
     evaluation_frames=4,
 )
+
+
+#: What evaluations render, instead of a camera's images.
+SmallSequence = partial(Sequence, width=96, height=72)
 
 
 def generator(seed: int = 0) -> torch.Generator:

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from training_recipe import TINY_RECIPE
+from training_recipe import TINY_RECIPE, SmallSequence
 
 from training import evaluate, export
 from training.measure import Measurement, measure
@@ -50,6 +50,11 @@ class Oracle:
 
 def replace_size(sequence: Sequence, width: int, height: int) -> Sequence:
     return Sequence(sequence.seed, len(sequence), width=width, height=height, fps=evaluate.FPS)
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluate, "Sequence", SmallSequence)
 
 
 @pytest.fixture(scope="module")

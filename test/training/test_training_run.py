@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import torch
 from expectations import one_sentence
-from training_recipe import TINY_RECIPE
+from training_recipe import TINY_RECIPE, SmallSequence
 from waiting import PATIENCE, wait_until
 
 from training import config, export, train
@@ -47,6 +47,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("training.monitor._VALIDATION_FRAMES", 4)
     monkeypatch.setitem(config.RECIPES, "cpu", TINY_RECIPE)
     monkeypatch.setattr(train, "draw_curve", lambda *_: None)
+    monkeypatch.setattr("training.evaluate.Sequence", SmallSequence)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -313,6 +314,7 @@ def tiny_run(name: str, path: Path, *options: str) -> RunFolder:
 @pytest.mark.slow
 def test_the_recipe_for_a_gpu_goes_from_nothing_to_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.undo()  # with a curve
+    monkeypatch.setattr("training.evaluate.Sequence", SmallSequence)
     folder = tiny_run("gpu", tmp_path)
     report = folder.report.read_text()
     assert "failed" not in report
@@ -385,11 +387,20 @@ def test_a_run_needs_little_beside_torch(tmp_path: Path):
 @pytest.mark.slow
 def test_a_run_ends_by_the_clock_with_its_figures(tmp_path: Path):
     begun = time.monotonic()
-    assert main(["--run", str(tmp_path), "--device", "cpu", "--minutes", "0.15"]) == 0
+    assert main(["--run", str(tmp_path), "--device", "cpu", "--minutes", "0.08"]) == 0
     report = (tmp_path / "report.md").read_text()
     assert "## Evaluation\n" in report
     assert RunFolder(tmp_path).entries()[-1]["progress"] == 1.0
-    assert time.monotonic() - begun > 0.5 * 0.15 * 60  # and most of it is spent on training
+    assert time.monotonic() - begun > 0.5 * 0.08 * 60  # and most of it is spent on training
+
+
+#: Trains, and writes into its log every second instead of every 15.
+LEARNING = """
+import sys
+from training import __main__, train
+__main__.Rhythm = lambda **_: train.Rhythm(log_s=1.0)
+sys.exit(__main__.main())
+"""
 
 
 @pytest.mark.slow
@@ -401,7 +412,7 @@ def test_a_killed_run_leaves_weights_and_goes_on_until_it_is_stopped(tmp_path: P
     def learning(*more: str) -> subprocess.Popen[str]:
         known = len(folder.entries())
         process = subprocess.Popen(
-            [sys.executable, "-m", "training", *options, *more], cwd=ROOT, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", LEARNING, *options, *more], cwd=ROOT, stdout=subprocess.PIPE, text=True
         )
         wait_until(
             lambda: len(folder.entries()) > known or process.poll() is not None,
