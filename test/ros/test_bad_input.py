@@ -43,12 +43,12 @@ from ttt3r_ros.ros.conversions import camera_info_message, read_message
 from ttt3r_ros.ros.diagnostics import resident_megabytes
 from ttt3r_ros.ros.run import run
 
-MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "500"))  #: over DDS, of either kind
+MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "800"))  #: over DDS, of either kind
 BATCH = 25  #: of them between two good frames
 MAX_SENTENCE = 700
 
 every = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
-thousands = settings(every, max_examples=max(1000, MESSAGES // 2))
+thousands = settings(every, max_examples=max(2500, MESSAGES // 2))
 over_dds = settings(every, max_examples=MESSAGES // BATCH, phases=[Phase.generate])
 
 
