@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -189,7 +190,7 @@ def test_a_mask_hides_what_it_covers_until_another_one_comes(running, robot):
 
 @pytest.mark.dds
 def test_an_imu_levels_odometry_from_the_first_frame(running, robot):
-    """Whatever its frame and clock, after impossible messages and after a gap."""
+    """Whatever its frame and clock, after impossible messages, after a gap and after a restart."""
     R_true = turn(np.array([0, -0.3, 0])) @ turn(np.array([0.2, 0, 0]))
 
     def tilt(stamp: int) -> float:
@@ -231,3 +232,9 @@ def test_an_imu_levels_odometry_from_the_first_frame(running, robot):
     wait_until(lambda: robot.exchange() and robot.diagnostics().get("imu") == "silent", "the IMU's silence to be said")
     assert "roll and pitch drift until the IMU is back" in running.text()
     wait_until(lambda: frame(1000) and robot.diagnostics().get("imu") == "accelerometer", "the IMU to be heard again")
+    robot.node.destroy_publisher(robot.imu)
+    with closing(Bench("restarted_imu")) as sender:  # whose clock begins anew
+        robot.imu = sender.publisher(Imu, "/ttt3r/imu", 100)
+        wait_until(robot.imu.get_subscription_count, "the node to listen to the IMU that has restarted")
+        ahead_s = 5 - robot.next_stamp // 1_000_000_000
+        wait_until(lambda: begins_level(ahead_s=ahead_s), "a level beginning by the IMU that has restarted")

@@ -40,18 +40,19 @@ def robot(running):
     bench = Bench("robot")
     bench.listen_to_all()
     bench.wait_for_node()
-    raised = np.eye(4)
-    raised[2, 3] = 0.5
-    transforms: list[TransformStamped] = [
-        transform_message(raised, header(0, "base_footprint"), "base_link"),
-        transform_message(T_BASE_CAMERA, header(0, "base_link"), "camera"),
-    ]
+    transforms = [raised(0.5), transform_message(T_BASE_CAMERA, header(0, "base_link"), "camera")]
     bench.publisher(TFMessage, "/tf_static", LATCHED).publish(TFMessage(transforms=transforms))
     publisher = bench.publisher(Odometry, TOPIC, 50)
     wait_until(publisher.get_subscription_count, "the node to listen to wheel_odom")
     bench.send_until_answered()
     yield bench
     bench.close()
+
+
+def raised(height: float) -> TransformStamped:
+    T = np.eye(4)
+    T[2, 3] = height
+    return transform_message(T, header(0, "base_footprint"), "base_link")
 
 
 def odometry(stamp: int, x: float = 0.0, **changes: float) -> Odometry:
@@ -64,11 +65,12 @@ def odometry(stamp: int, x: float = 0.0, **changes: float) -> Odometry:
     return message
 
 
-def drive(robot: Bench, count: int, *, ahead: float = 0.0, at: float = 0.0) -> None:
+def drive(robot: Bench, count: int, *, ahead: float = 0.0, at: float = 0.0, is_silent: bool = False) -> None:
     """Send images, each with its wheel odometry, whose clock is ahead [s]; clocks run as the machine's does."""
     for number in range(count):
         stamp, begun = robot.next_stamp, time.monotonic_ns()
-        robot.publisher(Odometry, TOPIC).publish(odometry(stamp + round(ahead * 1e9), at + 0.01 * number))
+        if not is_silent:
+            robot.publisher(Odometry, TOPIC).publish(odometry(stamp + round(ahead * 1e9), at + 0.01 * number))
         time.sleep(0.05)  # the odometry arrives first, as its sender's clock says
         robot.send(stamp=stamp)
         robot.get("odom", stamp)
@@ -84,6 +86,21 @@ def test_the_height_above_the_ground_is_heard(robot):
     wait_until(lambda: robot.diagnostics().get("camera_height", "not known")[:9] != "not known", "the height")
 
 
+def test_what_restarts_may_say_another_height(robot):
+    """Each time another participant does, while the one before is gone."""
+    for height, what in ((90.0, "the camera is 90.00 m above ground_frame"), (0.5, "")):
+        sender = Bench("raised")
+        sender.publisher(TFMessage, "/tf_static", LATCHED).publish(TFMessage(transforms=[raised(height)]))
+
+        def is_heard(what: str = what) -> bool:
+            drive(robot, 1)
+            said = robot.diagnostics().get("camera_height", "")
+            return what in said if what else "above ground_frame" not in said
+
+        wait_until(is_heard, f"a height of {height} m")
+        sender.close()
+
+
 def test_bad_messages_are_refused_in_a_sentence_each(running, robot):
     bad = [
         (odometry(robot.next_stamp, x=math.nan), "its position (nan, 0, 0) is impossible"),
@@ -96,6 +113,16 @@ def test_bad_messages_are_refused_in_a_sentence_each(running, robot):
         wait_until(lambda sentence=sentence: sentence in running.text(), sentence)
     drive(robot, 1)
     says(robot, "wheel_odom_refused", "4")
+
+
+def test_a_gap_is_said(robot):
+    def is_said() -> bool:
+        drive(robot, 2)
+        drive(robot, 7, is_silent=True)
+        drive(robot, 2)
+        return "nothing came of it for" in robot.diagnostics().get("wheel_odom", "")
+
+    wait_until(is_said, "the gap to be said")
 
 
 def test_another_clock_and_a_restart(running, robot):
