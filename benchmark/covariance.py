@@ -3,10 +3,11 @@
 The constants of the covariance model are fitted to the errors along walks through flats that training has not seen, in
 two halves: constants of one half are checked on the other, and the other way round; those that are written are fitted
 to both. Beside them, those in use are checked; the package's were fitted to other flats. Walking, driving, turning on
-the spot, reversing, sideways and stopping, at 1 to 30 frames per second. For each motion and for each rate, the
-normalised estimation error squared (NEES) per degree of freedom of position, orientation, linear and angular velocity,
-averaged over walks, shall lie between 0.5 and 2. What is measured, and against what, says `covariance_runs`. The exit
-status is 1 where it does not.
+the spot, reversing, sideways and stopping, at 1 to 30 frames per second, and for longer at 15; the longer walks of
+robots on wheels a second time with the camera's height and with wheel odometry. For each motion, for each rate and for
+longer walks without and with these sources, the normalised estimation error squared (NEES) per degree of freedom of
+position, orientation, linear and angular velocity, averaged over walks, shall lie between 0.5 and 2. What is measured,
+and against what, says `covariance_runs`. The exit status is 1 where it does not.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ from rich.table import Table
 from benchmark import command
 from benchmark.covariance_figures import draw
 from benchmark.covariance_fit import PARTS, Calibration, Variances, calibration, fit, nees, replay, with_error
-from benchmark.covariance_runs import Kind, Walked, load, save, walk
+from benchmark.covariance_runs import Kind, Walked, aided, load, save, walk
+from benchmark.runner import Frame
+from benchmark.scale_sources import KeptBackbone
+from benchmark.walk import FPS
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device, choose_precision
 from ttt3r_ros.settings import add_options
-from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.covariance_file import read_covariance, write_covariance
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
@@ -44,8 +47,9 @@ from ttt3r_ros.weights.load import load_weights
 SEEDS = 1_000_200, 400
 #: Fewest flats, and fewest frames of each walk, to judge by.
 MIN_FLATS, MIN_FRAMES = 2, 40
-#: What is walked in every flat.
+#: What is walked in every flat; and the motions of robots on wheels among them.
 MOTIONS = ("handheld", "wheeled", "turning", "reversing", "sideways", "stopping")
+ON_WHEELS = ("wheeled", "turning", "reversing", "stopping")
 #: What NEES per degree of freedom counts as true.
 TRUE_NEES = (0.5, 2.0)
 
@@ -97,7 +101,13 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
             f"too little to judge covariances by: --flats must be at least {MIN_FLATS}, --frames at least "
             f"{MIN_FRAMES}, --rates positive, --seeds two"
         )
-    kinds = [Kind(motion, fps) for motion in MOTIONS for fps in args.rates]
+    kinds = [Kind(motion, fps) for motion in args.motions for fps in args.rates]
+    if args.long:
+        kinds += [
+            Kind(motion, FPS, args.long, has_sources)
+            for motion in args.motions
+            for has_sources in ((False, True) if motion in ON_WHEELS else (False,))
+        ]
     weights, device = load_weights(args.weights), choose_device(args.device)
     precision = choose_precision(args.precision, device)
     shipped = read_covariance(args.covariance_file)
@@ -114,8 +124,8 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
         "size": args.size,
         "correct_motion": settings.correct_motion,
     }
-    key = hashlib.sha256(json.dumps([facts, 4]).encode()).hexdigest()[:16]  # 4: what `Walked` holds
-    stream = Stream(Backbone(weights.network, device=device, precision=precision), settings)
+    key = hashlib.sha256(json.dumps([facts, 5]).encode()).hexdigest()[:16]  # 5: what `Walked` holds
+    stream = Stream(KeptBackbone(weights.network, device=device, precision=precision), settings)
     halves = [_walks(stream, seed, args.flats, kinds, args, args.work / key, console) for seed in args.seeds]
     everything = [one for half in halves for one in half]
     models, model = [shipped] * len(halves), shipped
@@ -123,7 +133,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
         with console.status("fitting") as status:
 
             def fitted(some: Seq[tuple[int, Kind, Walked]]) -> CovarianceModel:
-                _, their_kinds, walks = zip(*some)
+                _, their_kinds, walks = zip(*(one for one in some if not one[1].has_sources))
                 return fit(walks, their_kinds, shipped, lambda cost: status.update(f"fitting: {cost:.4f}"))
 
             models, model = [fitted(half) for half in reversed(halves)], fitted(everything)
@@ -136,6 +146,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
     result = {
         **facts,
         "rates": args.rates,
+        "long": args.long,
         "walks": len(everything),
         "flats": len({flat for flat, *_ in everything}),
         "model": asdict(model),
@@ -159,26 +170,43 @@ def _walks(
 ) -> list[tuple[int, Kind, Walked]]:
     """Return a walk of each kind through each of so many flats; those in the folder are not made again."""
     folder.mkdir(parents=True, exist_ok=True)
-    walks, count = [], flats * len(kinds)
-    with FrameProgress(f"walks from seed {first_seed}", count * args.frames, console) as progress:
+    walks, done = [], 0
+    with FrameProgress(
+        f"walks from seed {first_seed}", flats * sum(kind.frames or args.frames for kind in kinds), console
+    ) as progress:
         for seed in range(first_seed, first_seed + flats):
+            frames: list[Frame] = []
             for kind in kinds:
                 file = folder / f"{seed} {kind.name}.npz"
                 if not file.exists():
-                    frames = kind.frames(seed, args.frames, args.size, str(stream.backbone.device))
-                    save(file, walk(stream, frames))
+                    if not (kind.has_sources and frames):
+                        frames = list(kind.walk(seed, args.frames, args.size, str(stream.backbone.device)))
+                        _forget(stream)
+                    save(file, walk(stream, aided(frames, seed) if kind.has_sources else frames))
+                else:
+                    frames = []
                 walks.append((seed, kind, load(file)))
-                progress.update(len(walks) * args.frames)
+                done += kind.frames or args.frames
+                progress.update(done)
     return walks
+
+
+def _forget(stream: Stream) -> None:
+    """Let the network's answers of the walk before go."""
+    if isinstance(stream.backbone, KeptBackbone):
+        stream.backbone.forget()
 
 
 def _by_group(trials: Seq[Trial]) -> dict[str, dict[str, tuple[float, float]]]:
     """Return each part's NEES and its standard error, for each motion, for each rate, and for all."""
     found = [nees(trial.walked, trial.variances) for trial in trials]
-    groups = {motion: [trial.kind.motion == motion for trial in trials] for motion in MOTIONS}
-    for fps in sorted({trial.kind.fps for trial in trials}):
-        groups[f"{fps:g} Hz"] = [trial.kind.fps == fps for trial in trials]
-    groups["all"] = [True] * len(trials)
+    kinds = [trial.kind for trial in trials]
+    short = [kind for kind in kinds if not kind.frames]
+    rates = [f"{fps:g} Hz" for fps in sorted({kind.fps for kind in short})]
+    long = dict.fromkeys(name for kind in kinds if kind.frames for name in kind.groups)
+    groups = {name: [name in kind.groups for kind in kinds] for name in (*MOTIONS, *rates)}
+    groups["all"] = [not kind.frames for kind in kinds]
+    groups |= {name: [name in kind.groups for kind in kinds] for name in long}
     return {
         name: {
             part: with_error(
@@ -237,7 +265,7 @@ def _table_of_groups(result: dict[str, Any]) -> Table:
 
 def _title(result: dict[str, Any]) -> str:
     return (
-        f"{result['walks']} walks of {result['frames']} frames through {result['flats']} flats; "
+        f"{result['walks']} walks of {result['frames']} frames or {result['long']} through {result['flats']} flats; "
         f"{result['weights']}, {result['update_rule']}, resets: {result['reset_policy']}"
     )
 
@@ -267,6 +295,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[1.0, 5.0, 15.0, 30.0],
         help="frames per second, comma-separated (default: 1,5,15,30)",
     )
+    add("--motions", nargs="+", choices=MOTIONS, default=list(MOTIONS), help="(default: all)")
+    add("--long", type=int, default=300, help="frames of the longer walks; 0 for none (default: %(default)s)")
     add("--no-fit", action="store_true", help="only check the current constants")
     add("--output", type=Path, help="write the constants to this file, for the node's parameter covariance_file")
     return parser

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import TypeAlias
 
 import numpy as np
-from scipy.optimize import minimize
+import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
+from scipy.optimize import brentq, minimize
 
 from benchmark.covariance_runs import Kind, Walked
-from ttt3r_ros.geometry import FloatArray
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector
+from ttt3r_ros.stream import ground
 from ttt3r_ros.stream.covariance import (
     LARGEST,
     MAX_APART_S,
@@ -23,6 +27,7 @@ from ttt3r_ros.stream.covariance import (
     standing_variances,
     unseen,
 )
+from ttt3r_ros.stream.ground import GroundState
 from ttt3r_ros.stream.odometry import OdometryState, held, interrupted, update
 
 #: What is judged: columns of the errors, and whether of the pose or of the twist.
@@ -34,13 +39,12 @@ PARTS = {
 }
 #: Pose and twist variances along a walk, (N, 6) each.
 Variances: TypeAlias = tuple[FloatArray, FloatArray]
-#: Not fitted. A loss's growth is a choice: how fast a robot moves while it sees nothing is not in these walks. How
-#: wrong the depth of keyframes is, for how long, how much less with confidence, and what is left over whole walks, has
-#: been measured from their true depth: free, these stand in for errors of other kinds. Two are not factors.
+#: Measured before the fit, see `measured`: free, they stand in for errors of other kinds.
+MEASURED = ("depth", "memory", "depth_memory")
+#: Neither. A loss's growth is a choice: how fast a robot moves while it sees nothing is not in these walks. How much
+#: less wrong depth is with confidence, and what is left over whole walks, has been measured from true depth.
 FIXED = (
-    "depth",
     "scale",
-    "memory",
     "confidence_power",
     "standing_metres",
     "standing_radians",
@@ -49,10 +53,14 @@ FIXED = (
     "lost_metres_per_second",
     "lost_radians_per_second",
 )
-FITTED = tuple(field.name for field in fields(CovarianceModel) if field.name not in FIXED)
+FITTED = tuple(field.name for field in fields(CovarianceModel) if field.name not in (*FIXED, *MEASURED))
 _BOUNDS = (1e-5, 30.0)
 _HALVES = (slice(0, 3), slice(3, 6))
 _RESAMPLED = 300
+#: So many motions in a row, each from one keyframe to the next, tell how long errors are alike; fewest walks for that.
+_IN_A_ROW, _MIN_WALKS = 8, 5
+#: Shortest mean motion from keyframe to keyframe that tells how wrong depth is [m].
+_MIN_MOTION = 0.05
 #: How much a group's NEES in one part that is off by a factor e counts beside the likelihood.
 _BALANCE = 1.0
 
@@ -191,7 +199,7 @@ class _Part:
         bases: (n, k) what a constant of one adds to it, on its own.
         squares: (n,) squared errors.
         weights: (n,) such that each kind of motion at each rate counts the same, and each walk of a kind; of sum 1.
-        groups: (g, n) the same among the walks of one motion, or one rate.
+        groups: (g, n) the same among the walks of one of `Kind.groups`.
     """
 
     rest: FloatArray
@@ -213,6 +221,86 @@ class _Part:
         return cost, by_v @ self.bases
 
 
+def measured(walks: Sequence[Walked], start: CovarianceModel) -> CovarianceModel:
+    """Return the model with the `MEASURED` constants that errors of motions between keyframes have.
+
+    How wrong depth is: the error along such motions, relative to their lengths. How long errors are alike: by how much
+    the error of several motions in a row, in axes of the robot, is larger than if they were independent.
+
+    Args:
+        walks: any; what too few of them tell stays as it is.
+        start: the model to begin with.
+    """
+    of_depth, of_turns = [], []
+    for walked in walks:
+        keys = np.flatnonzero(walked.is_new) - 1
+        if len(keys) < 2 * _IN_A_ROW:
+            continue
+        along, shares, turns, sigmas = _between_keyframes(walked, keys, start)
+        if np.linalg.norm(np.diff(walked.poses[keys, :3, 3], axis=0), axis=1).mean() >= _MIN_MOTION:
+            of_depth.append(_in_a_row(along[:, None], shares[:, None]))
+        of_turns.append(_in_a_row(turns, sigmas))
+    found = {}
+    for rows, memory in ((of_depth, "depth_memory"), (of_turns, "memory")):
+        known = np.array([row for row in rows if np.isfinite(row).all()])
+        if len(known) >= _MIN_WALKS:
+            one, several, *alike = known.mean(axis=0)
+            found[memory] = _memory(several / one, np.array(alike))
+            if memory == "depth_memory":
+                found["depth"] = float(np.sqrt(one))
+    return replace(start, **found)
+
+
+def _between_keyframes(walked: Walked, keys: npt.NDArray[np.int64], model: CovarianceModel) -> tuple[FloatArray, ...]:
+    """Return, of the motions from each keyframe to the next, in the robot's axes at the first of them.
+
+    The error along the motion (K,) [m] and the same for a constant `depth` of one; the error of the rotation (K, 3)
+    [rad] and the same for a constant `since_keyframe_rotation` of one. NaN where not all of it is told by pixels.
+    """
+    rows = []
+    for i, j in pairwise(keys):
+        if not np.isfinite(walked.certainties[i + 1 : j + 1]).all() or walked.is_held[i + 1 : j + 1].any():
+            rows.append(np.full(8, np.nan))
+            continue
+        told, true = (inverse(poses[i]) @ poses[j] for poses in (walked.poses, walked.true_poses))
+        way = float(np.linalg.norm(told[:3, 3]))
+        along = (told[:3, 3] - true[:3, 3]) @ told[:3, 3] / max(way, 1e-9)
+        sigmas = np.sqrt(np.diag(walked.certainties[j])[3:]) * model.factor(walked.confidences[j])
+        turned = rotation_vector(told[:3, :3] @ true[:3, :3].T)
+        rows.append(np.array([along, way * model.factor(walked.confidences[i]), *turned, *sigmas]))
+    columns = np.array(rows)
+    return columns[:, 0], columns[:, 1], columns[:, 2:5], columns[:, 5:]
+
+
+def _in_a_row(errors: FloatArray, sigmas: FloatArray) -> FloatArray:
+    """Return the mean squares of (K, n) errors, and of the sums of `_IN_A_ROW` in a row, over those of such sigmas.
+
+    What follows, `_IN_A_ROW` values, is the second for sigmas that are alike at each distance in the row, and nowhere
+    else. NaN where there are too few.
+    """
+    errors, sigmas = (sliding_window_view(values, _IN_A_ROW, axis=0) for values in (errors, sigmas))
+    known = np.isfinite(errors).all(axis=(1, 2))
+    errors, sigmas = errors[known], sigmas[known]
+    whole = float(np.square(sigmas).sum())
+    if len(errors) < _IN_A_ROW // 2 or whole == 0.0:
+        return np.full(2 + _IN_A_ROW, np.nan)
+    alike = [2.0 * (sigmas[..., n:] * sigmas[..., : _IN_A_ROW - n]).sum() for n in range(1, _IN_A_ROW)]
+    sums = np.square(errors.sum(axis=-1)).sum()
+    return np.array([np.square(errors).sum(), sums, whole, *alike]) / whole
+
+
+def _memory(ratio: float, alike: FloatArray) -> float:
+    """Return the memory with which errors' sums have so many times the variance of one; see `_in_a_row`."""
+
+    def off(memory: float) -> float:
+        return float(alike @ np.exp(-np.arange(len(alike)) / memory) - ratio)
+
+    shortest, longest = 0.01, 100.0
+    if off(shortest) >= 0.0:
+        return 0.0
+    return float(brentq(off, shortest, longest)) if off(longest) > 0.0 else longest
+
+
 def fit(
     walks: Sequence[Walked], kinds: Sequence[Kind], start: CovarianceModel, progress: Callable[[float], None]
 ) -> CovarianceModel:
@@ -220,14 +308,16 @@ def fit(
 
     Minimises the mean negative log-likelihood of zero-mean Gaussian errors, ``log σ² + e²/σ²``, each of the four parts
     of `PARTS`, every kind of motion at every rate and every walk of a kind counting the same; plus the squared
-    logarithm of the NEES of each motion and of each rate, so that none is told truly at the cost of another.
+    logarithm of the NEES of each motion, of each rate and of longer walks, so that none is told truly at the cost of
+    another.
 
     Args:
         walks: to fit to.
         kinds: of each walk.
-        start: where to begin; constants in `FIXED` stay.
+        start: where to begin; constants in `FIXED` stay, those in `MEASURED` are measured.
         progress: is given the cost now and then.
     """
+    start = measured(walks, start)
     steps, nothing = Steps.of(walks), replace(start, **dict.fromkeys(FITTED, 0.0))
     sums = [steps.sums(nothing), *(steps.sums(replace(nothing, **{name: 1.0})) for name in FITTED)]
     parts = [_part(steps, kinds, sums, kind, columns) for kind, columns in PARTS.values()]
@@ -258,8 +348,8 @@ def _part(
     has_any = np.asarray(known.any(axis=(1, 2)))
     in_kind = np.array([sum(a == b and has for b, has in zip(kinds, has_any)) for a in kinds])
     owner = np.nonzero(known)[0]
-    groups = [[kind.motion == motion for kind in kinds] for motion in sorted({kind.motion for kind in kinds})]
-    groups += [[kind.fps == fps for kind in kinds] for fps in sorted({kind.fps for kind in kinds})]
+    names = sorted({name for kind in kinds for name in kind.groups})
+    groups = [[name in kind.groups for kind in kinds] for name in names]
     members = np.array(groups) & has_any
     weights = np.where(has_any, 1.0 / np.maximum(in_kind, 1) / counts, 0.0)[owner]
     in_groups = (members / np.maximum(members.sum(axis=1, keepdims=True), 1) / counts)[:, owner]
@@ -275,15 +365,26 @@ def _part(
 
 def replay(walked: Walked, model: CovarianceModel) -> Variances:
     """Return the pose and twist variances, (N, 6) each, that odometry with these constants publishes along a walk."""
-    state, rows = OdometryState(), []
+    state, on_ground, rows = OdometryState(), GroundState(), []
     is_interrupted = walked.interrupted()
-    for i, (stamp, pose, confidence) in enumerate(zip(walked.stamps_ns, walked.poses, walked.confidences)):
-        if is_interrupted[i]:
-            state = interrupted(state)
+    for i, (stamp, pose, confidence) in enumerate(zip(walked.stamps_ns, walked.unaided, walked.confidences)):
+        before = interrupted(state) if is_interrupted[i] else state
         if walked.is_held[i]:
-            motion, state = held(state, pose, np.eye(4), int(stamp), model)
+            motion, state = held(before, pose, np.eye(4), int(stamp), model)
         else:
-            motion, state = update(state, pose, np.eye(4), int(stamp), float(confidence), model, walked.certainty(i))
+            told = replace(model, scale=min(model.scale, float(walked.scale_sigmas[i])))
+            motion, state = update(before, pose, np.eye(4), int(stamp), float(confidence), told, walked.certainty(i))
+            T_ground_camera = None if np.isnan(walked.grounds[i]).any() else walked.grounds[i]
+            motion, state, on_ground = ground.corrected(
+                on_ground,
+                before,
+                motion,
+                state,
+                T_BASE_CAMERA,
+                T_ground_camera,
+                is_floor_seen=bool(walked.is_floor_seen[i]),
+                is_level=False,
+            )
         rows.append((motion.covariances.pose, motion.covariances.twist))
     pose, twist = zip(*rows)
     return np.array(pose), np.array(twist)

@@ -13,7 +13,7 @@ Two errors are measured, as a user of nav_msgs/Odometry meets them:
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, cast
@@ -22,16 +22,20 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmark.runner import Frame, frames_of, go_along
+from benchmark.scale_sources import wheel_odometry
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector, twist_between
+from ttt3r_ros.stream import scale_sources
 from ttt3r_ros.stream.covariance import Certainty
 from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.synthetic import Sequence
+from ttt3r_ros.synthetic import Sequence as Rendered
 from ttt3r_ros.synthetic.limits import Motion
 
 #: A velocity of a larger variance is "not known" [m²/s²].
 _UNKNOWN = 1000.0
 #: How long a stopping robot moves, and rests [s], and the noise of its camera [gray levels].
 REST_S, NOISE = 1.5, 2.0
+#: How walks without and with sources are named.
+SOURCES = ("", ", height and wheels")
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,9 @@ class Walked:
         is_held: (N,) whether the camera was seen to stand still.
         certainties, is_new: (N, 6, 6), (N,) see `Certainty`, of the base; NaN and False where pixels do not tell the
             motion.
+        unaided: (N, 4, 4) ``T_odom_base`` as it was before the ground corrected it.
+        scale_sigmas: (N,) standard deviation of the scale, as sources told it; infinite where none is in charge.
+        grounds, is_floor_seen: (N, 4, 4), (N,) ``T_ground_camera``, NaN where it is not known; see `ground`.
     """
 
     stamps_ns: npt.NDArray[np.int64]
@@ -62,6 +69,10 @@ class Walked:
     is_held: npt.NDArray[np.bool_]
     certainties: FloatArray
     is_new: npt.NDArray[np.bool_]
+    unaided: FloatArray
+    scale_sigmas: FloatArray
+    grounds: FloatArray
+    is_floor_seen: npt.NDArray[np.bool_]
 
     def certainty(self, i: int) -> Certainty | None:
         """Return that of a frame."""
@@ -100,22 +111,46 @@ class Kind:
     Attributes:
         motion: of the camera; "stopping" is "wheeled" with rests of `REST_S` every `REST_S`.
         fps: frames per second.
+        frames: of a walk that is longer than the others; 0 where it is not.
+        has_sources: whether the camera's height is known, and there is wheel odometry.
     """
 
     motion: str
     fps: float
+    frames: int = 0
+    has_sources: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.motion}, {self.fps:g} Hz"
+        length = f", {self.frames} frames" if self.frames else ""
+        return f"{self.motion}, {self.fps:g} Hz{length}{SOURCES[self.has_sources]}"
 
-    def frames(self, seed: int, length: int, size: tuple[int, int], device: str) -> Iterator[Frame]:
-        """Yield the frames of a walk through the flat of this seed."""
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The names of the groups that its walks are judged in."""
+        if self.frames:
+            return (f"{self.motion}, {self.frames} frames{SOURCES[self.has_sources]}",)
+        return self.motion, f"{self.fps:g} Hz"
+
+    def walk(self, seed: int, length: int, size: tuple[int, int], device: str) -> Iterator[Frame]:
+        """Yield the frames of a walk through the flat of this seed, so many unless it is a longer one."""
+        length = self.frames or length
         motion = cast(Motion, "wheeled" if self.motion == "stopping" else self.motion)
         width, height = size
-        sequence = Sequence(seed, length, width=width, height=height, fps=self.fps, motion=motion, device=device)
-        walked = frames_of(sequence)
-        return _stopping(walked, seed, self.fps, length) if self.motion == "stopping" else walked
+        sequence = Rendered(seed, length, width=width, height=height, fps=self.fps, motion=motion, device=device)
+        frames = frames_of(sequence)
+        return _stopping(frames, seed, self.fps, length) if self.motion == "stopping" else frames
+
+
+def aided(frames: Sequence[Frame], seed: int) -> list[Frame]:
+    """Return the frames with the camera's height, and with what wheels say one frame late."""
+    wheels = wheel_odometry(
+        np.array([frame.T_world_camera for frame in frames]), [frame.stamp_ns for frame in frames], seed
+    )
+    return [
+        replace(frame, T_ground_camera=frame.T_world_camera, other_odometry=wheels[max(i - 1, 0) : i])  # floor at 0
+        for i, frame in enumerate(frames)
+    ]
 
 
 def _stopping(frames: Iterable[Frame], seed: int, fps: float, length: int) -> Iterator[Frame]:
@@ -135,8 +170,9 @@ def walk(stream: Stream, frames: Iterable[Frame]) -> Walked:
     stream.reset_odometry()
     rows: list[tuple[Any, ...]] = []
     T_camera_base = inverse(T_BASE_CAMERA)
-    T_start_world, confidence = None, math.nan
+    T_start_world, confidence, sources = None, math.nan, stream.state.sources
     for step in go_along(stream, frames):
+        before, sources = sources, stream.state.sources
         T_world_base = step.frame.T_world_camera @ T_camera_base
         if T_start_world is None:
             T_start_world = inverse(T_world_base)
@@ -156,6 +192,10 @@ def walk(stream: Stream, frames: Iterable[Frame]) -> Walked:
                 motion.covariances.twist,
                 step.is_still,
                 *_columns(motion.certainty),
+                T_BASE_CAMERA @ estimate.T_world_camera @ T_camera_base,
+                scale_sources.sigma(before, estimate, math.inf),
+                np.full((4, 4), np.nan) if step.frame.T_ground_camera is None else step.frame.T_ground_camera,
+                scale_sources.is_floor_seen(before),
             )
         )
     return Walked(*(np.array(column) for column in zip(*rows)))

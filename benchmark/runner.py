@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import resource
 import time
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -28,7 +28,8 @@ from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, Estimate
 from ttt3r_ros.stream.odometry import Motion
 from ttt3r_ros.stream.segments import SegmentReader
 from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.synthetic import Sequence
+from ttt3r_ros.stream.wheels import OdometrySample
+from ttt3r_ros.synthetic import Sequence as Rendered
 
 Depths = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 Result = TypeVar("Result")
@@ -46,6 +47,8 @@ class Frame:
         intrinsics: of the camera.
         T_world_camera: (4, 4) float64.
         depth: (H, W) float32 [m]; None where it has not been kept.
+        T_ground_camera: (4, 4) as the stream is told it; None where it is not.
+        other_odometry: what the stream is told with the image.
     """
 
     image: npt.NDArray[np.uint8]
@@ -53,6 +56,8 @@ class Frame:
     intrinsics: Intrinsics
     T_world_camera: FloatArray
     depth: npt.NDArray[np.float32] | None
+    T_ground_camera: FloatArray | None = None
+    other_odometry: Sequence[OdometrySample] = ()
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def median_ratio(depths: Depths | None) -> float:
         return float(np.nanmedian(depths[0] / depths[1]))
 
 
-def frames_of(sequence: Sequence) -> Iterator[Frame]:
+def frames_of(sequence: Rendered) -> Iterator[Frame]:
     """Render a sequence, a few frames at once."""
     for start in range(0, len(sequence), _BATCH):
         rendered = sequence.render(start, min(start + _BATCH, len(sequence)))
@@ -131,7 +136,15 @@ def go_along(
         estimate: Estimate | None
         is_still = False
         if isinstance(stream, Stream):
-            result = stream.process(frame.image, frame.stamp_ns, T_BASE_CAMERA, frame.intrinsics, outputs=outputs)
+            result = stream.process(
+                frame.image,
+                frame.stamp_ns,
+                T_BASE_CAMERA,
+                frame.intrinsics,
+                outputs=outputs,
+                T_ground_camera=frame.T_ground_camera,
+                other_odometry=frame.other_odometry,
+            )
             estimate, motion, lost, is_still = result.estimate, result.motion, result.lost, result.is_still
         else:
             estimate, motion, lost = stream.read(frame.image, frame.intrinsics, outputs=outputs), None, None
@@ -142,7 +155,7 @@ def go_along(
         yield Step(frame, estimate, motion, lost, ended - begun, ended - answered, cpu_seconds, is_still)
 
 
-def trajectory_error(sequence: Sequence, poses: list[FloatArray]) -> TrajectoryError:
+def trajectory_error(sequence: Rendered, poses: list[FloatArray]) -> TrajectoryError:
     """Compare the poses of a sequence's first frames, (4, 4) each, with the truth."""
     stamps = sequence.stamps_ns[: len(poses)]
     truth = sequence.T_world_camera[: len(poses)].cpu().double().numpy()

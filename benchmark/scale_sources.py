@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -53,8 +53,8 @@ STRETCH = round(3 * FPS)
 class KeptBackbone(Backbone):
     """Answers as the first time where it is asked the same again: about an image, from a state."""
 
-    def __init__(self, network: Network) -> None:
-        super().__init__(network)
+    def __init__(self, network: Network, **settings: Any) -> None:
+        super().__init__(network, **settings)
         self._answers: dict[tuple[int, bytes], tuple[Prediction, State]] = {}
 
     def forget(self) -> None:
@@ -63,7 +63,7 @@ class KeptBackbone(Backbone):
 
     def step(self, image: Any, state: Any, *, rule: UpdateRule, outputs: Set[str]) -> tuple[Prediction, State]:
         """See `Backbone.step`."""
-        key = id(state), sha256(image.numpy().tobytes()).digest()  # states that are kept have an id for good
+        key = id(state), sha256(image.cpu().numpy().tobytes()).digest()  # states that are kept have an id for good
         if key not in self._answers:
             self._answers[key] = super().step(image, state, rule=rule, outputs={POINTS_CAMERA, *outputs})
         return self._answers[key]
@@ -84,15 +84,15 @@ class Result:
     said: list[str]
 
 
-def wheel_odometry(walk: Walk) -> list[OdometrySample]:
-    """Return poses of a robot's wheels, one for every image and at its time."""
-    rng = np.random.default_rng(walk.spec.seed)
-    T_world_base = walk.T_world_camera @ inverse(T_BASE_CAMERA)
+def wheel_odometry(T_world_camera: FloatArray, stamps_ns: Sequence[int], seed: int) -> list[OdometrySample]:
+    """Return poses of a robot's wheels, one for every (N, 4, 4) pose of its camera and at its time."""
+    rng = np.random.default_rng(seed)
+    T_world_base = T_world_camera @ inverse(T_BASE_CAMERA)
     T, samples = np.eye(4), []
-    for index, stamp_ns in enumerate(walk.stamps_ns):
+    for index, stamp_ns in enumerate(stamps_ns):
         if index:
             moved = inverse(T_world_base[index - 1]) @ T_world_base[index]
-            slips = SLIP[0] <= index / FPS < SLIP[1]
+            slips = SLIP[0] <= (stamp_ns - stamps_ns[0]) * 1e-9 < SLIP[1]
             moved[:3, 3] *= (1 + BIAS + NOISE * rng.standard_normal()) * (SLIP[2] if slips else 1.0)
             T = T @ moved
         samples.append(OdometrySample(int(stamp_ns), T))
@@ -102,7 +102,7 @@ def wheel_odometry(walk: Walk) -> list[OdometrySample]:
 def go_along(stream: Stream, walk: Walk, case: str) -> Result:
     """Feed a walk to a stream; a frame's wheel odometry comes with the next frame."""
     factor, has_wheels = CASES[case]
-    samples = wheel_odometry(walk) if has_wheels else []
+    samples = wheel_odometry(walk.T_world_camera, walk.stamps_ns, walk.spec.seed) if has_wheels else []
     stream.reset_odometry()
     depth: list[float] = []
     poses, truth, twists, variances, stamps, charge, said = [], [], [], [], [], dict[str, int](), []

@@ -8,10 +8,24 @@ import pytest
 
 from benchmark import covariance
 from benchmark.covariance import Trial
-from benchmark.covariance_fit import FITTED, FIXED, PARTS, Steps, calibration, fit, nees, replay, with_error
-from benchmark.covariance_runs import Kind, Walked, load, save
+from benchmark.covariance_fit import (
+    FITTED,
+    FIXED,
+    PARTS,
+    Steps,
+    calibration,
+    fit,
+    measured,
+    nees,
+    replay,
+    with_error,
+)
+from benchmark.covariance_runs import Kind, Walked, aided, load, save, walk
 from ttt3r_ros.geometry import rotation_vector, twist_between
 from ttt3r_ros.stream.covariance import CovarianceModel
+from ttt3r_ros.stream.load import load_backbone
+from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
+from ttt3r_ros.stream.stream import Stream
 
 FPS = 10.0
 KIND = Kind("wheeled", FPS)
@@ -28,7 +42,8 @@ TRUE = CovarianceModel(
     depth_aside=1e-4,
     scale=0.05,
     confidence_power=0.5,
-    memory=1e-3,
+    memory=0.0,
+    depth_memory=0.0,
 )
 
 
@@ -82,6 +97,10 @@ def walked(seed: int, frames: int, model: CovarianceModel = TRUE, by_pixels: flo
         is_held=np.zeros(frames, bool),
         certainties=np.array(certainties),
         is_new=np.isfinite(np.array(certainties)[:, 0, 0]),
+        unaided=np.array(poses),
+        scale_sigmas=np.full(frames, np.inf),
+        grounds=np.full((frames, 4, 4), np.nan),
+        is_floor_seen=np.zeros(frames, bool),
     )
 
 
@@ -118,6 +137,29 @@ def test_the_fit_finds_constants_that_are_true_on_other_walks():
     assert all(getattr(model, name) == getattr(start, name) for name in FIXED)
 
 
+def test_how_wrong_depth_is_and_for_how_long_is_measured():
+    """Errors between keyframes, each from the one before on: of shares of the motion, and of rotations."""
+    model, walks = replace(TRUE, depth=0.3, depth_memory=4.0, memory=1.5), []
+    for seed in range(30):
+        one, rng = walked(seed, 80, by_pixels=1.0), np.random.default_rng(seed)
+        sigmas = model.since_keyframe_rotation * 0.005 * model.factor(2.0)
+        poses, share, turned = [np.eye(4)], rng.normal(), rng.normal(size=3)
+        for before, after in pairwise(one.true_poses):
+            moved = np.linalg.inv(before) @ after
+            moved[:3, 3] /= 1 - model.depth * model.factor(2.0) * share
+            poses.append(poses[-1] @ rigid(turn(sigmas * turned), np.zeros(3)) @ moved)
+            keep = [np.exp(-1 / model.depth_memory), np.exp(-1 / model.memory)]
+            share = keep[0] * share + np.sqrt(1 - keep[0] ** 2) * rng.normal()
+            turned = keep[1] * turned + np.sqrt(1 - keep[1] ** 2) * rng.normal(size=3)
+        certainties = np.tile(np.diag([0.005**2] * 6), (80, 1, 1))
+        walks.append(replace(one, poses=np.array(poses), confidences=np.full(80, 2.0), certainties=certainties))
+    found = measured(walks, TRUE)
+    assert found.depth == pytest.approx(model.depth, rel=0.15)
+    assert found.depth_memory == pytest.approx(model.depth_memory, rel=0.25)
+    assert found.memory == pytest.approx(model.memory, rel=0.25)
+    assert measured(walks[:4], TRUE) == TRUE  # too few
+
+
 def test_a_kind_of_few_walks_counts_as_much_as_one_of_many():
     """Eight wheeled walks are as TRUE says, two turning ones are ten times as far off: neither shall be given up."""
     rough = replace(TRUE, since_keyframe_rotation=18.0, network_radians_per_second=0.3)
@@ -129,16 +171,24 @@ def test_a_kind_of_few_walks_counts_as_much_as_one_of_many():
 
 
 def test_walks_are_grouped_by_motion_and_by_rate():
-    kinds = [Kind("wheeled", 5.0), Kind("wheeled", 15.0), Kind("turning", 5.0)]
-    known = [one for seed in (1, 2) for one in (walked(seed, 6),) * 3]
+    kinds = [Kind("wheeled", 5.0), Kind("wheeled", 15.0), Kind("turning", 5.0), Kind("wheeled", 15.0, 300, True)]
+    known = [one for seed in (1, 2) for one in (walked(seed, 6),) * 4]
     trials = [
         Trial(flat, kind, one, (np.full((6, 6), float(i + 1)),) * 2)
-        for i, (one, kind, flat) in enumerate(zip(known, kinds * 2, [300, 300, 300, 301, 301, 301]))
+        for i, (one, kind, flat) in enumerate(zip(known, kinds * 2, [300] * 4 + [301] * 4))
     ]
     alone = [nees(trial.walked, trial.variances)["position"] for trial in trials]
     groups = covariance._by_group(trials)
-    assert list(groups) == ["wheeled", "turning", "5 Hz", "15 Hz", "all"]
-    members = {"wheeled": [0, 1, 3, 4], "turning": [2, 5], "5 Hz": [0, 2, 3, 5], "15 Hz": [1, 4], "all": range(6)}
+    longer = "wheeled, 300 frames, height and wheels"
+    assert list(groups) == ["wheeled", "turning", "5 Hz", "15 Hz", "all", longer]
+    members = {
+        "wheeled": [0, 1, 4, 5],
+        "turning": [2, 6],
+        "5 Hz": [0, 2, 4, 6],
+        "15 Hz": [1, 5],
+        "all": [0, 1, 2, 4, 5, 6],
+        longer: [3, 7],
+    }
     for name, those in members.items():
         assert groups[name]["position"][0] == pytest.approx(np.mean([alone[i] for i in those]))
 
@@ -152,10 +202,12 @@ def test_the_standard_error_is_that_of_flats():
     assert with_error(values, list(range(100)))[1] == pytest.approx(1.0 / 10, rel=0.15)
 
 
-@pytest.mark.parametrize("memory", [1e-3, 2.0])
+@pytest.mark.parametrize("memory", [0.0, 2.0])
 def test_the_fit_and_the_odometry_see_the_same_variances(memory):
     rng, walks = np.random.default_rng(6), [walked(3, 30), walked(4, 20, by_pixels=0.9)]
-    model = replace(TRUE, memory=memory, by_second_translation=15.0, depth=0.3, depth_aside=0.1)
+    model = replace(
+        TRUE, memory=memory, depth_memory=2 * memory, by_second_translation=15.0, depth=0.3, depth_aside=0.1
+    )
     for i, one in enumerate(walks):
         is_told = np.isfinite(one.certainties[:, 0, 0])
         roots = rng.normal(0, 0.01, (len(is_told), 6, 6))
@@ -165,7 +217,7 @@ def test_the_fit_and_the_odometry_see_the_same_variances(memory):
     rests[11] = rests[10]
     twists = walks[1].twists.copy()
     twists[12] = np.concatenate(twist_between(rests[11], rests[12], 1 / FPS))
-    walks[1] = replace(walks[1], poses=rests, twists=twists, is_held=np.arange(20) == 11)
+    walks[1] = replace(walks[1], poses=rests, unaided=rests, twists=twists, is_held=np.arange(20) == 11)
     pose, twist = Steps.of(walks).variances(model)
     for i, one in enumerate(walks):
         replayed = replay(one, model)
@@ -228,9 +280,26 @@ def test_a_walk_comes_back_from_its_file(tmp_path):
 
 
 @pytest.mark.slow
+def test_with_sources_the_replay_is_what_odometry_has_published():
+    """The camera's height and wheels, told one frame late, of a robot that moves, rests and moves."""
+    frames = aided(list(Kind("stopping", FPS, 32, True).walk(330, 50, (160, 120), "cpu")), 330)
+    assert len(frames) == 32
+    assert [sample.stamp_ns for sample in frames[7].other_odometry] == [frames[6].stamp_ns]
+    backbone = load_backbone(NetworkSettings(device="cpu")).backbone
+    one = walk(Stream(backbone, StreamSettings(reset_interval=6)), frames)
+    assert np.isfinite(one.scale_sigmas).sum() > 15
+    assert one.is_floor_seen.sum() > 15
+    assert not np.allclose(one.poses, one.unaided)
+    assert 10 < one.is_held.sum() < 20
+    pose, twist = replay(one, CovarianceModel())
+    np.testing.assert_allclose(pose, one.pose_variances, rtol=1e-6, atol=1e-12)
+    np.testing.assert_allclose(twist, one.twist_variances, rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.slow
 def test_a_camera_that_stops_is_given_as_such():
     kind = Kind("stopping", 10.0)
-    frames = list(kind.frames(330, 40, (32, 24), "cpu"))
+    frames = list(kind.walk(330, 40, (32, 24), "cpu"))
     assert [frame.stamp_ns for frame in frames] == [i * 100_000_000 for i in range(40)]
     still = [np.array_equal(a.T_world_camera, b.T_world_camera) for a, b in pairwise(frames)]
     assert still == [False] * 15 + [True] * 15 + [False] * 9

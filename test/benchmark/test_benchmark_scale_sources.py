@@ -37,8 +37,9 @@ def straight(frames: int, step: float) -> SimpleNamespace:
 
 def test_wheels_go_too_far_and_slip_for_five_seconds():
     walk = straight(400, 0.02)
-    x = np.array([sample.T_odom_base[0, 3] for sample in wheel_odometry(walk)])
-    assert [sample.stamp_ns for sample in wheel_odometry(walk)] == list(walk.stamps_ns)
+    samples = wheel_odometry(walk.T_world_camera, walk.stamps_ns, walk.spec.seed)
+    x = np.array([sample.T_odom_base[0, 3] for sample in samples])
+    assert [sample.stamp_ns for sample in samples] == list(walk.stamps_ns)
     steps, slips = np.diff(x) / 0.02, np.zeros(399, bool)
     slips[round(SLIP[0] * FPS) - 1 : round(SLIP[1] * FPS) - 1] = True
     assert steps[slips].mean() == pytest.approx((1 + BIAS) * SLIP[2], abs=0.02)

@@ -47,7 +47,7 @@ def test_constants_of_other_weights_are_used_with_a_warning(tmp_path: Path, fitt
 
 
 def good() -> dict:
-    return {"format": "ttt3r_ros covariance", "version": 4, "model": asdict(CovarianceModel()), "fitted_to": {}}
+    return {"format": "ttt3r_ros covariance", "version": 5, "model": asdict(CovarianceModel()), "fitted_to": {}}
 
 
 def changed(**model: object) -> str:
@@ -63,7 +63,7 @@ def changed(**model: object) -> str:
         ("[1, 2]", "is not a covariance file"),
         (json.dumps({"model": asdict(CovarianceModel())}), "is not a covariance file"),
         ('{"format": "ttt3r_ros covariance", "pad": "' + "x" * MAX_BYTES + '"}', "is not a covariance file"),
-        (json.dumps({**good(), "version": 3}), "has version '3' but this program reads version 4"),
+        (json.dumps({**good(), "version": 4}), "has version '4' but this program reads version 5"),
         (json.dumps({**good(), "model": None}), f"the constant '{CONSTANTS[0]}' in the covariance file .* is missing"),
         (changed(wobble=1.0), "the constant 'wobble' in the covariance file .* is unknown"),
         (

@@ -237,6 +237,7 @@ PLAIN = CovarianceModel(
     scale=0.0,
     confidence_power=0.0,
     memory=0.0,
+    depth_memory=0.0,
 )
 
 

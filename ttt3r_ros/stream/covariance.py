@@ -15,7 +15,8 @@ Two frames shortly after one another share most of their error since the keyfram
 less (Δt counts as at most a second). For the same reason the errors within a keyframe do not add up: what is published
 is the covariance accumulated up to the keyframe, and that of the motion since then. Neighboring keyframes see the same
 things, so their errors are alike, as the camera sees them: those of two that are n keyframes apart have the correlation
-exp(−n / memory), in axes that turn with the robot. In a turn on the spot, they thus cancel.
+exp(−n / memory), and in the depth along the motion exp(−n / depth_memory), in axes that turn with the robot. In a turn
+on the spot, they thus cancel.
 
 **Where they do not**, a motion is the network's, which then tells little: its errors are independent, alike in all
 directions, and proportional to f(c) and to the time between the frames.
@@ -25,9 +26,10 @@ are propagated together: a wrong heading shifts every later position sideways, a
 The diagonal is published. While the motion is unknown, both standard deviations grow with time. A camera that was seen
 to stand still may have moved by what is too little to be seen, until it moves on.
 
-Every variance is a sum of squares of constants times something that the walk determines, but for `memory` and
+Every variance is a sum of squares of constants times something that the walk determines, but for the memories and
 `confidence_power`. `CovarianceModel` holds the constants, which ``python -m benchmark.covariance`` fits to measured
-errors; `depth`, `memory` and `confidence_power` have been measured, from the true depth of keyframes.
+errors; it measures `depth` and the memories, from the errors of motions between keyframes. `confidence_power` has been
+measured, from the true depth of keyframes.
 """
 
 from __future__ import annotations
@@ -83,7 +85,8 @@ class CovarianceModel:
     scale: float = 0.05
     network_metres_per_second: float = 1.08
     network_radians_per_second: float = 1.04
-    memory: float = 5.0
+    memory: float = 1.3
+    depth_memory: float = 4.0
     confidence_power: float = 1.25
     standing_metres: float = 0.002
     standing_radians: float = 0.0005
@@ -148,9 +151,11 @@ class CovarianceModel:
         )
         return variances
 
-    def correlation(self) -> float:
-        """Return the correlation of the errors of neighboring keyframes."""
-        return math.exp(-1.0 / self.memory) if self.memory > 0.0 else 0.0
+    def correlation(self) -> FloatArray:
+        """Return the correlation of the errors of neighboring keyframes, (SOURCES,)."""
+        found = np.full(SOURCES, _after_one(self.memory))
+        found[6] = _after_one(self.depth_memory)
+        return found
 
 
 @dataclass(frozen=True)
@@ -227,7 +232,7 @@ def carried(tails: FloatArray, translation: FloatArray) -> FloatArray:
 def joint(A: FloatArray, tails: FloatArray) -> FloatArray:
     """Return what an error A adds to the covariance of the sum with earlier ones, (6, 6).
 
-    For errors A₁, A₂, … whose sources have the correlation ρ between neighbors, the n-th adds
+    For errors A₁, A₂, … whose sources each have a correlation ρ between neighbors, the n-th adds
     ``Aₙ·Aₙᵀ + Aₙ·Tᵀ + T·Aₙᵀ`` with the tails ``T = ρ·Aₙ₋₁ + ρ²·Aₙ₋₂ + …``.
 
     Args:
@@ -284,6 +289,11 @@ def flat_variances(variances: FloatArray) -> FloatArray:
     flat = variances.copy()
     flat[2:5] = FLAT
     return flat
+
+
+def _after_one(memory: float) -> float:
+    """Return the correlation of errors that are one keyframe apart."""
+    return math.exp(-1.0 / memory) if memory > 0.0 else 0.0
 
 
 def _lever(translation: FloatArray) -> FloatArray:

@@ -17,7 +17,7 @@ from typing import Any
 from ttt3r_ros.errors import UserError, quoted
 from ttt3r_ros.stream.covariance import CovarianceModel
 
-FORMAT, VERSION = "ttt3r_ros covariance", 4
+FORMAT, VERSION = "ttt3r_ros covariance", 5
 MAX_CONSTANT = 1_000_000  #: maximum of each constant; the squares of much larger ones are no numbers
 MAX_BYTES = 100_000  #: maximum size of a file; a real one has less than 2000 bytes
 
