@@ -6,13 +6,13 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, TypeVar, get_args
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from ttt3r_ros.cli.arguments import at_least_one, output_file, output_folder, positive
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.settings import add_options, declarations
 from ttt3r_ros.stream.load import load_backbone
@@ -25,17 +25,36 @@ Result = TypeVar("Result")
 #: What the longer names among the parameters of a stream are also called here.
 SHORT = {"update_rule": "--rule", "reset_policy": "--policy", "reset_interval": "--interval"}
 
+
+def _assignment(text: str) -> str:
+    name, sign, _ = text.partition(":=")
+    if not (name and sign):
+        raise argparse.ArgumentTypeError(f"must be NAME:=VALUE, got {text!r}")
+    return text
+
+
 _SHARED: dict[str, dict[str, Any]] = {
-    "frames": {"type": int, "help": "frames of each walk or run (default: %(default)s)"},
-    "walks": {"type": int, "default": 6, "help": "number of walks (default: %(default)s)"},
+    "frames": {"type": at_least_one, "help": "frames of each walk or run (default: %(default)s)"},
+    "walks": {"type": at_least_one, "default": 6, "help": "number of walks (default: %(default)s)"},
     "motion": {"choices": get_args(Motion), "default": "wheeled", "help": "of the camera (default: %(default)s)"},
-    "seeds": {"type": int, "help": "held-out apartments (default: %(default)s)"},
-    "fps": {"type": float, "default": 15.0, "help": "frames per second of a walk (default: %(default)s)"},
-    "size": {"type": int, "nargs": 2, "metavar": ("W", "H"), "help": "of the images [px] (default: %(default)s)"},
-    "work": {"type": Path, "help": "folder for what can be used again (default: %(default)s)"},
-    "param": {"action": "append", "default": [], "metavar": "NAME:=VALUE", "help": "parameter of the node"},
-    "markdown": {"type": Path, "help": "write the table to this file"},
-    "picture": {"type": Path, "help": "draw the figures to this PNG"},
+    "seeds": {"type": at_least_one, "help": "held-out apartments (default: %(default)s)"},
+    "fps": {"type": positive, "default": 15.0, "help": "frames per second of a walk (default: %(default)s)"},
+    "size": {
+        "type": at_least_one,
+        "nargs": 2,
+        "metavar": ("W", "H"),
+        "help": "of the images [px] (default: %(default)s)",
+    },
+    "work": {"type": output_folder, "help": "folder for what can be used again (default: %(default)s)"},
+    "param": {
+        "type": _assignment,
+        "action": "append",
+        "default": [],
+        "metavar": "NAME:=VALUE",
+        "help": "parameter of the node",
+    },
+    "markdown": {"type": output_file, "help": "write the table to this file"},
+    "picture": {"type": output_file, "help": "draw the figures to this PNG"},
 }
 
 
@@ -54,7 +73,7 @@ def parser(doc: str | None, *shared: str, **defaults: object) -> argparse.Argume
         else:
             owner = NetworkSettings if name in {item.name for item in declarations(NetworkSettings)} else StreamSettings
             add_options(result, owner, only=(name,), also=SHORT)
-    result.add_argument("--json", type=Path, help="write all figures to this file")
+    result.add_argument("--json", type=output_file, help="write all figures to this file")
     result.set_defaults(**defaults)
     return result
 
@@ -81,6 +100,7 @@ def start(
     """
     args, console = arguments.parse_args(argv), Console()
     try:
+        NetworkSettings(weights=getattr(args, "weights", "")).check_weights_file()
         result = measure(args, console)
         keep(figures(result), args)
         is_met = report(result, args, console)

@@ -32,6 +32,7 @@ from benchmark.covariance_runs import Kind, Walked, aided, load, save, walk
 from benchmark.runner import Frame
 from benchmark.scale_sources import KeptBackbone
 from benchmark.walk import FPS
+from ttt3r_ros.cli.arguments import at_least_one, output_file
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device, choose_precision
@@ -282,7 +283,7 @@ def _parser() -> argparse.ArgumentParser:
     add_options(parser, NetworkSettings, also=command.SHORT)
     add_options(parser, StreamSettings, also=command.SHORT)
     add = parser.add_argument
-    add("--flats", type=int, default=6, help="flats in each half (default: %(default)s)")
+    add("--flats", type=at_least_one, default=6, help="flats in each half (default: %(default)s)")
     add(
         "--seeds",
         type=lambda text: [int(seed) for seed in text.split(",")],
@@ -298,7 +299,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--motions", nargs="+", choices=MOTIONS, default=list(MOTIONS), help="(default: all)")
     add("--long", type=int, default=300, help="frames of the longer walks; 0 for none (default: %(default)s)")
     add("--no-fit", action="store_true", help="only check the current constants")
-    add("--output", type=Path, help="write the constants to this file, for the node's parameter covariance_file")
+    add("--output", type=output_file, help="write the constants to this file, for the node's parameter covariance_file")
     return parser
 
 

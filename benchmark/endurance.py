@@ -22,6 +22,7 @@ from benchmark.endurance_figures import COLUMNS, draw, rows, verdict, walk_title
 from benchmark.endurance_walk import Task, run_policy
 from benchmark.runner import alone
 from benchmark.walk import WalkSpec, rendered
+from ttt3r_ros.cli.arguments import at_least_one
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device, choose_precision
@@ -107,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__, *shared, frames=10_000, size=(160, 120), work=Path(".cache/endurance"))
     add = parser.add_argument
     add("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), help="reset policies (default: all)")
-    add("--interval", type=int, default=100, help="frames between resets under the policy interval")
+    add("--interval", type=at_least_one, default=100, help="frames between resets under the policy interval")
     add("--seed", type=int, default=SEED, help="seed of the apartment and the path (default: %(default)s)")
     return parser
 

@@ -22,6 +22,7 @@ from benchmark.map_trials import FALSE_M, FALSE_RAD, Trial, difference, feed, is
 from benchmark.runner import depths_of, median_ratio
 from benchmark.streamed_walk import StreamedWalk
 from benchmark.walk import Walk, WalkSpec, rendered
+from ttt3r_ros.cli.arguments import at_least_one, zero_or_more
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories
 from ttt3r_ros.evaluation.pictures import draw_correction
@@ -268,9 +269,14 @@ def _parser() -> argparse.ArgumentParser:
     parser = command.parser(__doc__, *shared, frames=10_000, size=(160, 120), work=Path(".cache/map"))
     add = parser.add_argument
     add("--seed", type=int, nargs="+", default=[SEED], help="apartments, or traps' colors (default: %(default)s)")
-    add("--trials", type=int, default=0, help="cameras put down in each walk's map, in either way (default: none)")
+    add(
+        "--trials",
+        type=zero_or_more,
+        default=0,
+        help="cameras put down in each walk's map, in either way (default: none)",
+    )
     add("--trap", choices=TRAPS, help="a building whose places look alike instead of an apartment")
-    add("--map-max-keyframes", type=int, default=2000, help="of the map (default: %(default)s)")
+    add("--map-max-keyframes", type=at_least_one, default=2000, help="of the map (default: %(default)s)")
     return parser
 
 

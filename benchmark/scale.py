@@ -31,6 +31,7 @@ from rich.console import Console
 
 from benchmark import command, runner
 from benchmark.walk import FPS, Walk, held_out
+from ttt3r_ros.cli.arguments import at_least_one
 from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector
 from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.alignment import LogRatio
@@ -307,8 +308,8 @@ def main(argv: list[str] | None = None) -> int:
     shared = ("weights", "reset_interval", "walks", "frames", "size", "work", "markdown", "picture")
     parser = command.parser(__doc__, *shared, frames=1000, size=(320, 240), work=Path(".cache/scale"))
     add = parser.add_argument
-    add("--views", type=int, default=10, help="flats to stand in (default: %(default)s)")
-    add("--still-frames", type=int, default=2000, help="of a camera that stands (default: %(default)s)")
+    add("--views", type=at_least_one, default=10, help="flats to stand in (default: %(default)s)")
+    add("--still-frames", type=at_least_one, default=2000, help="of a camera that stands (default: %(default)s)")
     return command.start(parser, run, report, argv)
 
 

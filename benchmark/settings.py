@@ -22,6 +22,7 @@ from rich.progress import track
 
 from benchmark import command
 from benchmark.runner import Step, alone, frames_of, go_along, resident_bytes
+from ttt3r_ros.cli.arguments import zero_or_more
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.metrics import Trajectory, compare_depth, compare_trajectories
 from ttt3r_ros.geometry import FloatArray
@@ -122,7 +123,9 @@ def main(argv: list[str] | None = None) -> int:
     add("--intervals", nargs="+", type=int, default=[usual.reset_interval], help="between resets; 0: recommended")
     add("--corrections", nargs="+", choices=("on", "off"), default=["on"], help="correct_motion")
     add("--length", type=int, default=100, help="frames of a walk (default: %(default)s)")
-    add("--first-seed", type=int, default=FIRST_SEED, help="of the apartments (default: %(default)s, held out)")
+    add(
+        "--first-seed", type=zero_or_more, default=FIRST_SEED, help="of the apartments (default: %(default)s, held out)"
+    )
     add("--motions", nargs="+", choices=get_args(Motion), default=["handheld"], help="in each apartment")
     return command.start(arguments, measure, report, argv)
 

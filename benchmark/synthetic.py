@@ -17,6 +17,7 @@ import torch
 from rich.console import Console
 
 from benchmark import command
+from ttt3r_ros.cli.arguments import at_least_one
 from ttt3r_ros.runtime.device import choose_device
 from ttt3r_ros.synthetic import Sequence, render_clips
 
@@ -27,8 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print a table and, if asked to, write it as JSON."""
     arguments = command.parser(__doc__, "device", "seeds", "markdown", device="cpu", seeds=4)
     add = arguments.add_argument
-    add("--repeats", type=int, default=5, help="measurements per row; the median is reported")
-    add("--processes", type=int, default=torch.get_num_threads(), help="processes of the second row, on a CPU")
+    add("--repeats", type=at_least_one, default=5, help="measurements per row; the median is reported")
+    add("--processes", type=at_least_one, default=torch.get_num_threads(), help="processes of the second row, on a CPU")
     return command.start(arguments, measure, report, argv)
 
 

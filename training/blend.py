@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from ttt3r_ros.cli.arguments import output_file
 from ttt3r_ros.errors import UserError, program
 from ttt3r_ros.model import Network
 from ttt3r_ros.weights.checkpoint import load_network, save_network
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.blend", description=__doc__)
     parser.add_argument("files", nargs="+", metavar="FILE", help="weights of one shape")
     parser.add_argument("--shares", required=True, metavar="A,B", help="of each file; their sum is 1")
-    parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
+    parser.add_argument("--output", required=True, type=output_file, help="the .safetensors file to write")
     args = parser.parse_args(argv)
     try:
         shares = [float(share) for share in args.shares.split(",")]

@@ -9,7 +9,6 @@ import sys
 import time
 from collections.abc import Sequence as Seq
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -19,6 +18,7 @@ from training.config import FIRST_TRAINING_SEED
 from training.measure import Frame, Measurement, measure
 from training.pictures import draw
 from training.report import table
+from ttt3r_ros.cli.arguments import at_least_one, output_file
 from ttt3r_ros.errors import UserError, program
 from ttt3r_ros.model import rule_by_name
 from ttt3r_ros.model.update import RULES
@@ -49,13 +49,13 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print a table and, if asked to, write JSON and a picture."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--weights", default="", help="a weights file; default: the package's own")
-    parser.add_argument("--seeds", type=int, default=10, help="held-out flats, each with every motion")
-    parser.add_argument("--frames", type=int, default=16, help="of a sequence, at 15 a second")
+    parser.add_argument("--seeds", type=at_least_one, default=10, help="held-out flats, each with every motion")
+    parser.add_argument("--frames", type=at_least_one, default=16, help="of a sequence, at 15 a second")
     parser.add_argument("--motions", metavar="A,B", help="only these motions")
     parser.add_argument("--rule", default="ttt3r", choices=tuple(RULES), help="update rule")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--json", type=Path, help="also write everything to this file")
-    parser.add_argument("--picture", type=Path, help="also draw image, depth and true depth to this PNG")
+    parser.add_argument("--json", type=output_file, help="also write everything to this file")
+    parser.add_argument("--picture", type=output_file, help="also draw image, depth and true depth to this PNG")
     args = parser.parse_args(argv)
     weights = load_weights(args.weights)
     motions = args.motions.split(",") if args.motions else get_args(Motion)

@@ -12,6 +12,7 @@ import torch
 
 from training.config import Recipe
 from training.run_folder import RunFolder
+from ttt3r_ros.cli.arguments import output_file
 from ttt3r_ros.errors import UserError, program
 from ttt3r_ros.model import Network
 from ttt3r_ros.weights.checkpoint import save_network
@@ -26,7 +27,7 @@ def main(argv: list[str] | None = None) -> int:
     """Export, and say how large the file is."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run", required=True, help="name of the run: its folder in training/runs, or a path")
-    parser.add_argument("--output", required=True, type=Path, help="the .safetensors file to write")
+    parser.add_argument("--output", required=True, type=output_file, help="the .safetensors file to write")
     parser.add_argument(
         "--figures", type=Path, help="JSON of training.evaluate on these weights, to be kept in the file"
     )

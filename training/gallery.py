@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import get_args
 
 from training.evaluate import FPS
 from training.measure import measure
 from training.pictures import draw
+from ttt3r_ros.cli.arguments import output_file
 from ttt3r_ros.errors import program
 from ttt3r_ros.runtime.device import choose_device
 from ttt3r_ros.stream.backbone import Backbone
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     """Measure twelve short sequences and draw their last frames."""
     parser = argparse.ArgumentParser(prog="python -m training.gallery", description=__doc__)
     parser.add_argument("--weights", default="", help="a weights file; default: the package's own")
-    parser.add_argument("--output", type=Path, required=True, help="the image file to write")
+    parser.add_argument("--output", type=output_file, required=True, help="the image file to write")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     args = parser.parse_args(argv)
     backbone = Backbone(load_weights(args.weights).network, device=choose_device(args.device))

@@ -10,6 +10,8 @@ from ttt3r_ros.cli.arguments import (
     folder_path,
     name,
     not_negative,
+    output_file,
+    output_folder,
     positive,
     tcp_port,
     zero_or_more,
@@ -37,6 +39,10 @@ def test_numbers_in_range_are_read():
         (file_path, "", "must name a file, got an empty string"),
         (folder_path, "", "must name a folder, got an empty string; . is the current one"),
         (name, "", "must be a name, got an empty string"),
+        (output_file, "", "must name a file, got an empty string"),
+        (output_file, "/", "must name a file, but / is a folder"),
+        (output_file, "/nowhere/a.json", "cannot write /nowhere/a.json: there is no folder /nowhere"),
+        (output_folder, f"{__file__}/a/b", f"must name a folder, but {__file__} is a file"),
     ],
 )
 def test_others_are_refused_in_a_sentence(read, text, sentence):

@@ -70,7 +70,7 @@ def say(ear: Ear) -> str:
 
 def test_why_nothing_arrives(make_ear, bench, other, monkeypatch):
     ear = make_ear(**{RELIABILITY: "reliable"})
-    assert say(ear) == "nothing publishes this topic (remap 'image' to the camera's topic)"
+    assert say(ear) == "nothing publishes this topic yet (start the camera, or remap 'image' to its topic)"
     monkeypatch.setenv("ROS_DISCOVERY_SERVER", "10.0.0.1:11811")
     assert "ROS_DISCOVERY_SERVER is '10.0.0.1:11811': nodes see each other only while a server runs" in say(ear)
     monkeypatch.delenv("ROS_DISCOVERY_SERVER")
@@ -84,14 +84,14 @@ def test_why_nothing_arrives(make_ear, bench, other, monkeypatch):
     wait_until(lambda: say(ear) == there, there)
     bench.node.destroy_publisher(elsewhere)
     bench.publisher(Image, "/image")
-    silent = "/bench publishes it but sends nothing"
+    silent = "/bench publishes it but has sent nothing yet"
     wait_until(lambda: say(ear) == silent, silent)
     lossy = other.publisher(Image, "/image", BEST_EFFORT)
     # only who does not fit is named
     wait_until(lambda: say(ear).startswith("the QoS of /other is incompatible with ours (ERROR: "), "the QoS")
     other.node.destroy_publisher(lossy)
     other.node.create_publisher(Image, "/image", 1)
-    both = "/bench, /other publishes it but sends nothing"
+    both = "/bench, /other publishes it but has sent nothing yet"
     wait_until(lambda: say(ear) == both, both)
 
 
@@ -114,7 +114,7 @@ def test_a_publisher_whose_node_is_not_known_yet_is_not_named(make_ear, bench, m
     (found,) = wait_until(lambda: ear.node.get_publishers_info_by_topic("/image"), "the publisher")
     found.node_name, found.node_namespace = "_NODE_NAME_UNKNOWN_", "_NODE_NAMESPACE_UNKNOWN_"
     monkeypatch.setattr(ear.node, "get_publishers_info_by_topic", lambda _topic: [found])
-    assert say(ear) == "a node whose name is unknown publishes it but sends nothing"
+    assert say(ear) == "a node whose name is unknown publishes it but has sent nothing yet"
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,24 @@ def folder_path(text: str) -> Path:
     return Path(text)
 
 
+def output_file(text: str) -> Path:
+    """Parse the path of a file to be written, whose folder exists: to find out at the end costs all of the work."""
+    path = file_path(text)
+    if path.is_dir():
+        raise argparse.ArgumentTypeError(f"must name a file, but {text} is a folder")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"cannot write {text}: there is no folder {path.parent}")
+    return path
+
+
+def output_folder(text: str) -> Path:
+    """Parse the path of a folder to be filled, which may be new."""
+    path = folder_path(text)
+    if not_folder := next((part for part in (path, *path.parents) if part.exists() and not part.is_dir()), None):
+        raise argparse.ArgumentTypeError(f"must name a folder, but {not_folder} is a file")
+    return path
+
+
 def name(text: str) -> str:
     """Parse a name, which an empty string is not."""
     if not text:

@@ -123,12 +123,12 @@ class CameraInput:
             missing += f" for {self.seconds_without_image():.0f} s"
         publishers = self._node.get_publishers_info_by_topic(topic)
         if not publishers:
-            advice = "its publisher is gone" if self.received else "remap 'image' to the camera's topic"
+            advice = "its publisher is gone" if self.received else "start the camera, or remap 'image' to its topic"
             if not self.received and (others := self._other_topics()):
                 return f"{missing}: nothing publishes this topic, but there is {others}"
             if server := os.environ.get("ROS_DISCOVERY_SERVER"):
                 advice += f"; ROS_DISCOVERY_SERVER is {quoted(server)}: nodes see each other only while a server runs"
-            return f"{missing}: nothing publishes this topic ({advice})"
+            return f"{missing}: nothing publishes this topic{'' if self.received else ' yet'} ({advice})"
         for publisher in publishers:
             name = _node_of(publisher)
             if publisher.topic_type != self._kind_name():
@@ -140,7 +140,7 @@ class CameraInput:
             if verdict == QoSCompatibility.ERROR:
                 return f"{missing}: the QoS of {name} is incompatible with ours ({reason})"
         names = ", ".join(sorted({_node_of(publisher) for publisher in publishers}))
-        return f"{missing}: {names} publishes it but sends nothing"
+        return f"{missing}: {names} publishes it but {'sends nothing' if self.received else 'has sent nothing yet'}"
 
     def _other_topics(self) -> str:
         """Return which other topics have images, and how to listen to them, to end a sentence with; empty for none."""

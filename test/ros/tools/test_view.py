@@ -362,3 +362,5 @@ def test_a_taken_port_is_no_obstacle(tmp_path: Path) -> None:
         with viewer(tmp_path / "view.log", "--port", str(port)) as (_, url):
             assert url.startswith("http://127.0.0.1:")
             assert not url.endswith(f":{port}")
+            note = f"port {port} is taken, perhaps by another viewer: this page is on port {url.rpartition(':')[2]}\n"
+            assert note in (tmp_path / "view.log").read_text()

@@ -389,9 +389,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _announce(url: str, options: argparse.Namespace) -> None:
+    port = int(url.rpartition(":")[2])
+    if options.port not in (0, port):
+        print(f"port {options.port} is taken, perhaps by another viewer: this page is on port {port}")
     print(f"open {url}", flush=True)
     if "SSH_CONNECTION" in os.environ and options.host == "127.0.0.1":
-        port = url.rpartition(":")[2]
         print(f"from your own machine: ssh -L {port}:127.0.0.1:{port} {os.uname().nodename}, then the same address")
     if options.host not in ("127.0.0.1", "localhost", "::1"):
         print(f"whoever reaches {options.host} sees the camera and can press the buttons: there is no password")
