@@ -124,6 +124,16 @@ class Ttt3rNode(LifecycleNode):
             return SetParametersResult(successful=False, reason=str(error))
         return super().set_parameters_atomically(with_whole_numbers_as_floats(parameter_list))
 
+    def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:
+        """Refuse a transition that the state does not have: before Kilted, rclpy raised an error and never answered."""
+        if transition_id in (possible[0] for possible in self._state_machine.available_transitions):
+            return super()._LifecycleNodeMixin__change_state(transition_id)
+        state = self._state_machine.current_state[1]
+        self.get_logger().warning(
+            f"the transition {transition_id} is not possible from the state {state}; nothing changes"
+        )
+        return TransitionCallbackReturn.ERROR
+
     def stop(self) -> None:
         """Stop all threads and free what `on_configure` has made; the current frame or file may end a little later."""
         tracking, self._tracking = self._tracking, None
