@@ -22,7 +22,7 @@ from benchmark.gpu.pictures import draw
 from benchmark.gpu.plan import PARTS, RESERVE_S, Part, limit_s
 from benchmark.gpu.report import OUT_OF_TIME, Report
 from benchmark.gpu.setting import Setting, tiny
-from ttt3r_ros.cli.arguments import folder_path, output_folder, positive
+from ttt3r_ros.cli.arguments import folder_path, positive
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device
 
@@ -118,7 +118,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--minutes", type=positive, default=8.0, help="time limit for everything [min] (default %(default)g)"
     )
-    parser.add_argument("--output", type=output_folder, default=ROOT / "gpu_report", help="folder (default gpu_report)")
+    parser.add_argument("--output", type=folder_path, default=ROOT / "gpu_report", help="folder (default gpu_report)")
     parser.add_argument("--device", default="cuda", help="cuda (default), cuda:N, or cpu with --tiny")
     parser.add_argument("--tiny", action="store_true", help="run everything at toy size, to try the command itself")
     names = sorted({part.name for part in PARTS})

@@ -127,7 +127,7 @@ class Ttt3rNode(LifecycleNode):
     def _LifecycleNodeMixin__change_state(self, transition_id: int) -> TransitionCallbackReturn:
         """Refuse a transition that the state does not have: before Kilted, rclpy raised an error and never answered."""
         if transition_id in (possible[0] for possible in self._state_machine.available_transitions):
-            return super()._LifecycleNodeMixin__change_state(transition_id)
+            return super()._LifecycleNodeMixin__change_state(transition_id)  # type: ignore[misc]
         state = self._state_machine.current_state[1]
         self.get_logger().warning(
             f"the transition {transition_id} is not possible from the state {state}; nothing changes"
