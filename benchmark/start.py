@@ -71,8 +71,6 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise UserError("give either --config or --weights")
     given = Path(args.weights or PACKAGED).expanduser().resolve()
     weights = made_by_rule(CUT3R_512_DPT, FULL, console) if args.config else given
-    if not weights.is_file():
-        raise UserError(f"there is no weights file {weights}")
     states = [state for state in STATES if state == "warm" or not args.no_cold]
     if "cold" in states and not drop_from_cache(weights):
         console.print(f"{weights} cannot be dropped from the page cache: warm starts only", highlight=False)

@@ -65,7 +65,7 @@ def test_a_node_that_ends_is_said_with_its_own_words(quick, monkeypatch, tmp_pat
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
-    [(["--weights", "/nowhere/w.safetensors"], "no weights file /nowhere/w.safetensors"), (["--runs", "0"], "--runs")],
+    [(["--weights", "/nowhere/w.safetensors"], "/nowhere/w.safetensors does not exist"), (["--runs", "0"], "--runs")],
 )
 def test_what_cannot_be_measured_is_said_in_a_sentence(arguments, words, capsys):
     assert start.main(arguments) == 2
