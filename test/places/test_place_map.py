@@ -170,16 +170,6 @@ def test_a_camera_that_was_carried_away_unseen_is_put_where_it_is_before_the_gra
     assert place_map.T_map_odom(odometry[-1]) is not None
 
 
-def test_what_was_seen_just_before_an_unseen_motion_may_be_recognized_after_it(backbone):
-    place_map = PlaceMap(backbone)
-    before = fed(place_map, backbone, range(6), drift=0.0)
-    start = before[-1] @ T_from_pose([4, 0, 0], [1, 0, 0, 0])
-    fed(place_map, backbone, range(6), drift=0.0, stamp_ns=10**12, start=start)
-    assert place_map.counts.accepted > 1
-    place_map.finish()
-    assert in_its_place(backbone, place_map, 10**12)
-
-
 def test_a_robot_that_starts_in_a_saved_map_finds_itself_and_not_before(backbone, whole, monkeypatch):
     saved = from_bytes(to_bytes(whole[0].content(), backbone), backbone, "a map")
     place_map, was_localized = PlaceMap(backbone), list[bool]()

@@ -126,10 +126,16 @@ def test_summaries_take_the_median_of_paths():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("options", [["--seeds", "0"], ["--seeds", "501"], ["--frames", "2"], ["--motions", "flying"]])
+@pytest.mark.parametrize("options", [["--seeds", "501"], ["--frames", "2"], ["--motions", "flying"]])
 def test_what_cannot_be_measured_is_said(options: list[str], capsys: pytest.CaptureFixture[str]):
     assert evaluate.main(options) == 2
     assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_no_apartments_at_all_are_refused(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.main(["--seeds", "0"])
+    assert "argument --seeds: must be at least 1" in capsys.readouterr().err
 
 
 @pytest.mark.slow

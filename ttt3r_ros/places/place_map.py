@@ -439,7 +439,9 @@ class PlaceMap:
         """Return the numbers of the keyframes that may show the same place, most similar first."""
         known = self._loaded if self._settings.localization_only else self._keyframes
         others = [n for n in self._keyframes if n < keyframe.number and n in known]
-        rank, recent = {number: index for index, number in enumerate(self._keyframes)}, self._recent(keyframe)
+        order = list(self._keyframes)
+        rank = {number: index for index, number in enumerate(order)}
+        here = rank[keyframe.number]
         if len(others) < 2:
             return []
         similarity = similarities(np.stack([self._keyframes[n].descriptor for n in others]), keyframe.descriptor)
@@ -455,9 +457,11 @@ class PlaceMap:
             visible = self._thresholds.max_distance * keyframe.median_depth
             reach = np.full(len(others), GATE_SIGMAS * hint.sigma + visible)
         for index, number in enumerate(others):
+            old = self._keyframes[number]
+            is_recent = old.track == keyframe.track and here - rank[number] <= RECENT
             same_frame = (number in self._connected) == (is_connected or hint is not None)
             is_far = same_frame and np.linalg.norm(positions[index] - here_t) > reach[index]
-            if number in recent or (is_connected and number not in self._connected) or is_far:
+            if is_recent or (is_connected and number not in self._connected) or is_far:
                 similarity[index] = -np.inf
         ranks = np.array([rank[n] for n in others])
 
@@ -466,13 +470,6 @@ class PlaceMap:
             return np.asarray((np.abs(ranks - ranks[index]) <= NEIGHBORS) | (apart < NEAR_M))
 
         return [others[index] for index in best(similarity, near, CANDIDATES, MIN_SIMILARITY)]
-
-    def _recent(self, keyframe: Keyframe) -> set[int]:
-        """Return the numbers of the keyframes that odometry has just come from, all of the way seen."""
-        last = [n for n in self._keyframes if n < keyframe.number][-RECENT:]
-        unseen = (e.second for e in reversed(self._odometry) if e.sigmas.rotation >= UNSEEN)
-        since = next((number for number in unseen if number <= keyframe.number), 0)
-        return {n for n in last if n >= since and self._keyframes[n].track == keyframe.track}
 
     def _reach(self, keyframe: Keyframe, others: list[int]) -> FloatArray:
         """Return how far from the keyframe each other one can be, as the graph knows it, that sees the same [m]."""
