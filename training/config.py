@@ -278,10 +278,10 @@ SHARP = replace(
     CPU,
     network=_network(128, 8, encoder_depth=6, decoder_depth=4, head_type="dpt", dpt_width=48),
     stages=(
-        _heads("world", 0.04, 4, 3, world=1.0, point_frames=2),
         _heads("heads", 0.46, 4, 3, final=0.02),
-        _turns("mixed", 0.50, 4, motion="mixed", frames=8, stride=6, star=False, learning_rate=1.5e-4, final=0.02,
-               world=0.3, hints=0.3, point_frames=2, hardship=0.1),
+        _turns("mixed", 0.50, 4, motion="mixed", frames=5, stride=6, star=False, learning_rate=6e-4, final=0.02,
+               trunk=0.5, encoder=1.0, hints=0.3, hardship=0.1),
+        _heads("world", 0.04, 4, 3, world=1.0, point_frames=2),
     ),
     warm_up_steps=50,
     ema=0.995,
