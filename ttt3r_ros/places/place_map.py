@@ -814,6 +814,9 @@ class PlaceMap:
             if number in self._keyframes and number != self._last:
                 self._drop(number)
                 yield
+        tracks = {number: keyframe.track for number, keyframe in self._keyframes.items()}
+        self._places = sparse(self._places, tracks, self._rejected)
+        self._rejected &= set(self._places)
         self._thinning = None
 
     def _drop(self, number: int) -> None:
@@ -823,8 +826,6 @@ class PlaceMap:
         self._connected.discard(number)
         self._loaded.discard(number)
         self._features.pop(number, None)
-        tracks = {number: keyframe.track for number, keyframe in self._keyframes.items()}
-        self._places = sparse(self._places, tracks, self._rejected)
         self._rejected &= set(self._places)
         self._pending = [edge for edge in self._pending if number not in (edge.first, edge.second)]
         self.counts.thinned += 1
