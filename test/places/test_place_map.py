@@ -13,6 +13,7 @@ import torch
 from benchmark.perfect_network import PerfectBackbone, drifting, result_of
 from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories
 from ttt3r_ros.geometry import T_from_pose, inverse
+from ttt3r_ros.places import thinning
 from ttt3r_ros.places.graph import Edge, Sigmas
 from ttt3r_ros.places.map_file import from_bytes, to_bytes
 from ttt3r_ros.places.odometry_edge import MIN_SIGMAS
@@ -206,6 +207,18 @@ def test_the_bound_holds_and_the_map_stays_useful(backbone):
     assert all({e.first, e.second} <= numbers for e in content.edges)
     before = error(backbone, range(FRAMES), odometry)
     assert error(backbone, range(FRAMES), place_map.corrected(STAMPS, odometry), scaled=True) < 0.15 * before
+
+
+@pytest.mark.slow
+def test_a_full_map_keeps_few_of_its_places(backbone, monkeypatch):
+    def places(most: int) -> int:
+        monkeypatch.setattr(thinning, "MAX_PLACES", most)
+        place_map = PlaceMap(backbone, MapSettings(map_max_keyframes=20))
+        fed(place_map, backbone, range(FRAMES))
+        place_map.finish()
+        return sum(edge.is_place for edge in place_map.content().edges)
+
+    assert places(0) < places(100)
 
 
 def test_keyframes_that_are_dropped_while_they_are_compared_do_no_harm(backbone):
