@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
+from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -304,7 +305,8 @@ def test_weights_that_are_too_large_are_not_exported(tmp_path: Path):
 def tiny_run(name: str, path: Path, *options: str) -> RunFolder:
     """Run a recipe, all stages of it: the same lines of code as on a GPU, but for device and sizes."""
     folder, stages = RunFolder(path / "run"), [stage.name for stage in RECIPES[name].stages]
-    options += ("--recipe", name, "--tiny", "--device", "cpu", "--steps", str(2 * len(stages)))
+    steps = max(2 * len(stages), ceil(1 / min(stage.share for stage in RECIPES[name].stages)))  # some for every stage
+    options += ("--recipe", name, "--tiny", "--device", "cpu", "--steps", str(steps))
     assert main(["--run", str(folder.path), *options]) == 0
     assert list(dict.fromkeys(entry["stage"] for entry in folder.entries())) == stages
     assert load_network(folder.weights)
