@@ -206,9 +206,11 @@ def _columns(certainty: Certainty | None) -> tuple[FloatArray, bool]:
 
 
 def save(path: Path, walked: Walked) -> None:
-    """Keep a walk in a file."""
-    with path.open("wb") as file:
+    """Keep a walk in a file, which is there only once it is whole."""
+    part = path.with_suffix(".part")
+    with part.open("wb") as file:
         np.savez(file, **{field.name: getattr(walked, field.name) for field in fields(walked)})
+    part.replace(path)
 
 
 def load(path: Path) -> Walked:

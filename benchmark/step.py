@@ -30,7 +30,7 @@ from rich.progress import track
 from benchmark import command, stages
 from benchmark.clock import timed
 from benchmark.floor import count_gflop, int8_rate, matrix_rate, memory_rate, weight_bytes
-from ttt3r_ros.camera.preprocess import PixelMap, normalize, resample
+from ttt3r_ros.camera.preprocess import PixelMap, normalize, pixel_map, resample
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import CUT3R_224_LINEAR, CUT3R_512_DPT, Network, Prediction, State
 from ttt3r_ros.model.reference import ReferenceNetwork, ReferenceState
@@ -45,13 +45,11 @@ from ttt3r_ros.weights.native_file import read_native
 from ttt3r_ros.weights.published import reference_of
 from ttt3r_ros.weights.rule import TINY, rule_image, rule_network
 
+_SMALL = replace(read_native(PACKAGED).config, rgb_head=True)
 CONFIGS = {
     "full": (CUT3R_512_DPT, (512, 288)),
     "full-linear": (CUT3R_224_LINEAR, (224, 224)),
-    "small": (
-        replace(read_native(PACKAGED).config, rgb_head=True),
-        (128, 96),
-    ),
+    "small": (_SMALL, pixel_map(640, 480, image_size=_SMALL.image_size).size),
     "tiny": (TINY, (64, 48)),
 }
 STAGES = ("upload and preprocess", *stages.STAGES, "download")

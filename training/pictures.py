@@ -11,7 +11,8 @@ import numpy.typing as npt
 from training.measure import Frame
 from ttt3r_ros.errors import UserError
 
-_COLUMNS, _SCALE, _TEXT_PX = 6, 2, 18
+#: Columns of the picture; smaller images are enlarged to nearly so many pixels across.
+_COLUMNS, _WIDTH, _TEXT_PX = 6, 256, 18
 
 
 def draw(path: Path, shown: Sequence[tuple[str, Frame]]) -> None:
@@ -42,7 +43,8 @@ def _tile(caption: str, frame: Frame) -> npt.NDArray[np.uint8]:
 
     far = depth_limit([frame.truth])
     parts = [frame.image, depth_colors(frame.depth, far), depth_colors(frame.truth, far)]
-    enlarged = [part.repeat(_SCALE, axis=0).repeat(_SCALE, axis=1) for part in parts]
+    scale = max(1, _WIDTH // frame.image.shape[1])
+    enlarged = [part.repeat(scale, axis=0).repeat(scale, axis=1) for part in parts]
     band = np.full((_TEXT_PX, enlarged[0].shape[1], 3), 255, np.uint8)
     cv2.putText(band, caption, (2, _TEXT_PX - 5), cv2.FONT_HERSHEY_SIMPLEX, 0.42, (0, 0, 0), 1, cv2.LINE_AA)
     return np.pad(np.concatenate([band, *enlarged]), ((2, 2), (2, 2), (0, 0)), constant_values=255)

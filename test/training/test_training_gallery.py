@@ -8,6 +8,8 @@ import pytest
 
 from training import gallery, pictures
 from training.measure import Frame
+from ttt3r_ros.camera.preprocess import pixel_map
+from ttt3r_ros.weights.load import load_weights
 
 
 @pytest.mark.slow
@@ -17,11 +19,12 @@ def test_frames_of_all_motions_are_drawn_with_their_depths(tmp_path: Path, monke
     monkeypatch.setattr(gallery, "_FRAMES", 2)
     assert gallery.main(["--output", str(tmp_path / "gallery.png"), "--device", "cpu"]) == 0
     picture = cv2.imread(str(tmp_path / "gallery.png"))
-    assert picture.shape == (2 * (3 * 192 + 22), 2 * (256 + 4), 3)
-    for row in range(2):
-        for column in range(2):
-            tile = picture[row * 598 : (row + 1) * 598, column * 260 : (column + 1) * 260]
-            parts = [tile[20 + 192 * i : 20 + 192 * (i + 1), 2:-2] for i in range(3)]
+    width, height = pixel_map(640, 480, image_size=load_weights("").network.config.image_size).size
+    width, height = (max(1, 256 // width) * side for side in (width, height))
+    assert picture.shape == (2 * (3 * height + 22), 2 * (width + 4), 3)
+    for row in np.split(picture, 2):
+        for tile in np.split(row, 2, axis=1):
+            parts = np.split(tile[20:-2, 2:-2], 3)
             assert min(part.std() for part in parts) > 5
 
 
