@@ -25,6 +25,7 @@ from torch import Tensor
 from training.confidence import fit_run
 from training.config import RECIPES, Recipe, recipe_by_name, tiny
 from training.export import export
+from training.initial import resampled_state
 from training.report import Report, machine, stages
 from training.run_folder import RunFolder
 from training.schedule import Budget
@@ -125,9 +126,11 @@ def _new(folder: RunFolder, device: torch.device, args: argparse.Namespace, team
 def _weights(recipe: Recipe, path: str, *, encoder_only: bool) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return a file's weights, or those of its encoder, and what it says about where they come from.
 
-    Where only the heads of points are of another kind than the recipe's, these are left out, and start anew.
+    Where only the heads of points are of another kind than the recipe's, these are left out, and start anew. Weights
+    for images of another size get state tokens of the recipe's number, see `resampled_state`.
     """
     network, provenance = load_network(path)
+    network = resampled_state(network, recipe.network)
     other_heads = replace(network.config, head_type=recipe.network.head_type, dpt_width=recipe.network.dpt_width)
     wanted = other_heads == recipe.network
     if encoder_only:

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+from training_recipe import TINY_RECIPE
+
+from training.config import RECIPES
+from training.initial import initial_network, resampled_state
+from ttt3r_ros.model import Network, NetworkConfig
+from ttt3r_ros.model.rotary import state_positions
+
+SMALL = replace(TINY_RECIPE.network, state_size=49, image_size=128)
+LARGE = replace(SMALL, state_size=121, image_size=192)
+
+
+def seen_at(config: NetworkConfig) -> Tensor:
+    """Return where in an image of 128 pixels the patch of each state token is, (N, 2) as (y, x) in pixels."""
+    return (state_positions(config.state_size, config.state_pe) + 0.5) * 16 * 128 / config.image_size
+
+
+def with_tokens(tokens: Tensor) -> Network:
+    network = initial_network(SMALL, seed=0)
+    with torch.no_grad():
+        network.state_tokens.copy_(tokens)
+    return network
+
+
+def test_tokens_keep_their_places_when_the_image_grows():
+    """A code that is linear in the place in the image stays so, but for places beyond the old patches' centers."""
+    slopes = torch.randn(2, SMALL.enc_embed_dim, generator=torch.Generator().manual_seed(1))
+    resampled = resampled_state(with_tokens(seen_at(SMALL) @ slopes), LARGE)
+    places = seen_at(LARGE).clamp(min=torch.tensor([8.0, 8.0]), max=torch.tensor([88.0, 120.0]))
+    torch.testing.assert_close(resampled.state_tokens, torch.nn.Parameter(places @ slopes), atol=1e-3, rtol=1e-4)
+
+
+def test_every_token_is_a_mean_of_its_four_neighbors():
+    """The naive twin: one token at a time, by the distances along both axes."""
+    tokens = torch.randn(SMALL.state_size, SMALL.enc_embed_dim, generator=torch.Generator().manual_seed(2))
+    resampled = resampled_state(with_tokens(tokens), LARGE).state_tokens
+    for token, (row, column) in zip(resampled, state_positions(LARGE.state_size, "2d").tolist(), strict=True):
+        y, x = min(max((row + 0.5) * 2 / 3 - 0.5, 0.0), 5.0), min(max((column + 0.5) * 2 / 3 - 0.5, 0.0), 7.0)
+        expected = sum(
+            max(0.0, 1 - abs(y - j)) * max(0.0, 1 - abs(x - i)) * tokens[8 * j + i] for j in range(6) for i in range(8)
+        )
+        torch.testing.assert_close(token.detach(), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_all_but_the_state_tokens_stays():
+    network = with_tokens(torch.randn(SMALL.state_size, SMALL.enc_embed_dim))
+    resampled = resampled_state(network, LARGE)
+    assert resampled.config == LARGE
+    assert network.config == SMALL
+    for name, weight in network.state_dict().items():
+        assert name == "state_tokens" or torch.equal(weight, resampled.state_dict()[name])
+    assert resampled_state(network, SMALL) is network
+
+
+@pytest.mark.parametrize("name", ["sharp", "fine"])
+def test_weights_of_one_recipe_start_the_next(name: str):
+    """`cpu`, then `sharp`, then `fine`: what differs is heads and state tokens, which `--init` replaces."""
+    before = RECIPES[{"sharp": "cpu", "fine": "sharp"}[name]].network
+    network, wanted = resampled_state(Network(before), RECIPES[name].network), RECIPES[name].network
+    assert replace(network.config, head_type=wanted.head_type, dpt_width=wanted.dpt_width) == wanted
