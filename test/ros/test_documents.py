@@ -6,6 +6,7 @@ import ast
 import difflib
 import json
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ import yaml
 
 from docs import parameters
 from ttt3r_ros import colors
+from ttt3r_ros.offline.report import Metrics
 from ttt3r_ros.ros import localization
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.ros.topics import MAP_POINTS, TOPICS
@@ -61,6 +63,12 @@ def test_the_readme_and_the_interface_name_every_output():
     for topic in (*TOPICS, MAP_POINTS, *localization.TOPICS):
         assert f"`~/{topic}`" in README
         assert f"`~/{topic}`" in INTERFACE.partition("## Topics and services")[2].partition("## ")[0]
+
+
+def test_the_interface_explains_every_figure_of_reconstruct():
+    table = INTERFACE.partition("| in `metrics.json` | |\n|---|---|\n")[2].partition("\n\n")[0]
+    explained = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
+    assert sorted(explained) == sorted(field.name for field in fields(Metrics))
 
 
 def test_the_view_shows_topics_that_exist():
