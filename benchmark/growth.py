@@ -93,7 +93,7 @@ class _WalkSource:
     def __init__(self, walk: Walk, voxel_map: VoxelMap | None, place_map: PlaceMap | None) -> None:
         self._walk, self._map, self._places = walk, voxel_map, place_map
         self.name, self.length, self.rate_hz = walk.spec.name, walk.spec.frames, walk.spec.fps
-        self.report, self.recorded_time = SourceReport(), False
+        self.report, self.recorded_time, self.has_truth = SourceReport(), False, False
         self.samples: list[Sample] = []
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:

@@ -98,7 +98,9 @@ def test_tum(tmp_path: Path) -> None:
         frames = read(given)
         assert [frame.stamp_ns for frame in frames] == [1305031102_000000000 + i * 10**8 for i in range(3)]
         assert_poses(frames)
-    counted = list(open_source(str(tmp_path), fps=30.0).frames())
+    source = open_source(str(tmp_path), fps=30.0)
+    assert source.has_truth
+    counted = list(source.frames())
     assert [frame.stamp_ns for frame in counted] == [0, 33333333, 66666667]
     assert_poses(counted)
 
@@ -111,6 +113,7 @@ def test_times_from_a_list_beside_the_images(tmp_path: Path) -> None:
     )
     source = open_source(str(tmp_path))
     assert source.recorded_time
+    assert not source.has_truth
     assert [frame.stamp_ns for frame in source.frames()] == [5_000_000_000 + i * 10**8 for i in range(3)]
 
 

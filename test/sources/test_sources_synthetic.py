@@ -16,6 +16,7 @@ def test_frames_come_with_everything_known() -> None:
     assert source.length == len(frames) == 6
     assert source.rate_hz == 10.0
     assert not source.recorded_time
+    assert source.has_truth
     assert [f.stamp_ns for f in frames] == [i * 100_000_000 for i in range(6)]
     for frame in frames:
         assert frame.image.shape == (48, 64, 3)

@@ -96,6 +96,10 @@ class Source(Protocol):
         """Frames per second, on average."""
 
     @property
+    def has_truth(self) -> bool:
+        """Whether frames may come with their true poses or depth."""
+
+    @property
     def report(self) -> SourceReport:
         """What the source could not provide so far."""
 

@@ -86,6 +86,7 @@ class ImageFolderSource:
         self.length: int | None = len(files)
         self._camera = camera_beside(folder, self.report)
         self._pose = poses_beside(folder, files, self._camera, self.report)
+        self.has_truth = self._pose is not None
         self._range = self._find_range()
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:

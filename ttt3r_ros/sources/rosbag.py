@@ -45,6 +45,7 @@ class RosbagSource:
     """Images of one topic, with the stamps in their headers and the calibration from the camera_info topic."""
 
     recorded_time = True
+    has_truth = False
 
     def __init__(self, path: Path, *, topic: str | None = None) -> None:
         """Choose the topic and read the calibration.

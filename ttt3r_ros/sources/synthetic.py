@@ -34,6 +34,7 @@ class SyntheticSource:
     """Frames of one synthetic sequence, with true depth, pose and intrinsics."""
 
     recorded_time = False
+    has_truth = True
 
     def __init__(self, specification: str, *, fps: float | None = None) -> None:
         """Build the sequence; nothing is rendered yet.

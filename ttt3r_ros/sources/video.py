@@ -45,6 +45,7 @@ class VideoSource:
     """Upright frames of a video with the stamps of its container, so that variable frame rates (phones) are correct."""
 
     recorded_time = False
+    has_truth = False
 
     def __init__(self, path: Path, *, fps: float | None = None) -> None:
         """Open the file once to check that it can be read.

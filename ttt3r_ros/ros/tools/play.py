@@ -138,7 +138,11 @@ def _parser() -> argparse.ArgumentParser:
         default=True,
         help="wait for a subscriber, so that no image is lost (default)",
     )
-    add("--wait-for-truth-listener", action="store_true", help="also wait for subscribers of ground_truth/*")
+    add(
+        "--wait-for-truth-listener",
+        action="store_true",
+        help="also wait for subscribers of ground_truth/*, if known",
+    )
     add(
         "--follow-node",
         action="store_true",
@@ -178,6 +182,7 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
         best_effort=options.best_effort,
         publish_mount=options.mount_tf,
         publish_clock=options.clock,
+        publish_truth=source.has_truth,
         queue=AHEAD if options.follow_node else CameraOptions.queue,  # all that the node has not answered
     )
     timeline = Timeline(
@@ -194,11 +199,12 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
     player: Player | None = None
     try:
         if options.preload:
+            _say(f"preparing all images of {source.name} first (--preload); until then, nobody sees the camera")
             ready = _preload(ready, timeline.length(source))
         player = Player(camera)  # which others see from here on, when everything is ready
         _say(f"{source.name} as {player.image_topic}, {source.rate_hz * options.rate:.4g} Hz")
         if options.wait_for_subscriber:
-            _wait_for_subscribers(player, options.wait_for_truth_listener, stop)
+            _wait_for_subscribers(player, options.wait_for_truth_listener and source.has_truth, stop)
         with FrameProgress("playing", timeline.length(source), Console(stderr=True)) as progress:
             summary = _publish(player, ready, source.rate_hz, options, stop, progress)
         if not stop.is_set():

@@ -48,6 +48,7 @@ class CameraOptions:
         best_effort: publish images without resending lost ones, as most camera drivers do.
         publish_mount: publish the static transform from base_frame to frame_id.
         publish_clock: publish /clock.
+        publish_truth: have topics for ground truth, which frames may bring.
         queue: how many images are kept for reliable subscribers that have not acknowledged them.
     """
 
@@ -57,6 +58,7 @@ class CameraOptions:
     best_effort: bool = False
     publish_mount: bool = False
     publish_clock: bool = False
+    publish_truth: bool = True
     queue: int = 5
 
 
@@ -101,8 +103,9 @@ class Player(Node):
         )
         self._images = self.create_publisher(image_type, image_topic, qos, qos_overriding_options=overridable)
         self._infos = self.create_publisher(CameraInfo, "camera/camera_info", qos, qos_overriding_options=overridable)
-        self._truth = self.create_publisher(Odometry, TRUTH_TOPIC, TRUTH_QOS)
-        self._true_depth = self.create_publisher(Image, "ground_truth/depth/image", 5)
+        with_truth = options.publish_truth
+        self._truth = self.create_publisher(Odometry, TRUTH_TOPIC, TRUTH_QOS) if with_truth else None
+        self._true_depth = self.create_publisher(Image, "ground_truth/depth/image", 5) if with_truth else None
         self._clock_publisher = self.create_publisher(Clock, "/clock", 10) if options.publish_clock else None
         self._last_truth: tuple[int, FloatArray] | None = None
         if options.publish_mount:
@@ -114,18 +117,19 @@ class Player(Node):
         return str(self._images.topic_name)
 
     def is_heard(self, *, with_truth: bool = False) -> bool:
-        """Return whether the images have a subscriber, and with ``with_truth`` also the ground truth."""
+        """Return whether the images have a subscriber, and with ``with_truth`` also the topics of ground truth."""
         publishers = [self._images, self._truth, self._true_depth] if with_truth else [self._images]
-        return all(publisher.get_subscription_count() > 0 for publisher in publishers)
+        return all(publisher.get_subscription_count() > 0 for publisher in publishers if publisher is not None)
 
     def publish(self, message: Image | CompressedImage, frame: SourceFrame, stamp_ns: int) -> None:
         """Publish a frame, all of its messages with the same stamp and the image last."""
         stamp = time_message(stamp_ns)
         header = Header(stamp=stamp, frame_id=self.options.frame_id)
-        if frame.T_world_camera is not None:
-            self._publish_truth(stamp_ns, frame.T_world_camera @ inverse(T_BASE_CAMERA))
-        if frame.depth is not None and self._true_depth.get_subscription_count() > 0:
-            self._true_depth.publish(image_message(frame.depth, "32FC1", header))
+        if self._truth is not None and frame.T_world_camera is not None:
+            self._truth.publish(self._true_odometry(stamp_ns, frame.T_world_camera @ inverse(T_BASE_CAMERA)))
+        true_depth = self._true_depth
+        if true_depth is not None and frame.depth is not None and true_depth.get_subscription_count() > 0:
+            true_depth.publish(image_message(frame.depth, "32FC1", header))
         if frame.calibration is not None:
             self._infos.publish(camera_info_message(frame.calibration, header))
         message.header.stamp = stamp
@@ -145,7 +149,7 @@ class Player(Node):
             self._images.wait_for_all_acked(Duration(seconds=seconds))
         time.sleep(linger_s)
 
-    def _publish_truth(self, stamp_ns: int, T_world_base: FloatArray) -> None:
+    def _true_odometry(self, stamp_ns: int, T_world_base: FloatArray) -> Odometry:
         message = Odometry(child_frame_id=self.options.base_frame)
         message.header = Header(stamp=time_message(stamp_ns), frame_id="world")
         fill_pose(message.pose.pose, T_world_base)
@@ -156,7 +160,7 @@ class Player(Node):
             velocity.x, velocity.y, velocity.z = linear.tolist()
             turn.x, turn.y, turn.z = angular.tolist()
         self._last_truth = stamp_ns, T_world_base
-        self._truth.publish(message)
+        return message
 
     def _send_mount(self) -> None:
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.options.base_frame)
