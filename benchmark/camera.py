@@ -13,7 +13,6 @@ from tf2_ros import StaticTransformBroadcaster
 
 from ttt3r_ros.geometry import T_BASE_CAMERA
 from ttt3r_ros.ros.conversions import image_message, time_message, transform_message
-from ttt3r_ros.synthetic import Sequence
 
 FRAME_ID = "camera"
 #: Of the first image that `Camera.send` sends, and between two of them [ns].
@@ -22,6 +21,8 @@ FIRST_NS, PERIOD_NS = 1_000_000_123, 33_333_333
 
 def image_messages(count: int, width: int, height: int) -> list[Image]:
     """Return the first frames of a walk; stamps are for the sender to fill in."""
+    from ttt3r_ros.synthetic import Sequence
+
     frames = Sequence(0, count, width=width, height=height).render(0, count)
     return [image_message(pixels, "rgb8", Header(frame_id=FRAME_ID)) for pixels in frames.image.numpy()]
 

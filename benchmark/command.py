@@ -1,4 +1,7 @@
-"""How every benchmark is started (``python -m benchmark.NAME``), and the arguments that several of them share."""
+"""How every benchmark is started (``python -m benchmark.NAME``), and the arguments that several of them share.
+
+Benchmarks import torch, and what needs it, within functions: mistakes in arguments are said before that.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import numpy as np
 from rich.console import Console
@@ -15,10 +18,11 @@ from rich.table import Table
 from ttt3r_ros.cli.arguments import at_least_one, output_file, output_folder, positive
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.settings import add_options, declarations
-from ttt3r_ros.stream.load import load_backbone
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
-from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.synthetic.limits import Motion
+
+if TYPE_CHECKING:
+    from ttt3r_ros.stream.stream import Stream
 
 Result = TypeVar("Result")
 
@@ -122,6 +126,9 @@ def stream(args: argparse.Namespace) -> Stream:
     Raises:
         UserError: the weights cannot be used.
     """
+    from ttt3r_ros.stream.load import load_backbone
+    from ttt3r_ros.stream.stream import Stream
+
     loaded = load_backbone(NetworkSettings(weights=args.weights, device="cpu"))
     settings = StreamSettings(weights_interval=loaded.segment_frames, reset_interval=args.reset_interval)
     return Stream(loaded.backbone, settings)

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from benchmark import command
@@ -23,10 +22,7 @@ from benchmark.runner import Frame, frames_of, go_along
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, T_from_rpy, inverse, rotation_vector
-from ttt3r_ros.stream.load import load_backbone
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
-from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.synthetic import Sequence
 
 FIRST_SEED = 300  # of the apartments, held out from training
 
@@ -95,6 +91,10 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """
     if args.seeds < 1 or args.frames <= MIN_FRAMES:
         raise UserError(f"--seeds must be at least 1 and --frames more than {MIN_FRAMES}")
+
+    from ttt3r_ros.stream.load import load_backbone
+    from ttt3r_ros.stream.stream import Stream
+
     loaded = load_backbone(NetworkSettings(weights=args.weights, device=args.device))
     settings = StreamSettings(
         weights_interval=loaded.segment_frames, check_images=False, max_speed=0.0, max_turn_rate=0.0
@@ -156,6 +156,10 @@ def report(result: dict[str, Any], args: argparse.Namespace, console: Console) -
 
 def _frames(condition: Condition, seed: int, args: argparse.Namespace) -> Iterator[Frame]:
     """Render the walk through one apartment as the condition has it."""
+    import torch
+
+    from ttt3r_ros.synthetic import Sequence
+
     width, height = args.size
     sequence = Sequence(seed, args.frames, width=width, height=height, fps=args.fps, motion=args.motion)
     turn = T_from_rpy([0, 0, 0], *np.deg2rad(condition.mount_deg))

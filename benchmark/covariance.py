@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence as Seq
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -30,7 +30,6 @@ from benchmark.covariance_figures import draw
 from benchmark.covariance_fit import PARTS, Calibration, Variances, calibration, fit, nees, replay, with_error
 from benchmark.covariance_runs import Kind, Walked, aided, load, save, walk
 from benchmark.runner import Frame
-from benchmark.scale_sources import KeptBackbone
 from benchmark.walk import FPS
 from ttt3r_ros.cli.arguments import at_least_one, output_file
 from ttt3r_ros.cli.frame_progress import FrameProgress
@@ -40,8 +39,9 @@ from ttt3r_ros.settings import add_options
 from ttt3r_ros.stream.covariance import CovarianceModel
 from ttt3r_ros.stream.covariance_file import read_covariance, write_covariance
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
-from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.weights.load import load_weights
+
+if TYPE_CHECKING:
+    from ttt3r_ros.stream.stream import Stream
 
 #: First seeds of both halves' flats: one among those of training but beyond what it reaches, one held out. The
 #: constants of the package were fitted to other flats, from 300 and from 1,000,000 on.
@@ -102,6 +102,11 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
             f"too little to judge covariances by: --flats must be at least {MIN_FLATS}, --frames at least "
             f"{MIN_FRAMES}, --rates positive, --seeds two"
         )
+
+    from benchmark.kept_backbone import KeptBackbone
+    from ttt3r_ros.stream.stream import Stream
+    from ttt3r_ros.weights.load import load_weights
+
     kinds = [Kind(motion, fps) for motion in args.motions for fps in args.rates]
     if args.long:
         kinds += [
@@ -194,6 +199,8 @@ def _walks(
 
 def _forget(stream: Stream) -> None:
     """Let the network's answers of the walk before go."""
+    from benchmark.kept_backbone import KeptBackbone
+
     if isinstance(stream.backbone, KeptBackbone):
         stream.backbone.forget()
 

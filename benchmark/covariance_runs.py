@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +24,11 @@ import numpy.typing as npt
 from benchmark.runner import Frame, frames_of, go_along
 from benchmark.scale_sources import wheel_odometry
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector, twist_between
-from ttt3r_ros.stream import scale_sources
 from ttt3r_ros.stream.covariance import Certainty
-from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.synthetic import Sequence as Rendered
 from ttt3r_ros.synthetic.limits import Motion
+
+if TYPE_CHECKING:
+    from ttt3r_ros.stream.stream import Stream
 
 #: A velocity of a larger variance is "not known" [m²/s²].
 _UNKNOWN = 1000.0
@@ -134,6 +134,8 @@ class Kind:
 
     def walk(self, seed: int, length: int, size: tuple[int, int], device: str) -> Iterator[Frame]:
         """Yield the frames of a walk through the flat of this seed, so many unless it is a longer one."""
+        from ttt3r_ros.synthetic import Sequence as Rendered
+
         length = self.frames or length
         motion = cast(Motion, "wheeled" if self.motion == "stopping" else self.motion)
         width, height = size
@@ -167,6 +169,8 @@ def _stopping(frames: Iterable[Frame], seed: int, fps: float, length: int) -> It
 
 def walk(stream: Stream, frames: Iterable[Frame]) -> Walked:
     """Feed frames to a stream, from its origin on."""
+    from ttt3r_ros.stream import scale_sources
+
     stream.reset_odometry()
     rows: list[tuple[Any, ...]] = []
     T_camera_base = inverse(T_BASE_CAMERA)

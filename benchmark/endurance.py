@@ -12,14 +12,12 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from rich.console import Console
 
 from benchmark import command
 from benchmark.endurance_figures import COLUMNS, draw, rows, verdict, walk_title
-from benchmark.endurance_walk import Task, run_policy
 from benchmark.runner import alone
 from benchmark.walk import WalkSpec, rendered
 from ttt3r_ros.cli.arguments import at_least_one
@@ -27,7 +25,9 @@ from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.runtime.device import choose_device, choose_precision
 from ttt3r_ros.stream.settings import POLICIES
-from ttt3r_ros.weights.load import load_weights
+
+if TYPE_CHECKING:
+    from benchmark.endurance_walk import Task
 
 #: A flat that no weights were trained on or fitted to.
 SEED = 499
@@ -56,6 +56,10 @@ def run(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
     """
     if args.frames < 100:
         raise UserError(f"--frames must be at least 100, not {args.frames}")
+
+    from benchmark.endurance_walk import Task
+    from ttt3r_ros.weights.load import load_weights
+
     device = choose_device(args.device)
     precision = choose_precision(args.precision, device)
     weights = load_weights(args.weights)
@@ -93,6 +97,10 @@ def _finished(work: Path, task: Task) -> dict[str, Any] | None:
 
 
 def _work(task: Task) -> dict[str, Any]:
+    import torch
+
+    from benchmark.endurance_walk import run_policy
+
     torch.manual_seed(0)
     with FrameProgress(task.policy, task.walk["frames"], Console(stderr=True)) as progress:
         return run_policy(task, progress.update)

@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -30,17 +30,14 @@ from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.mapping.voxel_map import VoxelMap
-from ttt3r_ros.offline.report import write_report
-from ttt3r_ros.offline.run import OutputOptions, Run
 from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.offline.selection import Selection
-from ttt3r_ros.places.place_map import PlaceMap
 from ttt3r_ros.places.settings import MapSettings
 from ttt3r_ros.sources import SourceFrame, SourceReport
-from ttt3r_ros.stream.load import load_backbone
-from ttt3r_ros.stream.segments import warm_up
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
-from ttt3r_ros.stream.stream import Stream
+
+if TYPE_CHECKING:
+    from ttt3r_ros.places.place_map import PlaceMap
 
 WAYS = ("stream", "map", "places", "offline")
 #: A flat that no weights were trained on or fitted to.
@@ -142,6 +139,13 @@ def measure(args: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
 
 def go(spec: WalkSpec, work: Path, weights: str, device: str, way: str, map_max_keyframes: int) -> Way:
     """Go one way along the walk."""
+    from ttt3r_ros.offline.report import write_report
+    from ttt3r_ros.offline.run import OutputOptions, Run
+    from ttt3r_ros.places.place_map import PlaceMap
+    from ttt3r_ros.stream.load import load_backbone
+    from ttt3r_ros.stream.segments import warm_up
+    from ttt3r_ros.stream.stream import Stream
+
     walk = Walk(spec, work)
     loaded = load_backbone(NetworkSettings(weights=weights, device=device))
     settings = StreamSettings(reset_interval=loaded.segment_frames)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -25,14 +25,14 @@ from rich.progress import Progress
 from benchmark import command
 from benchmark.runner import Frame, frames_of, go_along, trajectory_error
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model.update import RULES
+from ttt3r_ros.model.config import UPDATE_RULES
 from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS
-from ttt3r_ros.stream.segments import SegmentReader
 from ttt3r_ros.stream.settings import StreamSettings
-from ttt3r_ros.synthetic import Sequence
-from ttt3r_ros.weights.load import load_weights
+
+if TYPE_CHECKING:
+    from ttt3r_ros.stream.segments import SegmentReader
+    from ttt3r_ros.synthetic import Sequence
 
 LENGTHS = (10, 50, 200, 500, 1000)
 FPS = 15.0
@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments.add_argument(
         "--reset", default="", metavar="N,N", help="frames between resets, in further runs; one run for each"
     )
-    arguments.add_argument("--rules", default=",".join(RULES), metavar="A,B", help="only these update rules")
+    arguments.add_argument("--rules", default=",".join(UPDATE_RULES), metavar="A,B", help="only these update rules")
     return command.start(arguments, measure, report, argv)
 
 
@@ -93,8 +93,14 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     resets, rules = _numbers(args.reset), args.rules.split(",")
     if args.seeds < 1 or not lengths or min(resets, default=1) < 1:
         raise UserError(f"--seeds and --reset must be 1 or more, --length at least {LENGTHS[0]}")
-    if set(rules) - set(RULES):
-        raise UserError(f"--rules takes some of {', '.join(RULES)}, not {args.rules!r}")
+    if set(rules) - set(UPDATE_RULES):
+        raise UserError(f"--rules takes some of {', '.join(UPDATE_RULES)}, not {args.rules!r}")
+
+    from ttt3r_ros.stream.backbone import Backbone
+    from ttt3r_ros.stream.segments import SegmentReader
+    from ttt3r_ros.synthetic import Sequence
+    from ttt3r_ros.weights.load import load_weights
+
     device = choose_device(args.device)
     source = load_weights(args.weights).source
     width, height = args.size
@@ -196,7 +202,7 @@ def draw(path: Path, rows: Seq[Row]) -> None:
             lengths = list(by_length)
             quartiles = np.array([_quartiles(by_length[length], name) for length in lengths])
             style = "--" if reset else "-"
-            color = f"C{list(RULES).index(rule)}"
+            color = f"C{UPDATE_RULES.index(rule)}"
             label = f"{rule}, reset every {reset}" if reset else rule
             axes.plot(lengths, quartiles[:, 1], style, color=color, marker="o", markersize=3, label=label)
             axes.fill_between(lengths, quartiles[:, 0], quartiles[:, 2], color=color, alpha=0.08)

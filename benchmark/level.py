@@ -14,6 +14,7 @@ import itertools
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
@@ -22,8 +23,9 @@ from benchmark import command
 from benchmark.walk import Walk, WalkSpec, held_out
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector
 from ttt3r_ros.stream.gravity import GRAVITY, ImuSamples
-from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.synthetic import Sequence
+
+if TYPE_CHECKING:
+    from ttt3r_ros.stream.stream import Stream
 
 PER_FRAME = 8  #: samples of the IMU between two images
 #: Standard deviations of noise and bias [m/s², rad/s].
@@ -42,6 +44,8 @@ class SimulatedImu:
     """
 
     def __init__(self, spec: WalkSpec) -> None:
+        from ttt3r_ros.synthetic import Sequence
+
         fps = spec.fps * PER_FRAME
         fine = Sequence(spec.seed, spec.frames * PER_FRAME, width=16, height=16, fps=fps, motion=spec.motion)
         T = fine.T_world_camera.cpu().numpy() @ inverse(T_BASE_CAMERA)

@@ -13,27 +13,27 @@ import sys
 import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from rich.console import Console
 
 from benchmark import command
-from benchmark.map_trials import FALSE_M, FALSE_RAD, Trial, difference, feed, is_back, trials
 from benchmark.runner import depths_of, median_ratio
-from benchmark.streamed_walk import StreamedWalk
 from benchmark.walk import Walk, WalkSpec, rendered
 from ttt3r_ros.cli.arguments import at_least_one, zero_or_more
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories
 from ttt3r_ros.evaluation.pictures import draw_correction
 from ttt3r_ros.geometry import FloatArray, inverse
-from ttt3r_ros.offline.report import place_stamps
-from ttt3r_ros.places.place_map import PlaceMap
 from ttt3r_ros.places.settings import MapSettings
-from ttt3r_ros.stream.load import load_backbone
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
-from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.synthetic import TRAPS
+from ttt3r_ros.synthetic.limits import TRAPS
+
+if TYPE_CHECKING:
+    from benchmark.map_trials import Trial
+    from benchmark.streamed_walk import StreamedWalk
+    from ttt3r_ros.places.place_map import PlaceMap
 
 #: A flat that no weights were trained on or fitted to.
 SEED = 499
@@ -102,6 +102,12 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(args: argparse.Namespace, console: Console) -> Found:
     """Return each walk's figures, and what its picture shows."""
+    from benchmark.map_trials import trials
+    from benchmark.streamed_walk import StreamedWalk
+    from ttt3r_ros.places.place_map import PlaceMap
+    from ttt3r_ros.stream.load import load_backbone
+    from ttt3r_ros.stream.stream import Stream
+
     loaded = load_backbone(NetworkSettings(weights=args.weights, device=args.device))
     found = []
     for seed in args.seed:
@@ -119,6 +125,8 @@ def run(args: argparse.Namespace, console: Console) -> Found:
 
 
 def _mapped(streamed: StreamedWalk, places: PlaceMap, console: Console) -> tuple[Result, Paths]:
+    from benchmark.map_trials import feed
+
     walk = streamed.walk
     poses: dict[int, FloatArray] = {}
     ratios: dict[int, float] = {}
@@ -144,6 +152,9 @@ def _mapped(streamed: StreamedWalk, places: PlaceMap, console: Console) -> tuple
 def _result(
     walk: Walk, places: PlaceMap, poses: dict[int, FloatArray], ratios: dict[int, float], seconds: list[float]
 ) -> tuple[Result, Paths]:
+    from benchmark.map_trials import FALSE_M, FALSE_RAD, difference
+    from ttt3r_ros.offline.report import place_stamps
+
     stamps = [walk.stamps_ns[index] for index in poses]
     truth = Trajectory.from_transforms(stamps, [walk.T_world_camera[index] for index in poses])
     before = compare_trajectories(Trajectory.from_transforms(stamps, list(poses.values())), truth)
@@ -194,6 +205,8 @@ def _percentiles(ratios: dict[int, float]) -> tuple[float, float, float]:
 
 def _back(walk: Walk, keyframes: list[int], recognized: list[int]) -> tuple[float, float]:
     """Return the median time from being back at a known place to the next recognized one [s], and the recall."""
+    from benchmark.map_trials import is_back
+
     fps, waits, found = walk.spec.fps, list[float](), list[bool]()
     was_back = False
     for frame in keyframes:

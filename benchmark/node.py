@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,12 +31,13 @@ from benchmark import command, timed_node
 from benchmark.camera import image_messages
 from benchmark.consumer import Consumer
 from benchmark.graph import arguments, own_graph, running
-from ttt3r_ros.camera.preprocess import pixel_map
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.model import Network, NetworkConfig
+from ttt3r_ros.model import NetworkConfig
 from ttt3r_ros.ros.tools.processes import ChildProcess
 from ttt3r_ros.ros.topics import ODOM, PATH, TOPICS
-from ttt3r_ros.weights.checkpoint import save_network
+
+if TYPE_CHECKING:
+    from ttt3r_ros.model import Network
 
 RUNS = ("all_outputs", "bare_node_all_outputs", "odometry_only", "bare_node_odometry_only")
 RARE = {PATH}  #: not sent for every frame
@@ -88,6 +89,9 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Do the five runs."""
     if args.frames < FEWEST:
         raise UserError(f"--frames must be at least {FEWEST}, not {args.frames}")
+
+    from ttt3r_ros.weights.checkpoint import save_network
+
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "stub.safetensors"
         save_network(_stub(), weights, provenance={"source": "stub"})
@@ -125,6 +129,8 @@ def overhead(outputs: list[str], setup: Setup) -> dict[str, Any]:
 
 def transport(outputs: list[str], setup: Setup) -> dict[str, Any]:
     """Return the latency per output of a node that does nothing [ms]."""
+    from ttt3r_ros.camera.preprocess import pixel_map
+
     mapping = pixel_map(setup.images[0].width, setup.images[0].height, image_size=STUB.image_size)
     bare = [sys.executable, "-m", "benchmark.bare_node", *map(str, mapping.size), *outputs]
     with _running(bare, outputs, setup) as bench:
@@ -238,6 +244,8 @@ class _Bench:
 
 def _stub() -> Network:
     import torch
+
+    from ttt3r_ros.model import Network
 
     torch.manual_seed(0)
     network = Network(STUB)

@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -26,10 +26,12 @@ from ttt3r_ros.evaluation.metrics import (
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, Estimate
 from ttt3r_ros.stream.odometry import Motion
-from ttt3r_ros.stream.segments import SegmentReader
-from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.stream.wheels import OdometrySample
-from ttt3r_ros.synthetic import Sequence as Rendered
+
+if TYPE_CHECKING:
+    from ttt3r_ros.stream.segments import SegmentReader
+    from ttt3r_ros.stream.stream import Stream
+    from ttt3r_ros.synthetic import Sequence as Rendered
 
 Depths = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]
 Result = TypeVar("Result")
@@ -131,6 +133,8 @@ def go_along(
     stream: Stream | SegmentReader, frames: Iterable[Frame], *, outputs: Set[str] = DEFAULT_OUTPUTS
 ) -> Iterator[Step]:
     """Feed frames to a stream, one by one, and yield what came of each before the next is taken."""
+    from ttt3r_ros.stream.stream import Stream
+
     for frame in frames:
         begun, begun_cpu = time.perf_counter(), time.process_time()
         estimate: Estimate | None

@@ -21,7 +21,7 @@ import sys
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -33,13 +33,13 @@ from benchmark import command, runner
 from benchmark.walk import FPS, Walk, held_out
 from ttt3r_ros.cli.arguments import at_least_one
 from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector
-from ttt3r_ros.stream import segments
-from ttt3r_ros.stream.alignment import LogRatio
-from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import POINTS
-from ttt3r_ros.stream.segments import LastFrame
-from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.synthetic import Sequence
+
+if TYPE_CHECKING:
+    from ttt3r_ros.stream.alignment import LogRatio
+    from ttt3r_ros.stream.backbone import Backbone
+    from ttt3r_ros.stream.segments import LastFrame
+    from ttt3r_ros.stream.stream import Stream
 
 Image = npt.NDArray[np.uint8]
 
@@ -112,6 +112,8 @@ class Standing:
 
 def stand(stream: Stream, seed: int, kind: str, frames: int, size: tuple[int, int]) -> Standing:
     """Feed one view for so many frames; points are asked for once in a hundred."""
+    from ttt3r_ros.synthetic import Sequence
+
     stream.settings = replace(stream.settings, frozen_timeout=0.0 if kind == "copies" else 1.0)
     sequence = Sequence(seed, 1, width=size[0], height=size[1], motion=("handheld", "wheeled")[seed % 2])
     view = sequence.render(0).image[0].numpy()
@@ -146,6 +148,8 @@ class Slow:
 
 def creep(stream: Stream, seed: int, kind: str, seconds: float, size: tuple[int, int]) -> Slow:
     """Move forward by 1 cm/s, sideways by 1 cm/s, or turn by 1 degree/s, with noise of 2 gray levels."""
+    from ttt3r_ros.synthetic import Sequence
+
     frames = round(seconds * FPS)
     sequence = Sequence(seed, frames, width=size[0], height=size[1], motion=("handheld", "wheeled")[seed % 2])
     sequence.T_world_camera = sequence.T_world_camera[:1].repeat(frames, 1, 1)
@@ -194,6 +198,8 @@ class Walked:
 
 def go_along(stream: Stream, walk: Walk, bias: float) -> Walked:
     """Feed a walk to a stream."""
+    from ttt3r_ros.stream import segments
+
     found = segments._scale_ratio
 
     def biased(backbone: Backbone, before: LastFrame, after: LastFrame) -> LogRatio | None:

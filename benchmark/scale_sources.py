@@ -15,11 +15,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -29,11 +28,10 @@ from benchmark.runner import depths_of, median_ratio
 from benchmark.walk import FPS, Walk, held_out
 from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector, twist_between
-from ttt3r_ros.model.network import POINTS_CAMERA, Network, Prediction, State
-from ttt3r_ros.model.update import UpdateRule
-from ttt3r_ros.stream.backbone import Backbone
-from ttt3r_ros.stream.stream import Stream
 from ttt3r_ros.stream.wheels import OdometrySample
+
+if TYPE_CHECKING:
+    from ttt3r_ros.stream.stream import Stream
 
 #: Of the wheels: noise of a motion and what all have in common (shares), and from when to when they slip how much.
 NOISE, BIAS, SLIP = 0.02, 0.01, (10.0, 15.0, 1.4)
@@ -48,25 +46,6 @@ CASES: dict[str, tuple[float | None, bool]] = {
     "height 30 % too small, and wheels": (0.7, True),
 }
 STRETCH = round(3 * FPS)
-
-
-class KeptBackbone(Backbone):
-    """Answers as the first time where it is asked the same again: about an image, from a state."""
-
-    def __init__(self, network: Network, **settings: Any) -> None:
-        super().__init__(network, **settings)
-        self._answers: dict[tuple[int, bytes], tuple[Prediction, State]] = {}
-
-    def forget(self) -> None:
-        """Prepare for another walk."""
-        self._answers = {}
-
-    def step(self, image: Any, state: Any, *, rule: UpdateRule, outputs: Set[str]) -> tuple[Prediction, State]:
-        """See `Backbone.step`."""
-        key = id(state), sha256(image.cpu().numpy().tobytes()).digest()  # states that are kept have an id for good
-        if key not in self._answers:
-            self._answers[key] = super().step(image, state, rule=rule, outputs={POINTS_CAMERA, *outputs})
-        return self._answers[key]
 
 
 @dataclass(frozen=True)
@@ -191,6 +170,8 @@ def figures(results: list[Result]) -> list[dict[str, Any]]:
 
 def run(args: argparse.Namespace, console: Console) -> list[Result]:
     """Return what came of every case on every walk."""
+    from benchmark.kept_backbone import KeptBackbone
+
     stream = command.stream(args)
     stream.backbone = backbone = KeptBackbone(stream.backbone.network)
     results: list[Result] = []

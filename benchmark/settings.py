@@ -13,10 +13,9 @@ import sys
 from collections.abc import Sequence as Seq
 from dataclasses import asdict, dataclass, field, replace
 from itertools import product, tee
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-import torch
 from rich.console import Console
 from rich.progress import track
 
@@ -28,11 +27,13 @@ from ttt3r_ros.evaluation.metrics import Trajectory, compare_depth, compare_traj
 from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.model.config import UPDATE_RULES
 from ttt3r_ros.runtime.device import PRECISIONS, choose_device
-from ttt3r_ros.stream.load import load_backbone
-from ttt3r_ros.stream.segments import warm_up
 from ttt3r_ros.stream.settings import POLICIES, NetworkSettings, ResetPolicy, StreamSettings
-from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.synthetic import Motion, Sequence
+from ttt3r_ros.synthetic.limits import Motion
+
+if TYPE_CHECKING:
+    import torch
+
+    from ttt3r_ros.stream.stream import Stream
 
 FPS = 15.0
 FIRST_SEED = 700  # held out of training, and not benchmark/length.py's
@@ -136,9 +137,15 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     Raises:
         UserError: an option cannot be used.
     """
-    device = choose_device(args.device)
     if args.seeds < 1 or args.length < MIN_FRAMES:
         raise UserError(f"--seeds must be 1 or more and --length {MIN_FRAMES} or more")
+
+    import torch
+
+    from ttt3r_ros.stream.segments import warm_up
+    from ttt3r_ros.synthetic import Sequence
+
+    device = choose_device(args.device)
     precisions = args.precisions or [name for name in PRECISIONS if name != "int8" or device.type == "cpu"]
     corrections = [word == "on" for word in args.corrections]
     settings = [
@@ -226,6 +233,9 @@ def _row(setting: Setting, stream: Stream, walks: Seq[Walk], ates: list[float], 
 
 
 def _stream(args: argparse.Namespace, setting: Setting) -> Stream:
+    from ttt3r_ros.stream.load import load_backbone
+    from ttt3r_ros.stream.stream import Stream
+
     loaded = load_backbone(NetworkSettings(weights=args.weights, device=args.device, precision=setting.precision))
     settings = StreamSettings(
         image_size=setting.image_size,
@@ -240,6 +250,10 @@ def _stream(args: argparse.Namespace, setting: Setting) -> Stream:
 
 def _memory(args: argparse.Namespace, setting: Setting) -> float:
     """Return the memory of this process, which runs nothing else [MiB]."""
+    import torch
+
+    from ttt3r_ros.stream.segments import warm_up
+
     stream = _stream(args, setting)
     warm_up(stream.backbone, args.size[1], args.size[0], stream.settings)
     if stream.backbone.device.type == "cuda":

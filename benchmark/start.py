@@ -29,7 +29,6 @@ from benchmark.start_camera import StartCamera
 from benchmark.start_weights import drop_from_cache, made_by_rule, seconds_to_read
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import CUT3R_512_DPT
-from ttt3r_ros.weights.load import PACKAGED
 
 FULL = Path(".cache/start/full.safetensors")
 PATIENCE = 600.0  #: seconds for the first odometry
@@ -69,6 +68,9 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         raise UserError(f"--runs must be at least 1, not {args.runs}")
     if args.config and args.weights:
         raise UserError("give either --config or --weights")
+
+    from ttt3r_ros.weights.load import PACKAGED
+
     given = Path(args.weights or PACKAGED).expanduser().resolve()
     weights = made_by_rule(CUT3R_512_DPT, FULL, console) if args.config else given
     states = [state for state in STATES if state == "warm" or not args.no_cold]

@@ -11,8 +11,6 @@ from rich.console import Console
 
 from ttt3r_ros.cli.progress import byte_progress
 from ttt3r_ros.model import NetworkConfig
-from ttt3r_ros.weights.checkpoint import save_network
-from ttt3r_ros.weights.native_file import read_native
 
 _CHUNK = 2**23  # bytes
 _PROBES = 16
@@ -20,6 +18,9 @@ _PROBES = 16
 
 def made_by_rule(config: NetworkConfig, path: Path, console: Console) -> Path:
     """Return a weights file of this configuration, made by the tests' rule unless it is there already."""
+    from ttt3r_ros.weights.checkpoint import save_network
+    from ttt3r_ros.weights.native_file import read_native
+
     path = path.resolve()
     if path.is_file() and read_native(path).config == config:
         return path

@@ -13,13 +13,11 @@ import sys
 import time
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from benchmark import command
 from ttt3r_ros.cli.arguments import at_least_one
 from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.synthetic import Sequence, render_clips
 
 SIZES = ((160, 120), (640, 480))
 
@@ -29,15 +27,18 @@ def main(argv: list[str] | None = None) -> int:
     arguments = command.parser(__doc__, "device", "seeds", "markdown", device="cpu", seeds=4)
     add = arguments.add_argument
     add("--repeats", type=at_least_one, default=5, help="measurements per row; the median is reported")
-    add("--processes", type=at_least_one, default=torch.get_num_threads(), help="processes of the second row, on a CPU")
+    add("--processes", type=at_least_one, help="processes of the second row, on a CPU (default: one per core)")
     return command.start(arguments, measure, report, argv)
 
 
 def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Render the flats, all of them in one call, at each size."""
+    import torch
+
     args.device = str(choose_device(args.device))
     rows = []
-    several = [args.processes] if args.device == "cpu" and args.processes > 1 else []
+    count = args.processes or torch.get_num_threads()
+    several = [count] if args.device == "cpu" and count > 1 else []
     for size in SIZES:
         for processes in (1, *several):
             with console.status(f"rendering {size[0]} x {size[1]} in {processes} process(es)"):
@@ -83,6 +84,8 @@ def _measure_all(size: tuple[int, int], processes: int, args: argparse.Namespace
 
 def _measure(size: tuple[int, int], device: str, seeds: int, repeats: int) -> tuple[float, float, float]:
     """Return frames per second, processor milliseconds per frame and milliseconds to build a sequence."""
+    from ttt3r_ros.synthetic import Sequence, render_clips
+
     frames = max(2, (25 if device == "cpu" else 250) * 160 * 120 // (size[0] * size[1]))
     start = time.process_time()
     sequences = [Sequence(s, frames, width=size[0], height=size[1], device=device) for s in range(seeds)]
@@ -100,6 +103,8 @@ def _measure(size: tuple[int, int], device: str, seeds: int, repeats: int) -> tu
 
 
 def _wait(device: str) -> None:
+    import torch
+
     if device.startswith("cuda"):
         torch.cuda.synchronize()
 

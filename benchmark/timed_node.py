@@ -11,16 +11,17 @@ import struct
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.model.network import Network
 from ttt3r_ros.ros.node import main
-from ttt3r_ros.stream import segments
 from ttt3r_ros.stream.estimate import Estimate
-from ttt3r_ros.stream.segments import SegmentState
+
+if TYPE_CHECKING:
+    from ttt3r_ros.model.network import Network
+    from ttt3r_ros.stream.segments import SegmentState
 
 _RECORD = struct.Struct("dddd")
 
@@ -35,6 +36,9 @@ def read_steps(path: Path) -> npt.NDArray[np.float64]:
 
 
 def _time_steps(path: Path, extra: float) -> None:
+    from ttt3r_ros.model.network import Network
+    from ttt3r_ros.stream import segments
+
     file = path.open("ab", buffering=0)  # the node's end leaves nothing time to be flushed
     step, advance = Network.step, segments.advance
     times = (0.0, 0.0, 0.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,10 @@ from rich.console import Console
 from benchmark.runner import Frame
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.geometry import FloatArray, Intrinsics
-from ttt3r_ros.synthetic import Sequence, Trap
 from ttt3r_ros.synthetic.limits import Motion
+
+if TYPE_CHECKING:
+    from ttt3r_ros.synthetic import Trap
 
 #: The first of the flats, held out, along which several benchmarks walk, and the frames per second there.
 FIRST_SEED, FPS = 340, 15.0
@@ -57,6 +60,8 @@ class Walk:
 
     def __init__(self, spec: WalkSpec, folder: Path, *, device: str = "cpu") -> None:
         """Work out the path; nothing is rendered yet."""
+        from ttt3r_ros.synthetic import Sequence
+
         self.spec = spec
         self._images, self._depths = folder / f"{spec.name}.rgb", folder / f"{spec.name}.depth"
         self._sequence = Sequence(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.console import Console
@@ -21,10 +21,10 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation.metrics import Trajectory, compare_trajectories
 from ttt3r_ros.geometry import FloatArray
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS
-from ttt3r_ros.stream.load import load_backbone
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
-from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.synthetic import Sequence
+
+if TYPE_CHECKING:
+    from ttt3r_ros.synthetic import Sequence
 
 FIRST_SEED = 700  # of the apartments, held out from training
 MIN_FRAMES = 3  # that can be aligned
@@ -70,6 +70,11 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """
     if args.seeds < 1 or args.frames < MIN_FRAMES:
         raise UserError(f"--seeds must be at least 1 and --frames at least {MIN_FRAMES}")
+
+    from ttt3r_ros.stream.load import load_backbone
+    from ttt3r_ros.stream.stream import Stream
+    from ttt3r_ros.synthetic import Sequence
+
     loaded = load_backbone(NetworkSettings(weights=args.weights, device=args.device))
     width, height = args.size
     walks: list[Walk] = []

@@ -95,3 +95,36 @@ def test_every_command_has_a_version_and_refuses_what_it_does_not_know():
         assert version == f"{name} 0 {name} of ttt3r_ros {__version__}"
         assert unknown.startswith(f"{name} 2 ")
         assert unknown.endswith("unrecognized arguments: --no-such-option")
+
+
+#: Calls programs that have a mistake in their arguments, in a process that cannot import torch.
+MISTAKES = """
+import contextlib, importlib, io, sys
+
+class Without:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "torch":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Without())
+for name in sys.argv[1:]:
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            importlib.import_module(name).main(["--no-such-option"])
+        except (SystemExit, ImportError) as end:
+            print(name, end)
+"""
+
+#: Parts of other programs, and programs whose arguments only torch can tell.
+OTHERS = {"benchmark.bare_node", "benchmark.timed_node", "benchmark.parity", "benchmark.step", "training.confidence"}
+
+
+@pytest.mark.slow
+def test_benchmarks_and_training_say_mistakes_before_torch_is_loaded():
+    files = [file for folder in ("benchmark", "training") for file in sorted((ROOT / folder).glob("*.py"))]
+    names = {f"{file.parent.name}.{file.stem}" for file in files if '__name__ == "__main__"' in file.read_text()}
+    names -= OTHERS
+    assert len(names) > 20
+    command = [sys.executable, "-c", MISTAKES, *sorted(names)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines() == [f"{name} 2" for name in sorted(names)]  # the status of a wrong command line

@@ -17,25 +17,21 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from training.confidence import fit_run
 from training.config import RECIPES, Recipe, recipe_by_name, tiny
-from training.export import export
-from training.initial import resampled_state
 from training.report import Report, machine, stages
 from training.run_folder import RunFolder
 from training.schedule import Budget
-from training.team import Team, gathered
-from training.train import Rhythm, train
-from training.trainer import Trainer
 from ttt3r_ros.errors import UserError, program
 from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.weights.checkpoint import load_network
-from ttt3r_ros.weights.load import load_weights
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+    from training.team import Team
+    from training.trainer import Trainer
 
 #: What of the time is kept for confidence, export and evaluation, and how much at most [s].
 _RESERVE, _MAX_RESERVE_S = 0.15, 90.0
@@ -62,6 +58,10 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("--minutes, --training-minutes and --steps must be greater than 0")
     folder = RunFolder.named(args.run or datetime.now().strftime("%Y%m%d-%H%M%S"))
     deadline, budget = _time(args, begun)
+
+    from training.team import gathered
+    from training.train import train
+
     with gathered(choose_device(args.device)) as (team, device):
         trainer = (_resumed if args.resume else _new)(folder, device, args, team)
         if not team.leads:
@@ -103,11 +103,15 @@ def _time(args: argparse.Namespace, begun: float) -> tuple[float, Budget]:
 
 
 def _resumed(folder: RunFolder, device: torch.device, args: argparse.Namespace, team: Team) -> Trainer:
+    from training.trainer import Trainer
+
     state = folder.load()
     return Trainer(Recipe.from_dict(state["recipe"]), device, state=state, fuse=args.fuse, team=team)
 
 
 def _new(folder: RunFolder, device: torch.device, args: argparse.Namespace, team: Team) -> Trainer:
+    from training.trainer import Trainer
+
     if folder.checkpoint.exists():
         raise UserError(f"the run {folder.path} exists; go on with --resume, or choose another name")
     recipe = recipe_by_name(args.recipe or ("gpu" if device.type == "cuda" else "cpu"))
@@ -129,6 +133,9 @@ def _weights(recipe: Recipe, path: str, *, encoder_only: bool) -> tuple[dict[str
     Where only the heads of points are of another kind than the recipe's, these are left out, and start anew. Weights
     for images of another size get state tokens of the recipe's number, see `resampled_state`.
     """
+    from training.initial import resampled_state
+    from ttt3r_ros.weights.checkpoint import load_network
+
     network, provenance = load_network(path)
     network = resampled_state(network, recipe.network)
     other_heads = replace(network.config, head_type=recipe.network.head_type, dpt_width=recipe.network.dpt_width)
@@ -155,6 +162,9 @@ def _train_and_finish(trainer: Trainer, folder: RunFolder, budget: Budget, deadl
     Returns:
         Whether nothing failed.
     """
+    from training.confidence import fit_run  # now, since the code may change while it trains
+    from training.train import Rhythm, train
+
     recipe, size = trainer.recipe, sum(p.numel() for p in trainer.network.parameters())
     report = Report(folder.report, f"Training run {folder.path.name}")
     report.add("Machine", machine(trainer.device))
@@ -180,7 +190,7 @@ def _train_and_finish(trainer: Trainer, folder: RunFolder, budget: Budget, deadl
 
     left = deadline - time.monotonic()
     parts: dict[str, Callable[[], str]] = {
-        "Confidence": lambda: _fit(folder, trainer.device, time.monotonic() + _CONFIDENCE * left),
+        "Confidence": lambda: _fitted(fit_run(folder, trainer.device, time.monotonic() + _CONFIDENCE * left)),
         "Evaluation": lambda: _evaluate(folder, trainer.device, recipe, deadline),
     }
     for heading, part in parts.items():
@@ -198,15 +208,17 @@ def _curve(folder: RunFolder) -> str:
     return f"There is no curve: {_NO_MATPLOTLIB if folder.entries() else 'the run took no steps.'}"
 
 
-def _fit(folder: RunFolder, device: torch.device, until: float) -> str:
-    low, middle, high = fit_run(folder, device, until)
+def _fitted(percentiles: list[float]) -> str:
+    low, middle, high = percentiles
     return f"Of the pixels 5 % are below {low:.2f}, half below {middle:.2f}, 95 % below {high:.2f}."
 
 
 def _evaluate(folder: RunFolder, device: torch.device, recipe: Recipe, deadline: float) -> str:
     """Evaluate the exported file, as a user would get it, and write the figures into it."""
     from training.evaluate import evaluate  # needs an image library, which training does not
+    from training.export import export
     from training.pictures import draw
+    from ttt3r_ros.weights.load import load_weights
 
     last = deadline - _LAST_S
     evaluation = evaluate(

@@ -12,13 +12,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
-
 from ttt3r_ros.cli.arguments import output_file
 from ttt3r_ros.errors import UserError, program
-from ttt3r_ros.model import Network
-from ttt3r_ros.weights.checkpoint import load_network, save_network
-from ttt3r_ros.weights.load import SEGMENT_FRAMES, SYNTHETIC
 
 
 @program
@@ -46,6 +41,13 @@ def blend(files: Sequence[str], shares: Sequence[float], output: Path) -> None:
     """
     if len(files) != len(shares) or abs(sum(shares) - 1) > 1e-6:
         raise UserError(f"--shares must give one number for each of the {len(files)} files, with a sum of 1")
+
+    import torch
+
+    from ttt3r_ros.model import Network
+    from ttt3r_ros.weights.checkpoint import load_network, save_network
+    from ttt3r_ros.weights.load import SEGMENT_FRAMES, SYNTHETIC
+
     networks, records = zip(*(load_network(file) for file in files), strict=True)
     if any(network.config != networks[0].config for network in networks):
         raise UserError(f"{' and '.join(files)} do not hold networks of one shape; only such can be averaged")

@@ -9,10 +9,9 @@ import sys
 import time
 from collections.abc import Sequence as Seq
 from dataclasses import asdict, dataclass
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-import torch
 
 from training.config import FIRST_TRAINING_SEED
 from training.measure import Frame, Measurement, measure
@@ -20,14 +19,15 @@ from training.pictures import draw
 from training.report import table
 from ttt3r_ros.cli.arguments import at_least_one, output_file
 from ttt3r_ros.errors import UserError, program
-from ttt3r_ros.model import rule_by_name
-from ttt3r_ros.model.update import RULES
+from ttt3r_ros.model.config import UPDATE_RULES
 from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.stream.backbone import Backbone
-from ttt3r_ros.stream.segments import SegmentReader
 from ttt3r_ros.stream.settings import StreamSettings
-from ttt3r_ros.synthetic import Motion, Sequence
-from ttt3r_ros.weights.load import Weights, load_weights
+from ttt3r_ros.synthetic.limits import Motion
+
+if TYPE_CHECKING:
+    import torch
+
+    from ttt3r_ros.weights.load import Weights
 
 #: What the small weights are meant to reach: name -> (bound, is it an upper one, how it is shown).
 TARGETS = {
@@ -52,11 +52,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=at_least_one, default=10, help="held-out flats, each with every motion")
     parser.add_argument("--frames", type=at_least_one, default=16, help="of a sequence, at 15 a second")
     parser.add_argument("--motions", metavar="A,B", help="only these motions")
-    parser.add_argument("--rule", default="ttt3r", choices=tuple(RULES), help="update rule")
+    parser.add_argument("--rule", default="ttt3r", choices=UPDATE_RULES, help="update rule")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--json", type=output_file, help="also write everything to this file")
     parser.add_argument("--picture", type=output_file, help="also draw image, depth and true depth to this PNG")
     args = parser.parse_args(argv)
+
+    from ttt3r_ros.weights.load import load_weights
+
     weights = load_weights(args.weights)
     motions = args.motions.split(",") if args.motions else get_args(Motion)
     evaluation = evaluate(
@@ -164,6 +167,12 @@ def evaluate(
     """
     if not 1 <= seeds <= FIRST_TRAINING_SEED // 2 or frames < 3:
         raise UserError(f"--seeds must be 1 to {FIRST_TRAINING_SEED // 2} and --frames at least 3")
+
+    from ttt3r_ros.model import rule_by_name
+    from ttt3r_ros.stream.backbone import Backbone
+    from ttt3r_ros.stream.segments import SegmentReader
+    from ttt3r_ros.synthetic import Sequence
+
     backbone = Backbone(weights.network, device=device)
     settings = StreamSettings(update_rule=rule_by_name(rule).name)
     unknown = set(motions) - set(get_args(Motion))

@@ -8,15 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from training.config import Recipe
 from training.run_folder import RunFolder
 from ttt3r_ros.cli.arguments import output_file
 from ttt3r_ros.errors import UserError, program
-from ttt3r_ros.model import Network
-from ttt3r_ros.weights.checkpoint import save_network
-from ttt3r_ros.weights.load import SEGMENT_FRAMES, SYNTHETIC
 
 #: The package carries the file in its repository.
 MAX_BYTES = 24 * 2**20
@@ -53,6 +48,12 @@ def export(state: dict[str, Any], output: Path, figures: dict[str, Any] | None =
     Raises:
         UserError: the file would be larger than the package may carry; none is written then.
     """
+    import torch
+
+    from ttt3r_ros.model import Network
+    from ttt3r_ros.weights.checkpoint import save_network
+    from ttt3r_ros.weights.load import SEGMENT_FRAMES, SYNTHETIC
+
     recipe = Recipe.from_dict(state["recipe"])
     network = Network(recipe.network)
     network.load_state_dict(state["average"])

@@ -16,11 +16,8 @@ from training.pictures import draw
 from ttt3r_ros.cli.arguments import output_file
 from ttt3r_ros.errors import program
 from ttt3r_ros.runtime.device import choose_device
-from ttt3r_ros.stream.backbone import Backbone
-from ttt3r_ros.stream.segments import SegmentReader
 from ttt3r_ros.stream.settings import StreamSettings
-from ttt3r_ros.synthetic import Motion, Sequence
-from ttt3r_ros.weights.load import load_weights
+from ttt3r_ros.synthetic.limits import Motion
 
 FIRST_SEED = 20  # held out of training, and beyond those whose figures are told
 _START, _FRAMES = 30, 4
@@ -34,6 +31,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--output", type=output_file, required=True, help="the image file to write")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     args = parser.parse_args(argv)
+
+    from ttt3r_ros.stream.backbone import Backbone
+    from ttt3r_ros.stream.segments import SegmentReader
+    from ttt3r_ros.synthetic import Sequence
+    from ttt3r_ros.weights.load import load_weights
+
     backbone = Backbone(load_weights(args.weights).network, device=choose_device(args.device))
     shown = []
     for number, motion in enumerate((*get_args(Motion), "handheld", "wheeled")):

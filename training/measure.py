@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,11 @@ import numpy.typing as npt
 from training.path_error import path_error
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
-from ttt3r_ros.stream.segments import SegmentReader
-from ttt3r_ros.synthetic import Motion, Sequence
+from ttt3r_ros.synthetic.limits import Motion
+
+if TYPE_CHECKING:
+    from ttt3r_ros.stream.segments import SegmentReader
+    from ttt3r_ros.synthetic import Sequence
 
 
 @dataclass(frozen=True)

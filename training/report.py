@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 
 class Report:
@@ -34,6 +35,8 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def machine(device: torch.device) -> str:
     """Return where and with what a run took place."""
+    import torch
+
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return f"{device} ({name}), torch {torch.__version__}, Python {platform.python_version()}"
 

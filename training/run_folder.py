@@ -7,8 +7,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ttt3r_ros.errors import UserError
 
 RUNS = Path(__file__).parent / "runs"
@@ -39,6 +37,8 @@ class RunFolder:
 
     def save(self, state: dict[str, Any]) -> None:
         """Write a checkpoint, whole or not at all."""
+        import torch
+
         self.path.mkdir(parents=True, exist_ok=True)
         unfinished = self.checkpoint.with_suffix(".tmp")
         with unfinished.open("wb") as file:
@@ -53,6 +53,8 @@ class RunFolder:
         Raises:
             UserError: there is none, or it is damaged.
         """
+        import torch
+
         if not self.checkpoint.exists():
             raise UserError(f"the run {self.path} has no checkpoint; start it without --resume")
         try:

@@ -10,6 +10,7 @@ from rule_weights import TINY, rule_network
 from benchmark import conditions
 from benchmark.conditions import CONDITIONS, motion_errors
 from ttt3r_ros.geometry import T_from_rpy
+from ttt3r_ros.stream import load, stream
 from ttt3r_ros.weights.checkpoint import save_network
 
 
@@ -62,10 +63,8 @@ def test_the_network_alone_is_told_from_what_pixels_correct(tmp_path, monkeypatc
         return [SimpleNamespace(estimate=SimpleNamespace(T_world_camera=T)) for T in poses]
 
     monkeypatch.setattr(conditions, "CONDITIONS", CONDITIONS[:1])
-    monkeypatch.setattr(
-        conditions, "load_backbone", lambda _: SimpleNamespace(backbone=None, segment_frames=6, source="a")
-    )
-    monkeypatch.setattr(conditions, "Stream", lambda _, settings: settings)
+    monkeypatch.setattr(load, "load_backbone", lambda _: SimpleNamespace(backbone=None, segment_frames=6, source="a"))
+    monkeypatch.setattr(stream, "Stream", lambda _, settings: settings)
     monkeypatch.setattr(conditions, "go_along", steps)
     monkeypatch.setattr(conditions, "_frames", lambda *_: [SimpleNamespace(T_world_camera=T) for T in truth])
     out = tmp_path / "rows.json"

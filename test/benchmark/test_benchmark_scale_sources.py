@@ -9,10 +9,10 @@ from rule_weights import TINY, rule_network
 from scripted_network import view
 
 from benchmark import scale_sources
+from benchmark.kept_backbone import KeptBackbone
 from benchmark.scale_sources import (
     BIAS,
     SLIP,
-    KeptBackbone,
     Result,
     _errors,
     _lengths,

@@ -14,6 +14,7 @@ from training_recipe import TINY_RECIPE, SmallSequence
 from training import evaluate, export
 from training.measure import Measurement, measure
 from training.trainer import Trainer
+from ttt3r_ros import synthetic
 from ttt3r_ros.camera.preprocess import pixel_map
 from ttt3r_ros.geometry import inverse
 from ttt3r_ros.synthetic import Motion, Sequence
@@ -54,7 +55,7 @@ def replace_size(sequence: Sequence, width: int, height: int) -> Sequence:
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "Sequence", SmallSequence)
+    monkeypatch.setattr(synthetic, "Sequence", SmallSequence)
 
 
 @pytest.fixture(scope="module")

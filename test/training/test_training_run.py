@@ -48,7 +48,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("training.monitor._VALIDATION_FRAMES", 4)
     monkeypatch.setitem(config.RECIPES, "cpu", TINY_RECIPE)
     monkeypatch.setattr(train, "draw_curve", lambda *_: None)
-    monkeypatch.setattr("training.evaluate.Sequence", SmallSequence)
+    monkeypatch.setattr("ttt3r_ros.synthetic.Sequence", SmallSequence)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -316,7 +316,7 @@ def tiny_run(name: str, path: Path, *options: str) -> RunFolder:
 @pytest.mark.slow
 def test_the_recipe_for_a_gpu_goes_from_nothing_to_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.undo()  # with a curve
-    monkeypatch.setattr("training.evaluate.Sequence", SmallSequence)
+    monkeypatch.setattr("ttt3r_ros.synthetic.Sequence", SmallSequence)
     folder = tiny_run("gpu", tmp_path)
     report = folder.report.read_text()
     assert "failed" not in report

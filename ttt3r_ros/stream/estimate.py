@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ttt3r_ros.camera.preprocess import PixelMap
 from ttt3r_ros.geometry import FloatArray, Intrinsics
+
+if TYPE_CHECKING:
+    from ttt3r_ros.camera.preprocess import PixelMap
 
 Float32Array = npt.NDArray[np.float32]
 

@@ -19,6 +19,10 @@ Motion = Literal[
     "tilted",
 ]
 Kind = Literal["apartment", "corridor", "hall", "yard"]
+#: "twins": two equal rooms beside each other at a corridor. "mirrored": the same, but one is the other's mirror image.
+#: "doors": a room at a long corridor of equal doors.
+Trap = Literal["twins", "mirrored", "doors"]
+TRAPS: tuple[Trap, ...] = get_args(Trap)
 
 HORIZONTAL_FOV_DEG = 70.0  # default
 MAX_PEOPLE = 12

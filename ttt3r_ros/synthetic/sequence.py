@@ -13,13 +13,13 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.synthetic.atlas import build_atlas
 from ttt3r_ros.synthetic.cull import Views
-from ttt3r_ros.synthetic.limits import HORIZONTAL_FOV_DEG, Motion, check
+from ttt3r_ros.synthetic.limits import HORIZONTAL_FOV_DEG, Motion, Trap, check
 from ttt3r_ros.synthetic.path import camera_path
 from ttt3r_ros.synthetic.places import HORIZON_M
 from ttt3r_ros.synthetic.render import render
 from ttt3r_ros.synthetic.route import Floor
 from ttt3r_ros.synthetic.scene import USUAL, Variety, build_scene
-from ttt3r_ros.synthetic.traps import Trap, build_trap
+from ttt3r_ros.synthetic.traps import build_trap
 from ttt3r_ros.synthetic.world import World
 
 

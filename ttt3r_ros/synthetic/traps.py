@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import numpy as np
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.synthetic.builder import Builder
+from ttt3r_ros.synthetic.limits import TRAPS, Trap
 from ttt3r_ros.synthetic.palette import draw_palette
 from ttt3r_ros.synthetic.plan import DOOR_M, DOORWAY_M, WALL_M, Opening, Plan, Room
 from ttt3r_ros.synthetic.scene import Scene, assembled, build_room, hang_light, slabs
-
-#: "twins": two equal rooms beside each other at a corridor. "mirrored": the same, but one is the other's mirror image.
-#: "doors": a room at a long corridor of equal doors.
-Trap = Literal["twins", "mirrored", "doors"]
-TRAPS: tuple[Trap, ...] = get_args(Trap)
 
 _WIDTH, _CORRIDOR, _DEPTH, _HEIGHT = 12.0, 2.6, 8.4, 2.5  # [m]
 _DOOR_SPACING_M = 1.5
