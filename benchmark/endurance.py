@@ -113,7 +113,7 @@ def _result_file(work: Path, task: Task) -> Path:
 def _parser() -> argparse.ArgumentParser:
     network = ("weights", "device", "precision", "update_rule")
     shared = (*network, "motion", "frames", "fps", "size", "work", "markdown", "picture")
-    parser = command.parser(__doc__, *shared, frames=10_000, size=(160, 120), work=Path(".cache/endurance"))
+    parser = command.parser(__doc__, *shared, frames=10_000, size=(320, 240), work=Path(".cache/endurance"))
     add = parser.add_argument
     add("--policies", nargs="+", choices=POLICIES, default=list(POLICIES), help="reset policies (default: all)")
     add("--interval", type=at_least_one, default=100, help="frames between resets under the policy interval")

@@ -279,7 +279,7 @@ def _draw(found: Found, file: Path) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     shared = ("weights", "device", "motion", "frames", "fps", "size", "work", "markdown", "picture")
-    parser = command.parser(__doc__, *shared, frames=10_000, size=(160, 120), work=Path(".cache/map"))
+    parser = command.parser(__doc__, *shared, frames=10_000, size=(320, 240), work=Path(".cache/map"))
     add = parser.add_argument
     add("--seed", type=int, nargs="+", default=[SEED], help="apartments, or traps' colors (default: %(default)s)")
     add(

@@ -87,7 +87,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run both nodes, print a table, and write the figures if asked to."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     shared = ("weights", "frames", "fps", "size", "param", "work", "markdown")
-    parser = command.parser(__doc__, *shared, frames=400, fps=5.0, size=(160, 120), work=Path(".cache/map"))
+    parser = command.parser(__doc__, *shared, frames=400, fps=5.0, size=(320, 240), work=Path(".cache/map"))
     return command.start(parser, measure, report, argv)
 
 

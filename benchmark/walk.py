@@ -131,7 +131,7 @@ def rendered(spec: WalkSpec, folder: Path, console: Console, *, device: str = "c
 
 
 def held_out(
-    count: int, frames: int, folder: Path, size: tuple[int, int] = (160, 120), motion: Motion | None = None
+    count: int, frames: int, folder: Path, size: tuple[int, int] = (320, 240), motion: Motion | None = None
 ) -> Iterator[Walk]:
     """Yield rendered walks through so many held-out flats, on wheels and by hand in turns where no motion is named."""
     folder.mkdir(parents=True, exist_ok=True)
