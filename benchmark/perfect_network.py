@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ttt3r_ros.geometry import FloatArray, inverse, quaternion_from_rotation, unproject
-from ttt3r_ros.model.network import Network, Prediction, State
+from ttt3r_ros.model.network import POINTS_CAMERA, Network, Prediction, State
 from ttt3r_ros.model.update import UpdateRule
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import Covariances
@@ -24,6 +24,9 @@ from ttt3r_ros.synthetic import Sequence
 
 #: What each motion is said to add to the path's standard deviations [m, rad].
 _ADDED = 0.02, 0.04
+
+#: Of every point.
+_CONFIDENCE = 5.0
 
 _THUMBNAIL = (32, 24)
 
@@ -61,7 +64,7 @@ class PerfectBackbone(Backbone):
         index = int(np.abs(self._thumbnails - self._thumbnail(planes)).mean(axis=(1, 2, 3)).argmin())
         first = index if state is None else int(state.tokens[0, 0, 0]) - 1  # no state is zero
         T = inverse(self.poses[first]) @ self.poses[index]
-        prediction, after = self.network.step(image, None, rule=rule, outputs=outputs)
+        prediction, after = self.network.step(image, None, rule=rule, outputs=outputs - {POINTS_CAMERA})
         points = torch.from_numpy(unproject(self.depths[index], self.seen))[None]
         return (
             replace(
@@ -69,6 +72,7 @@ class PerfectBackbone(Backbone):
                 translation=torch.from_numpy(T[None, :3, 3]).float(),
                 quaternion=torch.from_numpy(quaternion_from_rotation(T[:3, :3])[None]).float(),
                 points_camera=points,
+                confidence=torch.full(points.shape[:3], _CONFIDENCE),
             ),
             replace(after, tokens=torch.full_like(after.tokens, first + 1)),
         )
@@ -121,7 +125,7 @@ def result_of(
 ) -> tuple[CameraFrame, StreamResult, Callable[[], tuple[Float32Array, Float32Array]]]:
     """Return what a stream would say of a frame: the frame, its result, and its points."""
     depth = backbone.depths[index] * np.float32(scale)
-    confidence = np.full(depth.shape, 5.0, np.float32)
+    confidence = np.full(depth.shape, _CONFIDENCE, np.float32)
     points = unproject(depth, backbone.seen)
     estimate = Estimate(
         T_world_camera=T_odom_camera,
