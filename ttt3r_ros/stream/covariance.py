@@ -74,19 +74,19 @@ class Certainty:
 class CovarianceModel:
     """The constants; see the module docstring. `scale` is the standard deviation of the scale's relative error."""
 
-    since_keyframe_translation: float = 2.95
-    since_keyframe_rotation: float = 4.68
-    each_frame_translation: float = 1.89
-    each_frame_rotation: float = 2.05
-    by_second_translation: float = 6.24
-    by_second_rotation: float = 14.0
-    depth: float = 0.418
-    depth_aside: float = 0.0992
+    since_keyframe_translation: float = 3.8
+    since_keyframe_rotation: float = 7.86
+    each_frame_translation: float = 3.2
+    each_frame_rotation: float = 3.36
+    by_second_translation: float = 6.99
+    by_second_rotation: float = 25.7
+    depth: float = 0.541
+    depth_aside: float = 0.0996
     scale: float = 0.05
-    network_metres_per_second: float = 1.09
-    network_radians_per_second: float = 1.03
-    memory: float = 1.98
-    depth_memory: float = 4.47
+    network_metres_per_second: float = 1.67
+    network_radians_per_second: float = 1.45
+    memory: float = 1.72
+    depth_memory: float = 3.29
     confidence_power: float = 1.25
     standing_metres: float = 0.002
     standing_radians: float = 0.0005
