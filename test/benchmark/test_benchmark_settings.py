@@ -20,13 +20,13 @@ def test_every_combination_gets_a_row_and_is_compared_with_the_first(tmp_path, m
     monkeypatch.setattr(settings, "alone", lambda *_: 7.0)
     out = tmp_path / "rows.json"
     arguments = ["--device", "cpu", "--seeds", "1", "--length", "4", "--json", str(out), "--size", "160", "120"]
-    arguments += ["--precisions", "float32", "bfloat16", "--sizes", "64", "--policies", "interval", "never"]
+    arguments += ["--precisions", "float32", "bfloat16", "--sizes", "128", "--policies", "interval", "never"]
     assert settings.main([*arguments, "--intervals", "2", "--motions", "handheld", "wheeled"]) == 0
     result = json.loads(out.read_text())
     assert (result["walks"], result["length"]) == (2, 4)
     rows = result["rows"]
     assert [Setting(**row["setting"]) for row in rows] == [
-        Setting(precision, 64, reset_policy=policy, reset_interval=2)
+        Setting(precision, 128, reset_policy=policy, reset_interval=2)
         for precision in ("float32", "bfloat16")
         for policy in ("interval", "never")
     ]

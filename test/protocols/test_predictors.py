@@ -82,5 +82,5 @@ def test_the_node_says_which_part_of_the_image_it_saw():
     predictor = PredictorSpec(settings="node", device="cpu", max_speed=0.0).make()
     assert isinstance(predictor, NodePredictor)
     answers = list(predictor.predict(photos(2, 436, 1024), [0, 10**8], "depth"))
-    assert answers[0].depth.shape == (48, 128)
-    assert answers[0].region == (0, 24, 1024, 412)  # 3 of 54 rows are cut at either end
+    assert answers[0].depth.shape == (80, 192)
+    assert answers[0].region == (0, 5, 1024, 431)  # 1 of 82 rows is cut at either end
