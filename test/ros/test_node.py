@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from functools import partial
 
 import numpy as np
 import pytest
@@ -104,6 +105,7 @@ def test_every_output_of_a_frame_has_its_stamp_and_frame(bench):
 
 def test_tf_leaves_before_everything_else(bench):
     for stamp in bench.exchange(5):
+        wait_until(partial(bench.sent_at.get, ("tf", stamp)), "the transform")
         for name in ("odom", "depth/image", "points"):
             bench.get(name, stamp)
             assert bench.sent_at["tf", stamp] <= bench.sent_at[name, stamp], name
