@@ -503,7 +503,7 @@ def test_the_map_knows_where_the_camera_is_on_a_mount_that_moves(walked):
     for keyframe, S in new:
         expected = S.rigid @ inverse(mounts[keyframe.stamp_ns])
         p = positions[keyframe.stamp_ns]
-        np.testing.assert_allclose([p.x, p.y, p.z], expected[:3, 3], atol=1e-9)
+        np.testing.assert_allclose([p.x, p.y, p.z], expected[:3, 3], atol=1e-4)
     publish_mount(walked, "base_link", T_BASE_CAMERA)
     walked.go([49])  # on its own mount again
 
