@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from ttt3r_ros.ros.domain import free_domain
 
@@ -21,8 +21,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 MAX_WORKERS = 8
 
-settings.register_profile("any machine", deadline=None)  # however busy it is
-settings.load_profile("any machine")
+# However busy the machine is, and the same examples in every run; `--hypothesis-profile explore` draws others.
+ANY_MACHINE = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+settings.register_profile("explore", ANY_MACHINE)
+settings.register_profile("the same", ANY_MACHINE, derandomize=True)
+settings.load_profile("the same")
 
 # As the node does it, see docs/adr/0007: nodes under test and this process share the cores.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from waiting import PATIENCE
 
 from ttt3r_ros import __version__
 
@@ -45,7 +46,7 @@ sys.exit(getattr(commands, command)())
 def test_a_missing_library_is_one_sentence(missing: str, command: str, arguments: list[str]):
     run = subprocess.run(
         [sys.executable, "-c", SCRIPT, missing, command, *arguments],
-        cwd=ROOT, capture_output=True, text=True, check=False, timeout=100,
+        cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE,
     )  # fmt: skip
     assert run.returncode == 2, run.stderr
     (line,) = run.stderr.splitlines()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt3r_ros.camera.focal import ASSUMED_FOCAL, FOCAL_FRAMES, FOCAL_RANGE, intrinsics_of, with_focal_of
@@ -18,7 +18,6 @@ def pointmap(ratio: float, size: tuple[int, int] = (64, 48), seed: int = 0) -> n
     return unproject(np.random.default_rng(seed).uniform(0.5, 9, (height, width)).astype(np.float32), camera)
 
 
-@settings(deadline=None)
 @given(st.floats(FOCAL_RANGE[0] * 1.01, FOCAL_RANGE[1] * 0.99), st.sampled_from(SIZES), st.integers(0, 99))
 def test_the_focal_length_of_any_lens_is_found_in_pixels_of_the_whole_image(ratio, size, seed):
     assert with_focal_of((7.0,), pointmap(ratio, size, seed)) == (7.0, pytest.approx(ratio * max(size), rel=1e-3))

@@ -42,7 +42,7 @@ def moved(trajectory: Trajectory, T: np.ndarray, scale: float = 1.0) -> Trajecto
     return Trajectory.from_transforms(trajectory.stamps_ns.tolist(), transforms)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 1000), scale=st.floats(0.2, 5.0))
 def test_alignment_removes_a_rigid_motion_and_names_the_scale(seed: int, scale: float) -> None:
     truth = wandering(seed)

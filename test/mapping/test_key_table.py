@@ -10,7 +10,7 @@ from ttt3r_ros.mapping.key_table import KeyTable
 keys_of_any_size = st.integers(1, 2**63 - 1) | st.integers(1, 50)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.lists(keys_of_any_size, max_size=60, unique=True), max_size=5))
 def test_the_table_is_a_dict(batches):
     table, twin = KeyTable(300), {}

@@ -56,7 +56,7 @@ def in_order(rows: np.ndarray) -> np.ndarray:
     return rows[np.lexsort(rows.T)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     seed=st.integers(0, 2**32 - 1),
     frames=st.lists(st.tuples(st.integers(0, 60), st.floats(-5, 5)), min_size=1, max_size=6),

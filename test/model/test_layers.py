@@ -21,7 +21,7 @@ from ttt3r_ros.model.layers import (
 position = st.tuples(st.integers(-1, 40), st.integers(-1, 40))
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(q_at=position, k_at=position, shift=position, head_dim=st.sampled_from([4, 12, 16, 64]))
 def test_rope_scores_depend_on_relative_position_only(q_at, k_at, shift, head_dim):
     generator = torch.Generator().manual_seed(1)

@@ -42,7 +42,7 @@ def refusal(path: Path, *, room: int = 200) -> str:
     return said
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     seed=st.integers(0, 2**32 - 1),
     spreads=st.lists(st.sampled_from([0.2, 1.0, 3.0]), max_size=4),

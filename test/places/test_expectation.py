@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import rotation_from_quaternion
@@ -37,7 +37,6 @@ vectors = st.lists(st.floats(-1, 1), min_size=3, max_size=3)
 similarities = st.builds(similarity, vectors, vectors, st.floats(-1, 1))
 
 
-@settings(deadline=None)
 @given(similarities, vectors, vectors, st.floats(-1, 1))
 def test_the_adjoint_moves_an_error_to_the_other_side(S, rotation, t, scale):
     small = 1e-5 * np.array([*rotation, *t, scale])

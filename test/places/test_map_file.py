@@ -9,7 +9,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rule_weights import TINY, rule_network
 from safetensors.torch import load, save
@@ -117,7 +117,7 @@ def test_a_file_that_is_not_there_or_of_another_kind_is_refused(tmp_path):
 DATA = to_bytes(content(), BACKBONE)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, len(DATA) - 1), st.integers(1, 255))
 def test_a_changed_byte_is_refused(place, change):
     data = bytearray(DATA)
@@ -126,7 +126,7 @@ def test_a_changed_byte_is_refused(place, change):
         from_bytes(bytes(data), BACKBONE, "a")
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, len(DATA) - 1))
 def test_a_file_that_is_cut_off_is_refused(length):
     with pytest.raises(UserError):
@@ -137,7 +137,7 @@ def _tensors() -> dict:
     return load(DATA)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150)
 @given(st.data())
 def test_impossible_values_with_a_right_checksum_are_refused_or_harmless(data):
     """Someone may forge a file; what is taken from it must at least be a map that can be used and saved."""

@@ -28,7 +28,7 @@ def similarity(yaw: float, x: float, z: float, scale: float) -> Similarity:
     return Similarity(scale, rotation_from_quaternion([np.cos(yaw / 2), 0, np.sin(yaw / 2), 0]), np.array([x, 0.05, z]))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.floats(-0.4, 0.4), st.floats(-0.6, 0.6), st.floats(-0.5, 0.5), st.floats(0.7, 1.4), st.integers(0, 1000))
 def test_a_similarity_is_found_from_a_rough_one(yaw, x, z, scale, seed):
     true = similarity(yaw, x, z, scale)

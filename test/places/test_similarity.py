@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import rotation_from_quaternion
@@ -21,7 +21,6 @@ similarities = st.builds(
 )
 
 
-@settings(deadline=None)
 @given(similarities, similarities, similarities)
 def test_similarities_are_a_group(a, b, c):
     points = np.array([[1.0, 2.0, 3.0], [-1.0, 0.5, 0.0]])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import rotation_from_quaternion
@@ -38,7 +38,6 @@ similarities = st.builds(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(similarities, similarities)
 def test_edges_can_be_turned_around_and_chained(a, b):
     first, second = Edge(0, 1, a, ODOMETRY), Edge(1, 2, b, PLACE, is_place=True)
@@ -75,7 +74,6 @@ tracks_of_pairs = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(tracks_of_pairs)
 def test_a_full_map_keeps_few_places_of_a_keyframe_and_of_each_track_those_that_connect_it(found):
     tracks = {number: number // 3 for number in range(9)}

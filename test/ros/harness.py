@@ -117,6 +117,7 @@ class Bench:
         self.received: dict[str, list[Any]] = defaultdict(list)
         self.sent_at: dict[tuple[str, int], int] = {}  #: (topic, stamp): the publisher's clock [ns]
         self._publishers: dict[str, Any] = {}
+        self.sent: set[int] = set()  #: stamps of all images [ns]
         self.next_stamp = 1_000_000_123  #: [ns]; odd on purpose, a stamp must survive to the last bit
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
@@ -184,6 +185,7 @@ class Bench:
         message = Image(height=image.shape[0], width=image.shape[1], encoding="rgb8", step=image.shape[1] * 3)
         message.header = header(stamp, frame_id)
         message.data = array.array("B", image.tobytes())
+        self.sent.add(stamp)
         self.publisher(Image, topic).publish(message)
         return stamp
 

@@ -47,7 +47,7 @@ MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "800"))  #: over DDS, of either k
 BATCH = 25  #: of them between two good frames
 MAX_SENTENCE = 700
 
-every = settings(deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+every = settings(derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 thousands = settings(every, max_examples=max(2500, MESSAGES // 2))
 over_dds = settings(every, max_examples=MESSAGES // BATCH, phases=[Phase.generate])
 

@@ -57,7 +57,9 @@ def test_a_bare_node_answers_too(setup):
         assert figures[name]["p50"] <= figures["whole_frame"]["p50"]
 
 
-def test_a_camera_ahead_of_its_network_is_answered_as_fast_as_that_can(setup):
+def test_a_camera_ahead_of_its_network_is_answered_as_fast_as_that_can(setup, monkeypatch):
+    monkeypatch.setattr(node, "CAMERA_HZ", 10.0)  # which a busy machine reaches as well
+    monkeypatch.setattr(node, "SLOW_NETWORK", 0.3)
     figures = node.sustained(setup)
     assert 3 <= figures["answered"] < 20  # most images meet a busy network
     assert figures["network"]["p50"] >= 1e3 * node.SLOW_NETWORK

@@ -80,9 +80,9 @@ def camera(request, weights) -> Iterator[Camera]:
             def is_shown() -> bool:
                 camera.send(rgb8() if transport == "raw" else png(RGB[..., ::-1]), "first")
                 time.sleep(0.1)
-                return bool(bench.received["rgb/image"])
+                return bool(bench.received["odom"] and bench.received["rgb/image"])
 
-            wait_until(is_shown, "the first image")
+            wait_until(is_shown, "both outputs")
             camera.shown(rgb8() if transport == "raw" else png(RGB[..., ::-1]), "first")
             yield camera
         finally:

@@ -23,7 +23,7 @@ from rclpy.parameter import Parameter
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from tf2_msgs.msg import TFMessage
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 from ttt3r_ros.ros import tracking, watches
 
@@ -389,7 +389,7 @@ main()
 
 def test_it_ends_quietly_in_the_midst_of_making_what_ros_needs(weights):
     command = [sys.executable, "-c", HALF_MADE, "--ros-args", "-r", "__ns:=/half", "-p", f"weights:={weights}"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE)
     assert done.returncode == 0, done.stderr
     assert "told to end" in done.stdout
     assert "Exception ignored" not in done.stdout + done.stderr

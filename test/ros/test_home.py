@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from harness import ROOT, node
+from waiting import PATIENCE
 
 from ttt3r_ros.ros.home import make_room_for_logs, ros_home
 
@@ -97,7 +98,7 @@ def test_the_node_starts_and_plays_without_a_home_folder(weights, tmp_path):
     assert "error" not in text.lower()
     command = [*under, "-m", "ttt3r_ros.ros.tools.play", "synthetic:length=2,width=32,height=32"]
     command += ["--no-wait-for-subscriber"]
-    played = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=90, check=False)
+    played = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert played.returncode == 0, played.stderr
     assert "published 2 frames" in played.stdout
     assert "Traceback" not in played.stderr

@@ -17,7 +17,7 @@ import pytest
 from harness import ROOT, Bench, node
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
-from waiting import settled
+from waiting import PATIENCE, settled
 
 from ttt3r_ros.ros import localization
 
@@ -212,7 +212,7 @@ def lack_of_security(tmp_path_factory) -> str | None:
     (keystore / "enclaves" / "plain").mkdir(parents=True)
     command = [sys.executable, "-c", PLAIN_NODE, "--ros-args", "--enclave", "/plain"]
     environment = {**os.environ, **secured(keystore)}
-    run = subprocess.run(command, env=environment, input="", capture_output=True, text=True, timeout=60, check=False)
+    run = subprocess.run(command, env=environment, input="", capture_output=True, text=True, timeout=PATIENCE, check=False)
     said = [line for line in run.stderr.splitlines() if "security libraries" in line]
     return said[-1].partition("error creating node: ")[2] if said else None
 
@@ -224,7 +224,7 @@ def test_security_that_cannot_be_had_ends_the_node_in_one_sentence(tmp_path, wei
     (tmp_path / "enclaves" / "ttt3r").mkdir(parents=True)
     log = tmp_path / "node.log"
     with node(log, "--enclave", "/ttt3r", wait=False, variables=secured(tmp_path), weights=weights) as refused:
-        assert refused.process.wait(timeout=60) == 2
+        assert refused.process.wait(timeout=PATIENCE) == 2
     (error,) = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
     assert "ROS_SECURITY_ENABLE" in error
     assert "security libraries" in error
@@ -236,7 +236,7 @@ def test_a_missing_keystore_is_named(tmp_path, weights):
     log = tmp_path / "node.log"
     keystore = tmp_path / "nowhere"
     with node(log, "--enclave", "/ttt3r", wait=False, variables=secured(keystore), weights=weights) as refused:
-        assert refused.process.wait(timeout=60) == 2
+        assert refused.process.wait(timeout=PATIENCE) == 2
     (error,) = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
     assert "ROS_SECURITY_KEYSTORE" in error
     assert "Traceback" not in log.read_text()

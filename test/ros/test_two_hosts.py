@@ -1,4 +1,4 @@
-"""Camera and node on two hosts with a bad wire between them, and a cut of ten seconds."""
+"""Camera and node on two hosts with a bad wire between them, which is cut for a while."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from waiting import wait_until
 pytestmark = pytest.mark.dds
 
 LOSS, DELAY = 0.05, 0.03  # share and seconds, each way
-CUT = 10.0
 
 
 class RemoteCamera:
@@ -80,18 +79,16 @@ def test_odometry_returns_by_itself_after_the_wire_was_cut(weights, tmp_path, re
         wait_until(lambda: len(camera.odometry(0)) >= 20, "odometry over a bad wire")
         before = wait_until(camera.segments, "diagnostics over a bad wire")[-1]
 
-        carried_to_robot, carried_back = hosts.wire.cut()
-        cut_at, cut_stamp = time.monotonic() + 2 * DELAY, time.time_ns()  # what is under way still arrives
+        wait_until(lambda: all(way["lost_frames"] for way in hosts.wire.join()), "losses each way")
+        carried_to_robot, _ = hosts.wire.cut()
+        cut_stamp = time.time_ns()
         # the images went over this wire, not through memory that the two have in common
         assert carried_to_robot["carried_bytes"] > 20 * 1000
-        assert carried_to_robot["lost_frames"] > 0
-        assert carried_back["lost_frames"] > 0
-        time.sleep(CUT)
-        assert not camera.odometry(cut_at)
-        assert "no image has arrived on /image/compressed" in robot.text()
+        wait_until(lambda: "no image has arrived on /image/compressed" in robot.text(), "word of the cut")
+        assert not [note for note in camera.odometry(0) if note[2] > cut_stamp]
 
-        hosts.wire.join()
         joined_at, joined_stamp = time.monotonic(), time.time_ns()
+        hosts.wire.join()
         wait_until(
             lambda: [note for note in camera.odometry(joined_at) if note[2] >= joined_stamp],
             "odometry after the cut",
@@ -101,7 +98,7 @@ def test_odometry_returns_by_itself_after_the_wire_was_cut(weights, tmp_path, re
         wait_until(lambda: camera.segments()[-1] > before, "a new segment in the diagnostics")
         wait_until(lambda: camera.notes[-1][:3:2] == ["diagnostics", "tracking"], "tracking in the diagnostics")
         # none of the images from within the cut has come late, and the stream goes on at its rate
-        assert not [note for note in camera.odometry(cut_at) if cut_stamp < note[2] < joined_stamp - 1e9]
+        assert not [note for note in camera.odometry(0) if cut_stamp < note[2] < joined_stamp - 1e9]
         since = time.monotonic()
         wait_until(lambda: len(camera.odometry(since)) >= 2 * RATE, "odometry at the rate of the camera")
         assert "starting a new segment" in robot.text()

@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt3r_ros.errors import UserError
@@ -15,7 +15,6 @@ from ttt3r_ros.stream.covariance_file import MAX_BYTES, read_covariance, write_c
 CONSTANTS = [item.name for item in fields(CovarianceModel)]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.floats(0, 1e6), min_size=len(CONSTANTS), max_size=len(CONSTANTS)))
 def test_constants_survive_their_file(tmp_path: Path, values: list[float]):
     model = CovarianceModel(**dict(zip(CONSTANTS, values)))

@@ -35,7 +35,7 @@ def sure(points: np.ndarray) -> np.ndarray:
     return np.full(points.shape[:2], 3.0, np.float32)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.floats(0.2, 2.0), st.floats(0.0, 0.6), st.floats(-0.4, 0.4), st.floats(0.1, 10.0), st.integers(0, 99))
 def test_the_height_is_found_whatever_the_pose_and_the_unit(height, pitch, roll, unit, seed):
     up = up_of(pitch, roll)

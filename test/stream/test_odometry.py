@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, T_from_pose, inverse, rotation_from_quaternion, twist_between
@@ -122,7 +122,6 @@ poses = st.builds(
 places_and_turns = st.lists(st.tuples(unit, unit, st.floats(-0.7, 0.7)), min_size=3, max_size=6)
 
 
-@settings(deadline=None)
 @given(poses, poses, places_and_turns)
 def test_a_corrected_mount_is_as_if_it_had_been_known_but_for_position_and_heading(T_base_camera, T_wrong, path):
     """The twin: an odometry that knew the mount from the start, moved to where the corrected one stands."""

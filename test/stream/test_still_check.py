@@ -98,7 +98,7 @@ def test_small_motion_is_motion_whatever_else_changes(kind, disturbance):
 
 @pytest.mark.slow
 @given(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5), st.integers(0, 20))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_shift_is_measured_as_it_is(x, y, seed):
     found = shift(view(seen(scene(seed))), view(seen(scene(seed), np.array([[1, 0, x], [0, 1, y]])), seed=2))
     assert found is not None

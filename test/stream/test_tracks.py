@@ -95,7 +95,7 @@ def pose(t, angles) -> np.ndarray:
 little, turn = st.floats(-0.1, 0.1), st.floats(-0.04, 0.04)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.tuples(little, little, little), st.tuples(turn, turn, turn), st.booleans())
 def test_pixels_tell_what_the_network_has_not_seen(t, angles, is_opposite):
     T, walk = pose(t, angles), Walk.begin()

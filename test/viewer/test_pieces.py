@@ -21,7 +21,7 @@ def first(cloud: MapPoints, count: int) -> MapPoints:
     return MapPoints(cloud.positions[:count], cloud.colors[:count], cloud.confidences[:count])
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(st.lists(st.tuples(st.integers(0, 3 * PIECE_POINTS), st.sampled_from([1.0, 2.0, 9.0])), max_size=5))
 def test_a_reader_has_what_there_is_after_every_change(steps: list[tuple[int, float]]) -> None:
     cloud, pieces = a_cloud(3 * PIECE_POINTS), Pieces()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 from expectations import one_sentence
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_files import MODEL_STRING, TINY, published_state, save_published
 from resident import resident_bytes
@@ -162,7 +162,7 @@ def test_no_more_than_a_tensor_is_in_memory(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-@settings(max_examples=25, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25)
 @given(data=st.data())
 def test_a_damaged_file_is_told_as_loading_it_tells(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "tiny.pth"

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from expectations import assert_equal, one_sentence, refusal
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from published_files import DPT_STRING, TINY, TINY_DPT, published_state, rewrite, save_published
 from resident import resident_bytes
@@ -272,9 +272,7 @@ def loads_or_says_why(path: Path, content: bytes) -> None:
         one_sentence(error)
 
 
-MANY = settings(
-    max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+MANY = settings(max_examples=60)
 
 
 class TestAnyBytes:

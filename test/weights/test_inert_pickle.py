@@ -88,7 +88,7 @@ class TestInertPickle:
         with pytest.raises(PickleError, match="bytes long"):
             read_pickle(bytes(33 * 2**20))
 
-    @settings(max_examples=300, derandomize=True, deadline=None)
+    @settings(max_examples=300)
     @given(
         st.lists(
             st.sampled_from([*(bytes([n]) for n in b"().0N]}tesualbRo\x81\x85\x86\x87\x93\x94\x88Q2"), *OPERATIONS])

@@ -39,7 +39,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "a.pth"
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=40)
 @given(st.data())
 def test_tensors_come_back_whatever_their_layout(tmp_path_factory: Any, data: st.DataObject) -> None:
     path = tmp_path_factory.getbasetemp() / "layouts.pth"

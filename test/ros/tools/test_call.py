@@ -56,7 +56,7 @@ def calls() -> Iterator[list[object]]:
 
 
 def test_services_are_called_and_their_answers_shown(calls, capsys):
-    there = ["--node", "robot/ttt3r", "--timeout", "20"]
+    there = ["--node", "robot/ttt3r", "--timeout", "60"]
     assert call.main(["reset", *there]) == 0
     assert capsys.readouterr() == ("answer to reset\n", "")
     assert call.main(["save_map", *there]) == 1

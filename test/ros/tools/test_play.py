@@ -242,7 +242,7 @@ def test_clock(listener: Listener, played: Callable[..., Any], stamped_folder: P
     assert code == 0, err
     clock = [ns(message.clock) for message in listener.heard["/clock"]]
     assert clock == sorted(clock)
-    assert len(clock) > 12  # it runs between the images as well
+    assert len(clock) > 4  # it runs between the images as well
     assert clock[-1] == stamps(listener.heard["/camera/image_raw"])[-1]
 
 

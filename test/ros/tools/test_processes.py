@@ -15,16 +15,17 @@ from waiting import wait_until
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.tools.processes import ChildProcess
 
-#: Says that it is ready, then what it is told to end by.
+#: Says that it is ready, then what it is told to end by; without a buffer, which a signal would find half written.
 ORDERLY = """
-import signal, sys, time
+import os, signal, sys, time
 def end(number, frame):
-    print("ended by", signal.Signals(number).name)
+    os.write(1, b"ended by " + signal.Signals(number).name.encode())
     sys.exit(0)
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, end)
-print("ready", flush=True)
-time.sleep(60)
+os.write(1, b"ready\\n")
+while True:
+    time.sleep(0.1)
 """
 DEAF = ORDERLY.replace("end)", "signal.SIG_IGN)")
 
@@ -136,7 +137,7 @@ def test_it_is_interrupted_and_waited_for(start):
     child = ready(start(ORDERLY))
     child.stop()
     assert child.exit_code() == 0
-    assert child.log.read_text().split("\n")[1:] == ["ended by SIGINT", ""]
+    assert child.log.read_text().splitlines() == ["ready", "ended by SIGINT"]
     child.stop()  # once more changes nothing
     assert child.exit_code() == 0
 

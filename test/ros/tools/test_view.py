@@ -29,7 +29,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 from ttt3r_ros import colors
 from ttt3r_ros.errors import UserError
@@ -61,7 +61,7 @@ def viewer(log: Path, *arguments: str) -> Iterator[tuple[subprocess.Popen[str], 
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-                process.wait(timeout=30)
+                process.wait(timeout=PATIENCE)
 
 
 def show_the_world(bench: Bench) -> None:
