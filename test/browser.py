@@ -17,9 +17,8 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from waiting import PATIENCE
 from websockets.sync.client import ClientConnection, connect
-
-PATIENCE = 90.0  #: seconds until something that must happen has failed to; software rendering is slow
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _OPTIONS = (

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from waiting import wait_until
+from waiting import PATIENCE, wait_until
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.protocols.engines import in_processes, on_ray
@@ -109,7 +109,7 @@ def test_a_cluster_that_runs_already_is_used_and_left_running(tmp_path, monkeypa
     finally:
         if head.poll() is None:
             os.killpg(head.pid, signal.SIGTERM)
-        head.wait(timeout=60)
+        head.wait(timeout=PATIENCE)
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -120,4 +120,4 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
             return True
         return False
 
-    wait_until(is_open, "the cluster's head", patience=120)
+    wait_until(is_open, "the cluster's head")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 import os
 import subprocess
@@ -50,7 +51,9 @@ def _run(arguments: list[str], log: Path, folder: Path, environment: dict[str, s
     sys.argv = ["ttt3r", *arguments]
     import torch
 
+    from ttt3r_ros.ros import notices
     from ttt3r_ros.ros.node import main
 
+    notices.PERIOD_S = math.inf  # on a slow machine as well, nothing is said a second time within a test
     torch.set_num_threads(int(environment["OMP_NUM_THREADS"]))  # read long ago, when torch was loaded
     main()

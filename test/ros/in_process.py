@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from rclpy.executors import SingleThreadedExecutor
 from scripted_network import ScriptedNetwork
 from waiting import PATIENCE
 
-from ttt3r_ros.ros import tracking
+from ttt3r_ros.ros import notices, tracking
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
 from ttt3r_ros.stream import load, segments
 from ttt3r_ros.weights.load import Weights
@@ -24,6 +25,7 @@ class InProcess:
     """The real node, spun by a thread, with a record of what its network was asked for."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, weights: Path, **parameters: object) -> None:
+        monkeypatch.setattr(notices, "PERIOD_S", math.inf)  # nothing is said a second time, on a slow machine either
         parameters = {"weights": weights, "wait_for_transform": 0.1, **ANY_MOTION, **parameters}
         rclpy.init(args=["--ros-args", *(part for p in parameters.items() for part in ("-p", f"{p[0]}:={p[1]}"))])
         self.node = Ttt3rNode()

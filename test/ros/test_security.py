@@ -212,7 +212,9 @@ def lack_of_security(tmp_path_factory) -> str | None:
     (keystore / "enclaves" / "plain").mkdir(parents=True)
     command = [sys.executable, "-c", PLAIN_NODE, "--ros-args", "--enclave", "/plain"]
     environment = {**os.environ, **secured(keystore)}
-    run = subprocess.run(command, env=environment, input="", capture_output=True, text=True, timeout=PATIENCE, check=False)
+    run = subprocess.run(
+        command, env=environment, input="", capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     said = [line for line in run.stderr.splitlines() if "security libraries" in line]
     return said[-1].partition("error creating node: ")[2] if said else None
 

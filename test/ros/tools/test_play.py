@@ -23,14 +23,13 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
+from waiting import PATIENCE
 
 from ttt3r_ros.ros.tools import backlog
 from ttt3r_ros.ros.tools import play as play_module
 from ttt3r_ros.sources import SourceFrame
 
 pytestmark = pytest.mark.dds
-
-PATIENCE_S = 90.0
 
 
 @pytest.fixture(scope="module")
@@ -84,10 +83,10 @@ def spin_until(listener: Listener, reached: Callable[[], bool], what: str) -> No
     """Listen until something has happened, and to all that has arrived by then."""
     executor = SingleThreadedExecutor(context=listener.context)
     executor.add_node(listener)
-    deadline = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + PATIENCE
     try:
         while not reached():
-            assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE_S} s"
+            assert time.monotonic() < deadline, f"{what} did not happen within {PATIENCE} s"
             executor.spin_once(timeout_sec=0.05)
         before, until = -1, time.monotonic() + 1.0  # a player that loops goes on for ever
         while (count := sum(map(len, listener.heard.values()))) != before and time.monotonic() < until:
@@ -354,7 +353,7 @@ def test_signals_end_it_cleanly(
         while "waiting for a subscriber" not in child.stdout.readline():
             assert child.poll() is None
     child.send_signal(number)
-    out, err = child.communicate(timeout=PATIENCE_S)
+    out, err = child.communicate(timeout=PATIENCE)
     assert child.returncode == 0, err
     assert "stopped" in out
     assert "Traceback" not in err
@@ -362,7 +361,7 @@ def test_signals_end_it_cleanly(
 
 def test_a_mistake_ends_the_process_with_one_sentence(play: Callable[..., Any]) -> None:
     child = play("synthetic:length=1", "--ros-args", "-r", "nonsense")
-    _, err = child.communicate(timeout=PATIENCE_S)
+    _, err = child.communicate(timeout=PATIENCE)
     assert child.returncode == 2
     assert one_error(err).count("--ros-args")
     assert "Traceback" not in err
