@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from harness import Bench
 from nav_msgs.msg import Odometry
@@ -16,7 +18,7 @@ pytestmark = pytest.mark.dds
 @pytest.fixture
 def now(monkeypatch) -> list[float]:
     now = [1000.0]
-    monkeypatch.setattr(watches.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(watches, "time", SimpleNamespace(monotonic=lambda: now[0]))
     return now
 
 
