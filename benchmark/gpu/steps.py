@@ -38,17 +38,20 @@ class StepBench:
         self._make, self._size, self._setting, self._findings = make, size, setting, findings
         self._device = setting.torch_device
 
-    def measure(self, seconds: float) -> None:
-        """Measure every precision, then what a compiler adds.
+    def measure(self, seconds: float, *, compiled: bool = True) -> None:
+        """Measure every precision, then, if wanted, what a compiler adds.
 
         Args:
             seconds: that all of it may take; what is late goes by fewer rounds, down to a few.
+            compiled: whether to compile.
         """
         width, height = self._size
         each = seconds / (len(self._setting.precisions) + 1.5)
         for precision in self._setting.precisions:
             name = f"{width}x{height} {precision}"
             self._findings.attempt(name, self._eager, precision, each)
+        if not compiled:
+            return
         fastest = "bfloat16" if "bfloat16" in self._setting.precisions else self._setting.precisions[-1]
         self._findings.attempt(f"{width}x{height} {fastest}, compiled", self._compiled, fastest, each)
 

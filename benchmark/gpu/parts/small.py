@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from ttt3r_ros.model import Network
 from ttt3r_ros.runtime.device import AUTO, choose_precision
 from ttt3r_ros.stream.estimate import IMAGE, POINTS, Estimate
 from ttt3r_ros.synthetic import Frames, Sequence
-from ttt3r_ros.weights.load import load_weights
+from ttt3r_ros.weights.load import Weights, load_weights
 
 _SEED = 701  # held out of training
 _FPS = 15.0
@@ -31,9 +32,10 @@ _SHOWN = 6
 
 def measure(setting: Setting, findings: Findings) -> None:
     device, weights = setting.torch_device, load_weights("")
+    weights.network.eval().requires_grad_(False)
 
     def make() -> Network:
-        return load_weights("").network.eval().requires_grad_(False).to(device)
+        return copy.deepcopy(weights.network).to(device)
 
     seconds = findings.seconds_left()
     config = weights.network.config
@@ -43,8 +45,10 @@ def measure(setting: Setting, findings: Findings) -> None:
         _render(setting, torch.device("cpu"), walks)
     walk, rendered = walks[0]
     images = list(rendered.image.cpu().numpy())
-    findings.attempt("accuracy", _accuracy, walk, images, rendered.depth.cpu().numpy(), setting, findings)
-    StepBench(make, size, setting, findings).measure(0.3 * seconds)
+    depths = rendered.depth.cpu().numpy()
+    findings.attempt("accuracy", _accuracy, weights, walk, images, depths, setting, findings)
+    # what compiling takes says something on a GPU alone
+    StepBench(make, size, setting, findings).measure(0.3 * seconds, compiled=device.type == "cuda")
     findings.attempt("latency", measure_latency, make, images, setting, findings, 0.2 * seconds)
     interval, precision = weights.segment_frames, choose_precision(AUTO, device)
 
@@ -63,16 +67,20 @@ def _render(setting: Setting, device: torch.device, walks: list[tuple[Sequence, 
 
 
 def _accuracy(
-    walk: Sequence, images: list[np.ndarray], depths: np.ndarray, setting: Setting, findings: Findings
+    weights: Weights,
+    walk: Sequence,
+    images: list[np.ndarray],
+    depths: np.ndarray,
+    setting: Setting,
+    findings: Findings,
 ) -> None:
     """Compare each precision's depths with the truth, and its first frames with a CPU's."""
-    weights = load_weights("")
     T_walk_camera = walk.T_world_camera.cpu().double().numpy()
     truth = inverse(T_walk_camera[0]) @ T_walk_camera  # the reader's world is its first camera
 
     def estimates(device: str, precision: str, count: int) -> list[Estimate]:
         reader = open_reader(
-            load_weights("").network,
+            copy.deepcopy(weights.network),
             replace(setting, device=device),
             precision,
             reset_interval=weights.segment_frames,
