@@ -79,6 +79,18 @@ def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         file.unlink(missing_ok=True)  # 110 MB
 
 
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the file of a network as small as can be."""
+    from rule_weights import TINY, rule_network
+
+    from ttt3r_ros.weights.checkpoint import save_network
+
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_network(rule_network(TINY), path, provenance={"made": "by rule, for tests"})
+    return path
+
+
 def _is_without_dds(config: pytest.Config) -> bool:
     return "not dds" in config.option.markexpr
 

@@ -7,11 +7,9 @@ import re
 from pathlib import Path
 
 import pytest
-from rule_weights import TINY, rule_network
 
 import ttt3r_ros
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.weights.checkpoint import save_network
 
 
 def test_a_misspelled_name_of_weights_is_said_with_the_right_one():
@@ -48,8 +46,6 @@ def test_wrong_arguments_are_said(arguments, words):
 
 
 @pytest.mark.slow
-def test_a_path_is_a_file(tmp_path):
-    file = tmp_path / "tiny.safetensors"
-    save_network(rule_network(TINY), file, provenance={"made": "by rule, for tests"})
-    for path in (file, str(file), os.fsencode(file)):
+def test_a_path_is_a_file(weights):
+    for path in (weights, str(weights), os.fsencode(weights)):
         assert ttt3r_ros.load(path, device="cpu", max_speed=0).settings.max_speed == 0.0

@@ -5,13 +5,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from rule_weights import TINY, rule_network
 
 from benchmark import conditions
 from benchmark.conditions import CONDITIONS, motion_errors
 from ttt3r_ros.geometry import T_from_rpy
 from ttt3r_ros.stream import load, stream
-from ttt3r_ros.weights.checkpoint import save_network
 
 
 def test_errors_are_of_the_motion_over_a_second():
@@ -25,9 +23,8 @@ def test_errors_are_of_the_motion_over_a_second():
 
 
 @pytest.mark.slow
-def test_every_condition_gets_a_row(tmp_path, monkeypatch):
-    weights, out = tmp_path / "tiny.safetensors", tmp_path / "rows.json"
-    save_network(rule_network(TINY), weights, provenance={"source": "rule"})
+def test_every_condition_gets_a_row(weights, tmp_path, monkeypatch):
+    out = tmp_path / "rows.json"
     names = ("as it is", "every 3 frames", "in reverse", "looking backward")
     monkeypatch.setattr(conditions, "CONDITIONS", [found for found in CONDITIONS if found.name in names])
     seen = {}

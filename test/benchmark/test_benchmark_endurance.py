@@ -6,13 +6,11 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from rule_weights import TINY, rule_network
 
 from benchmark.endurance import main
 from benchmark.endurance_figures import verdict
 from benchmark.walk import DEPTH_EVERY, Walk, WalkSpec
 from ttt3r_ros.synthetic import Sequence
-from ttt3r_ros.weights.checkpoint import save_network
 
 SPEC = WalkSpec(seed=3, motion="wheeled", frames=50, width=32, height=24, fps=15.0)
 
@@ -43,9 +41,7 @@ def test_a_stopped_rendering_goes_on_and_gives_the_same_frames(tmp_path):
 
 
 @pytest.mark.slow
-def test_what_is_measured_and_that_a_finished_policy_is_not_run_again(tmp_path, capsys):
-    weights = tmp_path / "tiny.safetensors"
-    save_network(rule_network(TINY), weights, provenance={"made": "by rule, for tests"})
+def test_what_is_measured_and_that_a_finished_policy_is_not_run_again(weights, tmp_path, capsys):
     files = {name: tmp_path / f"out.{name}" for name in ("json", "md", "png")}
     arguments = [
         "--frames",

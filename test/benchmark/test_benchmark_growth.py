@@ -5,19 +5,15 @@ from dataclasses import asdict
 
 import pytest
 from rich.console import Console
-from rule_weights import TINY, rule_network
 
 from benchmark import growth
 from benchmark.growth import WAYS, Sample, Way, main, report
-from ttt3r_ros.weights.checkpoint import save_network
 
 
 @pytest.mark.slow
-def test_every_way_is_gone_and_measured(tmp_path, capfd, monkeypatch):
+def test_every_way_is_gone_and_measured(weights, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(growth, "alone", lambda _, work, *arguments: work(*arguments))  # a process each takes long
     monkeypatch.setattr(growth, "SAMPLES", 8)
-    weights = tmp_path / "tiny.safetensors"
-    save_network(rule_network(TINY), weights, provenance={"made": "by rule, for tests"})
     options = ["--frames", "16", "--size", "64", "48", "--weights", str(weights), "--device", "cpu"]
     files = ["--work", str(tmp_path / "work"), "--json", str(tmp_path / "r.json"), "--picture", str(tmp_path / "r.png")]
     assert main([*options, *files]) in (0, 1)  # which one is up to the machine's other work

@@ -24,7 +24,6 @@ from ttt3r_ros.geometry import T_BASE_CAMERA
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream
-from ttt3r_ros.weights.checkpoint import save_network
 
 
 def straight(frames: int, step: float) -> SimpleNamespace:
@@ -100,9 +99,8 @@ def test_the_network_answers_once_whatever_the_scale(monkeypatch):
 
 
 @pytest.mark.slow
-def test_the_walks_so_far_are_kept(tmp_path, monkeypatch):
-    weights, out = tmp_path / "tiny.safetensors", tmp_path / "rows.json"
-    save_network(rule_network(TINY), weights, provenance={"source": "rule"})
+def test_the_walks_so_far_are_kept(weights, tmp_path, monkeypatch):
+    out = tmp_path / "rows.json"
 
     def two_walks_then_none(*args):
         (walk,) = held_out(1, 4, tmp_path, (64, 48))

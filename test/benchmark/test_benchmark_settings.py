@@ -6,13 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from rule_weights import TINY, rule_network
 
 from benchmark import settings
 from benchmark.runner import Frame, Step
 from benchmark.settings import Setting, Walk
 from ttt3r_ros.evaluation.metrics import Trajectory
-from ttt3r_ros.weights.checkpoint import save_network
 
 
 @pytest.mark.slow
@@ -61,8 +59,6 @@ def test_a_bad_length_is_said_in_a_sentence(capsys):
     assert "--length 3 or more" in capsys.readouterr().err
 
 
-def test_memory_is_that_of_a_process_with_the_network(tmp_path):
-    weights = tmp_path / "tiny.safetensors"
-    save_network(rule_network(TINY), weights, provenance={"source": "rule"})
+def test_memory_is_that_of_a_process_with_the_network(weights):
     args = SimpleNamespace(weights=str(weights), device="cpu", size=[64, 48])
     assert settings._memory(args, Setting()) > 50

@@ -41,9 +41,9 @@ def test_a_tilt_is_measured():
 
 
 @pytest.mark.slow
-def test_it_measures_a_walk(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    arguments = ["--walks", "1", "--frames", "12", "--work", str(tmp_path), "--markdown", str(tmp_path / "table.md")]
-    assert main(arguments) == 0
+def test_it_measures_a_walk(weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    arguments = ["--walks", "1", "--frames", "12", "--weights", str(weights), "--work", str(tmp_path)]
+    assert main([*arguments, "--markdown", str(tmp_path / "table.md")]) == 0
     assert len((tmp_path / "table.md").read_text().splitlines()) == 2 + len(SENSORS)
     assert main(["--weights", str(tmp_path / "none")]) == 2
     assert "error: " in capsys.readouterr().err

@@ -34,13 +34,6 @@ WORLD = "synthetic:seed=2,length=12,width=80,height=60,fps=10"
 LENIENT = ["--max-speed", "0", "--max-turn-rate", "0", "--min-confidence", "1", "--device", "cpu"]
 
 
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_network(rule_network(TINY), path, provenance={"made": "by rule, for tests"})
-    return path
-
-
 @pytest.fixture(autouse=True)
 def signals() -> Iterator[None]:
     """Put back the handlers that the command replaces."""

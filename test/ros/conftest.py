@@ -15,16 +15,6 @@ from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
 from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
-from rule_weights import TINY, rule_network
-
-from ttt3r_ros.weights.checkpoint import save_network
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    save_network(rule_network(TINY), path, provenance={"made": "by rule, for tests"})
-    return path
 
 
 @pytest.fixture(scope="module")
