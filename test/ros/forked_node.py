@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["ttt3r_ros.ros.run"])
+_FORKS.set_forkserver_preload(["ttt3r_ros.ros.run", "ttt3r_ros.ros.tracking"])
 
 
 class ForkedNode:

@@ -13,7 +13,7 @@ from ttt3r_ros.camera.calibration import Calibration, Camera
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.inbox import Inbox
 from ttt3r_ros.ros.notices import Notices
-from ttt3r_ros.ros.parameters import first_sentence
+from ttt3r_ros.ros.ros_arguments import first_sentence
 
 #: How long the first frame waits for a camera_info if the topic has a publisher [s].
 FIRST_WAIT = 1.0

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import resource
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rclpy.time import Time
 
@@ -54,7 +54,7 @@ def diagnostic_array(
         **{key: f"{n:.2f}" if isinstance(n, float) else str(n) for key, n in asdict(counters).items()},
         **facts,
         "rss_mb": f"{resident_megabytes():.0f}",
-        "device_memory_mb": f"{torch.cuda.memory_allocated() / 1e6 if torch.cuda.is_initialized() else 0.0:.0f}",
+        "device_memory_mb": f"{_device_megabytes():.0f}",
     }
     status = DiagnosticStatus(level=health.level, name=f"{name.lstrip('/')}: stream", message=health.message)
     status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
@@ -70,3 +70,8 @@ def resident_megabytes() -> float:
     except (OSError, IndexError, ValueError):
         return 0.0
     return pages * resource.getpagesize() / 1e6
+
+
+def _device_megabytes() -> float:
+    torch = sys.modules.get("torch")  # it is not imported for this alone
+    return torch.cuda.memory_allocated() / 1e6 if torch is not None and torch.cuda.is_initialized() else 0.0

@@ -19,7 +19,7 @@ from ttt3r_ros.ros.conversions import is_valid_stamp, nanoseconds
 from ttt3r_ros.ros.inbox import Inbox
 from ttt3r_ros.ros.mount import Mount
 from ttt3r_ros.ros.notices import Notices
-from ttt3r_ros.ros.parameters import first_sentence
+from ttt3r_ros.ros.ros_arguments import first_sentence
 from ttt3r_ros.stream.gravity import GRAVITY, MAX_SHOCK, ImuSamples
 
 #: Messages that wait in the middleware for a frame, and how many of them are read, evenly: each takes Python's time.

@@ -10,12 +10,11 @@ from pathlib import Path
 
 import rclpy
 from rclpy.signals import SignalHandlerOptions
-from rclpy.utilities import remove_ros_args
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.fastdds import make_room_for_images
 from ttt3r_ros.ros.home import make_room_for_logs
-from ttt3r_ros.ros.parameters import first_sentence
+from ttt3r_ros.ros.ros_arguments import first_sentence, without_ros_arguments
 
 _SECURITY, _KEYSTORE = "ROS_SECURITY_ENABLE", "ROS_SECURITY_KEYSTORE"
 
@@ -28,18 +27,18 @@ def initialize(args: Sequence[str] | None = None, *, signal_handlers: SignalHand
         signal_handlers: which of rclpy's to install; None for its default.
 
     Raises:
-        UserError: ROS cannot be initialized.
+        UserError: ROS cannot be initialized, or does not accept the arguments.
     """
+    given = list(sys.argv if args is None else args)
+    without_ros_arguments(given)  # rcl would also log what it does not accept, in words of its own
     make_room_for_logs()
     make_room_for_images()
-    given = list(sys.argv if args is None else args)
     try:
         rclpy.init(args=given, signal_handler_options=signal_handlers)
     except Exception as error:  # rclpy raises several classes here, most of them private
         if lack := _missing_keystore():
             raise UserError(lack) from error
-        what = "ROS does not accept these arguments" if "--ros-args" in given else "ROS cannot start"
-        raise UserError(f"{what}: {first_sentence(error)}") from error
+        raise UserError(f"ROS cannot start: {first_sentence(error)}") from error
 
 
 @contextlib.contextmanager
@@ -50,18 +49,6 @@ def initialized(args: Sequence[str] = ()) -> Iterator[None]:
         yield
     finally:
         rclpy.try_shutdown()
-
-
-def without_ros_arguments(arguments: Sequence[str]) -> list[str]:
-    """Return a command line, the program's name included, without what follows ``--ros-args``.
-
-    Raises:
-        UserError: ROS does not understand its arguments.
-    """
-    try:
-        return list(remove_ros_args(list(arguments)))
-    except Exception as error:  # its class is in a private module of rclpy
-        raise UserError(f"the arguments after --ros-args cannot be used: {first_sentence(error)}") from error
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from ttt3r_ros.cli.parser import CommandParser
-from ttt3r_ros.errors import why_not_imported
+from ttt3r_ros.errors import UserError, why_not_imported
 
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
@@ -19,20 +19,21 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         signal.signal(number, lambda *_: os._exit(0))  # nothing exists yet that needs an orderly shutdown
     try:
         _refuse_unknown(sys.argv[1:] if args is None else args)
-        from ttt3r_ros.ros.run import run  # takes seconds, because it imports torch
+        from ttt3r_ros.ros.run import run
+
+        status = run(args)
     except ImportError as error:
         print(f"error: {why_not_imported(error)}", file=sys.stderr)
-        _leave(2)
-    _leave(run(args))
+        status = 2
+    _leave(status)
 
 
 def _refuse_unknown(arguments: Sequence[str]) -> None:
-    """End the process if an argument is not one of ROS, or asks for help or the version."""
-    from rclpy.utilities import remove_ros_args
+    """End the process if an argument is neither one of ROS nor asks for help or the version."""
+    from ttt3r_ros.ros.ros_arguments import without_ros_arguments
 
-    with contextlib.suppress(Exception):  # of a private class: arguments that `run` refuses in a sentence
-        arguments = remove_ros_args(list(arguments))
-        _parser().parse_args(arguments)
+    with contextlib.suppress(UserError):  # which `run` says
+        _parser().parse_args(without_ros_arguments(arguments))
 
 
 def _parser() -> CommandParser:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -20,6 +19,7 @@ from ttt3r_ros.errors import UserError, quoted, what_was_meant
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, T_from_rpy
 from ttt3r_ros.mapping.cloud import DepthSettings
 from ttt3r_ros.places.settings import MapSettings as PlaceSettings
+from ttt3r_ros.ros.ros_arguments import first_sentence
 from ttt3r_ros.ros.save_folder import PLACES_SUFFIX, check_name
 from ttt3r_ros.settings import Declaration, Settings, declarations, parameter
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
@@ -343,11 +343,6 @@ def qos_overrides(node: Node) -> Iterator[None]:
         if not given or not node.context.ok():
             raise
         raise UserError(f"the QoS overrides cannot be used ({'; '.join(given)}): {first_sentence(error)}") from error
-
-
-def first_sentence(error: Exception) -> str:
-    """Return the message of an error from ROS's C libraries, without source locations."""
-    return " ".join(re.split(r", at /|\n", str(error))[0].split())
 
 
 def with_changes(parameters: Parameters, changes: Iterable[Parameter]) -> Parameters:

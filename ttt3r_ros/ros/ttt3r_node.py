@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import traceback
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
@@ -20,15 +21,17 @@ from ttt3r_ros.ros.initialize import creating_node
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import (
     declare,
-    first_sentence,
     unknown,
     with_changes,
     with_whole_numbers_as_floats,
 )
-from ttt3r_ros.ros.pipeline import Pipeline
-from ttt3r_ros.ros.saving import Saving
+from ttt3r_ros.ros.ros_arguments import first_sentence
 from ttt3r_ros.ros.statistics import StreamStatistics
-from ttt3r_ros.ros.tracking import Tracking
+
+if TYPE_CHECKING:
+    from ttt3r_ros.ros.pipeline import Pipeline
+    from ttt3r_ros.ros.saving import Saving
+    from ttt3r_ros.ros.tracking import Tracking
 
 
 class Ttt3rNode(LifecycleNode):
@@ -55,6 +58,9 @@ class Ttt3rNode(LifecycleNode):
             undone.callback(self.stop)
             self.callbacks_failed = 0
             self._settings = declare(self)
+            if self._settings.autostart:
+                self._settings.check_weights_file()
+            self._make_tracking = _import_tracking()
             self._notices = Notices(self.get_logger())
             self._why_unconfigured: str | None = None  # the last configure failed
             self._has_named_unknown = False
@@ -162,7 +168,7 @@ class Ttt3rNode(LifecycleNode):
         self._startup_errors = None
 
     def _configure(self) -> None:
-        self._tracking = Tracking(self, lambda: self._settings, self._notices, self.survive)
+        self._tracking = self._make_tracking(self, lambda: self._settings, self._notices, self.survive)
         if self._startup_errors is None:
             self.get_logger().info("inactive: waiting for the transition activate")
 
@@ -211,6 +217,13 @@ class Ttt3rNode(LifecycleNode):
         self._diagnostics.publish(
             diagnostic_array(self.get_fully_qualified_name(), self.get_clock().now(), health, counters, facts)
         )
+
+
+def _import_tracking() -> type[Tracking]:
+    """Import torch, which takes seconds: a mistake in the parameters is found before."""
+    from ttt3r_ros.ros.tracking import Tracking
+
+    return Tracking
 
 
 def _sentence(error: Exception) -> str:

@@ -19,7 +19,8 @@ from ttt3r_ros.cli.folders import write_json
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.ros.initialize import initialized, without_ros_arguments
+from ttt3r_ros.ros.initialize import initialized
+from ttt3r_ros.ros.ros_arguments import without_ros_arguments
 from ttt3r_ros.ros.tools.backlog import AHEAD, Backlog
 from ttt3r_ros.ros.tools.pacing import Pacer, Prefetch
 from ttt3r_ros.ros.tools.player import CameraOptions, Player, image_to_publish

@@ -34,7 +34,8 @@ from ttt3r_ros.evaluation.run_log import EvenlySpaced
 from ttt3r_ros.geometry import FloatArray, Intrinsics, inverse
 from ttt3r_ros.mapping.voxel_map import MIN_MAX_POINTS, NO_POINTS, MapPoints, VoxelMap
 from ttt3r_ros.ros.conversions import matrix_from_pose, matrix_from_transform, nanoseconds
-from ttt3r_ros.ros.initialize import creating_node, initialized, without_ros_arguments
+from ttt3r_ros.ros.initialize import creating_node, initialized
+from ttt3r_ros.ros.ros_arguments import without_ros_arguments
 from ttt3r_ros.ros.tools.messages import moved, points_of
 from ttt3r_ros.ros.tools.player import TRUTH_QOS, TRUTH_TOPIC
 from ttt3r_ros.ros.topics import (
