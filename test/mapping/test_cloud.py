@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 
 from ttt3r_ros.geometry import Intrinsics
-from ttt3r_ros.mapping.cloud import colored_points, depth_in_millimeters, masked_depth
+from ttt3r_ros.mapping.cloud import colored_points, depth_in_millimeters, masked_depth, why_no_depth
 
 NAN = np.float32(np.nan)
 
@@ -18,6 +18,12 @@ def test_untrusted_depth_becomes_nan_and_the_original_stays():
     memory = np.full_like(depth, 7.0)
     assert masked_depth(depth, confidence, min_confidence=1.5, max_depth=8.0, out=memory) is memory
     np.testing.assert_array_equal(memory, masked)
+
+
+def test_why_no_pixel_has_a_depth():
+    why = why_no_depth(2.0, 3.0, 30.0)
+    assert why == "no pixel has a depth: the largest confidence is 2 and min_confidence is 3; lower it"
+    assert "all are farther away than max_depth, 0.01 m" in why_no_depth(2.0, 1.5, 0.01)
 
 
 def test_millimeters_are_rounded_and_zero_means_none():

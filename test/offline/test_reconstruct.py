@@ -100,6 +100,14 @@ def test_masked_pixels_have_no_depth_and_belong_to_the_run(tmp_path, weights, ca
 
 
 @pytest.mark.slow
+def test_depth_that_is_empty_is_said_with_the_reason(tmp_path, weights, capsys):
+    assert run(tmp_path / "run", weights, "--overwrite", "--max-frames", "3", "--min-confidence", "1e5") == 0
+    assert "min_confidence is 1e+05; lower it" in capsys.readouterr().err
+    assert run(tmp_path / "run", weights, "--overwrite", "--max-frames", "3", "--max-depth", "1e4") == 0
+    assert "no pixel has a depth" not in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_what_a_run_leaves(pictures, tmp_path, weights, capsys):
     assert run(tmp_path, weights, "--rgb", "--no-correct-motion") == 0
     source = list(open_source(WORLD).frames())

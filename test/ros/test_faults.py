@@ -120,8 +120,28 @@ def test_a_camera_that_is_too_slow_for_the_weights(inside, camera):
     state(camera, "tracking")
 
 
+def test_depth_that_is_empty_is_said_with_the_reason(inside, camera):
+    depth = camera.listen("/ttt3r/depth/image", Image, key="depth")
+    try:
+        inside.node.set_parameters([Parameter("min_confidence", value=1e5)])
+        while not camera.received["depth"]:
+            camera.exchange()
+        camera.exchange(10)
+        values = state(camera, "no depth")
+        assert values["level"] == "1"
+        assert re.search(r"the largest confidence is [\d.]+ and min_confidence is 1e\+05; lower it", values["message"])
+        inside.node.set_parameters([Parameter("min_confidence", value=1.0)])
+        camera.exchange(2)
+        state(camera, "tracking")
+    finally:
+        inside.node.set_parameters([Parameter("min_confidence", value=1.5)])
+        camera.executor.remove_node(camera.node)
+        camera.node.destroy_subscription(depth)
+        camera.executor.add_node(camera.node)
+
+
 def test_a_second_node_of_the_same_name(inside, camera, monkeypatch):
-    monkeypatch.setattr(watches, "LEASE_S", 0.0)
+    monkeypatch.setattr(tracking, "LEASE_S", 0.0)
     other = Bench("second")
     try:
         other.publisher(Odometry, "/ttt3r/odom", 10)

@@ -241,7 +241,7 @@ def folder(tmp_path_factory) -> Path:
 def walked(backbone, folder) -> Iterator[Walker]:
     """Return the node at the end of a walk, with what it has published on the way."""
     with contextlib.ExitStack() as stack:
-        walked = stack.enter_context(walker(backbone, save_folder=folder, publish_map=True, min_confidence=0.0))
+        walked = stack.enter_context(walker(backbone, save_folder=folder, publish_map=True, min_confidence=1.0))
         walked.close = stack.close
         publishers = {publisher.topic_name: publisher for publisher in walked.inside.node.publishers}
         walked.heard = {name: Heard(publishers[f"/ttt3r/{name}"]) for name in (*TOPICS, MAP_POINTS)}
@@ -333,7 +333,7 @@ def test_the_points_are_drawn_from_keyframes_where_these_are_now(walked, monkeyp
     content, expected = walked.places.content(), VoxelMap(0.05, 1_000_000)
     max_depth = walked.inside.node.get_parameter("max_depth").value
     for keyframe, pose in zip(content.keyframes, content.poses):
-        points, colors, confidence = keyframe.colored_points(min_confidence=0.0, max_depth=max_depth)
+        points, colors, confidence = keyframe.colored_points(min_confidence=1.0, max_depth=max_depth)
         expected.insert(pose.apply(points).astype(np.float32), colors, confidence)
 
     def cells(points: MapPoints | None) -> set[tuple[int, ...]]:

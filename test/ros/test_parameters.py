@@ -13,7 +13,7 @@ from rclpy.parameter import Parameter
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA
-from ttt3r_ros.ros.parameters import GROUPS, Parameters, declare, with_changes
+from ttt3r_ros.ros.parameters import GROUPS, Parameters, declare, with_changes, without_effect
 from ttt3r_ros.settings import declarations
 
 CONFIG = Path(__file__).parent.parent.parent / "config" / "ttt3r.yaml"
@@ -85,6 +85,7 @@ BAD = [
     ({"max_depth": True}, "max_depth must be a number, not True"),
     ({"max_depth": 20_000}, "max_depth must be from 0.01 to 10000 m, not 20000"),
     ({"max_depth": float("nan")}, "max_depth must be from 0.01 to 10000 m, not nan"),
+    ({"min_confidence": 0.2}, "min_confidence must be from 1 to 1000000, not 0.2"),
     ({"point_stride": 2.0}, "point_stride must be a whole number"),
     ({"publish_tf": "yes"}, "publish_tf must be true or false"),
     ({"point_stride": 0}, "point_stride must be from 1 to 64, not 0"),
@@ -121,6 +122,15 @@ def test_bad_values_while_running(values, words):
     with pytest.raises(UserError) as error:
         with_changes(Parameters(), changes)
     assert re.search(words, str(error.value)) or "cannot change while the node is running" in str(error.value)
+
+
+def test_parameters_that_others_disable_are_said():
+    assert without_effect(Parameters()) == []
+    assert without_effect(Parameters(localization_only=True, publish_map_frame=True, reset_interval=9)) == []
+    assert without_effect(Parameters(localization_only=True, reset_interval=9, reset_policy="never")) == [
+        "parameter localization_only has no effect, since publish_map_frame is false",
+        "parameter reset_interval has no effect, since reset_policy is never",
+    ]
 
 
 def test_changes_replace_what_they_name_and_leave_others_alone():

@@ -113,7 +113,7 @@ class Robot(Bench):
 @pytest.fixture(scope="module")
 def running(weights, tmp_path_factory) -> Iterator:
     log = tmp_path_factory.mktemp("inputs") / "node.log"
-    options = {"min_confidence": 0.0, "max_depth": 10_000.0, "hold_still": "false", "wait_for_transform": 0.05}
+    options = {"min_confidence": 1.0, "max_depth": 10_000.0, "hold_still": "false", "wait_for_transform": 0.05}
     reliable = ["-p", "qos_overrides./ttt3r/imu.subscription.reliability:=reliable"]
     with node(log, *reliable, weights=weights, **options) as running:
         yield running

@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def inside(weights, folder):
-    with node_in_process(weights, save_folder=folder, publish_map=True, min_confidence=0.0) as inside:
+    with node_in_process(weights, save_folder=folder, publish_map=True, min_confidence=1.0) as inside:
         yield inside
 
 

@@ -28,8 +28,8 @@ class DepthSettings(Settings):
 
     min_confidence: float = parameter(
         1.5,
-        "Pixels with a lower confidence have no depth and no point (confidence is 1 or more).",
-        range=(0.0, 1e6),
+        "Pixels with a lower confidence have no depth and no point; 1, the lowest there is, keeps all.",
+        range=(1.0, 1e6),
     )
     max_depth: float = parameter(
         30.0, "Pixels farther away have no depth and no point.", unit="m", range=(0.01, 10_000.0)
@@ -60,6 +60,21 @@ def masked_depth(
     masked.fill(np.nan)
     cv2.copyTo(depth, valid.view(np.uint8), masked)  # ten times as fast as numpy with a ragged mask
     return masked
+
+
+def why_no_depth(max_confidence: float, min_confidence: float, max_depth: float) -> str:
+    """Return why no pixel has a depth, and what to do, in one clause.
+
+    Args:
+        max_confidence: the largest of all pixels.
+        min_confidence, max_depth: smallest confidence and largest depth [m] that were to be kept.
+    """
+    if max_confidence < min_confidence:
+        return (
+            f"no pixel has a depth: the largest confidence is {max_confidence:.3g} and min_confidence is "
+            f"{min_confidence:.3g}; lower it"
+        )
+    return f"no pixel has a depth: all are farther away than max_depth, {max_depth:.3g} m, or too uncertain; raise it"
 
 
 def depth_in_millimeters(depth: Float32Array) -> npt.NDArray[np.uint16]:

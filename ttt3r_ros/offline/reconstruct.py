@@ -15,11 +15,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ttt3r_ros.camera.mask import Mask, MaskSettings, read_mask
 from ttt3r_ros.cli.arguments import at_least_one, folder_path, not_negative, positive
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.mapping.cloud import DepthSettings
+from ttt3r_ros.mapping.cloud import DepthSettings, why_no_depth
 from ttt3r_ros.places.settings import MapSettings
 from ttt3r_ros.settings import add_options
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
@@ -125,6 +127,10 @@ def _run(source: Source, options: argparse.Namespace, stop: threading.Event) -> 
         if finished:
             folder.finish()
     show_metrics(metrics, console)
+    moments = list(run.findings.moments)
+    if moments and all(np.isnan(moment.depth).all() for moment in moments):
+        max_confidence = max(float(moment.confidence.max()) for moment in moments)
+        _warn(why_no_depth(max_confidence, options.min_confidence, options.max_depth))
     if finished:
         console.print(f"results in {folder.path}", highlight=False, soft_wrap=True)
         if (why := _useless(metrics)) is not None:

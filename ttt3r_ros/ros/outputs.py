@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 from tf2_ros import TransformBroadcaster
 
 from ttt3r_ros.geometry import FloatArray
-from ttt3r_ros.mapping.cloud import colored_points, depth_in_millimeters, masked_depth
+from ttt3r_ros.mapping.cloud import colored_points, depth_in_millimeters, masked_depth, why_no_depth
 from ttt3r_ros.ros.conversions import (
     camera_info_message,
     lasting_cloud,
@@ -32,11 +32,16 @@ from ttt3r_ros.ros.topics import CONFIDENCE, DEPTH, DEPTH_INFO, ODOM, PATH, POIN
 from ttt3r_ros.stream.estimate import IMAGE, POINTS, Estimate, Float32Array
 from ttt3r_ros.stream.odometry import Motion
 
+EMPTY = 10  #: depth images without a pixel in a row that are reported
 PATH_PERIOD = 0.5  #: time between two paths [s], since filling a message with a thousand poses takes milliseconds
 
 
 class Outputs:
-    """All publishers of the node; they are reliable, so that best-effort and reliable consumers can both subscribe."""
+    """All publishers of the node; they are reliable, so that best-effort and reliable consumers can both subscribe.
+
+    Attributes:
+        why_no_depth: why the last depth images have no pixel, in one clause; None if they have, or nobody subscribes.
+    """
 
     def __init__(self, node: Node, parameters: Parameters) -> None:
         self._publishers: dict[str, Publisher] = {
@@ -53,6 +58,8 @@ class Outputs:
         self._path_sent = -np.inf
         # messages are reused: allocating memory costs more than filling it, and a message made from an array copies it
         self._cloud, self._points = lasting_cloud(0, 0)
+        self.why_no_depth: str | None = None
+        self._empty = 0  # depth images without a pixel in a row
         self._images: dict[tuple[str, str], tuple[Image, npt.NDArray[Any]]] = {}
 
     def wanted(self) -> set[str]:
@@ -91,6 +98,7 @@ class Outputs:
 
     def publish_dense(self, estimate: Estimate, header: Header, parameters: Parameters) -> None:
         """Publish images, their camera_info and the cloud to subscribers; the header's frame is the optical frame."""
+        self.why_no_depth = None
         heard = [name for name in (RGB_INFO, DEPTH_INFO) if self._has_listener(name)]
         if heard and estimate.intrinsics is not None:
             info = camera_info_message(estimate.intrinsics, header)
@@ -133,6 +141,9 @@ class Outputs:
             max_depth=parameters.max_depth,
             out=trusted,
         )
+        self._empty = self._empty + 1 if np.isnan(trusted).all() else 0
+        if self._empty >= EMPTY:
+            self.why_no_depth = why_no_depth(confidence.max(), parameters.min_confidence, parameters.max_depth)
         if self._has_listener(DEPTH):
             if parameters.depth_encoding == "16UC1":
                 self._publish_image(DEPTH, depth_in_millimeters(trusted), "16UC1", header)

@@ -329,6 +329,16 @@ def unknown(node: Node) -> list[str]:
     return sentences
 
 
+def without_effect(parameters: Parameters) -> list[str]:
+    """Return a sentence for each parameter that the user set but another one disables."""
+    sentences = []
+    if parameters.localization_only and not parameters.publish_map_frame:
+        sentences.append("parameter localization_only has no effect, since publish_map_frame is false")
+    if parameters.reset_interval and parameters.reset_policy == "never":
+        sentences.append("parameter reset_interval has no effect, since reset_policy is never")
+    return sentences
+
+
 @contextlib.contextmanager
 def qos_overrides(node: Node) -> Iterator[None]:
     """Report in one sentence which of the user's QoS parameters made it impossible to create a topic in this block.

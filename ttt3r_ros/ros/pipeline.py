@@ -412,6 +412,9 @@ class Pipeline:
             )
             self._notices.warn(why)
             return Health(WARN, "slow", why)
+        if (why_no_depth := self._outputs.why_no_depth) is not None:
+            self._notices.warn(why_no_depth)
+            return Health(WARN, "no depth", why_no_depth)
         return TRACKING
 
     def _obey_requests(self) -> int:

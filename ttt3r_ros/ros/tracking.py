@@ -19,7 +19,7 @@ from ttt3r_ros.ros.pipeline import Pipeline, stream_settings
 from ttt3r_ros.ros.pose_input import HintInput, PoseInput
 from ttt3r_ros.ros.saving import Saving
 from ttt3r_ros.ros.topics import ODOM
-from ttt3r_ros.ros.watches import Watches
+from ttt3r_ros.ros.watches import LEASE_S, LEAVING_S, Watches
 from ttt3r_ros.runtime.threads import choose_threads
 from ttt3r_ros.stream.load import LoadedBackbone, load_backbone
 from ttt3r_ros.stream.segments import warm_up
@@ -172,7 +172,7 @@ class Tracking:
             return INACTIVE
         if not self.camera_input.enabled:
             return PAUSED
-        if (others := self._watches.other_publishers()) is not None:
+        if (others := self._watches.other_publishers(LEAVING_S)) is not None:
             self._notices.warn(others)
         if (timeless := self._watches.missing_clock()) is not None:
             self._notices.warn(timeless)
@@ -181,7 +181,7 @@ class Tracking:
             self._notices.warn(why)
             return Health(WARN, "no input", f"{why}; {timeless}" if timeless else why)
         health = self.pipeline.health
-        if others is not None and health.level == OK:
+        if health.level == OK and (others := self._watches.other_publishers(LEASE_S)) is not None:
             return Health(WARN, "ambiguous", others)
         return health
 

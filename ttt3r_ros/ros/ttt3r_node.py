@@ -24,6 +24,7 @@ from ttt3r_ros.ros.parameters import (
     unknown,
     with_changes,
     with_whole_numbers_as_floats,
+    without_effect,
 )
 from ttt3r_ros.ros.ros_arguments import first_sentence
 from ttt3r_ros.ros.statistics import StreamStatistics
@@ -176,7 +177,7 @@ class Ttt3rNode(LifecycleNode):
         self._configured.activate()
         if not self._has_named_unknown:  # only now are all QoS parameters declared
             self._has_named_unknown = True
-            for sentence in unknown(self):
+            for sentence in [*unknown(self), *without_effect(self._settings)]:
                 self.get_logger().warning(sentence)
         self.get_logger().info(f"ready: listening to {self.camera_input.topic}")
 

@@ -6,8 +6,10 @@ import time
 
 from rclpy.node import Node
 
-#: A killed node stays in the graph until its lease has expired (20 s with Fast DDS); younger ones are not reported [s].
+#: A killed node stays in the graph until its lease has expired (20 s with Fast DDS); what is older is alive [s].
 LEASE_S = 25.0
+#: How long a node may take to leave when it is replaced by another [s].
+LEAVING_S = 3.0
 #: How long a simulation may take to begin [s].
 PATIENCE_S = 5.0
 
@@ -20,15 +22,16 @@ class Watches:
         self._node, self._topic = node, node.resolve_topic_name(topic)
         self._since: dict[str, float] = {}
 
-    def other_publishers(self) -> str | None:
-        """Return a sentence about another publisher that stays; None if there is none."""
-        if not self._lasts("publishers", self._node.count_publishers(self._topic) >= 2, LEASE_S):
+    def other_publishers(self, seconds: float) -> str | None:
+        """Return a sentence about another publisher that has been there for so long [s]; None if there is none."""
+        if not self._lasts("publishers", self._node.count_publishers(self._topic) >= 2, seconds):
             return None
         found = self._node.get_publishers_info_by_topic(self._topic)
         names = sorted(_name(each.node_namespace, each.node_name) for each in found)
         return (
             f"{len(names)} nodes publish {self._topic} ({', '.join(names)}), so odometry and TF alternate between "
-            "them: stop one, or give each its own namespace and frame_prefix"
+            f"them: stop one, or give each its own namespace and frame_prefix; "
+            f"a killed one is gone within {LEASE_S:g} s"
         )
 
     def missing_clock(self) -> str | None:
