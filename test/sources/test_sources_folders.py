@@ -320,6 +320,21 @@ def test_images_that_are_cut_off_or_giants_are_said_by_name(tmp_path: Path) -> N
     assert "megapixels" in refusal(tmp_path)
 
 
+def test_the_results_of_a_run_are_its_rgb_images_without_truth(tmp_path: Path) -> None:
+    """The pictures beside them are no camera's, and the trajectory is an estimate."""
+    (tmp_path / "metrics.json").write_text("{}")
+    (tmp_path / "trajectory.txt").write_text("".join(f"0.{i} 0 0 {i} 0 0 0 1\n" for i in range(3)))
+    write_image(tmp_path / "frames.png", picture(200))
+    assert "holds the results of a run, whose pictures are no camera's; give the recording" in refusal(tmp_path)
+    for i in range(3):
+        write_image(tmp_path / "rgb" / f"0.{i}00000000.png", picture(10 * i))
+    for folder in (tmp_path, tmp_path / "rgb"):
+        frames = read(folder)
+        assert [frame.image[0, 0, 0] for frame in frames] == [0, 10, 20]
+        assert [frame.stamp_ns for frame in frames] == [0, 100_000_000, 200_000_000]
+        assert not any(frame.T_world_camera is not None for frame in frames)
+
+
 @pytest.mark.parametrize("names", ["depth/{}.png", "a/{}.png", "a/frame-{}.depth.png", "a/{}.tiff"])
 def test_a_folder_of_depth_is_no_camera(tmp_path: Path, names: str) -> None:
     for i in range(5):

@@ -33,6 +33,9 @@ IMAGE_FOLDERS = ("rgb", "color", "images", "mav0/cam0/data", "cam0/data", "data"
 #: How many folders above that of the images a dataset's other files may be, by the name of the image folder.
 _LEVELS_UP = {"data": 2, **dict.fromkeys(("rgb", "color", "images", "image", "frames"), 1)}
 
+#: Files by which the results of `reconstruct` and `demo` are known. Their trajectory is an estimate, not the truth.
+_RESULTS = ("metrics.json", "trajectory.txt")
+
 #: Parts of file names that indicate something other than a color image.
 _NOT_COLOR = re.compile(r"(?:^|[^a-z])(?:depth|disp|disparity|normals?|mask|labels?|confidence|seg)(?:[^a-z]|$)", re.I)
 
@@ -94,6 +97,11 @@ def image_folders(recording: Path) -> tuple[Path, ...]:
     return recording, *(recording / name for name in IMAGE_FOLDERS)
 
 
+def is_result(folder: Path) -> bool:
+    """Return whether a folder holds the results of `reconstruct` or `demo`, whose pictures are no camera's."""
+    return all((folder / name).is_file() for name in _RESULTS)
+
+
 def color_images(files: list[Path]) -> list[Path]:
     """Return the files without those whose names indicate depth, masks or the like; all files if none would remain."""
     return [file for file in files if is_color(file.stem)] or files
@@ -151,6 +159,8 @@ def poses_beside(
 ) -> PoseLookup | None:
     """Return the true poses from files near the images; warn about files that cannot be read, and skip them."""
     for folder in _folders_beside(images):
+        if is_result(folder):
+            return None
         for name in _BODY_POSES:
             if (folder / name).is_file() and camera is not None and camera.T_body_camera is not None:
                 with _said(report):

@@ -17,6 +17,7 @@ from ttt3r_ros.sources.dataset import (
     color_images,
     image_folders,
     is_color,
+    is_result,
     listed_stamps,
     poses_beside,
     time_ns,
@@ -54,7 +55,8 @@ class ImageFolderSource:
         Raises:
             UserError: the folder contains no image, or nothing but depth.
         """
-        folder = next((found for found in image_folders(path) if _images(found)), None)
+        folders = (path / "rgb",) if is_result(path) else image_folders(path)
+        folder = next((found for found in folders if _images(found)), None)
         if folder is None:
             raise UserError(_why_no_images(path))
         _refuse_depth(folder, _images(folder))
@@ -184,6 +186,11 @@ def _images(folder: Path, suffixes: frozenset[str] = SUFFIXES) -> list[Path]:
 
 
 def _why_no_images(path: Path) -> str:
+    if is_result(path):
+        return (
+            f"{path} holds the results of a run, whose pictures are no camera's; give the recording that it was made "
+            "from (`reconstruct --rgb` keeps the images in rgb/)"
+        )
     if _images(path, UNREADABLE_SUFFIXES):
         return (
             f"the images in {path} are HEIC or AVIF, which cannot be decoded; convert them to JPEG, for example with "
