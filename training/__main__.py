@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,7 @@ from training.run_folder import RunFolder
 from training.schedule import Budget
 from ttt3r_ros.errors import UserError, program
 from ttt3r_ros.runtime.device import choose_device
+from ttt3r_ros.stream.settings import NetworkSettings
 
 if TYPE_CHECKING:
     import torch
@@ -44,7 +45,8 @@ _SHOWN = ("loss", "camera", "shift", "rotation", "abs_rel", "delta_125", "rotati
           "translation_ratio")  # fmt: skip
 _POINT_HEADS = ("camera_head.", "world_head.")
 _ENCODER = ("patch_embed.", "encoder.", "encoder_norm.")
-_ENCODER_SHAPE = ("enc_embed_dim", "enc_depth", "enc_num_heads", "mlp_ratio")
+_ENCODER_SHAPE = {"enc_embed_dim", "enc_depth", "enc_num_heads", "mlp_ratio"}
+_HEAD_SHAPE = {"head_type", "dpt_width"}
 
 
 @program
@@ -54,6 +56,9 @@ def main(argv: list[str] | None = None) -> int:
     args = _arguments(argv)
     if sum(value is not None for value in (args.minutes, args.training_minutes, args.steps)) > 1:
         raise UserError("give one of --minutes, --training-minutes and --steps")
+    if args.init and args.encoder:
+        raise UserError("give either --init or --encoder")
+    NetworkSettings(weights=args.init or args.encoder or "").check_weights_file()
     if any(value is not None and not value > 0 for value in (args.minutes, args.training_minutes, args.steps)):
         raise UserError("--minutes, --training-minutes and --steps must be greater than 0")
     folder = RunFolder.named(args.run or datetime.now().strftime("%Y%m%d-%H%M%S"))
@@ -119,8 +124,6 @@ def _new(folder: RunFolder, device: torch.device, args: argparse.Namespace, team
         recipe = tiny(recipe)
     if args.stages:
         recipe = recipe.only(args.stages.split(","))
-    if args.init and args.encoder:
-        raise UserError("give either --init or --encoder")
     if not args.init and not args.encoder:
         return Trainer(recipe, device, fuse=args.fuse, team=team)
     weights, origin = _weights(recipe, args.init or args.encoder, encoder_only=bool(args.encoder))
@@ -138,12 +141,16 @@ def _weights(recipe: Recipe, path: str, *, encoder_only: bool) -> tuple[dict[str
 
     network, provenance = load_network(path)
     network = resampled_state(network, recipe.network)
-    other_heads = replace(network.config, head_type=recipe.network.head_type, dpt_width=recipe.network.dpt_width)
-    wanted = other_heads == recipe.network
+    found, wanted = asdict(network.config), asdict(recipe.network)
+    other = {name for name in found if found[name] != wanted[name]} - _HEAD_SHAPE
     if encoder_only:
-        wanted = all(getattr(network.config, name) == getattr(recipe.network, name) for name in _ENCODER_SHAPE)
-    if not wanted:
-        raise UserError(f"{path} holds a network of another shape than the recipe's")
+        other &= _ENCODER_SHAPE
+    if other:
+        differences = ", ".join(f"{name} {found[name]} instead of {wanted[name]}" for name in sorted(other))
+        alone = "" if other & _ENCODER_SHAPE else ", or take its encoder alone (--encoder)"
+        raise UserError(
+            f"{path} holds a network of another shape than the recipe's ({differences}): choose another --recipe{alone}"
+        )
     weights, part = network.state_dict(), "all"
     if encoder_only:
         weights, part = {k: v for k, v in weights.items() if k.startswith(_ENCODER)}, "encoder"

@@ -57,10 +57,10 @@ def resampled_state(network: Network, config: NetworkConfig) -> Network:
         config: with the wanted `state_size` and `image_size`; nothing else of it is looked at.
 
     Returns:
-        The same network if it has that many tokens already.
+        The same network if it has that many tokens for images of that size already, or its tokens have no places.
     """
     old = network.config
-    if old.state_size == config.state_size or old.state_pe != "2d":
+    if (old.state_size, old.image_size) == (config.state_size, config.image_size) or old.state_pe != "2d":
         return network
     places = state_positions(config.state_size, config.state_pe).float()
     places = (places + 0.5) * (old.image_size / config.image_size) - 0.5

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
+from published_files import save_published
 from torch import Tensor
 from training_recipe import TINY_RECIPE
 
+from training.__main__ import _weights, main
 from training.config import RECIPES
 from training.initial import initial_network, resampled_state
+from ttt3r_ros.errors import UserError
 from ttt3r_ros.model import Network, NetworkConfig
 from ttt3r_ros.model.rotary import state_positions
+from ttt3r_ros.weights.checkpoint import save_network
 
 SMALL = replace(TINY_RECIPE.network, state_size=49, image_size=128)
 LARGE = replace(SMALL, state_size=121, image_size=192)
@@ -56,6 +61,71 @@ def test_all_but_the_state_tokens_stays():
     for name, weight in network.state_dict().items():
         assert name == "state_tokens" or torch.equal(weight, resampled.state_dict()[name])
     assert resampled_state(network, SMALL) is network
+
+
+def test_as_many_tokens_for_images_of_another_size_move_too():
+    resampled = resampled_state(with_tokens(seen_at(SMALL)[:, :1].expand(-1, SMALL.enc_embed_dim)), LARGE)
+    back = resampled_state(resampled, replace(LARGE, image_size=128))
+    assert back.config == replace(LARGE, image_size=128)
+    assert not torch.equal(back.state_tokens, resampled.state_tokens)
+
+
+@pytest.mark.parametrize(
+    ("change", "encoder_only", "sentence"),
+    [
+        (
+            {"dec_depth": 3},
+            False,
+            "(dec_depth 3 instead of 2): choose another --recipe, or take its encoder alone (--encoder)",
+        ),
+        ({"enc_depth": 3}, False, "(enc_depth 3 instead of 1): choose another --recipe"),
+        ({"enc_embed_dim": 64}, True, "(enc_embed_dim 64 instead of 32): choose another --recipe"),
+        ({"dec_depth": 3}, True, None),
+        ({"state_size": 20, "image_size": 96}, False, None),
+        ({"image_size": 96}, False, None),
+    ],
+)
+def test_weights_of_another_shape_are_refused_with_what_differs(tmp_path, change, encoder_only, sentence):
+    path = tmp_path / "w.safetensors"
+    save_network(initial_network(replace(TINY_RECIPE.network, **change), 0), path, provenance={})
+    if sentence is None:
+        weights, _ = _weights(TINY_RECIPE, str(path), encoder_only=encoder_only)
+        network = initial_network(TINY_RECIPE.network, 0)
+        network.load_state_dict({**network.state_dict(), **weights})
+    else:
+        with pytest.raises(UserError) as error:
+            _weights(TINY_RECIPE, str(path), encoder_only=encoder_only)
+        assert str(error.value) == f"{path} holds a network of another shape than the recipe's {sentence}"
+
+
+DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "cut off": (lambda data: data[:-100], "is a truncated or damaged safetensors file"),
+    "empty": (lambda data: b"", "is empty"),
+    "text": (lambda data: b"no weights\n" * 9, "is neither a safetensors file nor a published .pth checkpoint"),
+    "of others": (lambda data: data.replace(b"__metadata__", b"__matedata__"), "damaged"),
+    "NaN": (lambda data: data[:-4] + b"\0\0\xc0\x7f", "has values that are NaN"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_weights_are_refused(tmp_path, damage):
+    path, (change, sentence) = tmp_path / "w.safetensors", DAMAGES[damage]
+    save_network(initial_network(TINY_RECIPE.network, 0), path, provenance={})
+    path.write_bytes(change(path.read_bytes()))
+    with pytest.raises(UserError, match=sentence):
+        _weights(TINY_RECIPE, str(path), encoder_only=False)
+
+
+def test_weights_in_the_published_format_have_another_shape(tmp_path):
+    save_published(tmp_path / "published.pth")
+    with pytest.raises(UserError, match=r"holds a network of another shape than the recipe's .*dec_depth"):
+        _weights(TINY_RECIPE, str(tmp_path / "published.pth"), encoder_only=False)
+
+
+def test_a_file_that_is_missing_is_said_before_a_run_begins(tmp_path, capsys):
+    assert main(["--run", str(tmp_path / "run"), "--init", str(tmp_path / "no.safetensors")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'no.safetensors'} does not exist")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["sharp", "fine"])
