@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from training.config import RECIPES, Recipe, recipe_by_name, tiny
@@ -137,8 +138,11 @@ def _weights(recipe: Recipe, path: str, *, encoder_only: bool) -> tuple[dict[str
     for images of another size get state tokens of the recipe's number, see `resampled_state`.
     """
     from training.initial import resampled_state
+    from ttt3r_ros.weights.check import check_file
     from ttt3r_ros.weights.checkpoint import load_network
 
+    if refusal := check_file(Path(path)).refusal:
+        raise UserError(refusal)
     network, provenance = load_network(path)
     network = resampled_state(network, recipe.network)
     found, wanted = asdict(network.config), asdict(recipe.network)

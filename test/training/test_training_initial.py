@@ -103,6 +103,7 @@ DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
     "empty": (lambda data: b"", "is empty"),
     "text": (lambda data: b"no weights\n" * 9, "is neither a safetensors file nor a published .pth checkpoint"),
     "of others": (lambda data: data.replace(b"__metadata__", b"__matedata__"), "damaged"),
+    "a wrong byte": (lambda data: data[:-3] + bytes([data[-3] ^ 1]) + data[-2:], "does not match its checksum"),
     "NaN": (lambda data: data[:-4] + b"\0\0\xc0\x7f", "has values that are NaN"),
 }
 
