@@ -341,7 +341,7 @@ def test_a_message_that_cannot_be_shown_is_survived(
     ("arguments", "words"),
     [
         (["--host", "203.0.113.7"], "check --host"),
-        (["--ros-args", "-r", "nonsense"], "after --ros-args cannot be used"),
+        (["--ros-args", "-r", "nonsense"], "-r nonsense: write FROM:=TO"),
     ],
 )
 def test_mistakes_end_in_one_sentence(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
