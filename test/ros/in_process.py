@@ -20,11 +20,13 @@ from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
 from ttt3r_ros.stream import load, segments
 from ttt3r_ros.weights.load import Weights
 
+NO_FILE = "''"  #: of weights, where a test replaces what loads them
+
 
 class InProcess:
     """The real node, spun by a thread, with a record of what its network was asked for."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, weights: Path, **parameters: object) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, weights: Path | str, **parameters: object) -> None:
         monkeypatch.setattr(notices, "PERIOD_S", math.inf)  # nothing is said a second time, on a slow machine either
         parameters = {"weights": weights, "wait_for_transform": 0.1, **ANY_MOTION, **parameters}
         rclpy.init(args=["--ros-args", *(part for p in parameters.items() for part in ("-p", f"{p[0]}:={p[1]}"))])
@@ -67,8 +69,7 @@ def node_in_process(weights: Path | ScriptedNetwork, **parameters: object) -> It
             scripted = Weights(weights, "scripted", "0" * 32)
             monkeypatch.setattr(tracking, "WARM_UP_SIZE", (60, 80))
             monkeypatch.setattr(load, "load_weights", lambda *_, **__: scripted)
-            weights = Path("scripted")
-        inside = InProcess(monkeypatch, weights, **parameters)
+        inside = InProcess(monkeypatch, NO_FILE if isinstance(weights, ScriptedNetwork) else weights, **parameters)
         try:
             yield inside
         finally:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from diagnostic_msgs.msg import DiagnosticStatus
 from rclpy.time import Time
 
@@ -54,8 +55,8 @@ def test_facts_are_added():
 
 @pytest.mark.parametrize(("used", "megabytes"), [(True, "1235"), (False, "0")])
 def test_memory_of_the_gpu_is_told_where_one_is_used(monkeypatch, used, megabytes):
-    monkeypatch.setattr(diagnostics.torch.cuda, "is_initialized", lambda: used)
-    monkeypatch.setattr(diagnostics.torch.cuda, "memory_allocated", lambda: 1_234_567_890)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: used)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda: 1_234_567_890)
     assert values_of()["device_memory_mb"] == megabytes
 
 

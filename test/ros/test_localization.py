@@ -24,7 +24,7 @@ import torch
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
 from harness import Bench, header, node, subscribers
-from in_process import InProcess, node_in_process
+from in_process import NO_FILE, InProcess, node_in_process
 from nav_msgs.msg import Odometry
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
@@ -187,7 +187,7 @@ def walker(backbone: PerfectBackbone, **parameters: object) -> Iterator[Walker]:
         patch.setattr(place_map, "both_ways", not_asked)
         patch.setattr(tracking, "WARM_UP_SIZE", (120, 160))
         patch.setattr(tracking, "load_backbone", lambda *_, **__: LoadedBackbone(backbone, "a", 1000, "float32"))
-        inside = InProcess(patch, "none", publish_map_frame=True, **parameters)
+        inside = InProcess(patch, NO_FILE, publish_map_frame=True, **parameters)
         with contextlib.ExitStack() as closed:
             closed.callback(inside.close)
             walker = Walker(inside, backbone, patch)
