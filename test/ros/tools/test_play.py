@@ -363,7 +363,7 @@ def test_a_mistake_ends_the_process_with_one_sentence(play: Callable[..., Any]) 
     child = play("synthetic:length=1", "--ros-args", "-r", "nonsense")
     _, err = child.communicate(timeout=PATIENCE)
     assert child.returncode == 2
-    assert one_error(err).count("--ros-args")
+    assert "-r nonsense: write FROM:=TO" in one_error(err)
     assert "Traceback" not in err
 
 
