@@ -86,7 +86,7 @@ def test_a_thousand_images_are_read_or_refused_in_one_sentence(strategy):
         kinds[case.valid] += 1
 
     check()
-    assert min(kinds[True], kinds[False]) > 100, kinds
+    assert min(kinds[True], kinds[False]) > 40, kinds  # few noise images are valid
 
 
 @pytest.mark.slow
