@@ -242,7 +242,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
         standing += [stand(stream, seed, kind, args.still_frames, args.size) for kind in DISTURBANCES]
         slow += [creep(stream, seed, kind, 10.0, args.size) for kind in ("forward", "sideways", "turn")]
         console.print(f"flat {seed}: most {max(s.walked_m for s in standing if s.seed == seed):.4f} m", highlight=False)
-    walked, biased = [], []
+    walked: list[Walked] = []
+    biased: list[Walked] = []
     for walk in held_out(args.walks, args.frames, args.work):
         backbone.forget()
         walked.append(go_along(stream, walk, 0.0))
