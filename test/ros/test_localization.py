@@ -303,7 +303,7 @@ def test_the_map_is_shown_and_told(walked):
     assert [nanoseconds(pose.header.stamp) for pose in path.poses] == [k.stamp_ns for k in content.keyframes]
     last = np.array([getattr(path.poses[-1].pose.position, axis) for axis in "xyz"])
     expected = (content.poses[-1].rigid @ inverse(T_BASE_CAMERA))[:3, 3]
-    np.testing.assert_allclose(last, expected, atol=1e-9)
+    np.testing.assert_allclose(last, expected, atol=1e-4)
     markers = {marker.ns: marker for marker in graph_shown.markers}
     assert len(markers["keyframes"].points) == len(content.keyframes)
     assert len(markers["odometry"].points) == 2 * sum(not edge.is_place for edge in content.edges)
@@ -380,7 +380,7 @@ def test_a_mount_that_is_corrected_turns_the_odometry_and_not_the_map(walked):
     np.testing.assert_allclose(walked.T(after), walked.T(before), atol=1e-3)
     steps = [[a.inverse() @ b for a, b in pairwise(c.poses)] for c in (content, moved)]
     for then, now in zip(*steps):
-        np.testing.assert_allclose(now.t, then.t, atol=1e-9)
+        np.testing.assert_allclose(now.t, then.t, atol=1e-4)
     turned = moved.poses[0].R @ content.poses[0].R.T
     cameras = [walked.T(s, "odom -> base_link") @ T for s, T in ((before, T_BASE_CAMERA), (after, tilted))]
     R_map_odom = walked.T(before)[:3, :3]
