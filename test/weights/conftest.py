@@ -5,6 +5,10 @@ from pathlib import Path
 
 import pytest
 from mirror_server import CONTENT, Server, Transfer, serve
+from published_files import TINY, save_published
+from rule_weights import rule_network
+
+from ttt3r_ros.model import Network
 
 
 @pytest.fixture
@@ -18,3 +22,13 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 @pytest.fixture
 def transfer(server: Server, tmp_path: Path) -> Transfer:
     return Transfer(server, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def network() -> Network:
+    return rule_network(TINY)
+
+
+@pytest.fixture(scope="module")
+def pth_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    return save_published(tmp_path_factory.mktemp("pth") / "tiny.pth").read_bytes()

@@ -32,16 +32,6 @@ INT8 = pytest.param(torch.int8, marks=pytest.mark.skipif(not HAS_VNNI, reason="n
 
 
 @pytest.fixture(scope="module")
-def network() -> Network:
-    return rule_network(TINY)
-
-
-@pytest.fixture(scope="module")
-def pth_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return save_published(tmp_path_factory.mktemp("pth") / "tiny.pth").read_bytes()
-
-
-@pytest.fixture(scope="module")
 def safetensors_bytes(tmp_path_factory: pytest.TempPathFactory, network: Network) -> bytes:
     path = tmp_path_factory.mktemp("native") / "tiny.safetensors"
     save_network(network, path, provenance={})

@@ -38,16 +38,6 @@ from ttt3r_ros.weights.published import published_key
 OMEGACONF = Path(__file__).parents[1] / "data" / "omegaconf"
 
 
-@pytest.fixture(scope="module")
-def network() -> Network:
-    return rule_network(TINY)
-
-
-@pytest.fixture(scope="module")
-def pth_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    return save_published(tmp_path_factory.mktemp("pth") / "tiny.pth").read_bytes()
-
-
 class TestPublishedVariants:
     @pytest.mark.slow
     @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
