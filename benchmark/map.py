@@ -232,8 +232,8 @@ def report(found: Found, args: argparse.Namespace, console: Console) -> bool:
     command.show(header, rows, args, console)
     console.print(
         "Path, and RMSE of odometry and map after SE(3) and (scaled) Sim(3) alignment in meters; places accepted, and "
-        "false by the ground truth; back: median time from a known place to its recognition [s]; time of the map as a "
-        "fraction of the stream's."
+        "false by the ground truth; back: median time from a known place to its recognition in seconds; time of the "
+        "map as a fraction of the stream's."
     )
     for result, _ in found:
         for label, scale in (("odometry", result.depth_scale_odometry), ("map", result.depth_scale_map)):
