@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import math
+import os
 import signal
 import sys
 import time
@@ -59,6 +60,11 @@ def main(argv: list[str] | None = None) -> int:
         raise UserError("give one of --minutes, --training-minutes and --steps")
     if args.init and args.encoder:
         raise UserError("give either --init or --encoder")
+    if args.resume and (args.init or args.encoder):
+        raise UserError("--resume goes on with the run's own weights; leave out --init and --encoder")
+    for name in ("init", "encoder"):
+        if (path := getattr(args, name)) is not None:
+            setattr(args, name, os.path.expanduser(path) or ".")  # an empty name is refused as what it is: no file
     NetworkSettings(weights=args.init or args.encoder or "").check_weights_file()
     if any(value is not None and not value > 0 for value in (args.minutes, args.training_minutes, args.steps)):
         raise UserError("--minutes, --training-minutes and --steps must be greater than 0")

@@ -320,19 +320,36 @@ def test_images_that_are_cut_off_or_giants_are_said_by_name(tmp_path: Path) -> N
     assert "megapixels" in refusal(tmp_path)
 
 
-def test_the_results_of_a_run_are_its_rgb_images_without_truth(tmp_path: Path) -> None:
-    """The pictures beside them are no camera's, and the trajectory is an estimate."""
-    (tmp_path / "metrics.json").write_text("{}")
-    (tmp_path / "trajectory.txt").write_text("".join(f"0.{i} 0 0 {i} 0 0 0 1\n" for i in range(3)))
+@pytest.mark.parametrize("mark", ["run.json", "player.log"])
+@pytest.mark.parametrize("images", ["rgb", "images"])
+def test_the_results_of_a_run_are_no_pictures_of_a_camera_and_its_trajectory_no_truth(
+    tmp_path: Path, mark: str, images: str
+) -> None:
+    lines = "".join(f"0.{i} 0 0 {i} 0 0 0 1\n" for i in range(3))
+    for name, text in (("metrics.json", "{}"), (mark, ""), ("trajectory.txt", lines)):
+        (tmp_path / name).write_text(text)
     write_image(tmp_path / "frames.png", picture(200))
     assert "holds the results of a run, whose pictures are no camera's; give the recording" in refusal(tmp_path)
     for i in range(3):
-        write_image(tmp_path / "rgb" / f"0.{i}00000000.png", picture(10 * i))
-    for folder in (tmp_path, tmp_path / "rgb"):
+        write_image(tmp_path / images / f"0.{i}00000000.png", picture(10 * i))
+    for folder in (tmp_path, tmp_path / images):
         frames = read(folder)
         assert [frame.image[0, 0, 0] for frame in frames] == [0, 10, 20]
         assert [frame.stamp_ns for frame in frames] == [0, 100_000_000, 200_000_000]
         assert not any(frame.T_world_camera is not None for frame in frames)
+    (tmp_path / "groundtruth.txt").write_text(lines)  # the recording's own, which a run writes as well
+    assert all(frame.T_world_camera is not None for frame in read(tmp_path))
+
+
+@pytest.mark.parametrize("missing", ["metrics.json", "trajectory.txt", "run.json"])
+def test_a_recording_that_has_some_files_named_like_results_is_read(tmp_path: Path, missing: str) -> None:
+    for name in {"metrics.json", "trajectory.txt", "run.json"} - {missing}:
+        lines = "".join(f"0.{i} 0 0 {i} 0 0 0 1\n" for i in range(3))
+        (tmp_path / name).write_text(lines if name == "trajectory.txt" else "{}")
+    for i in range(3):
+        write_image(tmp_path / f"0.{i}00000000.png", picture(10 * i))
+    frames = read(tmp_path)
+    assert [frame.T_world_camera is not None for frame in frames] == [missing != "trajectory.txt"] * 3
 
 
 @pytest.mark.parametrize("names", ["depth/{}.png", "a/{}.png", "a/frame-{}.depth.png", "a/{}.tiff"])

@@ -88,6 +88,21 @@ def test_an_existing_run_is_not_overwritten(tmp_path: Path, capsys: pytest.Captu
     assert "no checkpoint" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--resume", "--init", "w.safetensors"], "--resume goes on with the run's own weights; leave out --init"),
+        (["--init", "a", "--encoder", "b"], "give either --init or --encoder"),
+        (["--init", ""], ". is a folder"),
+        (["--encoder", "~/gone.safetensors"], "/nobody/gone.safetensors does not exist"),
+    ],
+)
+def test_weights_to_start_from_are_checked_first(arguments, sentence, monkeypatch, capsys):
+    monkeypatch.setenv("HOME", "/nobody")
+    assert main(arguments) == 2
+    assert sentence in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_run_can_start_from_weights_and_at_a_later_stage(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     export.export(Trainer(TINY_RECIPE, CPU).state(), tmp_path / "w.safetensors")

@@ -30,7 +30,7 @@ class Watches:
         names = sorted(_name(each.node_namespace, each.node_name) for each in found)
         return (
             f"{len(names)} nodes publish {self._topic} ({', '.join(names)}), so odometry and TF alternate between "
-            f"them: stop one, or give each its own namespace and frame_prefix; "
+            f"them while both are active: stop one, or give each its own namespace and frame_prefix; "
             f"a killed one is gone within {LEASE_S:g} s"
         )
 

@@ -33,7 +33,8 @@ IMAGE_FOLDERS = ("rgb", "color", "images", "mav0/cam0/data", "cam0/data", "data"
 #: How many folders above that of the images a dataset's other files may be, by the name of the image folder.
 _LEVELS_UP = {"data": 2, **dict.fromkeys(("rgb", "color", "images", "image", "frames"), 1)}
 
-#: Files by which the results of `reconstruct` and `demo` are known. Their trajectory is an estimate, not the truth.
+#: What `reconstruct` or `demo` have written beside their other results, whose trajectory is an estimate, not the truth.
+_MARKS_OF_RESULTS = ("run.json", "player.log")
 _RESULTS = ("metrics.json", "trajectory.txt")
 
 #: Parts of file names that indicate something other than a color image.
@@ -99,7 +100,8 @@ def image_folders(recording: Path) -> tuple[Path, ...]:
 
 def is_result(folder: Path) -> bool:
     """Return whether a folder holds the results of `reconstruct` or `demo`, whose pictures are no camera's."""
-    return all((folder / name).is_file() for name in _RESULTS)
+    has = {name: (folder / name).is_file() for name in (*_RESULTS, *_MARKS_OF_RESULTS)}
+    return all(has[name] for name in _RESULTS) and any(has[name] for name in _MARKS_OF_RESULTS)
 
 
 def color_images(files: list[Path]) -> list[Path]:
@@ -159,8 +161,6 @@ def poses_beside(
 ) -> PoseLookup | None:
     """Return the true poses from files near the images; warn about files that cannot be read, and skip them."""
     for folder in _folders_beside(images):
-        if is_result(folder):
-            return None
         for name in _BODY_POSES:
             if (folder / name).is_file() and camera is not None and camera.T_body_camera is not None:
                 with _said(report):
@@ -171,7 +171,7 @@ def poses_beside(
         if matrices is not None:
             return lambda index, _: _matrix(matrices[index], report)
         for name in _POSE_FILES:
-            if (folder / name).is_file():
+            if (folder / name).is_file() and not (name in _RESULTS and is_result(folder)):
                 with _said(report):
                     poses = read_pose_list(folder / name, len(files))
                     _say_unknown(folder / name, poses, report)

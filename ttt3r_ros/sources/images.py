@@ -55,7 +55,7 @@ class ImageFolderSource:
         Raises:
             UserError: the folder contains no image, or nothing but depth.
         """
-        folders = (path / "rgb",) if is_result(path) else image_folders(path)
+        folders = image_folders(path)[1:] if is_result(path) else image_folders(path)
         folder = next((found for found in folders if _images(found)), None)
         if folder is None:
             raise UserError(_why_no_images(path))
