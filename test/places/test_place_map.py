@@ -171,6 +171,18 @@ def test_a_camera_that_was_carried_away_unseen_is_put_where_it_is_before_the_gra
     assert place_map.T_map_odom(odometry[-1]) is not None
 
 
+def test_a_camera_that_was_carried_back_unseen_is_compared_with_where_it_has_just_been(backbone, monkeypatch):
+    """Odometry has come from none of these keyframes, however few there have been since."""
+    monkeypatch.setattr("ttt3r_ros.places.place_map.RECENT", 1000)
+    place_map = PlaceMap(backbone)
+    fed(place_map, backbone, range(24))
+    assert place_map.counts.accepted == 0
+    fed(place_map, backbone, range(14, 24), stamp_ns=10**12)
+    place_map.finish()
+    assert place_map.counts.accepted > 1
+    assert in_its_place(backbone, place_map, 10**12)
+
+
 def test_a_robot_that_starts_in_a_saved_map_finds_itself_and_not_before(backbone, whole, monkeypatch):
     saved = from_bytes(to_bytes(whole[0].content(), backbone), backbone, "a map")
     place_map, was_localized = PlaceMap(backbone), list[bool]()

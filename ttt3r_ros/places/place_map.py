@@ -51,7 +51,7 @@ from ttt3r_ros.stream.stream import CameraFrame, StreamResult
 #: A view becomes a keyframe of the map if its overlap with the one before is below this; more than a segment's, since
 #: a place must be recognized from near a keyframe.
 NEW_VIEW = 0.8
-#: Keyframes that a new one cannot be compared with, since odometry has just come from there.
+#: Keyframes that a new one is not compared with, since odometry has just come from there: it has seen all motion since.
 RECENT = 12
 #: Candidates that are verified for a keyframe, and how similar they must be.
 CANDIDATES, MIN_SIMILARITY = 3, 0.2
@@ -456,9 +456,11 @@ class PlaceMap:
             here_t = (hint.T_map_odom @ keyframe.T_odom_camera)[:3, 3]
             visible = self._thresholds.max_distance * keyframe.median_depth
             reach = np.full(len(others), GATE_SIGMAS * hint.sigma + visible)
+        put_down = (e.second for e in self._odometry if e.sigmas.rotation >= UNSEEN and e.second <= keyframe.number)
+        first_seen = max(put_down, default=0)  # of the keyframes since a motion that odometry has not seen
         for index, number in enumerate(others):
             old = self._keyframes[number]
-            is_recent = old.track == keyframe.track and here - rank[number] <= RECENT
+            is_recent = old.track == keyframe.track and here - rank[number] <= RECENT and number >= first_seen
             same_frame = (number in self._connected) == (is_connected or hint is not None)
             is_far = same_frame and np.linalg.norm(positions[index] - here_t) > reach[index]
             if is_recent or (is_connected and number not in self._connected) or is_far:
