@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ttt3r_ros.camera.stamps import MAX_LEAD_NS, StampState, judge_stamp
@@ -106,11 +106,28 @@ class Timeline:
         Raises:
             UserError: there is nothing to play.
         """
+        is_empty = True
+        for timed in self._timed(lambda: source.frames(self.start_s), source.rate_hz):
+            is_empty = False
+            yield timed
+        if is_empty:
+            raise UserError(f"{source.name} has no frame {self.start_s:g} s after its start; reduce --start")
+
+    def repeated(self, frames: Sequence[SourceFrame], rate_hz: float) -> Iterator[TimedFrame]:
+        """Yield frames that one pass, without loop, has yielded, with the times that `frames` gives them.
+
+        Args:
+            frames: what is kept of the source, at least one.
+            rate_hz: of the source.
+        """
+        return self._timed(lambda: iter(frames), rate_hz)
+
+    def _timed(self, one_pass: Callable[[], Iterator[SourceFrame]], rate_hz: float) -> Iterator[TimedFrame]:
         count, play_ns, pass_begins_ns = 0, 0, 0
         first_stamp_ns: int | None = None
         while True:
             pass_first_ns: int | None = None
-            for frame in source.frames(self.start_s):
+            for frame in one_pass():
                 if pass_first_ns is None:
                     pass_first_ns = frame.stamp_ns
                 if first_stamp_ns is None:
@@ -124,11 +141,9 @@ class Timeline:
                 stamp_ns = first_stamp_ns + (since_ns if self.restart_stamps else play_ns) - frame.shift_ns
                 yield TimedFrame(frame, play_ns, stamp_ns)
                 count += 1
-            if pass_first_ns is None:
-                raise UserError(f"{source.name} has no frame {self.start_s:g} s after its start; reduce --start")
-            if not self.loop:
+            if pass_first_ns is None or not self.loop:
                 return
-            pass_begins_ns = play_ns + round(1e9 / source.rate_hz)
+            pass_begins_ns = play_ns + round(1e9 / rate_hz)
 
     def length(self, source: Source) -> int | None:
         """Return the approximate number of frames that will be played; None if unlimited or unknown."""

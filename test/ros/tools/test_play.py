@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -200,13 +202,37 @@ def test_large_images_reach_best_effort_subscribers(
 
 
 @pytest.mark.parametrize("restart", [False, True])
-def test_looping(listener: Listener, played: Callable[..., Any], stamped_folder: Path, restart: bool) -> None:
+@pytest.mark.parametrize("preload", [[], ["--preload"]])
+def test_looping(
+    listener: Listener, played: Callable[..., Any], stamped_folder: Path, restart: bool, preload: list[str]
+) -> None:
     listener.listen(Image, "/camera/image_raw")
     option = "--loop-restart" if restart else "--loop"
-    code, _, err = played(stamped_folder, option, "--max-frames", 6, "--rate", 4)
+    code, _, err = played(stamped_folder, option, *preload, "--max-frames", 6, "--rate", 4)
     assert code == 0, err
     since = [(s - 1_700_000_000 * 10**9) // 10**6 for s in stamps(listener.heard["/camera/image_raw"])]
     assert since == ([0, 100, 200, 300, 0, 100] if restart else [0, 100, 200, 300, 400, 500])
+
+
+README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", re.findall(r"^(?:\.venv/bin/|ros2 run ttt3r_ros )(play .*)$", README, re.MULTILINE))
+def test_what_the_readme_plays(listener: Listener, play: Callable[..., Any], command: str) -> None:
+    """Over the end of a loop: true poses begin again there, times go on."""
+    listener.listen(Image, "/camera/image_raw")
+    listener.listen(Odometry, "/ground_truth/odom")
+    small = {"synthetic": "synthetic:length=4,width=32,height=24"}
+    child = play(*(small.get(word, word) for word in shlex.split(command, comments=True)[1:]))
+    images, truth = listener.heard.values()
+    spin_until(listener, lambda: min(len(images), len(truth)) > 8 or child.poll() is not None, "the second loop")
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=PATIENCE)
+    assert child.returncode == 0, err
+    assert stamps(images)[:9] == stamps(truth)[:9]
+    assert min(np.diff(stamps(images))) >= 66_666_666
+    assert [m.pose.pose for m in truth[4:8]] == [m.pose.pose for m in truth[:4]]
+    assert images[4].data == images[0].data != images[1].data
 
 
 @pytest.mark.parametrize(
@@ -373,7 +399,6 @@ def test_a_mistake_ends_the_process_with_one_sentence(play: Callable[..., Any]) 
         (["missing.mp4"], "'missing.mp4' does not exist"),
         (["synthetic:sed=1"], "'sed=1'"),
         (["synthetic:length=1", "--clock", "--stamps", "now"], "--clock"),
-        (["synthetic", "--loop", "--preload"], "--max-frames"),
         (["synthetic", "--summary", "nowhere/summary.json"], "there is no folder nowhere for --summary"),
         (["synthetic:length=2,width=32,height=32", "--start", "9", "--no-wait-for-subscriber"], "reduce --start"),
     ],

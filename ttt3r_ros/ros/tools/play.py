@@ -7,8 +7,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import TypeAlias
 
 from rich.console import Console
@@ -149,7 +149,11 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="wait for the node ttt3r, so that it processes every image (with its drop_frames:=false)",
     )
-    add("--preload", action="store_true", help="read or render everything before the first image is published")
+    add(
+        "--preload",
+        action="store_true",
+        help="read or render everything before the first image is published; a loop repeats what it has kept in memory",
+    )
     add("--summary", type=file_path, metavar="FILE", help="write what was played as JSON")
     return parser
 
@@ -166,8 +170,6 @@ def _check(options: argparse.Namespace) -> None:
         raise UserError("--clock replays the source's own time, which --stamps now ignores; leave out one of them")
     if options.summary and not options.summary.parent.is_dir():
         raise UserError(f"there is no folder {options.summary.parent} for --summary; create it first")
-    if options.preload and (options.loop or options.loop_restart) and options.max_frames is None:
-        raise UserError("--preload cannot store an endless loop; add --max-frames")
     if options.loop_restart and options.stamps not in ("auto", "source"):
         raise UserError(
             f"--loop-restart makes the source's own stamps jump back, and --stamps {options.stamps} prevents that; "
@@ -193,15 +195,19 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
         loop=options.loop or options.loop_restart,
         restart_stamps=options.loop_restart,
     )
+    first = replace(timeline, loop=False) if options.preload else timeline
     # messages are created in the thread as well, because copying pixels and encoding JPEG take time
-    frames = ((timed, image_to_publish(timed.frame.image, camera)) for timed in timeline.frames(source))
+    frames = ((timed, image_to_publish(timed.frame.image, camera)) for timed in first.frames(source))
     prefetch = Prefetch(frames, ahead=_AHEAD, stop=stop)
     ready: Iterable[_Ready] = prefetch
     player: Player | None = None
     try:
         if options.preload:
             _say(f"preparing all images of {source.name} first (--preload); until then, nobody sees the camera")
-            ready = _preload(ready, timeline.length(source))
+            kept = _preload(ready, first.length(source))
+            if stop.is_set():
+                return Summary(0, 0.0, 0.0)
+            ready = _again(kept, timeline, source.rate_hz) if timeline.loop else kept
         player = Player(camera)  # which others see from here on, when everything is ready
         _say(f"{source.name} as {player.image_topic}, {source.rate_hz * options.rate:.4g} Hz")
         if options.wait_for_subscriber:
@@ -278,6 +284,13 @@ def _preload(ready: Iterable[_Ready], total: int | None) -> list[_Ready]:
             items.append(item)
             progress.update(len(items))
     return items
+
+
+def _again(kept: list[_Ready], timeline: Timeline, rate_hz: float) -> Iterator[_Ready]:
+    """Repeat one pass with the times that a loop gives it."""
+    messages = {id(timed.frame): message for timed, message in kept}
+    for timed in timeline.repeated([timed.frame for timed, _ in kept], rate_hz):
+        yield timed, messages[id(timed.frame)]
 
 
 def _wait_for_subscribers(player: Player, with_truth: bool, stop: threading.Event) -> None:
