@@ -353,3 +353,12 @@ def test_unknown_parameters_are_said_with_what_was_meant(weights, tmp_path):
     assert "'colour' is unknown and has no effect: no parameter has a similar name" in text
     assert "'qos_overrides./imag.subscription.depth' is unknown" in text
     assert text.count("is unknown and has no effect") == 3
+
+
+@pytest.mark.dds
+def test_a_file_of_parameters_for_another_node_is_said_once(weights, tmp_path):
+    path = tmp_path / "robot.yaml"
+    path.write_text("/robot/ttt3r:\n  ros__parameters: {max_depth: 3.0}\n")
+    with node(tmp_path / "log", "--params-file", str(path), weights=weights) as alone:
+        text = alone.text()
+    assert text.count(f"{path} has no section for /ttt3r (it has /robot/ttt3r)") == 1

@@ -4,9 +4,12 @@ import subprocess
 import sys
 
 import pytest
+import rclpy
+from rclpy.node import Node
 
+from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.ros.ros_arguments import without_ros_arguments
+from ttt3r_ros.ros.ros_arguments import parse, without_ros_arguments, without_section
 
 
 @pytest.mark.parametrize(
@@ -35,6 +38,60 @@ def test_what_ros_does_not_accept_is_said_in_our_words(tmp_path, arguments, sent
 def test_what_ros_accepts_is_removed():
     arguments = ["play", "video.mp4", "--ros-args", "-p", "device:='cpu'", "-r", "image:=/camera", "--", "--loop"]
     assert without_ros_arguments(arguments) == ["play", "video.mp4", "--loop"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--params-file", "my.yaml"], "; --params-file is for ROS: put it after --ros-args"),
+        (["-p", "device:=cpu"], "; -p is for ROS: put it after --ros-args"),
+        (["--fast", "image:=/camera"], ""),  # old ROS's way to remap, which still works
+    ],
+)
+def test_a_forgotten_ros_args_is_said(capsys, arguments, hint):
+    with pytest.raises(SystemExit):
+        parse(CommandParser("ttt3r"), [*arguments, "--ros-args", "-r", "a:=b"])
+    unknown = [word for word in arguments if ":=" not in word]
+    assert capsys.readouterr().err.endswith(f"error: unrecognized arguments: {' '.join(unknown)}{hint}\n")
+
+
+SECTIONS = ["/**", "**", "ttt3r", "/ttt3r", "*", "/*", "/*/ttt3r", "*/ttt3r", "/**/ttt3r", "/robot/ttt3r"]
+SECTIONS += ["robot/ttt3r", "/robot/*", "/robot/**", "/robot/ttt3", "other"]
+
+
+@pytest.mark.dds
+@pytest.mark.parametrize("remap", [[], ["-r", "__ns:=/robot"], ["-r", "__node:=other"]])
+def test_sections_are_for_the_nodes_to_which_ros_gives_them(tmp_path, remap):
+    for i, section in enumerate(SECTIONS):
+        (tmp_path / f"{i}.yaml").write_text(f"'{section}': {{ros__parameters: {{a: 1}}}}")
+        arguments = ["--ros-args", *remap, "--params-file", str(tmp_path / f"{i}.yaml")]
+        context = rclpy.Context()
+        rclpy.init(args=arguments, context=context)
+        node = Node("ttt3r", context=context, start_parameter_services=False, enable_rosout=False)
+        sentence = without_section(arguments, node.get_fully_qualified_name())
+        assert (sentence is None) == ("a" in node._parameter_overrides), section
+        node.destroy_node()
+        context.shutdown()
+
+
+def test_files_without_a_section_for_the_node_are_said(tmp_path):
+    def said(*texts: str) -> str | None:
+        arguments = ["ttt3r", "--ros-args"]
+        for name, text in zip("ab", texts, strict=False):
+            (tmp_path / name).write_text(text)
+            arguments += ["--params-file", str(tmp_path / name)]
+        sentence = without_section([*arguments, "--", "--params-file", "of another"], "/ttt3r")
+        return sentence and sentence.replace(f"{tmp_path}/", "")
+
+    for_us, robots = "ttt3r: {ros__parameters: {device: cpu}}", "/robot: {ttt3r: {ros__parameters: {device: cpu}}}"
+    no_effect = "no parameter in it has an effect"
+    assert said() is said(for_us) is said(robots, for_us) is None
+    assert said(robots) == f"a has no section for /ttt3r (it has /robot/ttt3r): {no_effect}"
+    assert said("") == f"a has no section for /ttt3r (it has none): {no_effect}"
+    two = said(robots, "cam: {ros__parameters: {}}")
+    assert two == (
+        "none of a, b has a section for /ttt3r (they have /robot/ttt3r, cam): no parameter in them has an effect"
+    )
 
 
 #: Runs the node in a process that cannot import torch.

@@ -30,10 +30,10 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
 
 def _refuse_unknown(arguments: Sequence[str]) -> None:
     """End the process if an argument is neither one of ROS nor asks for help or the version."""
-    from ttt3r_ros.ros.ros_arguments import without_ros_arguments
+    from ttt3r_ros.ros.ros_arguments import parse
 
     with contextlib.suppress(UserError):  # which `run` says
-        _parser().parse_args(without_ros_arguments(arguments))
+        parse(_parser(), arguments)
 
 
 def _parser() -> CommandParser:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rclpy.utilities import remove_ros_args
 
@@ -13,6 +15,9 @@ from ttt3r_ros.errors import UserError
 #: What rcl says of an argument that it cannot parse: the option, what follows it, and why.
 _REFUSED = re.compile(r"Couldn't parse [\w ]+: '(-\S+) (.*)'\. Error: (.*)", re.DOTALL)
 _NOTHING_FOLLOWS = re.compile(r"Couldn't parse trailing (-\S+) flag")
+
+#: Those that users give, with which they forget ``--ros-args``.
+_OPTIONS = ("--params-file", "-p", "--param", "-r", "--remap", "--log-level")
 
 _FORMS = "-p NAME:=VALUE sets a parameter, -r FROM:=TO remaps a topic, --params-file FILE sets many parameters"
 
@@ -27,6 +32,70 @@ def without_ros_arguments(arguments: Sequence[str]) -> list[str]:
         return list(remove_ros_args(list(arguments)))
     except Exception as error:  # its class is in a private module of rclpy
         raise UserError(_sentence(error)) from error
+
+
+def parse(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line, without the program's name, up to ``--ros-args``; ROS's arguments before it are an error.
+
+    Raises:
+        UserError: ROS does not accept its arguments.
+    """
+    options, unknown = parser.parse_known_args(without_ros_arguments(arguments))
+    if unknown:
+        of_ros = next((word for word in unknown if word in _OPTIONS), None)
+        hint = f"; {of_ros} is for ROS: put it after --ros-args" if of_ros is not None else ""
+        parser.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+    return options
+
+
+def without_section(arguments: Sequence[str], node: str) -> str | None:
+    """Return a sentence if the command line has files of parameters, and none has a section for this node.
+
+    Args:
+        arguments: the command line.
+        node: full name of the node, after remapping.
+    """
+    files = _params_files(arguments)
+    sections = [name for file in files for name in _sections(file)]
+    if not files or any(_is_for(name, node) for name in sections):
+        return None
+    it_has = f"{'it has' if len(files) == 1 else 'they have'} {', '.join(dict.fromkeys(sections)) or 'none'}"
+    subject = f"{files[0]} has no section" if len(files) == 1 else f"none of {', '.join(files)} has a section"
+    return f"{subject} for {node} ({it_has}): no parameter in {'it' if len(files) == 1 else 'them'} has an effect"
+
+
+def _params_files(arguments: Sequence[str]) -> list[str]:
+    files, is_for_ros = [], False
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        is_for_ros = (is_for_ros or word == "--ros-args") and word != "--"
+        if is_for_ros and word == "--params-file":
+            files.append(following)
+    return files
+
+
+def _sections(file: str) -> list[str]:
+    import yaml  # type: ignore[import-untyped]
+
+    try:
+        return list(_named(yaml.safe_load(Path(file).read_text(encoding="utf-8"))))
+    except (OSError, ValueError, yaml.YAMLError):  # rcl has read it
+        return ["/**"]
+
+
+def _named(tree: Any, name: str = "") -> Iterator[str]:
+    """Yield the names of the sections of parameters, which are nested if a namespace is a section of its own."""
+    for key, value in tree.items() if isinstance(tree, dict) else ():
+        if key == "ros__parameters":
+            yield name
+        else:
+            yield from _named(value, f"{name.rstrip('/')}/{key}" if name else str(key))
+
+
+def _is_for(section: str, node: str) -> bool:
+    """Return whether rcl applies a section to a node: ``*`` stands for one token, ``**`` for any number of them."""
+    pattern = "/" + section.removeprefix("/")
+    pattern = pattern.replace("/**", r"(/\w+){0,}").replace("*", r"\w+")
+    return re.fullmatch(pattern, node) is not None
 
 
 def first_sentence(error: Exception) -> str:

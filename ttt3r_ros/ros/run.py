@@ -30,7 +30,7 @@ def _run(args: Sequence[str] | None) -> int:
         # rclpy later chains its own handlers, which wake the executor. These also interrupt the loading of weights.
         _on_signals(_interrupt)
         initialize(args)
-        node = Ttt3rNode()
+        node = Ttt3rNode(sys.argv if args is None else args)
         _spin(node)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -26,7 +26,7 @@ from ttt3r_ros.ros.parameters import (
     with_whole_numbers_as_floats,
     without_effect,
 )
-from ttt3r_ros.ros.ros_arguments import first_sentence
+from ttt3r_ros.ros.ros_arguments import first_sentence, without_section
 from ttt3r_ros.ros.statistics import StreamStatistics
 
 if TYPE_CHECKING:
@@ -42,8 +42,12 @@ class Ttt3rNode(LifecycleNode):
         callbacks_failed: number of callbacks that have raised an error.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
         """Declare the parameters; with `autostart`, also configure and activate.
+
+        Args:
+            arguments: with which ROS has been initialized; if a file of parameters among them is not for this node, it
+                says so.
 
         Raises:
             UserError: a parameter cannot be used; with `autostart`, also the weights or another file.
@@ -58,6 +62,8 @@ class Ttt3rNode(LifecycleNode):
             undone.callback(self.destroy_node)
             undone.callback(self.stop)
             self.callbacks_failed = 0
+            if sentence := without_section(arguments, self.get_fully_qualified_name()):
+                self.get_logger().warning(sentence)
             self._settings = declare(self)
             if self._settings.autostart:
                 self._settings.check_weights_file()

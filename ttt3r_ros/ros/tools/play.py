@@ -20,7 +20,7 @@ from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.initialize import initialized
-from ttt3r_ros.ros.ros_arguments import without_ros_arguments
+from ttt3r_ros.ros.ros_arguments import parse
 from ttt3r_ros.ros.tools.backlog import AHEAD, Backlog
 from ttt3r_ros.ros.tools.pacing import Pacer, Prefetch
 from ttt3r_ros.ros.tools.player import CameraOptions, Player, image_to_publish
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     try:
-        options = _parser().parse_args(without_ros_arguments(arguments)[1:])
+        options = parse(_parser(), arguments[1:])
         _check(options)
         source = open_source(options.source, topic=options.topic, fps=options.fps)
         _choose_stamps(options, source)

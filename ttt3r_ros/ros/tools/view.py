@@ -35,7 +35,7 @@ from ttt3r_ros.geometry import FloatArray, Intrinsics, inverse
 from ttt3r_ros.mapping.voxel_map import MIN_MAX_POINTS, NO_POINTS, MapPoints, VoxelMap
 from ttt3r_ros.ros.conversions import matrix_from_pose, matrix_from_transform, nanoseconds
 from ttt3r_ros.ros.initialize import creating_node, initialized
-from ttt3r_ros.ros.ros_arguments import without_ros_arguments
+from ttt3r_ros.ros.ros_arguments import parse
 from ttt3r_ros.ros.tools.messages import moved, points_of
 from ttt3r_ros.ros.tools.player import TRUTH_QOS, TRUTH_TOPIC
 from ttt3r_ros.ros.topics import (
@@ -351,7 +351,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    options = _parser().parse_args(without_ros_arguments(arguments)[1:])
+    options = parse(_parser(), arguments[1:])
     with initialized(arguments):
         view = View(options.host, options.port, options.max_points)
         try:
