@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import rclpy
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-from rclpy.lifecycle import LifecycleNode
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool, Trigger
 
 from ttt3r_ros.ros.tools import call
@@ -17,12 +17,20 @@ from ttt3r_ros.ros.tools import call
 pytestmark = pytest.mark.dds
 
 
+class StandIn(LifecycleNode):
+    noted: list[object]
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        return TransitionCallbackReturn.FAILURE if "fail" in self.noted else TransitionCallbackReturn.SUCCESS
+
+
 @pytest.fixture
 def calls() -> Iterator[list[object]]:
     """Offer services of the node /robot/ttt3r, and note how they are called."""
     context, noted = rclpy.Context(), []
     rclpy.init(args=[], context=context)
-    stand_in = LifecycleNode("ttt3r", namespace="robot", context=context)
+    stand_in = StandIn("ttt3r", namespace="robot", context=context)
+    stand_in.noted = noted
 
     def trigger(name: str) -> None:
         def answer(_request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -73,10 +81,23 @@ def test_services_are_called_and_their_answers_shown(calls, capsys):
     ):
         assert call.main([transition, *there]) == 0
         assert capsys.readouterr().out == f"/robot/ttt3r is {state}\n"
-    assert call.main(["activate", *there]) == 1
-    assert "error: /robot/ttt3r is unconfigured, and activate did not succeed" in capsys.readouterr().err
+        if state == "active":
+            assert call.main(["configure", *there]) == 1
+            assert capsys.readouterr() == ("", "error: /robot/ttt3r is already active\n")
+
+    def refused(transition: str) -> str:
+        assert call.main([transition, *there]) == 1
+        return capsys.readouterr().err
+
+    assert refused("cleanup") == "error: /robot/ttt3r is already unconfigured\n"
+    assert refused("activate") == (
+        "error: /robot/ttt3r is unconfigured, from where it cannot activate: possible are configure, shutdown\n"
+    )
+    calls.append("fail")
+    assert refused("configure").startswith("error: /robot/ttt3r is unconfigured, and configure did not succeed")
     assert call.main(["shutdown", *there]) == 0  # whose number differs from state to state
     assert capsys.readouterr().out == "/robot/ttt3r is finalized\n"
+    assert refused("configure").endswith("cannot configure: only a restart of the process makes it work again\n")
     assert call.main(["reset", "--timeout", "3"]) == 2
     assert capsys.readouterr().err.endswith(
         "error: no node /ttt3r offers reset, but /robot/ttt3r: choose with --node\n"

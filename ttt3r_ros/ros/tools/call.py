@@ -11,7 +11,7 @@ from typing import Any
 
 import rclpy
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
 from rclpy.exceptions import InvalidServiceNameException
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
@@ -38,7 +38,15 @@ TRANSITIONS = {
     "activate": "listen and publish",
     "deactivate": "stop listening; the weights stay in memory",
     "cleanup": "remove topics and services, free the network's memory",
-    "shutdown": "the same from any state, for good",
+    "shutdown": "the same from any state, for good; a signal (Ctrl-C) ends the process",
+}
+#: The states in which a transition has nothing to do.
+_ALREADY = {
+    "configure": ("inactive", "active"),
+    "activate": ("active",),
+    "deactivate": ("inactive", "unconfigured"),
+    "cleanup": ("unconfigured",),
+    "shutdown": ("finalized",),
 }
 #: Requests other than that of a Trigger, by name: the service and its data.
 _SWITCHES = {"pause": ("enable", False), "resume": ("enable", True)}
@@ -91,13 +99,23 @@ def call(name: str, *, node: str, timeout_s: float) -> tuple[bool, str]:
 
 
 def _change_state(caller: Node, node: str, name: str, timeout_s: float) -> tuple[bool, str]:
-    request = ChangeState.Request(transition=Transition(label=name))
     answer_s = max(timeout_s, _TRANSITION_S)
-    result = _answer(caller, ChangeState, node, "change_state", request, timeout_s, answer_s)
-    state = _answer(caller, GetState, node, "get_state", GetState.Request(), timeout_s, answer_s).current_state.label
-    if result.success:
+
+    def ask(kind: Any, service: str, **request: Any) -> Any:
+        return _answer(caller, kind, node, service, kind.Request(**request), timeout_s, answer_s)
+
+    offered = ask(GetAvailableTransitions, "get_available_transitions").available_transitions
+    possible = [description.transition.label for description in offered]
+    is_done = name in possible and ask(ChangeState, "change_state", transition=Transition(label=name)).success
+    state = ask(GetState, "get_state").current_state.label
+    if is_done:
         return True, f"{node} is {state}"
-    return False, f"{node} is {state}, and {name} did not succeed: its log and /diagnostics say why"
+    if name in possible:
+        return False, f"{node} is {state}, and {name} did not succeed: its log and /diagnostics say why"
+    if state in _ALREADY[name]:
+        return False, f"{node} is already {state}"
+    then = f"possible are {', '.join(possible)}" if possible else "only a restart of the process makes it work again"
+    return False, f"{node} is {state}, from where it cannot {name}: {then}"
 
 
 def _answer(caller: Node, kind: Any, node: str, service: str, request: Any, find_s: float, answer_s: float) -> Any:
