@@ -58,6 +58,18 @@ def test_it_listens_on_its_address_alone_and_stops(capsys: pytest.CaptureFixture
     assert capsys.readouterr().out == ""
 
 
+def test_a_request_that_is_refused_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:
+    page = LivePage("127.0.0.1", 0, {})
+    try:
+        with socket.create_connection(("127.0.0.1", int(page.url.rpartition(":")[2])), timeout=60) as connection:
+            connection.sendall(b"HEAD / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            while connection.recv(4096):
+                pass
+    finally:
+        page.stop()
+    assert not caplog.records
+
+
 def test_nobody_can_have_it_shared_in_the_internet() -> None:
     server = open_server("127.0.0.1", 0)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from typing import TYPE_CHECKING
 
 from ttt3r_ros.errors import UserError
@@ -31,6 +32,7 @@ def open_server(host: str, port: int) -> ViserServer:
             return None
 
     _check(host, port)
+    logging.getLogger("websockets.server").addFilter(_is_no_refusal)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints a banner
         server = LocalServer(host=host, port=port, verbose=False)
     server.gui.configure_theme(show_logo=False, show_share_button=False)
@@ -41,6 +43,11 @@ def stop_server(server: ViserServer) -> None:
     """Stop a server."""
     with contextlib.redirect_stdout(io.StringIO()):
         server.stop()
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    """Return whether a record is other than the traceback of a request that is refused, such as HEAD."""
+    return record.getMessage() != "opening handshake failed"
 
 
 def _check(host: str, port: int) -> None:

@@ -18,9 +18,10 @@ import pytest
 from PIL import Image
 from tum import read_tum
 
+from ttt3r_ros.cli import frame_progress
 from ttt3r_ros.evaluation import demo_report
 from ttt3r_ros.evaluation.run_log import RunLog
-from ttt3r_ros.ros.tools import demo
+from ttt3r_ros.ros.tools import demo, play
 from ttt3r_ros.ros.tools.recorder import Recorder
 from ttt3r_ros.sources import open_source
 
@@ -207,19 +208,26 @@ def test_images_that_follow_on_none_are_a_failure_that_says_why(
     assert (metrics["frames_in"], metrics["frames_out"], metrics["latency_ms_p50"]) == (4, 4, None)
 
 
-def test_it_says_what_it_waits_for_and_for_how_long() -> None:
-    recorder = SimpleNamespace(recording=RunLog())
-    assert demo._status(recorder) == "the camera is preparing its images"
+def test_it_says_what_it_waits_for_and_for_how_long(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder, log = SimpleNamespace(recording=RunLog()), tmp_path / "player.log"
+    log.write_text("preparing all images of synthetic world 1, handheld first (--preload)\n")
+    assert demo._status(recorder, log) == "the camera is preparing its images"
+    monkeypatch.setattr(frame_progress, "LOG_PERIOD_S", 0.0)
+    play._preload([None] * 93, 200)
+    log.write_text(log.read_text() + capsys.readouterr().err)
+    assert demo._status(recorder, log) == "the camera is preparing its images: 93/200"
     recorder.recording.diagnostics["frames_received"] = "1"
-    assert demo._status(recorder) == "waiting for the node"
+    assert demo._status(recorder, log) == "waiting for the node"
     assert demo._silence_s(recorder, 1) == 4 * 5.0
     recorder.recording.diagnostics["frames_lost"] = "1"
     assert demo._silence_s(recorder, 1) == 1.5
     recorder.recording.poses |= {0: np.eye(4), 10**9: np.eye(4)}
-    assert demo._status(recorder) == "2 poses"
+    assert demo._status(recorder, log) == "2 poses"
     recorder.recording.diagnostics["output_rate_hz"] = "9.87"
     recorder.recording.latencies_ms += [30.0, 50.0]
-    assert demo._status(recorder) == "2 poses (9.87 a second), 40 ms after their images"
+    assert demo._status(recorder, log) == "2 poses (9.87 a second), 40 ms after their images"
     assert demo._silence_s(recorder, None) == demo._silence_s(recorder, 3) == 4.0
     assert demo._silence_s(recorder, 2) == 1.5
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -285,7 +286,7 @@ def _record(
             now = time.monotonic()
             if not recording.poses and now > deadline:
                 raise UserError(f"the node published no odometry within {_START_TIMEOUT_S:.0f} s; see {node.log}")
-            progress.update(_frames_received(recorder), _status(recorder))
+            progress.update(_frames_received(recorder), _status(recorder, player.log))
             if player.exit_code() is not None:
                 ended_at = ended_at or now
                 if now > max(ended_at, recorder.heard_at) + _silence_s(recorder, _frames_played(summary)):
@@ -302,10 +303,13 @@ def _frames_received(recorder: Recorder) -> int:
     return max(len(recording.true_poses), int(recording.diagnostics.get("frames_received", 0)), len(recording.poses))
 
 
-def _status(recorder: Recorder) -> str:
+def _status(recorder: Recorder, player_log: Path) -> str:
     recording = recorder.recording
     if not recording.poses:
-        return "waiting for the node" if _frames_received(recorder) else "the camera is preparing its images"
+        if _frames_received(recorder):
+            return "waiting for the node"
+        counts = re.findall(r"^preparing: (\S+) frames", player_log.read_text(errors="replace"), re.MULTILINE)
+        return "the camera is preparing its images" + (f": {counts[-1]}" if counts else "")
     status = f"{len(recording.poses)} poses"
     rate_hz = recording.diagnostics.get("output_rate_hz", "0.00")
     if rate_hz != "0.00":  # unknown before the second pose
