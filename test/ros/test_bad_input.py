@@ -42,6 +42,7 @@ from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.ros.conversions import camera_info_message, read_message
 from ttt3r_ros.ros.diagnostics import resident_megabytes
 from ttt3r_ros.ros.run import run
+from ttt3r_ros.ros.tools import call
 
 MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "800"))  #: over DDS, of either kind
 BATCH = 25  #: of them between two good frames
@@ -362,3 +363,16 @@ def test_a_file_of_parameters_for_another_node_is_said_once(weights, tmp_path):
     with node(tmp_path / "log", "--params-file", str(path), weights=weights) as alone:
         text = alone.text()
     assert text.count(f"{path} has no section for /ttt3r (it has /robot/ttt3r)") == 1
+
+
+@pytest.mark.dds
+def test_a_parameter_that_cannot_be_set_is_refused_in_a_sentence(weights, tmp_path, capsys):
+    with node(tmp_path / "log", weights=weights):
+        assert call.main(["set", "max_depth", "3", "--timeout", "60"]) == 0
+        assert capsys.readouterr().out == "max_depth is set to 3\n"
+        for name, value, words in (
+            ("max_dept", "3.0", "parameter 'max_dept' is unknown: did you mean max_depth?"),
+            ("min_confidence", "0.5", "min_confidence must be"),
+        ):
+            assert call.main(["set", name, value, "--timeout", "60"]) == 1
+            assert words in capsys.readouterr().err

@@ -311,12 +311,22 @@ def _descriptor(item: Declaration) -> ParameterDescriptor:
     return descriptor
 
 
+def no_such_parameter(node: Node, name: str) -> str:
+    """Return a sentence on a name that no parameter of the node has."""
+    advice = what_was_meant(name, _own_names(node)) or "no parameter has a similar name"
+    return f"parameter {quoted(name, 100)} is unknown: {advice}"
+
+
+def _own_names(node: Node) -> list[str]:
+    return [name for name in node._parameters if not name.startswith("qos_overrides.")]
+
+
 def unknown(node: Node) -> list[str]:
     """Return a sentence for each parameter that the user set but the node did not declare; ROS ignores those silently.
 
     Call this once the node has created its publishers and subscriptions, because they declare their QoS parameters.
     """
-    known = [name for name in node._parameters if not name.startswith("qos_overrides.")]
+    known = _own_names(node)
     sentences = []
     for name in sorted(node._parameter_overrides):
         if node.has_parameter(name):

@@ -21,6 +21,7 @@ from ttt3r_ros.ros.initialize import creating_node
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import (
     declare,
+    no_such_parameter,
     unknown,
     with_changes,
     with_whole_numbers_as_floats,
@@ -130,7 +131,10 @@ class Ttt3rNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
-        """Set parameters, as the services do; invalid values are refused with our messages instead of rclpy's."""
+        """Set parameters, as the services do; what cannot be set is refused with our messages instead of rclpy's."""
+        for parameter in parameter_list:
+            if not self.has_parameter(parameter.name):
+                return SetParametersResult(successful=False, reason=no_such_parameter(self, parameter.name))
         try:
             with_changes(self._settings, parameter_list)
         except UserError as error:

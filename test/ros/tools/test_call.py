@@ -8,8 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 import rclpy
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
 from std_srvs.srv import SetBool, Trigger
 
 from ttt3r_ros.ros.tools import call
@@ -45,6 +47,13 @@ def calls() -> Iterator[list[object]]:
         response.success = True
         return response
 
+    def decide(changes: list[Parameter]) -> SetParametersResult:
+        noted.extend(p.value for p in changes if p.value != 7)
+        return SetParametersResult(successful=changes[0].value != 7, reason="7 is too much")
+
+    stand_in.declare_parameter("limit", 0)
+    stand_in.declare_parameter("label", "")
+    stand_in.add_on_set_parameters_callback(decide)
     trigger("reset")
     trigger("save_map")
     stand_in.create_service(SetBool, "~/enable", enable)
@@ -104,6 +113,27 @@ def test_services_are_called_and_their_answers_shown(calls, capsys):
     )
 
 
+def test_parameters_are_set_or_refused_in_the_nodes_words(calls, capsys):
+    there = ["--node", "robot/ttt3r", "--timeout", "60"]
+    for words in (["limit", "-1"], ["label", "front left"], ["label", "''"]):
+        assert call.main([*there, "set", *words]) == 0
+        assert capsys.readouterr() == (f"{words[0]} is set to {words[1]}\n", "")
+    assert calls == [-1, "front left", ""]
+    assert call.main(["set", *there, "limit", "7"]) == 1
+    assert capsys.readouterr() == ("", "error: 7 is too much\n")
+    assert call.main(["set", "limit", "{a: 1}", *there]) == 2
+    assert "error: '{a: 1}' is not a value of a ROS parameter" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), [(["set", "limit"], "set wants NAME VALUE"), (["reset", "it"], "nothing follows reset")]
+)
+def test_words_that_do_not_belong_there_are_said(capsys, words, said):
+    with pytest.raises(SystemExit):
+        call.main(words)
+    assert said in capsys.readouterr().err
+
+
 def test_where_no_node_answers_it_says_so(capsys, monkeypatch):
     assert call.main(["reset_odometry", "--timeout", "0.2"]) == 2
     assert "error: no node /ttt3r offers reset_odometry in the ROS domain " in capsys.readouterr().err
@@ -117,7 +147,11 @@ def test_what_is_no_name_of_a_node_is_said(name, capsys):
 
 def test_without_a_service_it_lists_them(capsys):
     assert call.main([]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [*call.SERVICES, *call.TRANSITIONS]
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        *call.SERVICES,
+        *call.TRANSITIONS,
+        "set",
+    ]
     with pytest.raises(SystemExit):
         call.main(["jump"])
     assert "invalid choice: 'jump'" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``call``: calls a service of the node or changes its state, where ROS's command line tools are not installed."""
+"""``call``: calls a service of the node, changes its state or sets a parameter, where ROS's own tools are missing."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rclpy
+import yaml  # type: ignore[import-untyped]
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
+from rcl_interfaces.msg import Parameter
+from rcl_interfaces.srv import SetParameters
 from rclpy.exceptions import InvalidServiceNameException
 from rclpy.node import Node
+from rclpy.parameter import get_parameter_value
 from std_srvs.srv import SetBool, Trigger
 
 from ttt3r_ros.cli.arguments import positive
@@ -48,6 +52,7 @@ _ALREADY = {
     "cleanup": ("unconfigured",),
     "shutdown": ("finalized",),
 }
+SETTING = {"set": "set NAME VALUE sets a parameter, as `ros2 param set` does"}
 #: Requests other than that of a Trigger, by name: the service and its data.
 _SWITCHES = {"pause": ("enable", False), "resume": ("enable", True)}
 
@@ -59,13 +64,16 @@ _REFUSED, _MISTAKE, _STOPPED = 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; `--help` lists them."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_intermixed_args(argv)
     if options.name is None:
-        print(_listed(SERVICES | TRANSITIONS))
+        print(_listed(SERVICES | TRANSITIONS | SETTING))
         return 0
+    if len(options.words) != (2 if options.name in SETTING else 0):
+        parser.error("set wants NAME VALUE" if options.name in SETTING else f"nothing follows {options.name}")
     try:
         with initialized():
-            is_done, message = call(options.name, node=options.node, timeout_s=options.timeout)
+            is_done, message = call(options.name, *options.words, node=options.node, timeout_s=options.timeout)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return _MISTAKE
@@ -75,13 +83,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0 if is_done else _REFUSED
 
 
-def call(name: str, *, node: str, timeout_s: float) -> tuple[bool, str]:
-    """Call one of `SERVICES` of a node, or make one of `TRANSITIONS`; return whether it succeeded, and a message.
+def call(name: str, *words: str, node: str, timeout_s: float) -> tuple[bool, str]:
+    """Call one of `SERVICES` of a node, make one of `TRANSITIONS`, or `set` a parameter to a value in YAML.
 
-    The node is looked for, and its answer waited for, so long (longer for a transition) [s].
+    The node is looked for, and its answer waited for, so long (longer for a transition) [s]. Returns whether it
+    succeeded, and a message.
 
     Raises:
-        UserError: there is no such node, or it does not answer.
+        UserError: there is no such node, it does not answer, or ROS has no such values.
     """
     node = f"/{node.strip('/')}"
     with creating_node():
@@ -89,6 +98,8 @@ def call(name: str, *, node: str, timeout_s: float) -> tuple[bool, str]:
     try:
         if name in TRANSITIONS:
             return _change_state(caller, node, name, timeout_s)
+        if name in SETTING:
+            return _set_parameter(caller, node, *words, timeout_s=timeout_s)
         service, data = _SWITCHES.get(name, (name, None))
         kind: Any = Trigger if data is None else SetBool
         request = kind.Request() if data is None else kind.Request(data=data)
@@ -116,6 +127,16 @@ def _change_state(caller: Node, node: str, name: str, timeout_s: float) -> tuple
         return False, f"{node} is already {state}"
     then = f"possible are {', '.join(possible)}" if possible else "only a restart of the process makes it work again"
     return False, f"{node} is {state}, from where it cannot {name}: {then}"
+
+
+def _set_parameter(caller: Node, node: str, name: str, value: str, *, timeout_s: float) -> tuple[bool, str]:
+    try:
+        parameter = Parameter(name=name, value=get_parameter_value(value))
+    except (ValueError, TypeError, AssertionError, yaml.YAMLError):
+        raise UserError(f"{value!r} is not a value of a ROS parameter: write a number, true, false or a text") from None
+    request = SetParameters.Request(parameters=[parameter])
+    (result,) = _answer(caller, SetParameters, node, "set_parameters", request, timeout_s, timeout_s).results
+    return bool(result.successful), f"{name} is set to {value}" if result.successful else str(result.reason)
 
 
 def _answer(caller: Node, kind: Any, node: str, service: str, request: Any, find_s: float, answer_s: float) -> Any:
@@ -157,14 +178,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         "call",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Call a service of the running node, or change its state; `ros2 service call` and\n"
-        "`ros2 lifecycle set` do the same where they are installed.",
+        description="Call a service of the running node, change its state or set a parameter; `ros2 service call`,\n"
+        "`ros2 lifecycle set` and `ros2 param set` do the same where they are installed.",
         epilog=f"services:\n{_listed(SERVICES, '  ')}\n\n"
         f"transitions of a managed node:\n{_listed(TRANSITIONS, '  ')}\n\n"
+        f"parameters:\n{_listed(SETTING, '  ')}\n\n"
         "exit status: 0 done; 1 the node refused, and said why; 2 no node answered",
     )
     add = parser.add_argument
-    add("name", nargs="?", choices=SERVICES | TRANSITIONS, metavar="NAME", help="one of those below; none lists them")
+    names = SERVICES | TRANSITIONS | SETTING
+    add("name", nargs="?", choices=names, metavar="WHAT", help="one of those below; none lists them")
+    add("words", nargs="*", metavar="NAME VALUE", help="for set: a parameter and its value, in YAML")
     add("--node", default="/ttt3r", help="full name of the node, with its namespace (default %(default)s)")
     add(
         "--timeout",
