@@ -66,7 +66,7 @@ def without_section(arguments: Sequence[str], node: str) -> str | None:
 
 def _params_files(arguments: Sequence[str]) -> list[str]:
     files, is_for_ros = [], False
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments, ""][1:], strict=True):
         is_for_ros = (is_for_ros or word == "--ros-args") and word != "--"
         if is_for_ros and word == "--params-file":
             files.append(following)

@@ -121,8 +121,9 @@ def test_parameters_are_set_or_refused_in_the_nodes_words(calls, capsys):
     assert calls == [-1, "front left", ""]
     assert call.main(["set", *there, "limit", "7"]) == 1
     assert capsys.readouterr() == ("", "error: 7 is too much\n")
-    assert call.main(["set", "limit", "{a: 1}", *there]) == 2
-    assert "error: '{a: 1}' is not a value of a ROS parameter" in capsys.readouterr().err
+    for no_value in ("{a: 1}", "2026-01-01", str(2**63), "'a"):
+        assert call.main(["set", "limit", no_value, *there]) == 2
+        assert f"error: {no_value!r} is not a value of a ROS parameter" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,11 @@ def _change_state(caller: Node, node: str, name: str, timeout_s: float) -> tuple
 def _set_parameter(caller: Node, node: str, name: str, value: str, *, timeout_s: float) -> tuple[bool, str]:
     try:
         parameter = Parameter(name=name, value=get_parameter_value(value))
-    except (ValueError, TypeError, AssertionError, yaml.YAMLError):
-        raise UserError(f"{value!r} is not a value of a ROS parameter: write a number, true, false or a text") from None
+        is_value = isinstance(parameter.value.string_value, str) and abs(parameter.value.integer_value) < 2**63
+    except (AssertionError, yaml.YAMLError):  # some releases of ROS check what they put into a message
+        is_value = False
+    if not is_value:
+        raise UserError(f"{value!r} is not a value of a ROS parameter: write a number, true, false or a text")
     request = SetParameters.Request(parameters=[parameter])
     (result,) = _answer(caller, SetParameters, node, "set_parameters", request, timeout_s, timeout_s).results
     return bool(result.successful), f"{name} is set to {value}" if result.successful else str(result.reason)
