@@ -38,6 +38,8 @@ _TABLE = "| parameter | default | |\n|---|---|---|\n"  #: the beginning of READM
 _HEAD = """\
 # Parameters of the node ttt3r, at their defaults. Copy this file, change what you need, and start with
 #   ros2 launch ttt3r_ros ttt3r.launch.py params_file:=/path/to/copy.yaml
+# or, without `ros2`,
+#   .venv/bin/ttt3r --ros-args --params-file /path/to/copy.yaml
 # Those marked (start) are read once, at start; the others can be changed while the node runs with
 #   ros2 param set /ttt3r NAME VALUE
 # This file is written by `make config` from the declarations in the code.
@@ -59,7 +61,8 @@ _PAGE_HEAD = """\
 
 All parameters of the node, at their defaults; *start* marks those that are read once, at start. The others can be
 changed while the node runs: `ros2 param set /ttt3r NAME VALUE`. [config/ttt3r.yaml](../config/ttt3r.yaml) is the same
-as a file for `params_file`, and `ros2 param describe /ttt3r NAME` says the same on the command line. Those of the
+as a file for `params_file`, and `ros2 param describe /ttt3r NAME` says the same on the command line. Without `ros2`, set
+them at start: `.venv/bin/ttt3r --ros-args -p NAME:=VALUE`, or `--params-file FILE` after `--ros-args`. Those of the
 network, the stream and the depth are options of `reconstruct` as well. The node rejects a bad value with a sentence, at
 start and while running.
 

@@ -139,6 +139,16 @@ def test_a_few_poses_are_drawn_though_not_compared(tmp_path: Path, poses: int) -
     assert (tmp_path / "trajectory.png").exists()
 
 
+@pytest.mark.parametrize(("frames_in", "dropped"), [(200, 20), (200, 127), (None, 127), (None, None), (0, 0)])
+def test_many_dropped_images_are_noted(frames_in: int | None, dropped: int | None) -> None:
+    lost, frames_out = 3, 70
+    metrics = Metrics(frames_in, frames_out, dropped, lost, *[None] * 6)
+    if dropped == 127:
+        assert metrics.dropped_note.startswith("127 of 200 images were dropped, since this computer is too slow or was")
+    else:
+        assert metrics.dropped_note == ""
+
+
 def vertices(path: Path) -> np.ndarray:
     header, _, body = path.read_bytes().partition(b"end_header\n")
     assert header.startswith(b"ply\nformat binary_little_endian 1.0\nelement vertex ")

@@ -410,7 +410,7 @@ def test_segments_are_counted_by_why_they_began(tmp_path, weights, capsys):
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert metrics["segments_begun"] == {"no image for 8.800 s": 2, "the stream began": 1}
     assert metrics["segments"] == 3
-    assert "segments begun: 2 x (first: no image for 8.800 s); 1 x the stream began" in capsys.readouterr().out
+    assert "segments begun: 2 x, the first: no image for 8.800 s; 1 x the stream began" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -3,10 +3,24 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
-from ttt3r_ros.offline.report import place_stamps
+from ttt3r_ros.offline.report import _counted, place_stamps
 from ttt3r_ros.places.graph import Edge, Sigmas
 from ttt3r_ros.places.similarity import Similarity
+
+
+@pytest.mark.parametrize(
+    ("reason", "count", "said"),
+    [
+        ("the stream began", 1, "1 x the stream began"),
+        ("after 6 frames", 11, "11 x after 6 frames"),
+        ("no image for 8.800 s", 1, "1 x no image for 8.800 s"),
+        ("no image for 8.800 s", 2, "2 x, the first: no image for 8.800 s"),
+    ],
+)
+def test_reasons_are_counted_in_words(reason: str, count: int, said: str):
+    assert _counted(reason, count) == said
 
 
 def test_recognized_places_are_told_from_rejected_ones_and_odometry():

@@ -162,7 +162,10 @@ def test_while_paused_images_are_ignored_and_those_that_wait_forgotten(ear, came
     ear.input.set_enabled(True)
     ear.max_gap = 1.0
     camera.send(stamp=102 * SECOND)
-    assert [frame.break_reason for frame in ear.take()] == ["no image for 2.000 s"]
+    camera.send(stamp=103 * SECOND)
+    frames = ear.take(2)
+    assert [frame.break_reason for frame in frames] == ["no image for 2.000 s", None]
+    assert [frame.follows_pause for frame in frames] == [True, False]
 
 
 def test_silence_is_counted_from_the_last_image_or_the_resumption(ear, camera, monkeypatch):

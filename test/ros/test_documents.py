@@ -14,7 +14,8 @@ import yaml
 
 from docs import parameters
 from ttt3r_ros import colors
-from ttt3r_ros.offline.report import Metrics
+from ttt3r_ros.evaluation import demo_report
+from ttt3r_ros.offline import report
 from ttt3r_ros.ros import localization
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.ros.topics import MAP_POINTS, TOPICS
@@ -65,10 +66,12 @@ def test_the_readme_and_the_interface_name_every_output():
         assert f"`~/{topic}`" in INTERFACE.partition("## Topics and services")[2].partition("## ")[0]
 
 
-def test_the_interface_explains_every_figure_of_reconstruct():
-    table = INTERFACE.partition("| in `metrics.json` | |\n|---|---|\n")[2].partition("\n\n")[0]
+@pytest.mark.parametrize(("section", "metrics"), [("Offline", report.Metrics), ("What the demo writes", demo_report.Metrics)])
+def test_the_interface_explains_every_figure(section, metrics):
+    text = INTERFACE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
+    table = text.partition("| in `metrics.json` | |\n|---|---|\n")[2].partition("\n\n")[0]
     explained = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
-    assert sorted(explained) == sorted(field.name for field in fields(Metrics))
+    assert sorted(explained) == sorted(field.name for field in fields(metrics))
 
 
 def test_the_view_shows_topics_that_exist():

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -113,11 +114,47 @@ def test_a_camera_that_is_too_slow_for_the_weights(inside, camera):
     camera.exchange(7, step=1.5)
     values = state(camera, "slow")
     assert values["level"] == "1"
-    assert (
-        "only 0.667 images per second are processed, but these weights need at least 1 to follow" in values["message"]
-    )
+    assert "only 0.667 images per second arrive, but these weights need at least 1 to follow" in values["message"]
+    assert values["message"].endswith("raise the camera's rate, or move more slowly")
     camera.exchange(7)
     state(camera, "tracking")
+
+
+def test_a_computer_that_is_too_slow_for_the_camera(inside, camera):
+    queue = inside.node.pipeline.queue
+    camera.exchange(2)
+    for _ in range(7):
+        dropped, idle = queue.dropped, threading.Event()
+        inside.node.pipeline.between_frames(lambda _, idle=idle: idle.wait(PATIENCE))  # as a slow network does
+        for count in range(1, 3):
+            received = inside.node.camera_input.received
+            last = camera.send(step=0.9)
+            wait_until(lambda received=received: inside.node.camera_input.received > received, f"image {count}")
+        wait_until(lambda dropped=dropped: queue.dropped == dropped + 1, "the first image to be dropped")
+        idle.set()
+        camera.get("odom", last)
+    values = state(camera, "slow")
+    assert values["level"] == "1"
+    assert "only 0.556 of 1.11 images per second are processed, but these weights need at least 1" in values["message"]
+    assert "this computer is too slow or busy" in values["message"]
+    assert "raise the camera's rate" not in values["message"]
+    camera.exchange(7)
+    state(camera, "tracking")
+
+
+def test_pauses_of_the_user_are_no_fault(inside, camera):
+    inside.node.set_parameters([Parameter("max_frame_gap", value=1.0)])
+    try:
+        camera.exchange(7)
+        for _ in range(8):
+            inside.node.camera_input.set_enabled(False)
+            inside.node.camera_input.set_enabled(True)
+            camera.next_stamp += 1_500_000_000
+            camera.exchange()
+            assert inside.node.pipeline.segment_reason == "no image for 1.600 s"
+        assert state(camera, "tracking")["level"] == "0"
+    finally:
+        inside.node.set_parameters([Parameter("max_frame_gap", value=2.0)])
 
 
 def test_depth_that_is_empty_is_said_with_the_reason(inside, camera):

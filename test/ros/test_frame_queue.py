@@ -37,6 +37,14 @@ def test_a_clock_that_was_set_is_never_lost_with_its_frame(steps):
     assert queue.take().clock_step_ns == sum(steps)
 
 
+@given(st.lists(st.booleans(), min_size=1, max_size=8))
+def test_a_pause_is_never_lost_with_its_frame(pauses):
+    queue = FrameQueue(latest_only=True)
+    for pause in pauses:
+        queue.put(QueuedFrame(0, 0, 0.0, follows_pause=pause))
+    assert queue.take().follows_pause == any(pauses)
+
+
 def test_every_frame_is_kept_in_order_up_to_a_bound(monkeypatch):
     monkeypatch.setattr(frame_queue, "MAX_QUEUE", 3)
     queue = FrameQueue(latest_only=False)

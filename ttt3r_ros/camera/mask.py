@@ -44,7 +44,7 @@ class MaskSettings(Settings):
         "",
         "Image whose white pixels (128 or more) are hidden, such as the robot's body or a lens hood: they have no "
         "depth and no point. It has the size of the camera's images and, like them, their lens distortion; empty for "
-        "none. A mask on ~/mask replaces it.",
+        "none. In the node, a mask on ~/mask replaces it.",
         read_only=True,
     )
 

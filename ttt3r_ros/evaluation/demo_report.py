@@ -36,6 +36,9 @@ LOGS = ("node.log", "player.log")
 #: Columns of frames.png.
 _SHOWN_MOMENTS = 6
 
+#: The share of images that may be dropped without a note.
+MAX_DROPPED = 0.1
+
 #: Maximum number of points in cloud.ply.
 MAX_CLOUD_POINTS = 1_000_000
 
@@ -67,6 +70,19 @@ class Metrics:
     latency_ms_p50: float | None
     latency_ms_p95: float | None
     node_rss_mb: float | None
+
+    @property
+    def dropped_note(self) -> str:
+        """A sentence on dropped images if they are too many for a fair result; else empty."""
+        if self.dropped is None:
+            return ""
+        frames = self.frames_in or self.frames_out + self.dropped + (self.lost or 0)
+        if self.dropped <= MAX_DROPPED * frames:
+            return ""
+        return (
+            f"{self.dropped} of {frames} images were dropped, since this computer is too slow or was busy, so the path is "
+            "worse than it could be. The errors in README are of every image: `reconstruct synthetic` processes all."
+        )
 
 
 def claim_folder(output: Path) -> None:
@@ -105,6 +121,8 @@ def write_report(output: Path, recording: RunLog, *, frames_in: int | None, note
         write_tum(output / "trajectory.txt", estimate)
         aligned, reference = (error.aligned, error.reference) if error else (estimate, None)
         caption = described_path(metrics.frames_out, metrics.path_length_m, metrics.ate_rmse_m)
+        if metrics.dropped_note:
+            caption += f"; {metrics.dropped} images were dropped"
         draw_trajectory(output / "trajectory.png", aligned, reference, caption=noted(caption, note))
     if recording.true_poses:
         write_tum(output / "groundtruth.txt", recording.ground_truth())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from dataclasses import asdict, dataclass
 
@@ -21,6 +22,9 @@ from ttt3r_ros.offline.run_folder import RunFolder
 from ttt3r_ros.places.map_file import to_bytes
 from ttt3r_ros.places.place_map import MapContent
 from ttt3r_ros.sources import SourceReport
+
+#: A reason whose numbers do not vary within a run: that of a reset at the interval.
+_ALWAYS_THE_SAME = re.compile(r"after \d+ frames")
 
 #: Number of columns in frames.png.
 _SHOWN = 6
@@ -198,8 +202,8 @@ def show_metrics(metrics: Metrics, console: Console) -> None:
 
 def _counted(reason: str, count: int) -> str:
     """Return a reason with its count; the numbers in it are those of the first time."""
-    varies = count > 1 and kind_of(reason) != reason
-    return f"{count} x (first: {reason})" if varies else f"{count} x {reason}"
+    varies = count > 1 and kind_of(reason) != reason and not _ALWAYS_THE_SAME.fullmatch(reason)
+    return f"{count} x, the first: {reason}" if varies else f"{count} x {reason}"
 
 
 def _corrected(run: Run) -> Trajectory | None:

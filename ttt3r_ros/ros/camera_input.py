@@ -64,6 +64,7 @@ class CameraInput:
         self.received = 0
         self.rate = Rate()
         self._stamps = StampState()
+        self._follows_pause = False  # the next image is the first one after a pause
         self._last_frame_id: str | None = None
         self._last_arrival = time.monotonic()  # of an image that was not dropped
         self._last_drop: tuple[float, str] | None = None  # time and reason, if no image was accepted since
@@ -82,7 +83,7 @@ class CameraInput:
 
     def start(self) -> None:
         """Subscribe, for the first time or again after `stop`; a gap between two images is noticed either way."""
-        self._last_arrival = time.monotonic()
+        self._last_arrival, self._follows_pause = time.monotonic(), True
         self._receiver = Receiver(self._node.context, self._on_image, self._on_error)
         self._images = self._subscribe()
         self._receiver.listen_to(self._images)  # after `_images` is set, since its event callbacks use it
@@ -164,7 +165,7 @@ class CameraInput:
     def set_enabled(self, enabled: bool) -> None:
         """Pause or resume; images that arrive in between are ignored."""
         if enabled and not self.enabled:
-            self._last_arrival = time.monotonic()
+            self._last_arrival, self._follows_pause = time.monotonic(), True
         self.enabled = enabled
         if not enabled:
             self._queue.clear()
@@ -236,7 +237,8 @@ class CameraInput:
         self._last_arrival, self._last_drop = time.monotonic(), None
         reason = verdict.jump or self._break_reason(last_ns, verdict.stamp_ns, message.header.frame_id)
         self._last_frame_id = message.header.frame_id
-        return QueuedFrame(message, verdict.stamp_ns, time.perf_counter(), reason, verdict.clock_step_ns)
+        follows_pause, self._follows_pause = self._follows_pause, False
+        return QueuedFrame(message, verdict.stamp_ns, time.perf_counter(), reason, verdict.clock_step_ns, follows_pause)
 
     def _break_reason(self, last_stamp_ns: int | None, stamp_ns: int, frame_id: str) -> str | None:
         if last_stamp_ns is None:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ttt3r_ros.ros.statistics import StampRate
+
 #: Capacity when no frame may be dropped: about half a gigabyte of VGA images.
 MAX_QUEUE = 600
 
@@ -22,6 +24,7 @@ class QueuedFrame:
         received: `time.perf_counter` at its arrival [s].
         break_reason: why the stream breaks between the frame before and this one; None if it does not.
         clock_step_ns: by how much the clock of the stamps has been set between the frame before and this one [ns].
+        follows_pause: the user has paused the node between the frame before and this one.
     """
 
     message: Any
@@ -29,6 +32,7 @@ class QueuedFrame:
     received: float
     break_reason: str | None = None
     clock_step_ns: int = 0
+    follows_pause: bool = False
 
     def after(self, lost: QueuedFrame) -> QueuedFrame:
         """Return the frame as the one that follows on what was before a lost frame."""
@@ -36,11 +40,17 @@ class QueuedFrame:
             self,
             break_reason=self.break_reason or lost.break_reason,
             clock_step_ns=self.clock_step_ns + lost.clock_step_ns,
+            follows_pause=self.follows_pause or lost.follows_pause,
         )
 
 
 class FrameQueue:
-    """A queue for one producer and one consumer; counts the frames it drops."""
+    """A queue for one producer and one consumer; counts the frames it drops.
+
+    Attributes:
+        dropped: number of frames dropped so far.
+        arriving: rate of the frames that are put in, by their stamps.
+    """
 
     def __init__(self, *, latest_only: bool) -> None:
         self._frames: deque[QueuedFrame] = deque()
@@ -50,9 +60,11 @@ class FrameQueue:
         self._changed = threading.Condition()
         self._closed = False
         self.dropped = 0
+        self.arriving = StampRate()
 
     def put(self, frame: QueuedFrame) -> bool:
         """Add a frame; return whether an older one was dropped. The next frame inherits the break of a dropped one."""
+        self.arriving.add(frame.stamp_ns, follows_pause=frame.follows_pause)
         with self._changed:
             self._frames.append(frame)
             full = len(self._frames) > self._capacity

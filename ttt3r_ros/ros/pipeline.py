@@ -318,6 +318,7 @@ class Pipeline:
             self._axes_frame = camera_frame
         self._unread = None
         header = Header(stamp=time_message(frame.stamp_ns), frame_id=camera_frame)
+        self._stamp_rate.add(frame.stamp_ns, follows_pause=frame.follows_pause)
         localization = self.localization
         for_map = self.map.wanted(header, parameters) if localization is None else localization.wanted()
         intrinsics = camera.intrinsics if camera else None
@@ -364,10 +365,11 @@ class Pipeline:
             localization.take(taken, done, lambda: self._points_of(estimate), parameters)
         self._failed_in_a_row = 0
         follows = estimate.segment_frames > 1 or done.is_still  # while it is still, no frame is added to the segment
-        self._follows.append(follows)
-        if not follows:
-            self._interruption = self.segment_reason
-        self.health = self._health_at(frame.stamp_ns)
+        if not frame.follows_pause:  # that the motion up to it is unknown, the user knows
+            self._follows.append(follows)
+            if not follows:
+                self._interruption = self.segment_reason
+        self.health = self._health()
         self.statistics.add(time.perf_counter() - frame.received, estimate.learning_rate)
 
     def _points_of(self, estimate: Estimate) -> tuple[Float32Array, Float32Array] | None:
@@ -393,9 +395,8 @@ class Pipeline:
             T_new_old = after @ T_base_camera @ inverse(before @ T_base_wrong)
             self.localization.rename(T_new_old, T_base_camera)
 
-    def _health_at(self, stamp_ns: int) -> Health:
-        """Return the health after an image of this stamp has been tracked."""
-        rate = self._stamp_rate.add(stamp_ns)
+    def _health(self) -> Health:
+        """Return the health after an image has been tracked."""
         begun = self._follows.count(False)
         if 2 * begun >= RECENT:
             why = (
@@ -405,11 +406,7 @@ class Pipeline:
             self._notices.warn(why, kind="images follow on none")
             return Health(WARN, "interrupted", why)
         needed = max(self._min_rate_hz, 1.0 / self._parameters.max_frame_gap)
-        if rate is not None and rate < 0.98 * needed:  # stamps jitter
-            why = (
-                f"only {rate:.3g} images per second are processed, but these weights need at least {needed:.3g} to "
-                "follow the camera: its pose is unreliable; raise the camera's rate, or move more slowly"
-            )
+        if (why := _why_slow(self._stamp_rate.hz(), self.queue.arriving.hz(), needed)) is not None:
             self._notices.warn(why)
             return Health(WARN, "slow", why)
         if (why_no_depth := self._outputs.why_no_depth) is not None:
@@ -448,6 +445,25 @@ class Pipeline:
         self.health = Health(ERROR, "lost", f"lost: a frame failed{again} ({reason})")
         self._notices.error(f"a frame failed and was dropped ({reason})", kind=type(error).__name__)
         self._node.get_logger().debug(trace)
+
+
+def _why_slow(processed: float | None, arriving: float | None, needed: float) -> str | None:
+    """Return why the weights cannot follow the camera, in a sentence with advice; None if they can.
+
+    Args:
+        processed, arriving: rates of images by their stamps [Hz]; None while unknown.
+        needed: rate below which the weights cannot track [Hz].
+    """
+    enough = 0.98 * needed  # stamps jitter
+    if processed is None or arriving is None or processed >= enough:
+        return None
+    need = f"but these weights need at least {needed:.3g} to follow the camera: its pose is unreliable"
+    if arriving < enough:
+        return f"only {arriving:.3g} images per second arrive, {need}; raise the camera's rate, or move more slowly"
+    return (
+        f"only {processed:.3g} of {arriving:.3g} images per second are processed, {need}; this computer is too slow or "
+        "busy: end other programs, use smaller weights or a faster computer, or move more slowly"
+    )
 
 
 def _empty_cache() -> None:

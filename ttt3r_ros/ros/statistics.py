@@ -50,20 +50,26 @@ class Rate:
 
 
 class StampRate:
-    """The rate of images by their stamps, as the median over the last few, so that a gap does not count."""
+    """The rate of images by their stamps, as the median over the last few, so that a gap does not count. Thread-safe."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._last_ns: int | None = None
         self._intervals_ns: deque[int] = deque(maxlen=INTERVALS)
 
-    def add(self, stamp_ns: int) -> float | None:
-        """Add an image's stamp [ns]; return the rate [Hz], None until there are enough images."""
-        if self._last_ns is not None and stamp_ns > self._last_ns:
-            self._intervals_ns.append(stamp_ns - self._last_ns)
-        self._last_ns = stamp_ns
-        if len(self._intervals_ns) < INTERVALS:
-            return None
-        return 1e9 / float(np.median(self._intervals_ns))
+    def add(self, stamp_ns: int, *, follows_pause: bool = False) -> None:
+        """Add an image's stamp [ns]; the interval up to it does not count if it is the first after a pause."""
+        with self._lock:
+            if self._last_ns is not None and stamp_ns > self._last_ns and not follows_pause:
+                self._intervals_ns.append(stamp_ns - self._last_ns)
+            self._last_ns = stamp_ns
+
+    def hz(self) -> float | None:
+        """Return the rate [Hz], None until there are enough images."""
+        with self._lock:
+            if len(self._intervals_ns) < INTERVALS:
+                return None
+            return 1e9 / float(np.median(self._intervals_ns))
 
 
 class StreamStatistics:

@@ -153,8 +153,8 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     if options.view:
         _write_page(options.output, recording, console)
     show_metrics(metrics, console)
-    if note:
-        console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
+    for sentence in filter(None, (note, metrics.dropped_note)):
+        console.print(f"note: {sentence}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"written to {options.output}/ after {time.monotonic() - begun:.0f} s:", highlight=False)
     for name, words in FILES.items():
         if (options.output / name).exists():
