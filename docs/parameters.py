@@ -61,8 +61,8 @@ _PAGE_HEAD = """\
 
 All parameters of the node, at their defaults; *start* marks those that are read once, at start. The others can be
 changed while the node runs: `ros2 param set /ttt3r NAME VALUE`. [config/ttt3r.yaml](../config/ttt3r.yaml) is the same
-as a file for `params_file`, and `ros2 param describe /ttt3r NAME` says the same on the command line. Without `ros2`, set
-them at start: `.venv/bin/ttt3r --ros-args -p NAME:=VALUE`, or `--params-file FILE` after `--ros-args`. Those of the
+as a file for `params_file`, and `ros2 param describe /ttt3r NAME` says the same on the command line. Without `ros2`,
+set them at start: `.venv/bin/ttt3r --ros-args -p NAME:=VALUE`, or `--ros-args --params-file FILE`. Those of the
 network, the stream and the depth are options of `reconstruct` as well. The node rejects a bad value with a sentence, at
 start and while running.
 

@@ -74,6 +74,8 @@ condense() {
             sub(/^ *(Downloading|Using cached) /, "", field[1]); name = field[1] " " field[2] " (" size ")"
             if (large) { print "        fetching " name; fflush() }
         }
+        /^Processing .*\/torch-/ { print "        reading torch from a file"; fflush() }
+        /^Building wheels/ { print "        building empy, which has no wheel, then checking all packages"; fflush() }
         /^Installing collected packages/ { print "        unpacking " split($0, word, ", ") " packages"; fflush() }
         END { clear() }'
 }

@@ -168,6 +168,22 @@ def test_while_paused_images_are_ignored_and_those_that_wait_forgotten(ear, came
     assert [frame.follows_pause for frame in frames] == [True, False]
 
 
+def test_being_deactivated_counts_as_a_pause(ear, camera):
+    camera.send()
+    ear.take()
+    assert ear.input.stop()
+    ear.input.start()
+    camera.wait_for_node()
+
+    def heard() -> int:
+        camera.send()
+        return len(ear.queue)
+
+    wait_until(heard, "an image after the pause")
+    camera.send()
+    assert [frame.follows_pause for frame in ear.take(2)] == [True, False]
+
+
 def test_silence_is_counted_from_the_last_image_or_the_resumption(ear, camera, monkeypatch):
     now = [1000.0]
     clock = SimpleNamespace(monotonic=lambda: now[0], perf_counter=time.perf_counter)

@@ -66,7 +66,9 @@ def test_the_readme_and_the_interface_name_every_output():
         assert f"`~/{topic}`" in INTERFACE.partition("## Topics and services")[2].partition("## ")[0]
 
 
-@pytest.mark.parametrize(("section", "metrics"), [("Offline", report.Metrics), ("What the demo writes", demo_report.Metrics)])
+@pytest.mark.parametrize(
+    ("section", "metrics"), [("Offline", report.Metrics), ("What the demo writes", demo_report.Metrics)]
+)
 def test_the_interface_explains_every_figure(section, metrics):
     text = INTERFACE.partition(f"\n## {section}\n")[2].partition("\n## ")[0]
     table = text.partition("| in `metrics.json` | |\n|---|---|\n")[2].partition("\n\n")[0]

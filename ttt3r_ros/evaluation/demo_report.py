@@ -80,8 +80,8 @@ class Metrics:
         if self.dropped <= MAX_DROPPED * frames:
             return ""
         return (
-            f"{self.dropped} of {frames} images were dropped, since this computer is too slow or was busy, so the path is "
-            "worse than it could be. The errors in README are of every image: `reconstruct synthetic` processes all."
+            f"{self.dropped} of {frames} images were dropped, since this computer is too slow or was busy, so the path "
+            "is worse than it could be. The errors in README are of every image: `reconstruct synthetic` processes all."
         )
 
 

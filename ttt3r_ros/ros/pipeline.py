@@ -406,9 +406,9 @@ class Pipeline:
             self._notices.warn(why, kind="images follow on none")
             return Health(WARN, "interrupted", why)
         needed = max(self._min_rate_hz, 1.0 / self._parameters.max_frame_gap)
-        if (why := _why_slow(self._stamp_rate.hz(), self.queue.arriving.hz(), needed)) is not None:
-            self._notices.warn(why)
-            return Health(WARN, "slow", why)
+        if (why_slow := _why_slow(self._stamp_rate.hz(), self.queue.arriving.hz(), needed)) is not None:
+            self._notices.warn(why_slow)
+            return Health(WARN, "slow", why_slow)
         if (why_no_depth := self._outputs.why_no_depth) is not None:
             self._notices.warn(why_no_depth)
             return Health(WARN, "no depth", why_no_depth)

@@ -50,7 +50,7 @@ class Rate:
 
 
 class StampRate:
-    """The rate of images by their stamps, as the median over the last few, so that a gap does not count. Thread-safe."""
+    """The rate of images by their stamps, as the median of the last few, so that a gap does not count. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
