@@ -94,7 +94,7 @@ def test_the_licenses_are_listed_and_up_to_date():
 
 @pytest.mark.slow
 def test_the_node_imports_nothing_that_it_does_not_need():
-    script = "import sys, ttt3r_ros.ros.run; print(*sys.modules)"
+    script = "import sys, ttt3r_ros.ros.run, ttt3r_ros.ros.tracking; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     modules = set(run.stdout.split())
     core = {f"ttt3r_ros.{name}" for name in ("stream.segments", "stream.odometry", "weights.load")}
