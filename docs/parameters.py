@@ -41,7 +41,7 @@ _HEAD = """\
 # or, without `ros2`,
 #   .venv/bin/ttt3r --ros-args --params-file /path/to/copy.yaml
 # Those marked (start) are read once, at start; the others can be changed while the node runs with
-#   ros2 param set /ttt3r NAME VALUE
+#   ros2 param set /ttt3r NAME VALUE    (without `ros2`: .venv/bin/call set NAME VALUE)
 # This file is written by `make config` from the declarations in the code.
 /**:
   ros__parameters:
@@ -61,10 +61,10 @@ _PAGE_HEAD = """\
 
 All parameters of the node, at their defaults; *start* marks those that are read once, at start. The others can be
 changed while the node runs: `ros2 param set /ttt3r NAME VALUE`. [config/ttt3r.yaml](../config/ttt3r.yaml) is the same
-as a file for `params_file`, and `ros2 param describe /ttt3r NAME` says the same on the command line. Without `ros2`,
-set them at start: `.venv/bin/ttt3r --ros-args -p NAME:=VALUE`, or `--ros-args --params-file FILE`. Those of the
-network, the stream and the depth are options of `reconstruct` as well. The node rejects a bad value with a sentence, at
-start and while running.
+as a file for `params_file`, and `ros2 param describe /ttt3r NAME` says the same on the command line. Without `ros2`:
+at start `.venv/bin/ttt3r --ros-args -p NAME:=VALUE`, or `--ros-args --params-file FILE`; while the node runs
+`.venv/bin/call set NAME VALUE`. Those of the network, the stream and the depth are options of `reconstruct` as well.
+The node rejects a bad value with a sentence, at start and while running.
 
 This page is written by `make config` from the declarations in the code.
 """
