@@ -19,6 +19,10 @@ from ttt3r_ros.ros.ros_arguments import parse, without_ros_arguments, without_se
         (["--params-file", "{folder}"], "--params-file {folder}: this is a folder; name a YAML file in it"),
         (["--params-file", "{folder}/broken.yaml"], "this is not a file of ROS parameters (Error parsing"),
         (["--params-file"], "nothing follows --params-file: -p NAME:=VALUE sets a parameter, "),
+        (["--params-file", ""], "--params-file : there is no such file"),
+        (["--params-file", "a\nb.yaml"], "b.yaml: there is no such file"),
+        (["--log-level"], "nothing follows --log-level: "),
+        (["it's", "b"], "ROS has no argument it's b: "),
         (["-p", "base_frame:="], "-p base_frame:=: the value is missing; an empty string is written \"''\""),
         (["--param", "base_frame"], "--param base_frame: write NAME:=VALUE, as in device:=cpu"),
         (["-p", "camera_pose:=[1"], "-p camera_pose:=[1: write NAME:=VALUE"),
@@ -87,6 +91,7 @@ def test_files_without_a_section_for_the_node_are_said(tmp_path):
     no_effect = "no parameter in it has an effect"
     assert said() is said(for_us) is said(robots, for_us) is None
     assert said(robots) == f"a has no section for /ttt3r (it has /robot/ttt3r): {no_effect}"
+    assert said("a(: {ros__parameters: {}}") == f"a has no section for /ttt3r (it has a(): {no_effect}"
     assert said("") == f"a has no section for /ttt3r (it has none): {no_effect}"
     two = said(robots, "cam: {ros__parameters: {}}")
     assert two == (

@@ -396,7 +396,9 @@ class Pipeline:
             self.localization.rename(T_new_old, T_base_camera)
 
     def _health(self) -> Health:
-        """Return the health after an image has been tracked."""
+        """Return the health after an image has been tracked; what is not the worst of it stands in the log alone."""
+        if (why_no_depth := self._outputs.why_no_depth) is not None:
+            self._notices.warn(why_no_depth)
         begun = self._follows.count(False)
         if 2 * begun >= RECENT:
             why = (
@@ -409,8 +411,7 @@ class Pipeline:
         if (why_slow := _why_slow(self._stamp_rate.hz(), self.queue.arriving.hz(), needed)) is not None:
             self._notices.warn(why_slow)
             return Health(WARN, "slow", why_slow)
-        if (why_no_depth := self._outputs.why_no_depth) is not None:
-            self._notices.warn(why_no_depth)
+        if why_no_depth is not None:
             return Health(WARN, "no depth", why_no_depth)
         return TRACKING
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import ast
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +16,7 @@ from ttt3r_ros.errors import UserError
 
 #: What rcl says of an argument that it cannot parse: the option, what follows it, and why.
 _REFUSED = re.compile(r"Couldn't parse [\w ]+: '(-\S+) (.*)'\. Error: (.*)", re.DOTALL)
-_NOTHING_FOLLOWS = re.compile(r"Couldn't parse trailing (-\S+) flag")
+_NOTHING_FOLLOWS = re.compile(r"Couldn't parse trailing (-\S+|log level) flag")
 
 #: Those that users give, with which they forget ``--ros-args``.
 _OPTIONS = ("--params-file", "-p", "--param", "-r", "--remap", "--log-level")
@@ -93,8 +95,8 @@ def _named(tree: Any, name: str = "") -> Iterator[str]:
 
 def _is_for(section: str, node: str) -> bool:
     """Return whether rcl applies a section to a node: ``*`` stands for one token, ``**`` for any number of them."""
-    pattern = "/" + section.removeprefix("/")
-    pattern = pattern.replace("/**", r"(/\w+){0,}").replace("*", r"\w+")
+    pattern = re.escape("/" + section.removeprefix("/"))
+    pattern = pattern.replace(r"/\*\*", r"(/\w+){0,}").replace(r"\*", r"\w+")
     return re.fullmatch(pattern, node) is not None
 
 
@@ -106,21 +108,23 @@ def first_sentence(error: Exception) -> str:
 def _sentence(error: Exception) -> str:
     said = first_sentence(error)
     if found := _NOTHING_FOLLOWS.search(said):
-        return f"nothing follows {found[1]}: {_FORMS}"
-    if found := _REFUSED.search(said):
+        return f"nothing follows {found[1].replace('log level', '--log-level')}: {_FORMS}"
+    if found := _REFUSED.search(str(error).split(", at /")[0]):  # whose value may have several lines
         option, value, why = found.groups()
         return f"{option} {value}: {_what_to_do(option, value, why)}"
-    if unknown := re.fullmatch(r"\['(.*)'\]", said):
-        return f"ROS has no argument {unknown[1]}: {_FORMS}"
+    if said.startswith("["):  # the Python list of those that ROS does not know
+        return f"ROS has no argument {' '.join(ast.literal_eval(str(error)))}: {_FORMS}"
     return f"ROS does not accept these arguments: {said}"
 
 
 def _what_to_do(option: str, value: str, why: str) -> str:
     if option == "--params-file":
-        if not Path(value).exists():
+        if not value or not Path(value).exists():
             return "there is no such file"
         if Path(value).is_dir():
             return "this is a folder; name a YAML file in it"
+        if not os.access(value, os.R_OK):
+            return "you are not allowed to read this file"
         return f"this is not a file of ROS parameters ({why}); config/ttt3r.yaml of this package is one"
     if option == "--log-level":
         return "choose debug, info, warn, error or fatal"
