@@ -9,9 +9,11 @@ from collections.abc import Iterator
 import pytest
 import rclpy
 from rcl_interfaces.msg import SetParametersResult
+from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 
 from ttt3r_ros.ros.tools import call
@@ -70,6 +72,29 @@ def calls() -> Iterator[list[object]]:
     context.shutdown()
     thread.join()
     stand_in.destroy_node()
+
+
+def test_an_answer_that_is_lost_is_asked_for_again(calls, capsys, monkeypatch):
+    """ROS drops it if the node has not discovered the client yet: each client's first one here."""
+    original, heard = Client.call_async, set()
+
+    def call_async(client: Client, request: object) -> Future:
+        answer = original(client, request)
+        is_first = client.handle.pointer not in heard
+        heard.add(client.handle.pointer)
+        return Future() if is_first else answer
+
+    monkeypatch.setattr(Client, "call_async", call_async)
+    monkeypatch.setattr(call, "_AGAIN_S", 0.5)
+    there = ["--node", "robot/ttt3r", "--timeout", "5"]
+    assert call.main(["reset", *there]) == 0
+    assert capsys.readouterr() == ("answer to reset\n", "")
+    assert calls[:2] == ["reset", "reset"]
+    assert call.main(["configure", *there]) == 0
+    assert capsys.readouterr() == ("/robot/ttt3r is inactive\n", "")
+    assert call.main(["save_map", *there]) == 2
+    assert "/robot/ttt3r has not answered within 5 s" in capsys.readouterr().err
+    assert calls.count("save_map") == 1  # twice might be refused, or write twice
 
 
 def test_services_are_called_and_their_answers_shown(calls, capsys):

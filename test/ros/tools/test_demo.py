@@ -128,10 +128,10 @@ def without_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     status = demo._status
 
-    def interrupt_after_five_poses(recorder: Recorder) -> str:
+    def interrupt_after_five_poses(recorder: Recorder, player_log: Path) -> str:
         if len(recorder.recording.poses) >= 5:
             os.kill(os.getpid(), signal.SIGINT)
-        return status(recorder)
+        return status(recorder, player_log)
 
     monkeypatch.setattr(demo, "_status", interrupt_after_five_poses)
     source = SOURCE.replace("length=20", "length=2000")

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import rclpy
@@ -58,6 +58,18 @@ _SWITCHES = {"pause": ("enable", False), "resume": ("enable", True)}
 
 #: A transition may load large weights from a slow disk, and the node answers nothing meanwhile [s].
 _TRANSITION_S = 120.0
+#: After so long without an answer it may be lost: ROS drops it if the node has not discovered us yet [s].
+_AGAIN_S = 3.0
+#: The state that a transition leads to.
+_GOAL = {
+    "configure": "inactive",
+    "activate": "active",
+    "deactivate": "inactive",
+    "cleanup": "unconfigured",
+    "shutdown": "finalized",
+}
+#: Services that change nothing more when they are asked twice.
+_REPEATABLE = {"reset", "reset_odometry", "enable"}
 
 _REFUSED, _MISTAKE, _STOPPED = 1, 2, 130
 
@@ -110,23 +122,33 @@ def call(name: str, *words: str, node: str, timeout_s: float) -> tuple[bool, str
 
 
 def _change_state(caller: Node, node: str, name: str, timeout_s: float) -> tuple[bool, str]:
-    answer_s = max(timeout_s, _TRANSITION_S)
-
-    def ask(kind: Any, service: str, **request: Any) -> Any:
-        return _answer(caller, kind, node, service, kind.Request(**request), timeout_s, answer_s)
+    def ask(kind: Any, service: str) -> Any:
+        return _answer(caller, kind, node, service, kind.Request(), timeout_s, max(timeout_s, _TRANSITION_S))
 
     offered = ask(GetAvailableTransitions, "get_available_transitions").available_transitions
     possible = [description.transition.label for description in offered]
-    is_done = name in possible and ask(ChangeState, "change_state", transition=Transition(label=name)).success
-    state = ask(GetState, "get_state").current_state.label
-    if is_done:
-        return True, f"{node} is {state}"
     if name in possible:
-        return False, f"{node} is {state}, and {name} did not succeed: its log and /diagnostics say why"
+        return _transition(caller, node, name, timeout_s, lambda: str(ask(GetState, "get_state").current_state.label))
+    state = ask(GetState, "get_state").current_state.label
     if state in _ALREADY[name]:
         return False, f"{node} is already {state}"
     then = f"possible are {', '.join(possible)}" if possible else "only a restart of the process makes it work again"
     return False, f"{node} is {state}, from where it cannot {name}: {then}"
+
+
+def _transition(caller: Node, node: str, name: str, timeout_s: float, state: Callable[[], str]) -> tuple[bool, str]:
+    client = _client(caller, ChangeState, node, "change_state", timeout_s)
+    answer = client.call_async(ChangeState.Request(transition=Transition(label=name)))
+    deadline = time.monotonic() + max(timeout_s, _TRANSITION_S)
+    while not answer.done() and time.monotonic() < deadline:
+        _spin(caller, [answer], min(_AGAIN_S, deadline - time.monotonic()))
+        if not answer.done() and state() == _GOAL[name]:
+            return True, f"{node} is {_GOAL[name]}"
+    if not answer.done():
+        raise UserError(_no_answer(node, max(timeout_s, _TRANSITION_S)))
+    if answer.result().success:
+        return True, f"{node} is {state()}"
+    return False, f"{node} is {state()}, and {name} did not succeed: its log and /diagnostics say why"
 
 
 def _set_parameter(caller: Node, node: str, name: str, value: str, *, timeout_s: float) -> tuple[bool, str]:
@@ -148,19 +170,38 @@ def _answer(caller: Node, kind: Any, node: str, service: str, request: Any, find
     Raises:
         UserError: there is no such node, or it does not answer.
     """
+    client = _client(caller, kind, node, service, find_s)
+    is_repeatable = kind is not Trigger or service in _REPEATABLE
+    deadline, answers = time.monotonic() + answer_s, list[Any]()
+    while (left := deadline - time.monotonic()) > 0:
+        if is_repeatable or not answers:
+            answers.append(client.call_async(request))
+        if answer := _spin(caller, answers, min(_AGAIN_S, left)):
+            return answer.result()
+    raise UserError(_no_answer(node, answer_s))
+
+
+def _client(caller: Node, kind: Any, node: str, service: str, find_s: float) -> Any:
     try:
         client: Any = caller.create_client(kind, f"{node}/{service}")
     except InvalidServiceNameException:
         raise UserError(f"{node!r} is not the name of a node; see --node") from None
     if not client.wait_for_service(find_s):
         raise UserError(f"no node {node} offers {service}{_where(caller, node, service)}")
-    answer = client.call_async(request)
-    deadline = time.monotonic() + answer_s
-    while not answer.done() and time.monotonic() < deadline:
+    return client
+
+
+def _spin(caller: Node, answers: Sequence[Any], seconds: float) -> Any:
+    """Wait for one of these answers, so long [s] at most; return it, None if none has come."""
+    until = time.monotonic() + seconds
+    while True:
+        if (done := next((answer for answer in answers if answer.done()), None)) or time.monotonic() > until:
+            return done
         rclpy.spin_once(caller, timeout_sec=0.1)
-    if not answer.done():
-        raise UserError(f"{node} has not answered within {answer_s:g} s; it may be busy: see its log")
-    return answer.result()
+
+
+def _no_answer(node: str, seconds: float) -> str:
+    return f"{node} has not answered within {seconds:g} s; it may be busy: see its log"
 
 
 def _where(caller: Node, node: str, service: str) -> str:
