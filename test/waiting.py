@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 PATIENCE = 120.0  #: seconds until something that must happen has failed to
@@ -25,3 +26,11 @@ def settled(seen: Callable[[], Any], expected: Any) -> Any:
     while (value := seen()) != expected and time.monotonic() < deadline:
         time.sleep(0.05)
     return value
+
+
+def is_running(pid: int) -> bool:
+    """Return whether a process has not ended; a zombie has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

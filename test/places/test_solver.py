@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
-from waiting import PATIENCE, wait_until
+from waiting import PATIENCE, is_running, wait_until
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.places.solver import NICENESS, SolverProcess
@@ -79,11 +79,3 @@ def test_it_ends_with_a_parent_that_is_killed():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert run.returncode == -signal.SIGKILL
     wait_until(lambda: not is_running(int(run.stdout)), "its end")
-
-
-def is_running(pid: int) -> bool:
-    """Return whether a process has not ended; a zombie has."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
