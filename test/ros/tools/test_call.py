@@ -86,14 +86,14 @@ def test_an_answer_that_is_lost_is_asked_for_again(calls, capsys, monkeypatch):
 
     monkeypatch.setattr(Client, "call_async", call_async)
     monkeypatch.setattr(call, "_AGAIN_S", 0.5)
-    there = ["--node", "robot/ttt3r", "--timeout", "5"]
+    there = ["--node", "robot/ttt3r", "--timeout", "60"]
     assert call.main(["reset", *there]) == 0
     assert capsys.readouterr() == ("answer to reset\n", "")
     assert calls[:2] == ["reset", "reset"]
     assert call.main(["configure", *there]) == 0
     assert capsys.readouterr() == ("/robot/ttt3r is inactive\n", "")
-    assert call.main(["save_map", *there]) == 2
-    assert "/robot/ttt3r has not answered within 5 s" in capsys.readouterr().err
+    assert call.main(["save_map", *there, "--timeout", "8"]) == 2
+    assert "/robot/ttt3r has not answered within 8 s" in capsys.readouterr().err
     assert calls.count("save_map") == 1  # twice might be refused, or write twice
 
 
