@@ -44,8 +44,8 @@ TRANSITIONS = {
     "cleanup": "remove topics and services, free the network's memory",
     "shutdown": "the same from any state, for good; a signal (Ctrl-C) ends the process",
 }
-#: The states in which a transition has nothing to do.
-_ALREADY = {
+#: The state that a transition leads to, and the others in which it has nothing to do.
+_GOALS = {
     "configure": ("inactive", "active"),
     "activate": ("active",),
     "deactivate": ("inactive", "unconfigured"),
@@ -60,14 +60,6 @@ _SWITCHES = {"pause": ("enable", False), "resume": ("enable", True)}
 _TRANSITION_S = 120.0
 #: After so long without an answer it may be lost: ROS drops it if the node has not discovered us yet [s].
 _AGAIN_S = 3.0
-#: The state that a transition leads to.
-_GOAL = {
-    "configure": "inactive",
-    "activate": "active",
-    "deactivate": "inactive",
-    "cleanup": "unconfigured",
-    "shutdown": "finalized",
-}
 #: Services that change nothing more when they are asked twice.
 _REPEATABLE = {"reset", "reset_odometry", "enable"}
 
@@ -130,7 +122,7 @@ def _change_state(caller: Node, node: str, name: str, timeout_s: float) -> tuple
     if name in possible:
         return _transition(caller, node, name, timeout_s, lambda: str(ask(GetState, "get_state").current_state.label))
     state = ask(GetState, "get_state").current_state.label
-    if state in _ALREADY[name]:
+    if state in _GOALS[name]:
         return False, f"{node} is already {state}"
     then = f"possible are {', '.join(possible)}" if possible else "only a restart of the process makes it work again"
     return False, f"{node} is {state}, from where it cannot {name}: {then}"
@@ -142,8 +134,8 @@ def _transition(caller: Node, node: str, name: str, timeout_s: float, state: Cal
     deadline = time.monotonic() + max(timeout_s, _TRANSITION_S)
     while not answer.done() and time.monotonic() < deadline:
         _spin(caller, [answer], min(_AGAIN_S, deadline - time.monotonic()))
-        if not answer.done() and state() == _GOAL[name]:
-            return True, f"{node} is {_GOAL[name]}"
+        if not answer.done() and state() == _GOALS[name][0]:
+            return True, f"{node} is {_GOALS[name][0]}"
     if not answer.done():
         raise UserError(_no_answer(node, max(timeout_s, _TRANSITION_S)))
     if answer.result().success:
