@@ -18,10 +18,10 @@ from ttt3r_ros.camera.preprocess import pixel_map
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics
 from ttt3r_ros.places import map_file
+from ttt3r_ros.places.content import MapContent
 from ttt3r_ros.places.graph import Edge, Sigmas
 from ttt3r_ros.places.keyframe import Keyframe
 from ttt3r_ros.places.map_file import from_bytes, read, to_bytes
-from ttt3r_ros.places.place_map import MapContent
 from ttt3r_ros.places.similarity import Similarity
 from ttt3r_ros.places.verification import PoseSkill
 from ttt3r_ros.serialize import checksum

@@ -19,8 +19,8 @@ from ttt3r_ros.geometry import T_BASE_CAMERA, inverse
 from ttt3r_ros.mapping.ply import write_ply
 from ttt3r_ros.offline.run import OutputOptions, Run, image_name
 from ttt3r_ros.offline.run_folder import RunFolder
+from ttt3r_ros.places.content import MapContent
 from ttt3r_ros.places.map_file import to_bytes
-from ttt3r_ros.places.place_map import MapContent
 from ttt3r_ros.sources import SourceReport
 
 #: A reason whose numbers do not vary within a run: that of a reset at the interval.

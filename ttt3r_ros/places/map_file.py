@@ -14,9 +14,9 @@ import numpy.typing as npt
 from ttt3r_ros.camera.preprocess import PixelMap
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics
+from ttt3r_ros.places.content import MapContent
 from ttt3r_ros.places.graph import Edge, Sigmas
 from ttt3r_ros.places.keyframe import Keyframe
-from ttt3r_ros.places.place_map import MapContent
 from ttt3r_ros.places.similarity import Similarity
 from ttt3r_ros.places.verification import PoseSkill
 from ttt3r_ros.serialize import FileFormat

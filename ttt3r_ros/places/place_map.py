@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Executor, Future, wait
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,8 @@ from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, T_from_pose, inverse, quaternion_from_rotation
 from ttt3r_ros.places import graph
 from ttt3r_ros.places.candidates import best, similarities
+from ttt3r_ros.places.content import Correction, Counts, MapContent
+from ttt3r_ros.places.drift import Drift, Hint
 from ttt3r_ros.places.expectation import MAX_SIGMAS, Expectation
 from ttt3r_ros.places.graph import Edge, Problem, ScalePrior, Sigmas, Solution
 from ttt3r_ros.places.keyframe import Keyframe, keyframe_of
@@ -87,80 +89,6 @@ HINTED_KEYFRAMES = 20
 Pair = tuple[int, int]
 
 
-@dataclass(frozen=True)
-class MapContent:
-    """The map as a value, for saving.
-
-    Attributes:
-        keyframes: in the order of their numbers.
-        poses: S_map_camera of each, or in its track's own frame while that has no place in the map.
-        edges: odometry's, then recognized places.
-        rejected: indices of the edges that the graph has rejected.
-        connected: numbers of the keyframes that have a place in the map.
-        skill: of the network, as far as it has been measured.
-    """
-
-    keyframes: tuple[Keyframe, ...] = ()
-    poses: tuple[Similarity, ...] = ()
-    edges: tuple[Edge, ...] = ()
-    rejected: tuple[int, ...] = ()
-    connected: tuple[int, ...] = ()
-    skill: PoseSkill = field(default_factory=PoseSkill)
-
-    def only(self, numbers: Collection[int]) -> MapContent:
-        """Return the part of the map that these keyframes are."""
-        kept = [index for index, edge in enumerate(self.edges) if edge.first in numbers and edge.second in numbers]
-        chosen = [(k, pose) for k, pose in zip(self.keyframes, self.poses, strict=True) if k.number in numbers]
-        return replace(
-            self,
-            keyframes=tuple(keyframe for keyframe, _ in chosen),
-            poses=tuple(pose for _, pose in chosen),
-            edges=tuple(self.edges[index] for index in kept),
-            rejected=tuple(new for new, old in enumerate(kept) if old in self.rejected),
-            connected=tuple(number for number in self.connected if number in numbers),
-        )
-
-
-@dataclass(frozen=True)
-class Correction:
-    """How far a solution of the graph has moved the camera in the map.
-
-    Attributes:
-        meters: distance.
-        radians: angle.
-        scale: how many of the former meters one is now.
-    """
-
-    meters: float
-    radians: float
-    scale: float
-
-    @classmethod
-    def between(cls, before: Similarity, after: Similarity) -> Correction:
-        """Return the correction from one pose in the map to another."""
-        turned = Similarity(1.0, before.R.T @ after.R, after.t - before.t)
-        return cls(turned.distance, turned.angle, after.scale / before.scale)
-
-
-@dataclass
-class Counts:
-    """What has happened so far.
-
-    Attributes:
-        accepted: places that entered the graph.
-        refused: pairs of keyframes that were compared and are none, by reason.
-        thinned: keyframes dropped because the map was full.
-        solved: times that the graph was solved.
-        unsolved: times that it could not be solved.
-    """
-
-    accepted: int = 0
-    refused: dict[str, int] = field(default_factory=dict)
-    thinned: int = 0
-    solved: int = 0
-    unsolved: int = 0
-
-
 class PlaceMap:
     """Frames in, the odometry's place in the map out.
 
@@ -207,7 +135,7 @@ class PlaceMap:
         self._pending: list[Edge] = []
         self._connected: set[int] = set()  # numbers of the keyframes that have a place in the map
         self._loaded: set[int] = set()  # numbers of the keyframes that come from a file
-        self._hint: _Hint | None = None
+        self._hint: Hint | None = None
         self._changes = 0  # that no count tells
         self._next_number, self._track = 0, 0
         self._last: int | None = None  # the track's last keyframe
@@ -221,7 +149,7 @@ class PlaceMap:
         self._solving: Future[Solution] | None = None
         self._problem_solving: Problem | None = None
         self._is_stale = False
-        self._drift, self._sigma_then = _Drift(), 0.0  # since the graph was solved, and what it said then
+        self._drift, self._sigma_then = Drift(), 0.0  # since the graph was solved, and what it said then
         self._turn_then = 0.0
         self._sigmas: dict[int, float] = {}
         self._solved_at = -1
@@ -284,7 +212,7 @@ class PlaceMap:
         self._waiting.clear()
         self._thinning = None
         self._pending.clear()
-        self._drift, self._hint = _Drift(), None
+        self._drift, self._hint = Drift(), None
 
     def take_hint(self, T_map_odom: FloatArray, sigma: float) -> None:
         """Take someone's word on where the odometry stands in the map: it has a place there once one is recognized.
@@ -301,7 +229,7 @@ class PlaceMap:
         if not any(number in self._connected for number in self._keyframes):
             raise UserError("there is no map yet in which a pose could be looked for")
         self.start_track()
-        self._hint = _Hint(T_map_odom, sigma, self._next_number + HINTED_KEYFRAMES)
+        self._hint = Hint(T_map_odom, sigma, self._next_number + HINTED_KEYFRAMES)
 
     def move_axes(self, T_new_old: FloatArray) -> None:
         """Express the map in another frame, in which the former one has this (4, 4) pose."""
@@ -318,7 +246,7 @@ class PlaceMap:
         assert self._path is not None
         if self._last is None:
             self._poses[number] = Similarity.of(keyframe.T_odom_camera)
-            self._drift, self._sigma_then, self._turn_then, self._sigmas[number] = _Drift(), 0.0, 0.0, 0.0
+            self._drift, self._sigma_then, self._turn_then, self._sigmas[number] = Drift(), 0.0, 0.0, 0.0
             if not self._connected and not self._settings.localization_only:  # the first track is the map
                 self._connected.add(number)
         else:
@@ -640,13 +568,13 @@ class PlaceMap:
         for edge in self._odometry:  # in order, so that each has been moved before the next
             if edge.second in self._connected and edge.second not in solved and edge.second not in lasting:
                 if edge.first in solved:
-                    self._drift, self._sigma_then = _Drift(), self._sigmas[edge.first]
+                    self._drift, self._sigma_then = Drift(), self._sigmas[edge.first]
                     self._turn_then = solution.turns[edge.first]
                 self._poses[edge.second] = self._poses[edge.first] @ edge.S_first_second
                 self._drift = self._drift.after(edge.sigmas, edge.S_first_second.distance)
                 self._sigmas[edge.second] = math.hypot(self._sigma_then, self._drift.sigma)
         if self._last in solved:
-            self._drift, self._sigma_then = _Drift(), self._sigmas[self._last]
+            self._drift, self._sigma_then = Drift(), self._sigmas[self._last]
             self._turn_then = solution.turns[self._last]
         if self._last is not None and before is not None and self._last in self._connected:
             self.correction = Correction.between(before, self._poses[self._last])
@@ -831,51 +759,6 @@ class PlaceMap:
         self._rejected &= set(self._places)
         self._pending = [edge for edge in self._pending if number not in (edge.first, edge.second)]
         self.counts.thinned += 1
-
-
-@dataclass(frozen=True)
-class _Hint:
-    """Where somebody says that the odometry stands in the map.
-
-    Attributes:
-        T_map_odom: (4, 4).
-        sigma: of the position [m].
-        last_number: of the keyframes that it holds for.
-    """
-
-    T_map_odom: FloatArray
-    sigma: float
-    last_number: int
-
-
-@dataclass(frozen=True)
-class _Drift:
-    """How uncertain a track's pose in the map has become since a place was last recognized from it.
-
-    Attributes:
-        translation, rotation: variances [m², rad²].
-        scale: of the logarithm.
-        meters: path length.
-    """
-
-    translation: float = 0.0
-    rotation: float = 0.0
-    scale: float = 0.0
-    meters: float = 0.0
-
-    def after(self, sigmas: Sigmas, meters: float) -> _Drift:
-        """Return the drift after a further motion."""
-        return _Drift(
-            self.translation + sigmas.translation**2,
-            self.rotation + sigmas.rotation**2,
-            self.scale + sigmas.scale**2,
-            self.meters + meters,
-        )
-
-    @property
-    def sigma(self) -> float:
-        """Standard deviation of the position [m]: errors of heading and scale act along the path, by a third each."""
-        return math.sqrt(self.translation + self.meters**2 * (self.rotation + self.scale) / 3)
 
 
 def _blended(a: FloatArray, b: FloatArray, share: float) -> FloatArray:

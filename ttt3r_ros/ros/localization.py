@@ -26,7 +26,8 @@ from visualization_msgs.msg import Marker, MarkerArray
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, inverse
-from ttt3r_ros.places.place_map import MapContent, PlaceMap
+from ttt3r_ros.places.content import MapContent
+from ttt3r_ros.places.place_map import PlaceMap
 from ttt3r_ros.places.settings import MapSettings as PlaceSettings
 from ttt3r_ros.places.similarity import Similarity
 from ttt3r_ros.places.solver import SolverProcess
