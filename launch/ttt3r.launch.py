@@ -29,6 +29,8 @@ PARAMETERS = (
     "localization_only",
 )
 BOOLEANS = ("publish_tf", "autostart", "publish_map_frame", "load_map_at_start", "localization_only")
+#: What the robot knows: topics of the node and the arguments that remap them.
+ROBOT_TOPICS = {"~/wheel_odom": "robot_odom", "~/imu": "robot_imu"}
 ARGUMENTS = {
     "image": ("image", "Image topic of the camera."),
     "camera_info": (
@@ -36,6 +38,8 @@ ARGUMENTS = {
         "CameraInfo topic of the camera; empty: camera_info beside the image, as drivers publish it. Without one the "
         "focal length is estimated.",
     ),
+    "robot_odom": ("", "Odometry topic of the robot's wheels or legs, for the node's scale; empty: ~/wheel_odom."),
+    "robot_imu": ("", "Topic of the robot's IMU, for the node's level; empty: ~/imu."),
     "weights": ("", "Weights file: .safetensors, or a published .pth; empty: as in the parameters file."),
     "device": (
         "",
@@ -140,6 +144,7 @@ def _nodes(context):
             remappings=[
                 ("image", given["image"]),
                 ("camera_info", given["camera_info"] or _beside(given["image"])),
+                *((topic, given[name]) for topic, name in ROBOT_TOPICS.items() if given[name]),
             ],
             arguments=["--ros-args", "--log-level", f"{logger}:={given['log_level']}"],
         ),

@@ -163,6 +163,10 @@ class Bench:
             self._publishers[topic] = self.node.create_publisher(kind, topic, qos)
         return self._publishers[topic]
 
+    def end_publisher(self, topic: str) -> None:
+        """Take a topic's publisher back, as the end of its node does."""
+        self.node.destroy_publisher(self._publishers.pop(topic))
+
     def wait_for_node(self, topic: str = "/image") -> None:
         """Wait until somebody listens to this topic."""
         publisher = self.publisher(Image, topic)

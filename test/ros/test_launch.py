@@ -80,6 +80,14 @@ def test_topics_namespace_and_log_level(monkeypatch):
 
 
 @pytest.mark.parametrize("file", ["ttt3r.launch.py", *CONSUMERS])
+def test_what_the_robot_knows_is_an_argument(monkeypatch, file):
+    given = launch(monkeypatch, "robot_odom:=/odom", "robot_imu:=/imu/data", file=file)
+    remappings = dict(given.nodes["ttt3r_ros"]["remappings"])
+    assert (remappings["~/wheel_odom"], remappings["~/imu"]) == ("/odom", "/imu/data")
+    assert not given.warnings
+
+
+@pytest.mark.parametrize("file", ["ttt3r.launch.py", *CONSUMERS])
 @pytest.mark.parametrize(
     ("given", "camera_info"),
     [

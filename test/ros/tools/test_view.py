@@ -270,6 +270,27 @@ def test_the_nodes_own_map_goes_first(shown: tuple[View, Shown], bench: Bench) -
     np.testing.assert_array_equal(page.given["map"].positions, cloud.positions[::5])
 
 
+@pytest.mark.parametrize("ends", ["discarded", "with its node"])
+def test_the_viewers_map_comes_back_when_the_nodes_map_ends(shown: tuple[View, Shown], bench: Bench, ends: str) -> None:
+    _, page = shown
+    first, latched = StandIn(bench), QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    one = MapPoints(np.ones((1, 3), np.float32), np.ones((1, 3), np.uint8), np.full(1, 2.0, np.float32))
+    topic = bench.publisher(PointCloud2, "/ttt3r/map_points", latched)
+
+    def shows(count: int) -> bool:
+        first.diagnose("tracking")
+        is_heard = "tracking" in page.given.get("state", "")
+        return is_heard and len(page.given.get("map", NO_POINTS).positions) == count
+
+    topic.publish(map_message(one, header(1, "odom")))
+    first.publish_until(lambda: shows(1), "the node's map")
+    if ends == "discarded":
+        topic.publish(map_message(NO_POINTS, header(1, "odom")))
+    else:
+        bench.end_publisher("/ttt3r/odom")  # the next one has another identity
+    first.publish_until(lambda: shows(4), "the viewer's own map")
+
+
 def test_what_the_map_has_corrected_is_shown_where_the_odometry_is_in_it(
     shown: tuple[View, Shown], bench: Bench
 ) -> None:

@@ -122,6 +122,7 @@ class View(Node):
         self._points_frame = ""  # of the node's map
         self._camera_frame = ""
         self._path_size = 0
+        self._sources: set[bytes] = set()  # identities of who publishes the odometry
         self._intrinsics: Intrinsics | None = None
         self._corrected: Path | None = None  # what is shown
         self._graph: MarkerArray | None = None
@@ -185,6 +186,16 @@ class View(Node):
                 level = {b"\x00": "ok", b"\x01": "warn"}.get(bytes(status.level), "error")
                 self._state = (level, status.message, {item.key: item.value for item in status.values})
                 self._heard_at = time.monotonic()
+                self._notice_a_restart()
+
+    def _notice_a_restart(self) -> None:
+        """Begin again if another node than before publishes the odometry."""
+        infos = self.get_publishers_info_by_topic(f"ttt3r/{ODOM}")
+        if not (sources := {bytes(info.endpoint_gid) for info in infos}):
+            return
+        if self._sources and not sources & self._sources:
+            self._forget()
+        self._sources = sources & self._sources or sources  # an old one may be listed beside the new one for a while
 
     def _forget(self) -> None:
         """Begin again: what was known is in another frame than what is to come."""
@@ -263,8 +274,8 @@ class View(Node):
         self.page.show_state(state_html(level, message, {"map_points": str(len(self._map)), **values}))
 
     def _show_map(self) -> None:
-        if (message := self._new.pop(MAP_POINTS, None)) is not None and message.width:
-            self._node_has_map = True
+        if (message := self._new.pop(MAP_POINTS, None)) is not None and (message.width or self._node_has_map):
+            self._node_has_map = bool(message.width)  # an empty one is the last of a map that has been discarded
             self._map.clear()
             self._node_map = thinned(points_of(message), self._max_points)
             self._points_frame = message.header.frame_id
