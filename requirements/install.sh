@@ -60,7 +60,9 @@ find_python() {
 
 # Reduces pip's output to its large downloads, with their progress on a terminal.
 condense() {
-    awk -v terminal="$([[ -t 1 ]] && echo 1)" '
+    local awk=(awk)
+    [[ $(readlink -f "$(command -v awk)") == */mawk ]] && awk+=(-W interactive) # it reads a pipe in blocks otherwise
+    "${awk[@]}" -v terminal="$([[ -t 1 ]] && echo 1)" '
         function clear() { if (drawn) printf "\r\033[K"; drawn = 0 }
         /^ *Progress [0-9]+ of [0-9]+/ {
             if (terminal && large) { printf "\r        %s %3d%%", name, 100 * $2 / $4; drawn = 1; fflush() }
@@ -75,8 +77,8 @@ condense() {
             if (large) { print "        fetching " name; fflush() }
         }
         /^Processing .*\/torch-/ { print "        reading torch from a file"; fflush() }
-        /^Building wheels/ { print "        building empy, which has no wheel, then checking all packages"; fflush() }
-        /^Installing collected packages/ { print "        unpacking " split($0, word, ", ") " packages"; fflush() }
+        /^Building wheels/ { print "        building empy, which has no wheel"; fflush() }
+        /^Installing collected packages/ { print "        unpacking " split($0, word, ", ") " packages, which takes a minute"; fflush() }
         END { clear() }'
 }
 
