@@ -135,9 +135,12 @@ def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(demo, "_status", interrupt_after_five_poses)
     source = SOURCE.replace("length=20", "length=2000")
+    for name in ("node.log", "player.log", "view.log"):
+        (tmp_path / name).write_text("of an earlier run")
     assert demo.main(["--input", source, "--no-view", "--output", str(tmp_path)]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert not (tmp_path / "view.log").exists()
+    assert (tmp_path / "view.html").exists()  # that needs no server
     assert 5 <= metrics["frames_in"] < 2000
     assert 5 <= metrics["frames_out"] < 2000
     assert (tmp_path / "trajectory.png").exists()

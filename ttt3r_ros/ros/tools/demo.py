@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
         "--view",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="show the run in the browser while it lasts, on 127.0.0.1, and write view.html (default)",
+        help="show the run in the browser while it lasts, on 127.0.0.1 (default)",
     )
     add("--param", action="append", default=[], metavar="NAME:=VALUE", help="parameter of the node; may be repeated")
     return parser
@@ -108,6 +108,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         if folder.is_dir() and options.output.resolve() in image_folders(folder):
             raise UserError(f"{options.output} is the folder of the recording itself; choose another --output")
     claim_folder(options.output)
+    (options.output / "view.log").unlink(missing_ok=True)  # of an earlier run
 
     with TemporaryDirectory() as scratch:
         summary = Path(scratch) / "summary.json"
@@ -149,9 +150,9 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     if stop.is_set():
         console.print("stopped; writing the results so far")
     note = "" if is_synthetic(specification) else recording.diagnostics.get("weights_note", "")
+    console.print("drawing pictures, cloud and page")
     metrics = write_report(options.output, recording, frames_in=frames_in, note=note)
-    if options.view:
-        _write_page(options.output, recording, console)
+    _write_page(options.output, recording, console)
     show_metrics(metrics, console)
     for sentence in filter(None, (note, metrics.dropped_note)):
         console.print(f"note: {sentence}", highlight=False, markup=False, soft_wrap=True)
