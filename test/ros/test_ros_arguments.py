@@ -121,6 +121,8 @@ main()
         (["--params-file", "missing.yaml"], "--params-file missing.yaml: there is no such file"),
         (["-p", "max_depth:=far"], "parameter max_depth must be a number, not 'far'"),
         (["-p", "weights:=missing.pth"], "missing.pth does not exist; get the published weights with `fetch_weights`"),
+        (["-p", "mask_file:=mask.png"], "the mask mask.png cannot be read: No such file or directory"),
+        (["-p", "covariance_file:=c.json"], "the covariance file c.json cannot be read: No such file or directory"),
     ],
 )
 def test_the_node_says_mistakes_before_torch_is_loaded(tmp_path, arguments, sentence):

@@ -14,7 +14,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-from ttt3r_ros.camera.mask import MaskSettings
+from ttt3r_ros.camera.mask import MaskSettings, read_mask
 from ttt3r_ros.errors import UserError, quoted, what_was_meant
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, T_from_rpy
 from ttt3r_ros.mapping.cloud import DepthSettings
@@ -22,6 +22,7 @@ from ttt3r_ros.places.settings import MapSettings as PlaceSettings
 from ttt3r_ros.ros.ros_arguments import first_sentence
 from ttt3r_ros.ros.save_folder import PLACES_SUFFIX, check_name
 from ttt3r_ros.settings import Declaration, Settings, declarations, parameter
+from ttt3r_ros.stream.covariance_file import read_covariance
 from ttt3r_ros.stream.settings import NetworkSettings, StreamSettings
 
 #: Largest number in a camera_pose [m, rad].
@@ -272,6 +273,16 @@ class Parameters(
     LifecycleSettings,
 ):
     """Every parameter of the node, validated."""
+
+    def check_files(self) -> None:
+        """Check the files that parameters name, as far as that is possible without torch, which takes seconds to load.
+
+        Raises:
+            UserError: one of them cannot be used.
+        """
+        self.check_weights_file()
+        read_covariance(self.covariance_file, warn=lambda _: None)
+        read_mask(self.mask_file)
 
 
 #: The groups of `Parameters`, in the order in which users see them.

@@ -67,7 +67,7 @@ class Ttt3rNode(LifecycleNode):
                 self.get_logger().warning(sentence)
             self._settings = declare(self)
             if self._settings.autostart:
-                self._settings.check_weights_file()
+                self._settings.check_files()
             self._make_tracking = _import_tracking()
             self._notices = Notices(self.get_logger())
             self._why_unconfigured: str | None = None  # the last configure failed
@@ -179,6 +179,7 @@ class Ttt3rNode(LifecycleNode):
         self._startup_errors = None
 
     def _configure(self) -> None:
+        self._settings.check_files()  # again, or for the first time: files come and go
         self._tracking = self._make_tracking(self, lambda: self._settings, self._notices, self.survive)
         if self._startup_errors is None:
             self.get_logger().info("inactive: waiting for the transition activate")
