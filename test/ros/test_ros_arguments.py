@@ -28,6 +28,22 @@ from ttt3r_ros.ros.ros_arguments import parse, without_ros_arguments, without_se
         (["-p", "camera_pose:=[1"], "-p camera_pose:=[1: write NAME:=VALUE"),
         (["-r", "image:="], "-r image:=: write FROM:=TO, names without spaces, as in image:=/camera/image_raw"),
         (["--remap", "image:=my camera"], "--remap image:=my camera: write FROM:=TO, names without spaces"),
+        (
+            ["-r", "__node:=front.camera"],
+            "-r __node:=front.camera: write a name of letters, digits and '_' that does not",
+        ),
+        (
+            ["-r", "ttt3r:__name:=1"],
+            "-r ttt3r:__name:=1: write a name of letters, digits and '_' that does not begin with",
+        ),
+        (
+            ["-r", "__ns:=robot1"],
+            "-r __ns:=robot1: write names of letters, digits and '_' that do not begin with a digit",
+        ),
+        (["--remap", "__ns:=/robot-1"], "--remap __ns:=/robot-1: write names of letters, digits and '_'"),
+        (["-r", "__ns:=/robot1/"], "-r __ns:=/robot1/: write names"),
+        (["-r", "__ns:="], "-r __ns:=: write names"),
+        (["-r", f"__ns:=/{'a' * 250}"], "a: its 251 characters are too many"),
         (["--log-level", "loud"], "--log-level loud: choose debug, info, warn, error or fatal"),
         (["image:=/camera"], "ROS has no argument image:=/camera: -p NAME:=VALUE sets a parameter, -r FROM:=TO remaps"),
     ],
@@ -37,6 +53,11 @@ def test_what_ros_does_not_accept_is_said_in_our_words(tmp_path, arguments, sent
     with pytest.raises(UserError) as error:
         without_ros_arguments(["ttt3r", "--ros-args", *(word.format(folder=tmp_path) for word in arguments)])
     assert sentence.format(folder=tmp_path) in str(error.value)
+
+
+@pytest.mark.parametrize("remap", ["__ns:=/", "__ns:=/a_1/b", "__node:=_a1", "ttt3r:__node:=cam"])
+def test_a_valid_name_is_accepted(remap):
+    assert without_ros_arguments(["ttt3r", "--ros-args", "-r", remap]) == ["ttt3r"]
 
 
 def test_what_ros_accepts_is_removed():
@@ -119,6 +140,11 @@ main()
     ("arguments", "sentence"),
     [
         (["--params-file", "missing.yaml"], "--params-file missing.yaml: there is no such file"),
+        (
+            ["-r", "__ns:=/robot1/"],
+            "-r __ns:=/robot1/: write names of letters, digits and '_' that do not begin with a digit, each "
+            "after a slash, as in /robot1/left",
+        ),
         (["-p", "max_depth:=far"], "parameter max_depth must be a number, not 'far'"),
         (["-p", "weights:=missing.pth"], "missing.pth does not exist; get the published weights with `fetch_weights`"),
         (["-p", "mask_file:=mask.png"], "the mask mask.png cannot be read: No such file or directory"),

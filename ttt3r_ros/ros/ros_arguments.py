@@ -10,7 +10,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from rclpy.exceptions import NameValidationException
 from rclpy.utilities import remove_ros_args
+from rclpy.validate_namespace import validate_namespace
+from rclpy.validate_node_name import validate_node_name
 
 from ttt3r_ros.errors import UserError
 
@@ -21,6 +24,9 @@ _NOTHING_FOLLOWS = re.compile(r"Couldn't parse trailing (-\S+|log level) flag")
 #: Those that users give, with which they forget ``--ros-args``.
 _OPTIONS = ("--params-file", "-p", "--param", "-r", "--remap", "--log-level")
 
+#: A remapping of a node's own name or namespace.
+_OWN_NAME = re.compile(r"(?:\w+:)?__(node|name|ns):=(.*)", re.DOTALL)
+
 _FORMS = "-p NAME:=VALUE sets a parameter, -r FROM:=TO remaps a topic, --params-file FILE sets many parameters"
 
 
@@ -30,6 +36,9 @@ def without_ros_arguments(arguments: Sequence[str]) -> list[str]:
     Raises:
         UserError: ROS does not accept its arguments.
     """
+    for option, value in _for_ros(arguments):
+        if option in ("-r", "--remap"):
+            _check_own_name(option, value)
     try:
         return list(remove_ros_args(list(arguments)))
     except Exception as error:  # its class is in a private module of rclpy
@@ -67,12 +76,33 @@ def without_section(arguments: Sequence[str], node: str) -> str | None:
 
 
 def _params_files(arguments: Sequence[str]) -> list[str]:
-    files, is_for_ros = [], False
+    return [following for word, following in _for_ros(arguments) if word == "--params-file"]
+
+
+def _for_ros(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each word that is for ROS, and the one that follows it."""
+    is_for_ros = False
     for word, following in zip(arguments, [*arguments, ""][1:], strict=True):
         is_for_ros = (is_for_ros or word == "--ros-args") and word != "--"
-        if is_for_ros and word == "--params-file":
-            files.append(following)
-    return files
+        if is_for_ros:
+            yield word, following
+
+
+def _check_own_name(option: str, remapping: str) -> None:
+    """Refuse an invalid name or namespace of a node: rcl accepts some of them until the node is created."""
+    if (found := _OWN_NAME.fullmatch(remapping)) is None:
+        return
+    kind, name = found.groups()
+    try:
+        (validate_namespace if kind == "ns" else validate_node_name)(name)
+    except NameValidationException as error:
+        letters = "letters, digits and '_'"
+        how = f"write a name of {letters} that does not begin with a digit, as in front_camera"
+        if kind == "ns":
+            how = f"write names of {letters} that do not begin with a digit, each after a slash, as in /robot1/left"
+        if "exceed" in str(error):
+            how = f"its {len(name)} characters are too many"
+        raise UserError(f"{option} {remapping}: {how}") from error
 
 
 def _sections(file: str) -> list[str]:
