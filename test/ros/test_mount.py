@@ -16,8 +16,10 @@ from tf2_msgs.msg import TFMessage
 from waiting import wait_until
 
 from ttt3r_ros.geometry import T_BASE_CAMERA
+from ttt3r_ros.ros.conversions import transform_message
 from ttt3r_ros.ros.mount import FIXED_FOR_SURE, Mount
 from ttt3r_ros.ros.notices import Notices
+from ttt3r_ros.ros.parameters import Parameters
 
 pytestmark = pytest.mark.dds
 
@@ -118,15 +120,15 @@ def test_tf_is_kept_for_a_mount_that_moves_or_is_assumed(inside, camera, mounted
 
 
 @pytest.fixture
-def alone() -> Iterator[tuple[Mount, list[str]]]:
-    """Return a mount whose buffer only the test fills, and what it says."""
+def alone(request: pytest.FixtureRequest) -> Iterator[tuple[Mount, list[str]]]:
+    """Return a mount whose buffer only the test fills, and what it says; the parameter is the mount given, if any."""
     context = rclpy.Context()
     rclpy.init(context=context)
     node = Node("alone", context=context)
     said: list[str] = []
     log = SimpleNamespace(info=said.append, warning=said.append, error=said.append)
     node.get_logger = lambda: log
-    yield Mount(node, "base_link", Notices(log)), said
+    yield Mount(node, "base_link", Notices(log), getattr(request, "param", None)), said
     node.destroy_node()
     context.try_shutdown()
 
@@ -154,6 +156,36 @@ def test_two_nodes_that_disagree_about_a_mount_are_said_once_in_a_while(alone):
         assert mount.at("camera", n, 0.0).T_base_camera[2, 3] == 1.0 + n % 2
     (line,) = [line for line in said if "which replaces the previous one" in line]
     assert "two nodes publish it" in line
+
+
+GIVEN = Parameters(camera_pose="0.1 0 1.0 0 0 0").T_base_camera
+
+
+@pytest.mark.parametrize("alone", [GIVEN], indirect=True)
+@pytest.mark.parametrize("tf_is_late", [False, True])
+def test_a_mount_in_tf_beside_camera_pose_is_said_once(alone, tf_is_late):
+    mount, said = alone
+    if tf_is_late:
+        np.testing.assert_array_equal(mount.at("camera", 1, 3600.0).T_base_camera, GIVEN)
+        assert not any("another mount" in line for line in said)
+    for n in range(2, 9):
+        mount.buffer.set_transform_static(transform(1, "base_link", "camera", 1.5), "test")
+        T = mount.at("camera", n, 0.0).T_base_camera
+        assert (T[0, 3], T[2, 3]) == (0.0, 1.5)
+    assert [line for line in said if "TF has no transform" not in line] == [
+        "TF has another mount base_link -> camera than camera_pose, 0.510 m and 120.0 degrees from it: TF's is used "
+        "and camera_pose is not; leave camera_pose out, or let nothing else publish the mount"
+    ]
+
+
+@pytest.mark.parametrize("alone", [GIVEN], indirect=True)
+def test_a_mount_in_tf_that_is_the_camera_pose_needs_no_word(alone):
+    mount, said = alone
+    same = transform_message(GIVEN, header(1, "base_link"), "camera")
+    mount.buffer.set_transform_static(same, "test")
+    for n in range(1, 4):
+        np.testing.assert_allclose(mount.at("camera", n, 0.0).T_base_camera, GIVEN, atol=1e-9)
+    assert said == []
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from tf2_msgs.msg import TFMessage
 from tf2_ros import Buffer, TransformException, TransformListener
 
 from ttt3r_ros.errors import UserError, quoted
-from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector
 from ttt3r_ros.ros.conversions import matrix_from_transform, nanoseconds, transform_message
 from ttt3r_ros.ros.notices import Notices
 
@@ -89,7 +89,7 @@ class Mount:
             node: to listen with.
             base_frame: frame of the robot.
             notices: for the log.
-            T_given: (4, 4) mount to use, without waiting, if TF has none; None to assume a forward-looking camera.
+            T_given: (4, 4) mount to use, without waiting, while TF has none; None to assume a forward-looking camera.
         """
         self._node, self._notices, self._T_given = node, notices, T_given
         self._base_frame = base_frame
@@ -105,6 +105,7 @@ class Mount:
         self._fixed: set[str] = set()  # camera frames whose mount was static when last found
         self._no_wait_before = -np.inf
         self._has_checked_base = False
+        self._said_unused: set[str] = set()  # camera frames for which TF has another mount than T_given
 
     def at(self, camera_frame: str, stamp_ns: int, wait_seconds: float) -> MountReading:
         """Return the mount of a camera frame at the time of an image.
@@ -139,6 +140,7 @@ class Mount:
         self._known_since = camera_frame, static_messages
         is_fixed = found.stamp_ns == 0
         T_base_camera = found.T_base_camera if is_fixed else self._at_stamp(camera_frame, stamp_ns, found)
+        self._compare_with_given(camera_frame, T_base_camera)
         corrects = self._corrected(camera_frame, T_base_camera, is_fixed=is_fixed)
         self.used[camera_frame] = T_base_camera
         (self._fixed.add if is_fixed else self._fixed.discard)(camera_frame)
@@ -230,6 +232,19 @@ class Mount:
         )
         return latest.T_base_camera
 
+    def _compare_with_given(self, camera_frame: str, T_base_camera: FloatArray) -> None:
+        """Say once if the mount in TF is not the one that the user has given."""
+        T_given = self._T_given
+        if T_given is None or camera_frame in self._said_unused or np.allclose(T_given, T_base_camera, atol=1e-3):
+            return
+        self._said_unused.add(camera_frame)
+        T_apart = inverse(T_given) @ T_base_camera
+        meters, degrees = np.linalg.norm(T_apart[:3, 3]), np.degrees(np.linalg.norm(rotation_vector(T_apart[:3, :3])))
+        self._node.get_logger().warning(
+            f"TF has another {self._name(camera_frame)} than camera_pose, {meters:.3f} m and {degrees:.1f} degrees "
+            "from it: TF's is used and camera_pose is not; leave camera_pose out, or let nothing else publish the mount"
+        )
+
     def _corrected(self, camera_frame: str, T_base_camera: FloatArray, *, is_fixed: bool) -> FloatArray | None:
         """Return the mount used so far if this one shows that it was wrong, and log and publish the correction."""
         known = self.used.get(camera_frame)
@@ -239,7 +254,7 @@ class Mount:
         differs = not np.allclose(known, T_base_camera, atol=1e-6)
         if was_assumed:
             self._publish({frame: other for frame, other in self.assumed.items() if frame != camera_frame})
-        if was_assumed or differs:
+        if (was_assumed or differs) and not (was_assumed and camera_frame in self._said_unused):
             twice = "" if was_assumed else "; if this goes on, two nodes publish it: stop one of them"
             self._notices.warn(
                 f"TF now has {'the real' if was_assumed else 'another'} {self._name(camera_frame)}, which replaces the "
