@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, count, cycle, repeat
 
 from ttt3r_ros.camera.stamps import MAX_LEAD_NS, StampState, judge_stamp
 from ttt3r_ros.errors import UserError
@@ -75,11 +76,13 @@ class TimedFrame:
         play_ns: time since the first frame played [ns]; always increasing.
         stamp_ns: in the source's clock [ns]; also increasing, unless the recording's time jumps back or the timeline
             restarts its stamps.
+        lap: how many passes of a loop have been played before this one.
     """
 
     frame: SourceFrame
     play_ns: int
     stamp_ns: int
+    lap: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ class Timeline:
         max_frames: stop after this many frames in total; None for no limit.
         loop: start again at the end.
         restart_stamps: in a loop, let stamps jump back to the first one, as a looping bag does, instead of increasing.
+        pause_s: in a loop, where the camera jumps from its end to its start, this much more time than between two
+            frames passes [s].
     """
 
     start_s: float = 0.0
@@ -99,51 +104,65 @@ class Timeline:
     max_frames: int | None = None
     loop: bool = False
     restart_stamps: bool = False
+    pause_s: float = 0.0
 
     def frames(self, source: Source) -> Iterator[TimedFrame]:
-        """Yield the frames of a source with their times.
+        """Yield the frames of a source with their times; a loop begins again at the start.
 
         Raises:
             UserError: there is nothing to play.
         """
         is_empty = True
-        for timed in self._timed(lambda: source.frames(self.start_s), source.rate_hz):
+        passes = (source.frames(self.start_s) for _ in (count() if self.loop else range(1)))
+        for timed in self._timed(passes, source.rate_hz):
             is_empty = False
             yield timed
         if is_empty:
             raise UserError(f"{source.name} has no frame {self.start_s:g} s after its start; reduce --start")
 
+    def turns(self, frames: Sequence[SourceFrame]) -> bool:
+        """Return whether `repeated` plays these frames there and back, so that the camera never jumps."""
+        is_one_walk = all(frame.jump is None for frame in frames[1:])
+        return self.loop and not self.restart_stamps and len(frames) > 1 and is_one_walk
+
     def repeated(self, frames: Sequence[SourceFrame], rate_hz: float) -> Iterator[TimedFrame]:
-        """Yield frames that one pass, without loop, has yielded, with the times that `frames` gives them.
+        """Yield frames that one pass, without loop, has yielded, again and again, the first time as `frames` does.
 
         Args:
             frames: what is kept of the source, at least one.
             rate_hz: of the source.
         """
-        return self._timed(lambda: iter(frames), rate_hz)
+        if not self.turns(frames):
+            return self._timed(repeat(frames), rate_hz)
+        there, back = frames[1:], frames[-2::-1]  # each turn is one frame, which is not repeated
+        return self._timed(chain([frames], cycle([back, there])), rate_hz, turns=True)
 
-    def _timed(self, one_pass: Callable[[], Iterator[SourceFrame]], rate_hz: float) -> Iterator[TimedFrame]:
-        count, play_ns, pass_begins_ns = 0, 0, 0
-        first_stamp_ns: int | None = None
-        while True:
+    def _timed(
+        self, passes: Iterable[Iterable[SourceFrame]], rate_hz: float, *, turns: bool = False
+    ) -> Iterator[TimedFrame]:
+        number, play_ns, pass_begins_ns = 0, 0, 0
+        first: SourceFrame | None = None
+        last: SourceFrame | None = None
+        for lap, frames in enumerate(passes):
             pass_first_ns: int | None = None
-            for frame in one_pass():
+            for frame in frames:
+                first = first or frame
                 if pass_first_ns is None:
                     pass_first_ns = frame.stamp_ns
-                if first_stamp_ns is None:
-                    first_stamp_ns = frame.stamp_ns
-                since_ns = frame.stamp_ns - pass_first_ns
+                    if last is not None:
+                        between_ns = round((1 / rate_hz + self.pause_s) * 1e9)
+                        pass_begins_ns = play_ns + (abs(frame.stamp_ns - last.stamp_ns) if turns else between_ns)
+                since_ns = abs(frame.stamp_ns - pass_first_ns)
                 if self.duration_s is not None and since_ns >= round(self.duration_s * 1e9):
                     break
-                if count == self.max_frames:
+                if number == self.max_frames:
                     return
                 play_ns = pass_begins_ns + since_ns
-                stamp_ns = first_stamp_ns + (since_ns if self.restart_stamps else play_ns) - frame.shift_ns
-                yield TimedFrame(frame, play_ns, stamp_ns)
-                count += 1
-            if pass_first_ns is None or not self.loop:
+                stamp_ns = first.stamp_ns + (since_ns if self.restart_stamps else play_ns) - frame.shift_ns
+                yield TimedFrame(frame, play_ns, stamp_ns, lap)
+                last, number = frame, number + 1
+            if pass_first_ns is None:
                 return
-            pass_begins_ns = play_ns + round(1e9 / rate_hz)
 
     def length(self, source: Source) -> int | None:
         """Return the approximate number of frames that will be played; None if unlimited or unknown."""

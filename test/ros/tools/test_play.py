@@ -201,17 +201,51 @@ def test_large_images_reach_best_effort_subscribers(
     assert len(listener.heard["/camera/image_raw"]) > 20  # half of them get lost in Fast DDS's own shared memory
 
 
-@pytest.mark.parametrize("restart", [False, True])
-@pytest.mark.parametrize("preload", [[], ["--preload"]])
+@pytest.mark.parametrize(
+    ("options", "milliseconds", "shown", "said"),
+    [
+        ("--loop", [0, 100, 200, 300, 1400, 1500], [0, 1, 2, 3, 0, 1], "pass 2: from the start again"),
+        ("--loop --preload", [0, 100, 200, 300, 400, 500], [0, 1, 2, 3, 2, 1], "pass 2: back from the end"),
+        ("--loop-restart", [0, 100, 200, 300, 0, 100], [0, 1, 2, 3, 0, 1], "pass 2: from the start again"),
+        ("--loop-restart --preload", [0, 100, 200, 300, 0, 100], [0, 1, 2, 3, 0, 1], "pass 2: from the start again"),
+    ],
+)
 def test_looping(
-    listener: Listener, played: Callable[..., Any], stamped_folder: Path, restart: bool, preload: list[str]
+    listener: Listener,
+    played: Callable[..., Any],
+    stamped_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: str,
+    milliseconds: list[int],
+    shown: list[int],
+    said: str,
 ) -> None:
+    monkeypatch.setattr(play_module, "_GAP_NS", 250_000_000)
     listener.listen(Image, "/camera/image_raw")
-    option = "--loop-restart" if restart else "--loop"
-    code, _, err = played(stamped_folder, option, *preload, "--max-frames", 6, "--rate", 4)
+    code, out, err = played(stamped_folder, *options.split(), "--max-frames", 6, "--rate", 4)
     assert code == 0, err
-    since = [(s - 1_700_000_000 * 10**9) // 10**6 for s in stamps(listener.heard["/camera/image_raw"])]
-    assert since == ([0, 100, 200, 300, 0, 100] if restart else [0, 100, 200, 300, 400, 500])
+    images = listener.heard["/camera/image_raw"]
+    assert [(stamp - 1_700_000_000 * 10**9) // 10**6 for stamp in stamps(images)] == milliseconds
+    assert [m.data[0] // 10 for m in images] == shown
+    assert [line for line in out.splitlines() if line.startswith("pass ")] == [said]
+    (sentence,) = [line for line in out.splitlines() if line.startswith("--loop")]
+    assert ("never jumps" in sentence) == (shown[4] == 2)
+
+
+def test_where_a_loop_begins_again_live_stamps_pause_and_the_true_velocity_is_unknown(
+    listener: Listener, played: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(play_module, "_GAP_NS", 250_000_000)
+    listener.listen(Odometry, "/ground_truth/odom")
+    listener.listen(Image, "/camera/image_raw")
+    listener.listen(Image, "/ground_truth/depth/image")
+    source = "synthetic:length=3,width=32,height=24,fps=10"
+    code, _, err = played(source, "--loop", "--max-frames", 5, "--rate", 2, "--wait-for-truth-listener")
+    assert code == 0, err
+    truth = listener.heard["/ground_truth/odom"]
+    assert np.diff(stamps(truth))[2] >= 299_999_999  # the pause, and a step
+    speeds = [np.hypot(m.twist.twist.linear.x, m.twist.twist.linear.y) for m in truth]
+    assert [speed > 0.0 for speed in speeds] == [False, True, True, False, True]
 
 
 README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
@@ -219,7 +253,7 @@ README = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize("command", re.findall(r"^(?:\.venv/bin/|ros2 run ttt3r_ros )(play .*)$", README, re.MULTILINE))
 def test_what_the_readme_plays(listener: Listener, play: Callable[..., Any], command: str) -> None:
-    """Over the end of a loop: true poses begin again there, times go on."""
+    """Over both ends of a loop: the camera goes there and back, times go on."""
     listener.listen(Image, "/camera/image_raw")
     listener.listen(Odometry, "/ground_truth/odom")
     small = {"synthetic": "synthetic:length=4,width=32,height=24"}
@@ -231,8 +265,10 @@ def test_what_the_readme_plays(listener: Listener, play: Callable[..., Any], com
     assert child.returncode == 0, err
     assert stamps(images)[:9] == stamps(truth)[:9]
     assert min(np.diff(stamps(images))) >= 66_666_666
-    assert [m.pose.pose for m in truth[4:8]] == [m.pose.pose for m in truth[:4]]
-    assert images[4].data == images[0].data != images[1].data
+    there_and_back = [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert [m.pose.pose for m in truth[:9]] == [truth[i].pose.pose for i in there_and_back]
+    assert [m.data for m in images[:9]] == [images[i].data for i in there_and_back]
+    assert images[0].data != images[1].data
 
 
 @pytest.mark.parametrize(
@@ -325,6 +361,20 @@ def test_a_camera_that_preloads_is_seen_when_it_is_ready(monkeypatch: pytest.Mon
         "preparing all images of synthetic world 1, handheld first (--preload); until then, nobody sees the camera"
     )
     assert events[:2] == ["2 images are ready", "the camera is advertised"]
+
+
+@pytest.mark.parametrize(("looks", "is_said"), [(0, False), (20, False), (60, True)])
+def test_it_says_that_it_waits_when_those_who_are_there_would_have_been_found(
+    monkeypatch: pytest.MonkeyPatch, looks: int, is_said: bool
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(play_module, "_say", said.append)
+    answers = iter([False] * looks + [True])
+    player = SimpleNamespace(
+        image_topic="/camera/image_raw", options=play_module.CameraOptions(), is_heard=lambda **_: next(answers)
+    )
+    play_module._wait_for_subscribers(player, False, SimpleNamespace(wait=lambda _: False))
+    assert [sentence.split(",")[0] for sentence in said] == is_said * ["waiting for a subscriber of /camera/image_raw"]
 
 
 @pytest.mark.usefixtures("environment", "own_handlers")

@@ -34,7 +34,7 @@ _AHEAD = 8
 #: Sources whose stamps start at zero start here instead, since zero means "no stamp" in ROS and "latest" in TF [ns].
 _FIRST_STAMP_NS = 1_000_000_000
 
-#: With increasing stamps, time between two images that do not belong together; the node notices it [ns].
+#: Time between two images that do not belong together, with increasing stamps or in a loop; the node notices it [ns].
 _GAP_NS = 5_000_000_000
 
 #: Longest wait for the last images to arrive [s].
@@ -43,6 +43,9 @@ _FLUSH_S = 5.0
 #: Longest wait for an image to leave shared memory before the next one, where the node sets the pace [s]. Fast DDS asks
 #: for acknowledgments of small images only every 3 s, and a subscriber that hangs acknowledges none.
 _ROOM_S = 0.05
+
+#: How long subscribers that are there already may take to be discovered, and how often to look for them [s].
+_DISCOVERY_S, _LOOK_S = 2.0, 0.05
 
 #: Wait after discovering a subscriber, which may not have discovered us yet and drops messages until then [s].
 _SETTLE_S = 0.5
@@ -112,8 +115,17 @@ def _parser() -> argparse.ArgumentParser:
     add("--start", type=not_negative, default=0.0, metavar="S", help="skip the first S seconds")
     add("--duration", type=positive, metavar="S", help="play S seconds of the source")
     add("--max-frames", type=at_least_one, metavar="N", help="stop after N frames")
-    add("--loop", action="store_true", help="start again at the end; stamps keep increasing")
-    add("--loop-restart", action="store_true", help="like --loop, but stamps jump back, as in a looping bag")
+    add(
+        "--loop",
+        action="store_true",
+        help="start again at the end; stamps keep increasing. With --preload the images are played there and back, "
+        f"without a jump of the camera; otherwise from the start again, after a pause of {_GAP_NS // 10**9} s",
+    )
+    add(
+        "--loop-restart",
+        action="store_true",
+        help="start again from the start at once, and let stamps jump back, as in a looping bag",
+    )
     add(
         "--stamps",
         choices=("auto", "source", "increasing", "now"),
@@ -194,12 +206,14 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
         max_frames=options.max_frames,
         loop=options.loop or options.loop_restart,
         restart_stamps=options.loop_restart,
+        pause_s=_pause_s(options),
     )
     first = replace(timeline, loop=False) if options.preload else timeline
     # messages are created in the thread as well, because copying pixels and encoding JPEG take time
     frames = ((timed, image_to_publish(timed.frame.image, camera)) for timed in first.frames(source))
     prefetch = Prefetch(frames, ahead=_AHEAD, stop=stop)
     ready: Iterable[_Ready] = prefetch
+    turns = False
     player: Player | None = None
     try:
         if options.preload:
@@ -207,13 +221,16 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
             kept = _preload(ready, first.length(source))
             if stop.is_set():
                 return Summary(0, 0.0, 0.0)
+            turns = timeline.turns([timed.frame for timed, _ in kept])
             ready = _again(kept, timeline, source.rate_hz) if timeline.loop else kept
         player = Player(camera)  # which others see from here on, when everything is ready
         _say(f"{source.name} as {player.image_topic}, {source.rate_hz * options.rate:.4g} Hz")
+        if timeline.loop:
+            _say(_what_a_loop_does(options, turns=turns))
         if options.wait_for_subscriber:
             _wait_for_subscribers(player, options.wait_for_truth_listener and source.has_truth, stop)
         with FrameProgress("playing", timeline.length(source), Console(stderr=True)) as progress:
-            summary = _publish(player, ready, source.rate_hz, options, stop, progress)
+            summary = _publish(player, ready, source.rate_hz, options, stop, progress, turns=turns)
         if not stop.is_set():
             player.flush(_FLUSH_S)
         return summary
@@ -230,13 +247,16 @@ def _publish(
     options: argparse.Namespace,
     stop: threading.Event,
     progress: FrameProgress,
+    *,
+    turns: bool,
 ) -> Summary:
     pacer = Pacer(options.rate, wait=stop.wait)
     backlog = Backlog(player) if options.follow_node else None
     if backlog is not None:
         backlog.begin(stop)
-    count, first_s, last_s, shift_ns, gaps_ns, is_late = 0, 0.0, 0.0, 0, 0, False
+    count, lap, first_s, last_s, shift_ns, gaps_ns, is_late = 0, 0, 0.0, 0.0, 0, 0, False
     for timed, message in ready:
+        is_new, lap = timed.lap != lap, timed.lap
         if count == 0 and timed.stamp_ns < _FIRST_STAMP_NS:
             shift_ns = _FIRST_STAMP_NS
         if options.stamps == "increasing":
@@ -251,6 +271,10 @@ def _publish(
         due_ns = pacer.wait_until_due(timed.play_ns, tick if options.clock else None)
         if due_ns is None:
             break
+        if is_new:
+            _say(f"pass {lap + 1}: {'back from the end' if turns and lap % 2 else 'from the start again'}")
+            if not turns:
+                player.forget_motion()
         player.publish_clock(stamp_ns)
         stamp_ns = due_ns if options.stamps == "now" else stamp_ns
         player.publish(message, timed.frame, stamp_ns)
@@ -273,6 +297,27 @@ def _publish(
     return Summary(count, seconds, (count - 1) / seconds if seconds > 0 else 0.0)
 
 
+def _pause_s(options: argparse.Namespace) -> float:
+    """Return how long a loop pauses in the recording's time [s], so that it is at least the gap, also as it passes."""
+    if options.loop_restart:
+        return 0.0
+    rate: float = options.rate if options.stamps == "now" else max(options.rate, 1.0)
+    return rate * _GAP_NS * 1e-9
+
+
+def _what_a_loop_does(options: argparse.Namespace, *, turns: bool) -> str:
+    if turns:
+        return "--loop: the images are played there and back, so the camera never jumps"
+    jumps = "from the end the camera jumps to the start"
+    if options.loop_restart:
+        return f"--loop-restart: {jumps}, and stamps with it, as in a looping bag; odometry goes on from its last pose"
+    instead = "" if options.preload else "; with --preload, the images are played there and back instead"
+    return (
+        f"--loop: {jumps}, after a pause of {_GAP_NS // 10**9} s that tells the node that it may have moved; odometry "
+        f"goes on from its last pose, or from the origin after `call reset_odometry`{instead}"
+    )
+
+
 def _is_late(pacer: Pacer, seconds: float) -> bool:
     return pacer.late_ns * 1e-9 > _LATE_SHARE * max(seconds, _LATE_WITHIN_S)
 
@@ -287,24 +332,29 @@ def _preload(ready: Iterable[_Ready], total: int | None) -> list[_Ready]:
 
 
 def _again(kept: list[_Ready], timeline: Timeline, rate_hz: float) -> Iterator[_Ready]:
-    """Repeat one pass with the times that a loop gives it."""
+    """Repeat one pass, there and back if possible, with the times that a loop gives it."""
     messages = {id(timed.frame): message for timed, message in kept}
     for timed in timeline.repeated([timed.frame for timed, _ in kept], rate_hz):
         yield timed, messages[id(timed.frame)]
 
 
 def _wait_for_subscribers(player: Player, with_truth: bool, stop: threading.Event) -> None:
-    if not player.is_heard(with_truth=with_truth):
-        topics = player.image_topic + (" and of ground_truth" if with_truth else "")
-        how = f"-r image:={player.image_topic.removesuffix('/compressed')}"
-        how += " -p image_transport:=compressed" if player.options.compressed else ""
-        _say(
-            f"waiting for a subscriber of {topics}, such as `ttt3r --ros-args {how}`"
-            " (start at once with --no-wait-for-subscriber)"
-        )
-    while not player.is_heard(with_truth=with_truth) and not stop.wait(0.05):
-        pass
+    waits = 0
+    while not player.is_heard(with_truth=with_truth) and not stop.wait(_LOOK_S):
+        waits += 1
+        if waits == round(_DISCOVERY_S / _LOOK_S):  # those who are there have been found by now
+            _say(_whom_it_waits_for(player, with_truth))
     stop.wait(_SETTLE_S)
+
+
+def _whom_it_waits_for(player: Player, with_truth: bool) -> str:
+    topics = player.image_topic + (" and of ground_truth" if with_truth else "")
+    how = f"-r image:={player.image_topic.removesuffix('/compressed')}"
+    how += " -p image_transport:=compressed" if player.options.compressed else ""
+    return (
+        f"waiting for a subscriber of {topics}, such as `ttt3r --ros-args {how}`"
+        " (start at once with --no-wait-for-subscriber)"
+    )
 
 
 def _say(sentence: str) -> None:

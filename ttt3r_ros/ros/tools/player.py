@@ -135,6 +135,10 @@ class Player(Node):
         message.header.stamp = stamp
         self._images.publish(message)
 
+    def forget_motion(self) -> None:
+        """Let the next true odometry have no velocity, since the camera jumps to where it then is."""
+        self._last_truth = None
+
     def publish_clock(self, now_ns: int) -> None:
         """Publish the time for nodes with ``use_sim_time``; does nothing unless ``publish_clock`` is set."""
         if self._clock_publisher is not None:
