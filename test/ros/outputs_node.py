@@ -21,6 +21,7 @@ class OutputsNode:
         given = [Parameter(name, value=value) for name, value in overrides.items()]
         self.node = Node("source", context=self.context, parameter_overrides=given)
         self.outputs = Outputs(self.node, parameters or Parameters())
+        self.outputs.set_active(True)
 
     def is_heard_by(self, bench: Bench, *names: str) -> None:
         """Let a bench listen to these topics; return once it is known to."""

@@ -23,6 +23,7 @@ from waiting import PATIENCE, wait_until
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.ttt3r_node import Ttt3rNode
+from ttt3r_ros.ros.watches import Watches
 
 pytestmark = pytest.mark.dds
 
@@ -121,6 +122,27 @@ def test_the_frame_in_progress_is_published_nowhere(weights, bench, monkeypatch)
         bench.send_until_answered()
         assert late not in bench.stamps("odom")
         assert len(bench.received["odom"]) > answered
+
+
+def test_a_node_on_standby_is_no_second_node(weights, bench):
+    """It keeps its name, its weights and its services; odometry alone tells that it is active."""
+    with node_in_process(weights):
+        bench.publisher(Odometry, "/ttt3r/odom")
+        watch = Watches(bench.node, "/ttt3r/odom")
+
+        def publishers() -> int:
+            return bench.node.count_publishers("/ttt3r/odom")
+
+        wait_until(lambda: publishers() == 2, "both nodes")
+        assert watch.other_publishers(0.0).startswith("2 nodes publish /ttt3r/odom")
+        for _ in range(2):
+            assert change(bench, DEACTIVATE, "/ttt3r") == (True, "inactive")
+            wait_until(lambda: publishers() == 1, "the odometry of the node on standby to be gone")
+            assert watch.other_publishers(0.0) is None
+            assert bench.call(Trigger, "/ttt3r/reset").success
+            assert change(bench, ACTIVATE, "/ttt3r") == (True, "active")
+            wait_until(lambda: publishers() == 2, "the odometry of both")
+            assert watch.other_publishers(0.0) is not None
 
 
 def test_a_node_that_is_destroyed_or_cannot_start_leaves_the_graph_at_once(bench, tmp_path):

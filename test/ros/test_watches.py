@@ -34,8 +34,8 @@ def test_another_node_is_said_once_it_stays(now):
         now[0] += 20.0
         wait_until(lambda: "unknown name" not in watch.other_publishers(20.0), "the other's name")
         assert watch.other_publishers(20.0) == (
-            "2 nodes publish /twin/odom (/twin, /twin), so odometry and TF alternate between them while both are "
-            "active: stop one, or give each its own namespace and frame_prefix; a killed one is gone within 25 s"
+            "2 nodes publish /twin/odom (/twin, /twin), so odometry and TF alternate between them: stop or "
+            "deactivate one, or give each its own namespace and frame_prefix; a killed one is gone within 25 s"
         )
         assert watch.other_publishers(21.0) is None  # it may have been killed a moment ago
         other.node.destroy_publisher(theirs)

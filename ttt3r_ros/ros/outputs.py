@@ -39,20 +39,15 @@ PATH_PERIOD = 0.5  #: time between two paths [s], since filling a message with a
 class Outputs:
     """All publishers of the node; they are reliable, so that best-effort and reliable consumers can both subscribe.
 
+    Odometry has a publisher only while the node is active: by it, others know that the node is (`Watches`).
+
     Attributes:
         why_no_depth: why the last depth images have no pixel, in one clause; None if they have, or nobody subscribes.
     """
 
     def __init__(self, node: Node, parameters: Parameters) -> None:
-        self._publishers: dict[str, Publisher] = {
-            name: node.create_publisher(
-                kind,
-                f"~/{name}",
-                QoSProfile(depth=depth),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            )
-            for name, (kind, depth) in TOPICS.items()
-        }
+        self._node = node
+        self._publishers = {name: self._publisher(name) for name in TOPICS if name != ODOM}
         self._tf = TransformBroadcaster(node)
         self._poses: deque[PoseStamped] = deque(maxlen=parameters.path_max_size)
         self._path_sent = -np.inf
@@ -62,11 +57,20 @@ class Outputs:
         self._empty = 0  # depth images without a pixel in a row
         self._images: dict[tuple[str, str], tuple[Image, npt.NDArray[Any]]] = {}
 
+    def set_active(self, active: bool) -> None:
+        """Create the publisher of odometry, or destroy it; `publish_motion` may only be called while there is one."""
+        if active == (ODOM in self._publishers):
+            return
+        if active:
+            self._publishers[ODOM] = self._publisher(ODOM)
+        else:
+            self._node.destroy_publisher(self._publishers.pop(ODOM))
+
     def wanted(self) -> set[str]:
         """Return the outputs that the network must compute for the current subscribers."""
-        listened = {name for name in TOPICS if self._has_listener(name)}
+        listened = {name for name in TOPICS if name != ODOM and self._has_listener(name)}
         wanted = set()
-        if listened - {ODOM, PATH, RGB}:  # a camera_info may need points to estimate the focal length
+        if listened - {PATH, RGB}:  # a camera_info may need points to estimate the focal length
             wanted.add(POINTS)
         if listened & {RGB, POINT_CLOUD}:
             wanted.add(IMAGE)
@@ -164,6 +168,13 @@ class Outputs:
         if key not in self._images or self._images[key][1].shape != pixels.shape:
             self._images[key] = lasting_image(pixels.shape, pixels.dtype, encoding)
         return self._images[key]
+
+    def _publisher(self, name: str) -> Publisher:
+        kind, depth = TOPICS[name]
+        overridable = QoSOverridingOptions.with_default_policies()
+        return self._node.create_publisher(
+            kind, f"~/{name}", QoSProfile(depth=depth), qos_overriding_options=overridable
+        )
 
     def _has_listener(self, name: str) -> bool:
         return bool(self._publishers[name].get_subscription_count())

@@ -165,8 +165,13 @@ class Pipeline:
         return has_mapped and not self._thread.is_alive()
 
     def set_active(self, active: bool) -> None:
-        """Publish, or publish nothing from now on, not even the frame in progress."""
+        """Publish, or publish nothing from now on, not even the frame in progress.
+
+        Raises:
+            RuntimeError: ROS refuses to create the topic of odometry.
+        """
         with self._requests:
+            self._outputs.set_active(active)
             self.is_active = active
 
     def reset(self) -> None:

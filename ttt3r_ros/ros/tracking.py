@@ -114,11 +114,13 @@ class Tracking:
         """Listen to the camera and publish.
 
         Raises:
-            UserError: the user's QoS does not fit the camera's topic.
+            UserError: the user's QoS does not fit the topic of the camera or of odometry.
         """
-        with qos_overrides(self._node):
+        with qos_overrides(self._node), contextlib.ExitStack() as undone:
+            self.pipeline.set_active(True)
+            undone.callback(self.pipeline.set_active, False)
             self.camera_input.start()
-        self.pipeline.set_active(True)
+            undone.pop_all()
 
     def deactivate(self) -> None:
         """Publish nothing more, not even the frame in progress, and stop listening to the camera."""

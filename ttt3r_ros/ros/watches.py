@@ -18,7 +18,7 @@ class Watches:
     """Complains of what has lasted for a while; to be asked about once a second."""
 
     def __init__(self, node: Node, topic: str) -> None:
-        """Watch the clock, and a topic that only this node should publish."""
+        """Watch the clock, and a topic that only this node should publish, and others do only while they are active."""
         self._node, self._topic = node, node.resolve_topic_name(topic)
         self._since: dict[str, float] = {}
 
@@ -30,7 +30,7 @@ class Watches:
         names = sorted(_name(each.node_namespace, each.node_name) for each in found)
         return (
             f"{len(names)} nodes publish {self._topic} ({', '.join(names)}), so odometry and TF alternate between "
-            f"them while both are active: stop one, or give each its own namespace and frame_prefix; "
+            f"them: stop or deactivate one, or give each its own namespace and frame_prefix; "
             f"a killed one is gone within {LEASE_S:g} s"
         )
 
