@@ -287,7 +287,7 @@ def test_the_viewers_map_comes_back_when_the_nodes_map_ends(shown: tuple[View, S
     if ends == "discarded":
         topic.publish(map_message(NO_POINTS, header(1, "odom")))
     else:
-        bench.end_publisher("/ttt3r/odom")  # the next one has another identity
+        bench.end_publisher("/ttt3r/path")  # the next one has another identity
     first.publish_until(lambda: shows(4), "the viewer's own map")
 
 

@@ -122,7 +122,7 @@ class View(Node):
         self._points_frame = ""  # of the node's map
         self._camera_frame = ""
         self._path_size = 0
-        self._sources: set[bytes] = set()  # identities of who publishes the odometry
+        self._sources: set[bytes] = set()  # identities of who publishes the path, also while its node is inactive
         self._intrinsics: Intrinsics | None = None
         self._corrected: Path | None = None  # what is shown
         self._graph: MarkerArray | None = None
@@ -189,8 +189,8 @@ class View(Node):
                 self._notice_a_restart()
 
     def _notice_a_restart(self) -> None:
-        """Begin again if another node than before publishes the odometry."""
-        infos = self.get_publishers_info_by_topic(f"ttt3r/{ODOM}")
+        """Begin again if another node than before publishes the path."""
+        infos = self.get_publishers_info_by_topic(f"ttt3r/{PATH}")
         if not (sources := {bytes(info.endpoint_gid) for info in infos}):
             return
         if self._sources and not sources & self._sources:
