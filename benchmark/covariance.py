@@ -130,7 +130,7 @@ def run(args: argparse.Namespace, console: Console) -> tuple[dict[str, Any], lis
         "size": args.size,
         "correct_motion": settings.correct_motion,
     }
-    key = hashlib.sha256(json.dumps([facts, 5]).encode()).hexdigest()[:16]  # 5: what `Walked` holds
+    key = hashlib.sha256(json.dumps([facts, 6]).encode()).hexdigest()[:16]  # 6: what `Walked` holds
     stream = Stream(KeptBackbone(weights.network, device=device, precision=precision), settings)
     halves = [_walks(stream, seed, args.flats, kinds, args, args.work / key, console) for seed in args.seeds]
     everything = [one for half in halves for one in half]

@@ -23,12 +23,13 @@ from ttt3r_ros.stream.covariance import (
     SMALLEST,
     SOURCES,
     CovarianceModel,
+    Measured,
     at_origin,
     standing_variances,
     unseen,
 )
 from ttt3r_ros.stream.ground import GroundState
-from ttt3r_ros.stream.odometry import OdometryState, held, interrupted, update
+from ttt3r_ros.stream.odometry import OdometryState, held, interrupted, rescaled, update
 
 #: What is judged: columns of the errors, and whether of the pose or of the twist.
 PARTS = {
@@ -152,7 +153,7 @@ class Steps:
             both = error @ tails.transpose(0, 2, 1)
             since = error @ error.transpose(0, 2, 1) + both + both.transpose(0, 2, 1)
             pose[:, i] = np.einsum("wii->wi", P)[:, :6] + np.einsum("wii->wi", since)
-            pose[is_held[:, i], i] += np.diag(unseen(model))
+            pose[is_held[:, i], i] += np.diag(unseen(model))[:6]
 
         each = (model.each_frame_translation, model.each_frame_rotation)
         by_second = (model.by_second_translation, model.by_second_rotation)
@@ -373,7 +374,16 @@ def replay(walked: Walked, model: CovarianceModel) -> Variances:
             motion, state = held(before, pose, np.eye(4), int(stamp), model)
         else:
             told = replace(model, scale=min(model.scale, float(walked.scale_sigmas[i])))
-            motion, state = update(before, pose, np.eye(4), int(stamp), float(confidence), told, walked.certainty(i))
+            motion, state = update(
+                before,
+                pose,
+                np.eye(4),
+                int(stamp),
+                float(confidence),
+                told,
+                walked.certainty(i),
+                is_scale_measured=bool(np.isfinite(walked.scale_sigmas[i])),
+            )
             T_ground_camera = None if np.isnan(walked.grounds[i]).any() else walked.grounds[i]
             motion, state, on_ground = ground.corrected(
                 on_ground,
@@ -386,6 +396,7 @@ def replay(walked: Walked, model: CovarianceModel) -> Variances:
                 is_level=False,
             )
         rows.append((motion.covariances.pose, motion.covariances.twist))
+        state = rescaled(state, Measured(*walked.measured[i].tolist()), model)
     pose, twist = zip(*rows)
     return np.array(pose), np.array(twist)
 

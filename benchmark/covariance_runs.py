@@ -56,6 +56,7 @@ class Walked:
         unaided: (N, 4, 4) ``T_odom_base`` as it was before the ground corrected it.
         scale_sigmas: (N,) standard deviation of the scale, as sources told it; infinite where none is in charge.
         grounds, is_floor_seen: (N, 4, 4), (N,) ``T_ground_camera``, NaN where it is not known; see `ground`.
+        measured: (N, 2) gain and noise of what sources measured after each frame, see `Measured`.
     """
 
     stamps_ns: npt.NDArray[np.int64]
@@ -73,6 +74,7 @@ class Walked:
     scale_sigmas: FloatArray
     grounds: FloatArray
     is_floor_seen: npt.NDArray[np.bool_]
+    measured: FloatArray
 
     def certainty(self, i: int) -> Certainty | None:
         """Return that of a frame."""
@@ -200,6 +202,7 @@ def walk(stream: Stream, frames: Iterable[Frame]) -> Walked:
                 scale_sources.sigma(before, estimate, math.inf),
                 np.full((4, 4), np.nan) if step.frame.T_ground_camera is None else step.frame.T_ground_camera,
                 scale_sources.is_floor_seen(before),
+                (stream.state.sources.measured.gain, stream.state.sources.measured.noise),
             )
         )
     return Walked(*(np.array(column) for column in zip(*rows)))

@@ -101,6 +101,7 @@ def walked(seed: int, frames: int, model: CovarianceModel = TRUE, by_pixels: flo
         scale_sigmas=np.full(frames, np.inf),
         grounds=np.full((frames, 4, 4), np.nan),
         is_floor_seen=np.zeros(frames, bool),
+        measured=np.zeros((frames, 2)),
     )
 
 

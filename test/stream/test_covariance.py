@@ -13,6 +13,7 @@ from ttt3r_ros.stream.covariance import (
     SOURCES,
     Certainty,
     CovarianceModel,
+    Measured,
     after_loss,
     after_motion,
     at_origin,
@@ -22,6 +23,7 @@ from ttt3r_ros.stream.covariance import (
     twist_variances,
     with_keyframe,
     with_scale,
+    with_scale_measured,
 )
 
 MODEL = CovarianceModel()
@@ -75,7 +77,7 @@ def test_what_is_told_by_pixels_is_as_certain_as_their_fit(root, moved, axis, se
     position = MODEL.since_keyframe_translation**2 * own * R @ C[:3, :3] @ R.T + of_depth * D
     orientation = MODEL.since_keyframe_rotation**2 * own * R @ C[3:, 3:] @ R.T
     zero = np.zeros((3, 3))
-    np.testing.assert_allclose(A @ A.T, np.block([[position, zero], [zero, orientation]]), atol=1e-9)
+    np.testing.assert_allclose((A @ A.T)[:6, :6], np.block([[position, zero], [zero, orientation]]), atol=1e-9)
     found = MODEL.of_motion(fit, confidence, seconds, moved, of_key)
     assert (MODEL.of_motion(larger, confidence, seconds, moved, of_key) >= found).all()
     assert (MODEL.of_motion(fit, confidence, times * seconds, moved, of_key) >= found).all()
@@ -148,30 +150,80 @@ def test_errors_that_follow_the_model_are_told_truly():
     np.testing.assert_allclose(np.mean(ratios, axis=0), 1.0, atol=0.25)
 
 
-def test_a_scale_that_is_measured_says_less_about_the_way_so_far():
-    """Against the naive twin: the measurement of a Kalman filter that leaves the scale that variance."""
-    model = CovarianceModel()
-    P = after_motion(at_origin(model), np.array([2.0, 1.0, 0.0]), (0.1, 0.02))
-    left = 0.03**2
-    noise = 1.0 / (1.0 / left - 1.0 / P[6, 6])
-    gain = P[:, 6] / (P[6, 6] + noise)
-    twin = P - np.outer(gain, P[6])
-    found = with_scale(P, 0.03)
-    np.testing.assert_allclose(found[6], twin[6], atol=1e-12)
-    np.testing.assert_array_equal(found[:6, :6], P[:6, :6])  # what has been published of the position stays
-    assert np.linalg.eigvalsh(found)[0] > -1e-12
-    grown = with_scale(found, 0.3)
-    assert grown[6, 6] == pytest.approx(0.09)
-    np.testing.assert_array_equal(grown[6, :6], found[6, :6])
+def test_a_scale_that_nothing_measures_any_more_is_no_surer_than_without():
+    P = after_motion(at_origin(MODEL), np.array([2.0, 1.0, 0.0]), (0.1, 0.02))
+    measured, _ = with_scale_measured(P, np.zeros((SIZE, SOURCES)), Measured(0.9, 0.0), 0.1)
+    assert measured[6, 6] == pytest.approx((0.1 * MODEL.scale) ** 2 + (0.9 * 0.1) ** 2)
+    for sigma in (0.02, 0.3):
+        found = with_scale(measured, sigma)
+        assert found[6, 6] == max(measured[6, 6], sigma**2)
+        np.testing.assert_array_equal(found[6, :6], measured[6, :6])
+        np.testing.assert_array_equal(found[:6], measured[:6])
 
 
-@given(st.lists(st.tuples(vectors, spread_out, vectors), min_size=1, max_size=5))
-def test_a_covariance_stays_symmetric_and_positive(keyframes):
-    P, tails, error = at_origin(MODEL), np.zeros((6, SOURCES)), np.zeros((6, SOURCES))
-    for moved, root, axis in keyframes:
-        tails = carried(MODEL.correlation() * (tails + error), moved)
+keyframes = st.tuples(vectors, spread_out, vectors, st.floats(1.0, 5.0), st.floats(0.0, 1.0), st.floats(0.0, 0.1))
+
+
+@given(st.lists(keyframes, min_size=1, max_size=5))
+def test_errors_of_keyframes_and_of_the_scale_add_up_as_they_are_alike(walk):
+    """Against the naive twin: what each source of each keyframe, alike from one to the next, does to the pose.
+
+    After each keyframe, something measures the scale together with the error of the keyframe's depth, and the scale
+    follows by a share of it.
+    """
+    count = len(walk)
+    P, tails, error = at_origin(MODEL), np.zeros((SIZE, SOURCES)), np.zeros((SIZE, SOURCES))
+    effects, own = np.zeros((SIZE, count, SOURCES)), at_origin(MODEL)
+    order = np.arange(count)
+    alike = MODEL.correlation() ** np.abs(order[:, None] - order)[..., None]  # (count, count, SOURCES)
+    for number, (moved, root, axis, confidence, gain, noise) in enumerate(walk):
+        P, tails = with_keyframe(P, joint(error, tails)), MODEL.correlation() * (tails + error)
+        P, tails = after_motion(P, moved, (0.01, 0.01)), carried(tails, moved)
         fit = Certainty(root @ root.T, True)
-        error = MODEL.since_keyframe(fit, 2.0, rotation_from_quaternion([1.0, *axis]), moved, 3.0)
-        P = with_keyframe(after_motion(P, moved, (0.01, 0.01)), joint(error, tails))
+        error = MODEL.since_keyframe(fit, 2.0, rotation_from_quaternion([1.0, *axis]), moved, confidence)
+        depth = MODEL.depth * MODEL.factor(confidence)
+        P, tails = with_scale_measured(P, tails, Measured(gain, noise), depth)
+
+        F, follows = np.eye(SIZE), np.eye(SIZE)
+        for i in range(3):
+            F[:3, 3 + i] = np.cross(np.eye(3)[i], moved)
+        F[:3, 6] = moved
+        follows[6, 6] -= gain
+        effects = np.einsum("ij,jks->iks", follows @ F, effects)
+        effects[6, number, 6] -= gain * depth
+        own = F @ own @ F.T + np.diag(np.repeat([1e-4, 1e-4, 0.0], [3, 3, 1]))
+        own = follows @ own @ follows.T
+        own[6, 6] += noise
+        effects[:, number] += error
+        twin = own + np.einsum("iks,kls,jls->ij", effects, alike, effects)
+        found = P + joint(error, tails)
+        np.testing.assert_allclose(found, twin, atol=1e-9)
         np.testing.assert_allclose(P, P.T, atol=1e-12)
-        assert np.linalg.eigvalsh(P)[0] > -1e-9
+        assert np.linalg.eigvalsh(found)[0] > -1e-9
+
+
+def test_a_scale_that_is_measured_makes_up_for_what_depth_had_wrong():
+    """Errors of depth along a way of 30 keyframes do not add up where each of them is measured."""
+    sigmas = []
+    for gain in (0.0, 0.2):
+        P, tails, error = at_origin(MODEL), np.zeros((SIZE, SOURCES)), np.zeros((SIZE, SOURCES))
+        moved = np.array([0.3, 0.0, 0.0])
+        for _ in range(30):
+            P, tails = with_keyframe(P, joint(error, tails)), MODEL.correlation() * (tails + error)
+            P, tails = after_motion(P, moved), carried(tails, moved)
+            error = MODEL.since_keyframe(Certainty(np.zeros((6, 6)), True), 3.0, np.eye(3), moved, 3.0)
+            P, tails = with_scale_measured(P, tails, Measured(gain, 0.0), MODEL.depth * MODEL.factor(3.0))
+        sigmas.append(float(np.sqrt(pose_variances(P, joint(error, tails))[0])))
+    assert sigmas[1] < 0.4 * sigmas[0]
+
+
+@given(st.lists(st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 0.1)), max_size=4))
+def test_several_measurements_do_what_each_of_them_does_in_turn(measured):
+    depth, one = 0.2, Measured()
+    P, tails = after_motion(at_origin(MODEL), np.array([1.0, 2.0, 0.0])), np.ones((SIZE, SOURCES))
+    found = P, tails
+    for gain, noise in measured:
+        found = with_scale_measured(*found, Measured(gain, noise), depth)
+        one = one.then(gain, noise)
+    for a, b in zip(found, with_scale_measured(P, tails, one, depth)):
+        np.testing.assert_allclose(a, b, atol=1e-9)

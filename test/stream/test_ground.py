@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse
-from ttt3r_ros.stream.covariance import SOURCES, CovarianceModel
+from ttt3r_ros.stream.covariance import SIZE, SOURCES, CovarianceModel
 from ttt3r_ros.stream.gravity import turn
 from ttt3r_ros.stream.ground import MAX_CLIMB, SETTLE_M, UNEVEN, GroundState, corrected, interrupted
 from ttt3r_ros.stream.odometry import Motion, OdometryState, update
@@ -176,9 +176,9 @@ def test_the_error_of_a_height_that_was_climbed_stays_on_the_next_plane():
     robot = Robot()
     robot.step(np.eye(4))
     robot.step(moved(STEP))
-    error = np.zeros((6, SOURCES))
+    error = np.zeros((SIZE, SOURCES))
     error[2, 0] = 0.1
-    robot.odometry = replace(robot.odometry, error=error, tails=np.zeros((6, SOURCES)))
+    robot.odometry = replace(robot.odometry, error=error, tails=np.zeros((SIZE, SOURCES)))
     for _ in range(3):
         motion = robot.step(moved(STEP))
         assert motion.covariances.pose[2] >= 0.1**2
@@ -188,13 +188,15 @@ def test_the_error_of_a_height_that_was_climbed_stays_on_the_next_plane():
 def test_floors_are_uneven_and_errors_of_earlier_keyframes_are_taken_out_as_well():
     robot = Robot()
     robot.step(np.eye(4))
-    tails = np.ones((6, SOURCES))
+    tails = np.ones((SIZE, SOURCES))
     tails[2] = 5.0
     robot.odometry = replace(robot.odometry, tails=tails)
     robot.step(moved(1.0))
     assert robot.odometry.covariance[2, 2] == pytest.approx(UNEVEN**2)
-    tails = robot.odometry.tails[2:, 0]
-    np.testing.assert_allclose(tails, [0.0, *[np.exp(-1.0 / SETTLE_M)] * 2, 1.0], atol=1e-12)
+    height, roll, pitch, yaw = robot.odometry.tails[2:6, 0]
+    np.testing.assert_allclose([height, yaw], [0.0, 1.0], atol=1e-12)
+    assert roll == pytest.approx(pitch)
+    assert 0.0 < roll <= np.exp(-1.0 / SETTLE_M)
 
 
 def test_roll_and_pitch_are_those_of_the_plane():
@@ -208,6 +210,55 @@ def test_roll_and_pitch_are_those_of_the_plane():
     true[:3, 3] = 1.0 * robot.R_base.T[:, 0]
     robot.step(true)
     assert up @ robot.odometry.covariance[3:6, 3:6] @ up >= 1.0
+
+
+def unsure(robot: Robot, sigma: float) -> None:
+    """Let odometry say that roll and pitch are off by so much."""
+    assert robot.odometry.covariance is not None
+    P = robot.odometry.covariance.copy()
+    P[3:5, 3:5] += sigma**2 * np.eye(2)
+    robot.odometry = replace(robot.odometry, covariance=P)
+
+
+@pytest.mark.parametrize("degrees", [0.1, 1.5])
+def test_roll_and_pitch_are_off_by_no_more_than_is_seen(degrees):
+    """Whatever odometry says of itself: at first, and while the robot stands off the plane by some angle."""
+    robot = Robot()
+    robot.step(np.eye(4))
+    robot.step(moved(STEP), moved(STEP, pitch=np.radians(degrees)))
+    unsure(robot, 0.1)
+    variances = robot.step(moved(STEP)).covariances.pose[3:5]
+    assert np.sqrt(variances.mean()) == pytest.approx(max(UNEVEN, np.radians(degrees) / np.sqrt(2)), rel=0.05)
+    assert np.linalg.eigvalsh(robot.odometry.covariance)[0] > -1e-12
+
+
+@pytest.mark.parametrize("ground", ["level", "uneven"])
+def test_what_is_said_of_roll_and_pitch_follows_what_is_seen_of_the_ground(ground):
+    """On an uneven one, which tilts the robot by up to a degree, as odometry sees, no less than the error."""
+    robot, rng = Robot(), np.random.default_rng(0)
+    robot.step(np.eye(4))
+    errors, told, stands = [], [], np.eye(3)
+    for _ in range(400):
+        true = moved(STEP)
+        if ground == "uneven":
+            tilted = np.append(np.radians(1.0) * rng.uniform(-1.0, 1.0, 2), 0.0)
+            true[:3, :3] = stands.T @ turn(tilted)
+            stands = turn(tilted)
+        motion = robot.step(true)
+        off = motion.T_odom_base[:3, :3] @ robot.true[:3, :3].T
+        errors.append(np.square([off[2, 1], off[0, 2]]).mean())
+        told.append(motion.covariances.pose[3:5].mean())
+    assert np.mean(errors) < np.mean(told)
+    assert np.sqrt(told[-1]) < 0.5 * UNEVEN if ground == "level" else np.sqrt(told[-1]) > 1.2 * UNEVEN
+
+
+def test_a_plane_that_is_found_late_is_as_uncertain_as_odometry_was_there():
+    robot = Robot()
+    robot.step(np.eye(4), height=None)
+    unsure(robot, 0.05)
+    for _ in range(300):
+        motion = robot.step(moved(STEP))
+    assert (np.sqrt(motion.covariances.pose[3:5]) > 0.05).all()
 
 
 def test_stairs_are_climbed_by_a_robot_that_stays_level():

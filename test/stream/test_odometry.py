@@ -8,8 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import R_BODY_OPTICAL, T_from_pose, inverse, rotation_from_quaternion, twist_between
-from ttt3r_ros.stream.covariance import FLAT, Certainty, CovarianceModel, Covariances
-from ttt3r_ros.stream.odometry import Motion, OdometryState, flattened, held, interrupted, placed, remounted, update
+from ttt3r_ros.stream.covariance import FLAT, Certainty, CovarianceModel, Covariances, Measured
+from ttt3r_ros.stream.odometry import (
+    Motion,
+    OdometryState,
+    flattened,
+    held,
+    interrupted,
+    placed,
+    remounted,
+    rescaled,
+    update,
+)
 
 #: A camera that looks forward, 0.3 m ahead of the base's origin and 0.8 m above it.
 T_BASE_CAMERA = np.eye(4)
@@ -20,11 +30,11 @@ SECOND = 1_000_000_000
 class Odometry:
     """Keeps the state between the pure functions' calls."""
 
-    def __init__(self) -> None:
-        self.state = OdometryState()
+    def __init__(self, model: CovarianceModel | None = None) -> None:
+        self.state, self.model = OdometryState(), model or CovarianceModel()
 
     def update(self, *frame) -> Motion:
-        motion, self.state = update(self.state, *frame, CovarianceModel())
+        motion, self.state = update(self.state, *frame, self.model)
         return motion
 
     def told(self, T_world_camera: np.ndarray, stamp_ns: int, certainty: Certainty, model: CovarianceModel) -> Motion:
@@ -313,7 +323,7 @@ def test_where_errors_cancel_the_pose_becomes_more_certain_and_the_path_no_less(
 def test_a_wrong_depth_of_the_keyframe_makes_motion_since_then_wrong_by_a_share():
     """As much as its keyframe is unsure; another keyframe's error is its own where nothing is remembered."""
     model = replace(PLAIN, depth=0.2, depth_aside=0.05, confidence_power=1.0)
-    odometry = Odometry()
+    odometry = Odometry(model)
     odometry.update(np.eye(4), T_BASE_CAMERA, 0, 2.0)
     found = []
     for i, moved in enumerate([0.5, 1.0, 1.5]):
@@ -325,6 +335,21 @@ def test_a_wrong_depth_of_the_keyframe_makes_motion_since_then_wrong_by_a_share(
     np.testing.assert_allclose([motion.covariances.pose[:3] for motion in found], wanted, rtol=1e-4)
     wanted = [0.25 * first, 0.25 * first, 0.25 * second]
     np.testing.assert_allclose([motion.covariances.twist[:3] for motion in found], wanted, rtol=1e-4)
+
+
+def test_the_scale_makes_up_for_a_depth_only_where_the_motion_rests_on_one():
+    model, measured, variances = replace(PLAIN, depth=0.2, scale=0.05, confidence_power=0.0), Measured(0.5, 1e-4), []
+    for by_pixels in (False, True):
+        odometry, T = Odometry(model), camera_in_world(T_from_pose([0.5, 0.0, 0.0], [1, 0, 0, 0]))
+        odometry.update(np.eye(4), T_BASE_CAMERA, 0, 2.0)
+        if by_pixels:
+            odometry.told(T, SECOND, fits([0.0] * 6, is_new=True), model)
+        else:
+            odometry.update(T, T_BASE_CAMERA, SECOND, 2.0)
+        state = rescaled(odometry.state, measured, model)
+        assert rescaled(odometry.state, Measured(), model) is odometry.state
+        variances.append(state.covariance[6, 6])
+    np.testing.assert_allclose(variances, [0.25 * 0.05**2 + 1e-4, 0.25 * 0.05**2 + 1e-4 + 0.25 * 0.2**2])
 
 
 def test_a_camera_that_is_uncertain_along_its_axis_leaves_the_robot_uncertain_ahead():

@@ -12,9 +12,9 @@ from scripted_network import ScriptedNetwork, view
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, inverse
-from ttt3r_ros.stream import scale_sources
+from ttt3r_ros.stream import scale_filter, scale_sources
 from ttt3r_ros.stream.backbone import Backbone
-from ttt3r_ros.stream.covariance import CovarianceModel
+from ttt3r_ros.stream.covariance import CovarianceModel, Measured
 from ttt3r_ros.stream.ground import GroundState
 from ttt3r_ros.stream.saved_state import from_bytes, to_bytes
 from ttt3r_ros.stream.scale_sources import HEIGHT, ODOMETRY, described
@@ -122,6 +122,37 @@ def test_the_covariance_of_a_scale_that_is_known_is_smaller():
     alone, helped = (Robot(covariance=lasting).drive(100, **kind)[-1].motion for kind in ({}, {"longer": 1.0}))
     assert helped.covariances.pose[1] < 0.6 * alone.covariances.pose[1]
     assert helped.covariances.pose[1] > 0
+
+
+@pytest.mark.slow
+def test_with_wheels_errors_of_depth_do_not_add_up():
+    model = CovarianceModel(since_keyframe_translation=0.0, network_metres_per_second=0.0)
+    alone, helped = (Robot(covariance=model).drive(150, **kind)[-1].motion for kind in ({}, {"longer": 1.0}))
+    assert helped.covariances.pose[1] < 0.5 * alone.covariances.pose[1]
+
+
+@pytest.mark.parametrize("kind", [{"height": 2.1}, {"longer": 1.05}, {"height": 2.1, "longer": 1.05}])
+def test_odometry_is_told_what_measurements_have_done_to_the_scale(monkeypatch, kind):
+    """Frame by frame, the share that the filter has taken out of what it did not know, and bounded noise."""
+    left, measured = [1.0], scale_filter.measured
+
+    def watched(state, *args, **settings):
+        deviations, after = measured(state, *args, **settings)
+        left[-1] *= after.covariance[0, 0] / state.covariance[0, 0]
+        return deviations, after
+
+    monkeypatch.setattr(scale_filter, "measured", watched)
+    robot, gains = Robot(), []
+    for _ in range(40):
+        left.append(1.0)
+        robot.drive(1, **kind)
+        told = robot.stream.state.sources.measured
+        assert told.gain == pytest.approx(1.0 - left[-1])
+        assert 0.0 <= told.noise <= 0.1**2 + scale_sources.LASTING**2
+        assert (told.noise > 0.0) == (told.gain > 0.0)
+        gains.append(told.gain)
+    assert max(gains) > 0.3
+    assert min(gains) == 0.0
 
 
 @pytest.mark.slow
@@ -248,6 +279,7 @@ def test_a_saved_state_with_impossible_sources_is_refused():
     for sources in (
         replace(good.sources, outvoted="somebody"),
         replace(good.sources, T_ground_camera=np.zeros((4, 4))),
+        replace(good.sources, measured=Measured(1.5, 0.0)),
         replace(good.sources, wheels=replace(good.sources.wheels, samples=np.zeros((3, 8)))),
     ):
         stream.state = replace(good, sources=sources)

@@ -21,8 +21,10 @@ on the spot, they thus cancel.
 **Where they do not**, a motion is the network's, which then tells little: its errors are independent, alike in all
 directions, and proportional to f(c) and to the time between the frames.
 
-Position, orientation, and the relative error of the scale (constant unless something measures the scale, `with_scale`)
-are propagated together: a wrong heading shifts every later position sideways, a wrong scale shifts it along the path.
+Position, orientation, and the relative error of the scale (constant unless something measures the scale) are propagated
+together: a wrong heading shifts every later position sideways, a wrong scale shifts it along the path. What wheels or a
+known height measure is the scale along with the keyframe's depth, and the scale follows by the filter's share of both
+(`with_scale_measured`): later motions then make up for what earlier depths had wrong.
 The diagonal is published. While the motion is unknown, both standard deviations grow with time. A camera that was seen
 to stand still may have moved by what is too little to be seen, until it moves on.
 
@@ -51,6 +53,8 @@ MAX_APART_S = 1.0
 MAX_LOST_S = 60.0
 
 _POSITION, _ORIENTATION, _SCALE = slice(0, 3), slice(3, 6), 6
+#: Of the sources, the depth along the motion.
+_DEPTH = 6
 #: Position, orientation, scale.
 SIZE = 7
 #: Independent sources of a keyframe's error: the fit's translation and rotation, the depth along the motion and aside.
@@ -68,6 +72,23 @@ class Certainty:
 
     covariance: FloatArray
     is_new: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What measurements of lengths, by wheels or by a height, have done to the scale.
+
+    Attributes:
+        gain: share of the scale's error that they have taken out.
+        noise: variance of what they have put in instead.
+    """
+
+    gain: float = 0.0
+    noise: float = 0.0
+
+    def then(self, gain: float, noise: float) -> Measured:
+        """Return the same after another measurement."""
+        return Measured(1.0 - (1.0 - self.gain) * (1.0 - gain), self.noise * (1.0 - gain) ** 2 + noise)
 
 
 @dataclass(frozen=True)
@@ -123,12 +144,12 @@ class CovarianceModel:
             of_key: confidence of the keyframe.
 
         Returns:
-            (6, SOURCES) A, in odom's axes, of the covariance A·Aᵀ. Each column is the effect of a unit of a source.
+            (SIZE, SOURCES) A, in odom's axes, of the covariance A·Aᵀ. Each column is the effect of a unit of a source.
         """
-        A, own, of_depth = np.zeros((6, SOURCES)), self.factor(confidence), self.factor(of_key)
+        A, own, of_depth = np.zeros((SIZE, SOURCES)), self.factor(confidence), self.factor(of_key)
         A[:3, :3] = self.since_keyframe_translation * own * R @ _root(certainty.covariance[_POSITION, _POSITION])
-        A[3:, 3:6] = self.since_keyframe_rotation * own * R @ _root(certainty.covariance[_ORIENTATION, _ORIENTATION])
-        A[:3, 6] = self.depth * of_depth * moved
+        A[3:6, 3:6] = self.since_keyframe_rotation * own * R @ _root(certainty.covariance[_ORIENTATION, _ORIENTATION])
+        A[:3, _DEPTH] = self.depth * of_depth * moved
         A[:3, 7:] = self.depth_aside * of_depth * float(np.linalg.norm(moved)) * R
         return A
 
@@ -154,7 +175,7 @@ class CovarianceModel:
     def correlation(self) -> FloatArray:
         """Return the correlation of the errors of neighboring keyframes, (SOURCES,)."""
         found = np.full(SOURCES, _after_one(self.memory))
-        found[6] = _after_one(self.depth_memory)
+        found[_DEPTH] = _after_one(self.depth_memory)
         return found
 
 
@@ -181,17 +202,9 @@ def at_pose(covariance: FloatArray, P: FloatArray | None, model: CovarianceModel
 
 
 def with_scale(P: FloatArray, sigma: float) -> FloatArray:
-    """Return the covariance where the scale's error has another standard deviation from here on.
-
-    Where it has become smaller, something has measured the scale, and what is left of its error has that much less to
-    do with the position reached so far; where it has become larger, something unknown has been added.
-    """
-    before, variance = float(P[_SCALE, _SCALE]), sigma**2
-    kept = min(variance / before, 1.0) if before > 0.0 else 1.0
+    """Return the covariance where nothing measures the scale: its error has at least this standard deviation."""
     P = P.copy()
-    P[_SCALE, :_SCALE] *= kept
-    P[:_SCALE, _SCALE] *= kept
-    P[_SCALE, _SCALE] = variance
+    P[_SCALE, _SCALE] = max(float(P[_SCALE, _SCALE]), sigma**2)
     return P
 
 
@@ -203,9 +216,7 @@ def after_motion(P: FloatArray, translation: FloatArray, sigmas: tuple[float, fl
         translation: (3,) in odom's axes [m].
         sigmas: standard deviations that it adds [m, rad], alike in all directions.
     """
-    F = np.eye(SIZE)
-    F[_POSITION, _ORIENTATION] = _lever(translation)
-    F[_POSITION, _SCALE] = translation
+    F = _along(translation)
     noise = np.repeat([sigmas[0] ** 2, sigmas[1] ** 2, 0.0], [3, 3, 1])
     return np.asarray(F @ P @ F.T + np.diag(noise))
 
@@ -216,43 +227,65 @@ def after_loss(P: FloatArray, seconds: float, model: CovarianceModel) -> FloatAr
 
 
 def with_keyframe(P: FloatArray, since: FloatArray) -> FloatArray:
-    """Return the covariance where the motion since the keyframe, of covariance (6, 6) in odom's axes, is over."""
-    P = P.copy()
-    P[:_SCALE, :_SCALE] += since
-    return P
+    """Return the covariance where the motion since the keyframe, of covariance (7, 7) in odom's axes, is over."""
+    return np.asarray(P + since)
+
+
+def with_scale_measured(
+    P: FloatArray, tails: FloatArray, measured: Measured, depth: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return the covariance and `tails` where something has measured a length of the way, and the scale follows.
+
+    What was measured is the error of the scale together with that of the keyframe's depth, u times `depth`. The filter
+    takes its share g of both from the scale: ``s' = s − g·(s + depth·u) + noise``. So the next motions make up for what
+    the keyframe's depth had wrong, and errors of depth do not add up along the way.
+
+    Args:
+        P: (7, 7) before it.
+        tails: (SIZE, SOURCES), see `joint`.
+        measured: what came of it.
+        depth: standard deviation of the relative error of the keyframe's depth.
+    """
+    M, effect = np.eye(SIZE), np.zeros(SIZE)
+    M[_SCALE, _SCALE] = 1.0 - measured.gain
+    effect[_SCALE] = -measured.gain * depth
+    tails = M @ tails
+    with_depth = np.outer(tails[:, _DEPTH], effect)
+    P = M @ P @ M.T + with_depth + with_depth.T + np.outer(effect, effect)
+    P[_SCALE, _SCALE] += measured.noise
+    tails[:, _DEPTH] += effect
+    return P, tails
 
 
 def carried(tails: FloatArray, translation: FloatArray) -> FloatArray:
-    """Return the errors (6, SOURCES) of keyframes before, see `joint`, after a motion (3,) in odom's axes [m]."""
-    tails = tails.copy()
-    tails[_POSITION] += _lever(translation) @ tails[_ORIENTATION]
-    return tails
+    """Return the errors (SIZE, SOURCES) of keyframes before, see `joint`, after a motion (3,) in odom's axes [m]."""
+    return np.asarray(_along(translation) @ tails)
 
 
 def joint(A: FloatArray, tails: FloatArray) -> FloatArray:
-    """Return what an error A adds to the covariance of the sum with earlier ones, (6, 6).
+    """Return what an error A adds to the covariance of the sum with earlier ones, (7, 7).
 
     For errors A₁, A₂, … whose sources each have a correlation ρ between neighbors, the n-th adds
-    ``Aₙ·Aₙᵀ + Aₙ·Tᵀ + T·Aₙᵀ`` with the tails ``T = ρ·Aₙ₋₁ + ρ²·Aₙ₋₂ + …``.
+    ``Aₙ·Aₙᵀ + Aₙ·Tᵀ + T·Aₙᵀ`` with the tails ``T = ρ·Aₙ₋₁ + ρ²·Aₙ₋₂ + …``: the covariance of all errors so far with a
+    unit of each of the sources.
 
     Args:
-        A, tails: (6, SOURCES) see `CovarianceModel.since_keyframe`.
+        A, tails: (SIZE, SOURCES) see `CovarianceModel.since_keyframe`.
     """
     both = A @ tails.T
     return np.asarray(A @ A.T + both + both.T)
 
 
 def larger_by(before: FloatArray, after: FloatArray) -> tuple[float, float]:
-    """Return by which standard deviations [m, rad], alike in all directions, a covariance (6, 6) has grown, or 0."""
+    """Return by which standard deviations [m, rad], alike in all directions, a covariance (7, 7) has grown, or 0."""
     grown = np.diag(after - before)
     metres, radians = (math.sqrt(max(float(grown[half].sum()) / 3, 0.0)) for half in (_POSITION, _ORIENTATION))
     return metres, radians
 
 
 def pose_variances(P: FloatArray, since: FloatArray | None = None) -> FloatArray:
-    """Return the published variances (6,) of a pose: the accumulated ones, and those since the keyframe (6, 6)."""
-    variances = np.diag(P)[:6]
-    return _well_formed(variances if since is None else variances + np.diag(since))
+    """Return the published variances (6,) of a pose: the accumulated ones, and those since the keyframe (7, 7)."""
+    return _well_formed(np.diag(P if since is None else P + since)[:_SCALE])
 
 
 def twist_variances(
@@ -274,8 +307,8 @@ def twist_variances(
 
 
 def unseen(model: CovarianceModel) -> FloatArray:
-    """Return the covariance (6, 6) of a motion that is too small to be seen."""
-    return np.diag(np.square(np.repeat([model.standing_metres, model.standing_radians], 3)))
+    """Return the covariance (7, 7) of a motion that is too small to be seen."""
+    return np.diag(np.square(np.repeat([model.standing_metres, model.standing_radians, 0.0], [3, 3, 1])))
 
 
 def standing_variances(model: CovarianceModel) -> FloatArray:
@@ -294,6 +327,14 @@ def flat_variances(variances: FloatArray) -> FloatArray:
 def _after_one(memory: float) -> float:
     """Return the correlation of errors that are one keyframe apart."""
     return math.exp(-1.0 / memory) if memory > 0.0 else 0.0
+
+
+def _along(translation: FloatArray) -> FloatArray:
+    """Return what a motion (3,) does to an error (7,) before it, (7, 7)."""
+    F = np.eye(SIZE)
+    F[_POSITION, _ORIENTATION] = _lever(translation)
+    F[_POSITION, _SCALE] = translation
+    return F
 
 
 def _lever(translation: FloatArray) -> FloatArray:

@@ -202,13 +202,13 @@ def _turned(vectors: FloatArray, points: FloatArray) -> FloatArray:
     return np.asarray(points * cosines + across * sines + axes * along * (1 - cosines))
 
 
-def informed(P: FloatArray, gain: float, up: FloatArray = UP) -> FloatArray:
+def informed(P: FloatArray, gain: float, up: FloatArray = UP, variance: float = SIGMA**2) -> FloatArray:
     """Return the covariance (7, 7) after a correction of roll and pitch by this share of their error (Joseph's form).
 
-    The measurement's variance is such that `SIGMA` stays of it: successive frames see the same bias. Roll and pitch are
+    The measurement's noise is such that `variance` stays of it: successive frames see the same bias. Roll and pitch are
     the rotations about axes that are at right angles to `up`, (3,).
     """
     A, noise, level = np.eye(len(P)), np.zeros_like(P), np.eye(3) - np.outer(up, up)
     A[3:6, 3:6] -= gain * level
-    noise[3:6, 3:6] = (1 - (1 - gain) ** 2) * SIGMA**2 * level
+    noise[3:6, 3:6] = (1 - (1 - gain) ** 2) * variance * level
     return np.asarray(A @ P @ A.T + noise)

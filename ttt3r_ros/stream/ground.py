@@ -6,6 +6,10 @@ of a motion across it is an error, and is taken out; roll and pitch come back to
 turns that direction, and stairs climb faster than any error: then nothing is taken out until the robot is as level as
 at first.
 
+How far off the plane the robot seems to stand is seen at every frame: odometry's error, and what the ground is uneven.
+Both together are no less than the error, so that their mean square along the way bounds what the covariance says of
+roll and pitch.
+
 Nothing jumps, since only motions are changed, and the pose of a robot that stands stays as it is.
 """
 
@@ -39,16 +43,21 @@ class GroundState:
             first frame.
         foot: (3,) the point of the ground below the last camera; None where the next frame does not follow on it.
         climb: mean of what odometry climbs, over the way.
+        tilt: mean square of the angle about each axis in the plane by which the robot seems to stand off it, along
+            `SETTLE_M` [rad²]; at first that of a floor that is uneven by `UNEVEN`.
+        at_first: variance of roll and pitch where the plane was found, by which it is wrong as well [rad²].
     """
 
     first: FloatArray | None = None
     foot: FloatArray | None = None
     climb: float = 0.0
+    tilt: float = UNEVEN**2
+    at_first: float = 0.0
 
 
 def interrupted(state: GroundState) -> GroundState:
     """Return the state where the next frame does not follow on the last one."""
-    return GroundState(first=state.first)
+    return replace(state, foot=None, climb=0.0)
 
 
 def corrected(
@@ -82,7 +91,10 @@ def corrected(
     T_odom_camera = motion.T_odom_base @ T_base_camera
     up = T_odom_camera[:3, :3] @ T_ground_camera[2, :3]
     foot = T_odom_camera[:3, 3] - T_ground_camera[2, 3] * up
-    first = np.array([0.0, 0.0, 1.0]) if is_level else up if state.first is None else state.first
+    if state.first is None:
+        state = replace(state, first=up, at_first=_tilt_variance(after.covariance + after.since(), up))
+    first = np.array([0.0, 0.0, 1.0]) if is_level else state.first
+    assert first is not None
     state = replace(state, first=first)
     if state.foot is None or before.covariance is None:
         return motion, after, replace(state, foot=foot)
@@ -90,19 +102,25 @@ def corrected(
     climbed = float(moved @ first)
     way = float(np.linalg.norm(moved - climbed * first))
     state = replace(state, climb=state.climb * math.exp(-way / CLIMB_M) + climbed / CLIMB_M)
-    if not is_floor_seen or _angle(first, up) >= MAX_TILT or abs(state.climb) > MAX_CLIMB:
+    off = _angle(up, first)
+    if not is_floor_seen or off >= MAX_TILT or abs(state.climb) > MAX_CLIMB:
         return motion, after, replace(state, foot=foot)
-    gain = 0.0 if is_level else 1.0 - math.exp(-way / SETTLE_M)
+    share = 1.0 - math.exp(-way / SETTLE_M)
+    gain, tilt = 0.0 if is_level else share, state.tilt + share * (off**2 / 2 - state.tilt)
     axis = np.cross(up, first)
     C = np.eye(4)
-    C[:3, :3] = turn(axis / max(float(np.linalg.norm(axis)), 1e-12) * gain * _angle(up, first))
+    C[:3, :3] = turn(axis / max(float(np.linalg.norm(axis)), 1e-12) * gain * off)
     level = foot - climbed * first
     C[:3, 3] = level - C[:3, :3] @ foot
     T_odom_base, T_odom_world = C @ motion.T_odom_base, C @ after.T_odom_world
     after = replace(after, T_odom_world=T_odom_world, T_odom_base=T_odom_base)
-    motion, state = replace(motion, T_odom_base=T_odom_base), replace(state, foot=level)
+    motion, state = replace(motion, T_odom_base=T_odom_base), replace(state, foot=level, tilt=tilt)
     across = float(first @ (before.covariance[:3, :3] + before.since()[:3, :3]) @ first)
-    after, variances = _along(after, across + UNEVEN**2 * way, first, gain)
+    after = _on_plane(after, across + UNEVEN**2 * way, first)
+    if not is_level:
+        after = _upright(after, gain, state.at_first + tilt, state.at_first + max(tilt, off**2 / 2), first)
+    assert after.covariance is not None
+    variances = pose_variances(after.covariance, after.since())
     return replace(motion, covariances=replace(motion.covariances, pose=variances)), after, state
 
 
@@ -110,14 +128,18 @@ def _angle(a: FloatArray, b: FloatArray) -> float:
     return float(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
 
 
-def _along(after: OdometryState, variance: float, normal: FloatArray, gain: float) -> tuple[OdometryState, FloatArray]:
-    """Return odometry with the covariance of a motion along a plane, and the variances (6,) of its pose.
+def _tilt_variance(P: FloatArray, normal: FloatArray) -> float:
+    """Return the variance of the rotation about an axis at right angles to a normal (3,), mean of all such axes."""
+    return float(np.trace(P[3:6, 3:6]) - normal @ P[3:6, 3:6] @ normal) / 2
+
+
+def _on_plane(after: OdometryState, variance: float, normal: FloatArray) -> OdometryState:
+    """Return odometry with the covariance of a motion along a plane.
 
     Args:
         after: this motion, as if it were free.
         variance: of the distance from the plane [m²].
         normal: (3,) of the plane.
-        gain: share of the error of roll and pitch that was taken out.
     """
     assert after.covariance is not None
     across = np.outer(normal, normal)
@@ -125,9 +147,27 @@ def _along(after: OdometryState, variance: float, normal: FloatArray, gain: floa
     A[:3, :3] -= across
     P = A @ after.covariance @ A.T
     P[:3, :3] += across * variance
-    error, tails = A[:6, :6] @ after.error, A[:6, :6] @ after.tails
-    if gain:
-        P = informed(P, gain, normal)
-        tails[3:] -= gain * (tails[3:] - across @ tails[3:])
-    after = replace(after, covariance=P, error=error, tails=tails)
-    return after, pose_variances(P, after.since())
+    return replace(after, covariance=P, error=A @ after.error, tails=A @ after.tails)
+
+
+def _upright(after: OdometryState, gain: float, tilt: float, largest: float, normal: FloatArray) -> OdometryState:
+    """Return odometry whose roll and pitch have come back to a plane.
+
+    Args:
+        after: before that.
+        gain: share of their error that was taken out.
+        tilt: variance that stays of it in the long run [rad²].
+        largest: that their variance can have, about each axis [rad²].
+        normal: (3,) of the plane.
+    """
+    assert after.covariance is not None
+    level = np.eye(3) - np.outer(normal, normal)
+    P, kept = informed(after.covariance, gain, normal, tilt), 1.0 - gain
+    told = _tilt_variance(P, normal)
+    A = np.eye(len(P))
+    if told > largest:
+        A[3:6, 3:6] -= (1.0 - math.sqrt(largest / told)) * level
+        P, kept = A @ P @ A.T, kept * math.sqrt(largest / told)
+    T = np.eye(len(P))
+    T[3:6, 3:6] -= (1.0 - kept) * level
+    return replace(after, covariance=P, tails=T @ after.tails)

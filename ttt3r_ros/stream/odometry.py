@@ -9,10 +9,12 @@ import numpy as np
 
 from ttt3r_ros.geometry import FloatArray, inverse, twist_between
 from ttt3r_ros.stream.covariance import (
+    SIZE,
     SOURCES,
     Certainty,
     CovarianceModel,
     Covariances,
+    Measured,
     after_loss,
     after_motion,
     at_origin,
@@ -27,6 +29,7 @@ from ttt3r_ros.stream.covariance import (
     unseen,
     with_keyframe,
     with_scale,
+    with_scale_measured,
 )
 
 
@@ -60,8 +63,8 @@ class OdometryState:
         covariance: (7, 7) of position, orientation and scale up to the keyframe; see `covariance`.
         moved: (3,) since the keyframe, in odom's axes [m].
         key_confidence: of the keyframe.
-        error: (6, SOURCES) of the motion since the keyframe, in odom's axes; see `CovarianceModel.since_keyframe`.
-        tails: (6, SOURCES) those of the keyframes before, each as far as this one's is like it; see `joint`.
+        error: (SIZE, SOURCES) of the motion since the keyframe, in odom's axes; see `CovarianceModel.since_keyframe`.
+        tails: (SIZE, SOURCES) those of the keyframes before, each as far as this one's is like it; see `joint`.
         confidence: the last one known.
         frames_since_confidence: how old it is: how old the covariances' evidence is; large where there has been none.
         is_interrupted: whether the next frame does not follow smoothly on the last one.
@@ -73,14 +76,14 @@ class OdometryState:
     covariance: FloatArray | None = None
     moved: FloatArray = field(default_factory=lambda: np.zeros(3))
     key_confidence: float | None = None
-    error: FloatArray = field(default_factory=lambda: np.zeros((6, SOURCES)))
-    tails: FloatArray = field(default_factory=lambda: np.zeros((6, SOURCES)))
+    error: FloatArray = field(default_factory=lambda: np.zeros((SIZE, SOURCES)))
+    tails: FloatArray = field(default_factory=lambda: np.zeros((SIZE, SOURCES)))
     confidence: float | None = None
     frames_since_confidence: int = 1_000_000
     is_interrupted: bool = False
 
     def since(self) -> FloatArray:
-        """Return the covariance (6, 6) of the motion since the keyframe, in odom's axes."""
+        """Return the covariance (7, 7) of the motion since the keyframe, in odom's axes."""
         return joint(self.error, self.tails)
 
     def seconds_lost(self, stamp_ns: int) -> float:
@@ -143,7 +146,7 @@ def placed(
         model: how errors grow.
     """
     P = at_pose(covariance, state.covariance, model)
-    T_odom_world, moved, nothing = state.T_odom_world, state.moved, np.zeros((6, SOURCES))
+    T_odom_world, moved, nothing = state.T_odom_world, state.moved, np.zeros((SIZE, SOURCES))
     if T_odom_world is not None and state.T_odom_base is not None:
         T = T_odom_base @ inverse(state.T_odom_base)
         T_odom_world, moved = T @ T_odom_world, T[:3, :3] @ moved
@@ -211,6 +214,8 @@ def update(
     confidence: float | None,
     model: CovarianceModel,
     certainty: Certainty | None = None,
+    *,
+    is_scale_measured: bool = False,
 ) -> tuple[Motion, OdometryState]:
     """Take in a frame.
 
@@ -222,6 +227,7 @@ def update(
         confidence: the frame's median confidence; None where it was not computed, the last one then holds.
         model: how errors grow; its `scale` is that of the frame.
         certainty: of the camera, of the motion that the pixels tell; None where they do not.
+        is_scale_measured: whether something measures the scale, see `rescaled`.
     """
     is_first, T_odom_world = state.T_odom_world is None, state.T_odom_world
     if T_odom_world is None:
@@ -233,8 +239,8 @@ def update(
     elif not math.isfinite(confidence):
         confidence = 1.0  # the lowest
 
-    P = at_origin(model) if state.covariance is None else with_scale(state.covariance, model.scale)
-    state = replace(state, covariance=P)
+    P = at_origin(model) if state.covariance is None else state.covariance
+    state = replace(state, covariance=P if is_scale_measured else with_scale(P, model.scale))
     elapsed, seconds, twist = (stamp_ns - state.stamp_ns) * 1e-9, None, (np.zeros(3), np.zeros(3))
     before = state.T_odom_base
     if before is None or is_first:
@@ -275,13 +281,23 @@ def update(
     return Motion(T_odom_base, twist, covariances, certainty, added), new_state
 
 
+def rescaled(state: OdometryState, measured: Measured, model: CovarianceModel) -> OdometryState:
+    """Return the state where the scale has followed what has measured it, since the last frame."""
+    if state.covariance is None or measured.gain == 0.0:
+        return state
+    has_keyframe = bool(state.error.any())  # else the motion does not rest on one's depth
+    depth = model.depth * model.factor(state.key_confidence) if has_keyframe else 0.0
+    P, tails = with_scale_measured(state.covariance, state.tails, measured, depth)
+    return replace(state, covariance=P, tails=tails)
+
+
 def _ended(state: OdometryState) -> OdometryState:
     """Return the state whose errors so far are made, and have nothing to do with what comes.
 
     Where the keyframe outlives the interruption, the error since then counts twice, rather than not at all.
     """
     assert state.covariance is not None
-    nothing = np.zeros((6, SOURCES))
+    nothing = np.zeros((SIZE, SOURCES))
     return replace(state, covariance=with_keyframe(state.covariance, state.since()), error=nothing, tails=nothing)
 
 
@@ -316,7 +332,7 @@ def _told_by_pixels(
             moved=np.zeros(3),
             key_confidence=state.confidence,
         )
-        before = np.zeros((6, 6))
+        before = np.zeros((SIZE, SIZE))
     state, R = _moved(state, translation), T_odom_base[:3, :3]
     error = model.since_keyframe(certainty, confidence, R, state.moved, state.key_confidence)
     state = replace(state, error=error)

@@ -26,7 +26,7 @@ from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream, StreamState, prepare
 from ttt3r_ros.stream.tracks import TracksState
 
-FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 6, "a saved state", "save the state again")
+FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 7, "a saved state", "save the state again")
 #: Maximum size of a file [bytes]; that of the largest published network has about 20 MB.
 MAX_BYTES = 2**28
 #: Larger poses, scales and counts are invalid.
@@ -130,7 +130,7 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         "tracks": _are_tracks(state.tracks),
         "covariance": _has_shape(odometry.covariance, (SIZE, SIZE))
         and odometry.moved.shape == (3,)
-        and odometry.error.shape == odometry.tails.shape == (6, SOURCES),
+        and odometry.error.shape == odometry.tails.shape == (SIZE, SOURCES),
         "gravity": _has_shape(state.gravity.force, (3,)) and 0 <= state.gravity.seconds < MAX_MAGNITUDE,
         "ground": _is_ground(state.ground),
         "depth": state.depth is None or 0 < state.depth < MAX_MAGNITUDE,
@@ -151,12 +151,18 @@ def _is_scale(state: ScaleState) -> bool:
 
 
 def _is_ground(state: GroundState) -> bool:
-    return _has_shape(state.first, (3,)) and _has_shape(state.foot, (3,)) and abs(state.climb) < MAX_MAGNITUDE
+    return (
+        _has_shape(state.first, (3,))
+        and _has_shape(state.foot, (3,))
+        and abs(state.climb) < MAX_MAGNITUDE
+        and min(state.tilt, state.at_first) >= 0.0
+    )
 
 
 def _are_sources(state: SourcesState) -> bool:
     samples, poses = state.wheels.samples, [state.T_ground_camera]
     possible = [samples.ndim == 2 and samples.shape[1] == 8 and bool((np.diff(samples[:, 0]) > 0).all())]
+    possible += [0.0 <= state.measured.gain <= 1.0, state.measured.noise >= 0.0]
     possible += [state.outvoted in ("", HEIGHT, ODOMETRY), state.view is None]
     if state.start is not None:
         poses.append(state.start.T_world_base)

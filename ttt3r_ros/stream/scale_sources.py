@@ -24,6 +24,7 @@ import numpy as np
 from ttt3r_ros.geometry import FloatArray, inverse, rotation_vector
 from ttt3r_ros.stream import scale_filter, wheels
 from ttt3r_ros.stream.alignment import LogRatio
+from ttt3r_ros.stream.covariance import Measured
 from ttt3r_ros.stream.estimate import Estimate
 from ttt3r_ros.stream.floor import find_floor
 from ttt3r_ros.stream.scale_filter import ScaleState
@@ -135,6 +136,7 @@ class SourcesState:
         outvoted: name of the source that is not used since it disagrees; empty where none.
         last_ns: stamp of the last frame that they were asked about [ns].
         height_ns: of the last one at which the height was measured [ns].
+        measured: what the measurements at the last frame that they were asked about have done to the scale.
     """
 
     T_ground_camera: FloatArray | None = None
@@ -150,6 +152,7 @@ class SourcesState:
     outvoted: str = ""
     last_ns: int | None = None
     height_ns: int | None = None
+    measured: Measured = field(default_factory=Measured)
 
     @property
     def exist(self) -> bool:
@@ -209,7 +212,7 @@ def asked(
         The state, the scale, and sentences for the log.
     """
     assert state.view is not None
-    stamp_ns = state.view.stamp_ns
+    stamp_ns, state = state.view.stamp_ns, replace(state, measured=Measured())
     if state.last_ns is None:
         scale = scale_filter.helped(scale)
     height, state = _height(state, estimate) if _is_height_due(state, stamp_ns) else (None, state)
@@ -355,20 +358,31 @@ def _taken(
     source = _source(state, name)
     if state.outvoted == name:
         return state, scale, events
-    deviations, after = scale_filter.measured(scale, log_scale, ratio.sigma**2, gate=GATE)
+    before = scale
+    deviations, after = scale_filter.measured(before, log_scale, ratio.sigma**2, gate=GATE)
     off = _percent(log_scale - scale.log_scale)
     is_alone = not set(state.in_charge) - {name}
     if deviations is not None and is_alone and (source.refused_m or 0.0) > REOPEN_M:
         events += (f"the {name} has been off for {REOPEN_M:g} m, last by {off}: it is believed from now on",)
-        deviations, after = scale_filter.measured(
-            scale_filter.reopened(scale), log_scale, ratio.sigma**2, gate=math.inf
-        )
+        before = scale_filter.reopened(scale)
+        deviations, after = scale_filter.measured(before, log_scale, ratio.sigma**2, gate=math.inf)
     if deviations is not None:
         problem = f"it is off by {off}, {deviations:.1f} standard deviations"
         source = replace(source, problem=problem, refused_m=source.refused_m or 0.0)
         return _with_source(state, name, source), scale, events
     source = replace(source, used_m=0.0, refused_m=None, problem=None)
-    return _with_source(state, name, source), after, events
+    state = _with_measured(_with_source(state, name, source), before, after, name, ratio.sigma)
+    return state, after, events
+
+
+def _with_measured(state: SourcesState, before: ScaleState, after: ScaleState, name: str, sigma: float) -> SourcesState:
+    """Return the state where a measurement has been taken in.
+
+    What lengths by wheels are off is that of the path that they are compared with, and so no noise of their own.
+    """
+    gain = 1.0 - float(after.covariance[0, 0] / before.covariance[0, 0])
+    noise = (gain * sigma) ** 2 if name == HEIGHT else 0.0
+    return replace(state, measured=state.measured.then(gain, noise + (1.0 - (1.0 - gain) ** 2) * LASTING**2))
 
 
 def _voted(state: SourcesState, scale: ScaleState) -> tuple[SourcesState, ScaleState, tuple[str, ...]]:
@@ -386,8 +400,9 @@ def _voted(state: SourcesState, scale: ScaleState) -> tuple[SourcesState, ScaleS
     check = "ground_frame and the camera's mount in TF" if name == HEIGHT else "the wheels' radius and grip"
     loser = _source(state, name)
     if loser.is_in_charge:  # the scale may be its
-        own = _source(state, other).own
-        scale = scale_filter.measured(scale_filter.reopened(scale), own, FITTED**2, gate=math.inf)[1]
+        own, before = _source(state, other).own, scale_filter.reopened(scale)
+        scale = scale_filter.measured(before, own, FITTED**2, gate=math.inf)[1]
+        state = _with_measured(state, before, scale, other, FITTED)
     problem = (
         f"it differs from the {other} by {_percent(apart if name == HEIGHT else -apart)} and is farther from the "
         f"network's own metres; check {check}"

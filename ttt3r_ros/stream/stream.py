@@ -258,6 +258,7 @@ def step(
         estimate.typical_confidence(),
         model,
         certainty,
+        is_scale_measured=bool(state.sources.in_charge),
     )
     motion, moved, vertical = gravity.corrected(state.gravity, before, motion, moved, frame.imu)
     motion, moved, on_ground = ground.corrected(
@@ -293,7 +294,7 @@ def prepare(backbone: Backbone, state: StreamState, settings: StreamSettings) ->
     """Do now what the next frame would otherwise wait for; pure, to be called when a frame has been published."""
     if state.pending is not None:
         estimate, state = state.pending, replace(state, pending=None)
-        state = replace(_rescaled(state, estimate), tracks=tracks.renewed(state.tracks, estimate))
+        state = replace(_rescaled(state, estimate, settings), tracks=tracks.renewed(state.tracks, estimate))
         reason, policy = _reset_reason(backbone, state, estimate, settings)
         state = replace(state, policy=policy)
         if reason:
@@ -586,13 +587,15 @@ def _held(
     return replace(result, is_still=True), state
 
 
-def _rescaled(state: StreamState, estimate: Estimate) -> StreamState:
+def _rescaled(state: StreamState, estimate: Estimate, settings: StreamSettings) -> StreamState:
     """Return the state whose sources of scale have been asked about a frame."""
     if state.sources.view is None:
         return state
     sources, scale, told = scale_sources.asked(state.sources, state.segments.scale_state, estimate)
     running = replace(state.segments, scale_state=scale)
-    return replace(state, sources=sources, segments=running, events=(*state.events, *told)[-MAX_EVENTS:])
+    moved = odometry.rescaled(state.odometry, sources.measured, settings.covariance)
+    state = replace(state, sources=sources, segments=running, odometry=moved)
+    return replace(state, events=(*state.events, *told)[-MAX_EVENTS:])
 
 
 def _reset_reason(
