@@ -30,7 +30,7 @@ from ttt3r_ros.stream.odometry import Motion, OdometryState
 MAX_TILT, MAX_CLIMB, CLIMB_M = math.radians(2.0), 0.2, 0.5
 #: Roll and pitch come back to the plane along this way [m].
 SETTLE_M = 2.0
-#: Standard deviation of a level floor's height along a metre [m].
+#: Standard deviation of a level floor's height along a metre [m], and so of its tilt along one [rad].
 UNEVEN = 0.005
 
 
