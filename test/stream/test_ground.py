@@ -252,6 +252,24 @@ def test_what_is_said_of_roll_and_pitch_follows_what_is_seen_of_the_ground(groun
     assert np.sqrt(told[-1]) < 0.5 * UNEVEN if ground == "level" else np.sqrt(told[-1]) > 1.2 * UNEVEN
 
 
+def test_a_height_that_a_level_robot_climbs_at_once_may_be_an_error():
+    """A ramp is not: there the robot tilts."""
+    robot = Robot()
+    robot.step(np.eye(4))
+    before = robot.step(moved(STEP)).covariances.pose
+    robot.step(moved(STEP), moved(STEP, up=0.15))
+    for _ in range(100):
+        motion = robot.step(moved(STEP))
+    assert motion.T_odom_base[2, 3] == pytest.approx(0.15, abs=0.01)
+    assert 0.15**2 < motion.covariances.pose[2] - before[2] < 1.5 * 0.15**2
+    ramp, free = Robot(), Robot()
+    for step in (np.eye(4), moved(STEP, pitch=-0.3), *[moved(STEP)] * 5):
+        ramp.step(step)
+        free.step(step, height=None)
+    assert ramp.odometry.T_odom_base[2, 3] > 0.03
+    np.testing.assert_allclose(ramp.odometry.covariance, free.odometry.covariance)
+
+
 def test_a_plane_that_is_found_late_is_as_uncertain_as_odometry_was_there():
     robot = Robot()
     robot.step(np.eye(4), height=None)

@@ -10,6 +10,9 @@ How far off the plane the robot seems to stand is seen at every frame: odometry'
 Both together are no less than the error, so that their mean square along the way bounds what the covariance says of
 roll and pitch.
 
+Where a robot that stands level climbs, by its odometry, faster than any error, these are stairs or an error after all,
+which the ground does not tell: the height that it climbs is as uncertain as it is high.
+
 Nothing jumps, since only motions are changed, and the pose of a robot that stands stays as it is.
 """
 
@@ -103,8 +106,11 @@ def corrected(
     way = float(np.linalg.norm(moved - climbed * first))
     state = replace(state, climb=state.climb * math.exp(-way / CLIMB_M) + climbed / CLIMB_M)
     off = _angle(up, first)
-    if not is_floor_seen or off >= MAX_TILT or abs(state.climb) > MAX_CLIMB:
-        return motion, after, replace(state, foot=foot)
+    state = replace(state, foot=foot)
+    if not is_floor_seen or off >= MAX_TILT:
+        return motion, after, state
+    if abs(state.climb) > MAX_CLIMB:
+        return *_with_variance(motion, after, climbed**2 * np.outer(first, first)), state
     share = 1.0 - math.exp(-way / SETTLE_M)
     gain, tilt = 0.0 if is_level else share, state.tilt + share * (off**2 / 2 - state.tilt)
     axis = np.cross(up, first)
@@ -119,13 +125,22 @@ def corrected(
     after = _on_plane(after, across + UNEVEN**2 * way, first)
     if not is_level:
         after = _upright(after, gain, state.at_first + tilt, state.at_first + max(tilt, off**2 / 2), first)
-    assert after.covariance is not None
-    variances = pose_variances(after.covariance, after.since())
-    return replace(motion, covariances=replace(motion.covariances, pose=variances)), after, state
+    return *_with_variance(motion, after), state
 
 
 def _angle(a: FloatArray, b: FloatArray) -> float:
     return float(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
+
+
+def _with_variance(
+    motion: Motion, after: OdometryState, added: FloatArray | float = 0.0
+) -> tuple[Motion, OdometryState]:
+    """Return a motion with the variances of odometry after it, both with a covariance (3, 3) of position more."""
+    assert after.covariance is not None
+    P = after.covariance.copy()
+    P[:3, :3] += added
+    pose = pose_variances(P, after.since())
+    return replace(motion, covariances=replace(motion.covariances, pose=pose)), replace(after, covariance=P)
 
 
 def _tilt_variance(P: FloatArray, normal: FloatArray) -> float:
