@@ -104,9 +104,8 @@ def corrected(
     moved = foot - state.foot
     climbed = float(moved @ first)
     way = float(np.linalg.norm(moved - climbed * first))
-    state = replace(state, climb=state.climb * math.exp(-way / CLIMB_M) + climbed / CLIMB_M)
+    state = replace(state, foot=foot, climb=state.climb * math.exp(-way / CLIMB_M) + climbed / CLIMB_M)
     off = _angle(up, first)
-    state = replace(state, foot=foot)
     if not is_floor_seen or off >= MAX_TILT:
         return motion, after, state
     if abs(state.climb) > MAX_CLIMB:
