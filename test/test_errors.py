@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttt3r_ros.errors import quoted, what_was_meant, why_not_imported
+from ttt3r_ros.errors import command, quoted, what_was_meant, why_not_imported
 
 
 @given(st.text(max_size=60))
@@ -40,6 +41,20 @@ def test_a_misspelt_name_is_told_from_an_unknown_one():
     known = ("max_depth", "max_speed", "weights")
     assert what_was_meant("maxdepth", known) == "did you mean max_depth?"
     assert what_was_meant("camera", known) is None
+
+
+def test_a_command_is_named_as_it_can_be_typed(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / ".venv"))
+    assert command("fetch_weights") == "ros2 run ttt3r_ros fetch_weights"
+    script = tmp_path / ".venv" / "bin" / "fetch_weights"
+    script.parent.mkdir(parents=True)
+    script.touch()
+    monkeypatch.chdir(tmp_path)
+    assert command("fetch_weights") == ".venv/bin/fetch_weights"
+    sibling = tmp_path / "videos"
+    sibling.mkdir()
+    monkeypatch.chdir(sibling)
+    assert command("fetch_weights") == str(script)
 
 
 def test_the_limit_itself_is_not_too_long():

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import ParamSpec
 
 Parameters = ParamSpec("Parameters")
@@ -45,6 +46,17 @@ def what_was_meant(name: str, known: Iterable[str]) -> str | None:
     """Return a question with the known name that is most like an unknown one; None if none is like it."""
     close = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else None
+
+
+def command(name: str) -> str:
+    """Return what the user types to run a command of this package: a script of the pip environment, else `ros2 run`."""
+    script = Path(sys.prefix, "bin", name)
+    if not script.exists():
+        return f"ros2 run ttt3r_ros {name}"
+    try:
+        return str(script.relative_to(Path.cwd()))
+    except (ValueError, OSError):  # it is elsewhere, or the working directory is gone
+        return str(script)
 
 
 def kind_of(text: str) -> str:

@@ -17,7 +17,7 @@ from ttt3r_ros import colors
 from ttt3r_ros.evaluation import demo_report
 from ttt3r_ros.offline import report
 from ttt3r_ros.ros import localization
-from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.ros.parameters import FileSettings, Parameters
 from ttt3r_ros.ros.topics import MAP_POINTS, TOPICS
 from ttt3r_ros.settings import declarations
 
@@ -74,6 +74,12 @@ def test_the_interface_explains_every_figure(section, metrics):
     table = text.partition("| in `metrics.json` | |\n|---|---|\n")[2].partition("\n\n")[0]
     explained = [name for row in table.splitlines() for name in re.findall(r"`(\w+)`", row.split("|")[1])]
     assert sorted(explained) == sorted(field.name for field in fields(metrics))
+
+
+def test_the_interface_names_every_parameter_of_saved_files_where_it_says_how_to_restart():
+    text = INTERFACE.partition("\n## Continuing after a restart\n")[2].partition("\n## ")[0]
+    for item in declarations(FileSettings):
+        assert re.search(rf"`(<)?{item.name}\b", text), item.name
 
 
 def test_the_view_shows_topics_that_exist():

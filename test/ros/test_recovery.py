@@ -6,6 +6,7 @@ The node is real but for its network, which knows where each picture was taken (
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -124,6 +125,31 @@ def test_images_that_show_nothing(camera, network):
     assert back.pose.covariance[0] > 0.25 * 0.25  # half a metre per second for half a second
     assert then.twist.twist.linear.x == pytest.approx(SPEED / 0.1, abs=1e-3)
     camera.is_found()
+
+
+def test_the_end_of_a_loss_is_said_where_its_beginning_was(camera, capfd):
+    def said() -> list[str]:
+        lines = capfd.readouterr().err.splitlines()
+        return [line.partition("]: ")[2] for line in lines if "lost" in line or "tracking again" in line]
+
+    def lose(gray: int, *, step: float = 0.1) -> None:
+        for count in range(4):
+            camera.bench.next_stamp += int((step - 0.1) * 1e9)
+            camera.lose(np.full((60, 80, 3), gray - count, dtype=np.uint8))
+        camera.drive(2)
+
+    said()
+    lose(255)
+    begun, ended = said()
+    assert begun.startswith("lost: the image is white")
+    assert re.fullmatch(r"tracking again after \d+\.\d s", ended)
+    lose(255)
+    assert said() == []  # within half a minute the same is not said again, and so neither is its end
+    lose(90, step=1.0)
+    begun, segment, ended = said()
+    assert begun.startswith("lost: the image has no contrast")
+    assert segment == "lost for 4.1 s: starting a new segment; the pose goes on from the last one"
+    assert re.fullmatch(r"tracking again after \d+\.\d s", ended)
 
 
 def test_a_frozen_camera(camera):

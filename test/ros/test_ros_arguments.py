@@ -8,7 +8,7 @@ import rclpy
 from rclpy.node import Node
 
 from ttt3r_ros.cli.parser import CommandParser
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, command
 from ttt3r_ros.ros.ros_arguments import parse, without_ros_arguments, without_section
 
 
@@ -146,12 +146,17 @@ main()
             "after a slash, as in /robot1/left",
         ),
         (["-p", "max_depth:=far"], "parameter max_depth must be a number, not 'far'"),
-        (["-p", "weights:=missing.pth"], "missing.pth does not exist; get the published weights with `fetch_weights`"),
+        (
+            ["-p", "weights:=missing.pth"],
+            "missing.pth does not exist: check the path (`{fetch}` gets the published weights)",
+        ),
         (["-p", "mask_file:=mask.png"], "the mask mask.png cannot be read: No such file or directory"),
         (["-p", "covariance_file:=c.json"], "the covariance file c.json cannot be read: No such file or directory"),
     ],
 )
-def test_the_node_says_mistakes_before_torch_is_loaded(tmp_path, arguments, sentence):
-    command = [sys.executable, "-c", WITHOUT_TORCH, "--ros-args", *arguments]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_the_node_says_mistakes_before_torch_is_loaded(tmp_path, monkeypatch, arguments, sentence):
+    monkeypatch.chdir(tmp_path)
+    sentence = sentence.format(fetch=command("fetch_weights"))
+    given = [sys.executable, "-c", WITHOUT_TORCH, "--ros-args", *arguments]
+    run = subprocess.run(given, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stderr) == (2, f"error: {sentence}\n")

@@ -45,6 +45,11 @@ class Counters:
     segment_frames: int = 0
 
 
+def status_name(node: str) -> str:
+    """Return the name of the status of a node with this full name."""
+    return f"{node.lstrip('/')}: stream"
+
+
 def diagnostic_array(
     name: str, stamp: Time, health: Health, counters: Counters, facts: Mapping[str, str]
 ) -> DiagnosticArray:
@@ -56,7 +61,7 @@ def diagnostic_array(
         "rss_mb": f"{resident_megabytes():.0f}",
         "device_memory_mb": f"{_device_megabytes():.0f}",
     }
-    status = DiagnosticStatus(level=health.level, name=f"{name.lstrip('/')}: stream", message=health.message)
+    status = DiagnosticStatus(level=health.level, name=status_name(name), message=health.message)
     status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
     array = DiagnosticArray(status=[status])
     array.header.stamp = stamp.to_msg()

@@ -29,10 +29,12 @@ class Notices:
         if self._is_due(kind or kind_of(text)):
             self._logger.warning(text)
 
-    def error(self, text: str, kind: str | None = None) -> None:
-        """Log an error unless one of this kind was logged within `PERIOD_S`."""
-        if self._is_due(kind or kind_of(text)):
+    def error(self, text: str, kind: str | None = None) -> bool:
+        """Log an error unless one of this kind was logged within `PERIOD_S`; return whether it was logged."""
+        is_due = self._is_due(kind or kind_of(text))
+        if is_due:
             self._logger.error(text)
+        return is_due
 
     def _is_due(self, kind: str) -> bool:
         now = time.monotonic()

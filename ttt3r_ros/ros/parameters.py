@@ -322,14 +322,14 @@ def _descriptor(item: Declaration) -> ParameterDescriptor:
     return descriptor
 
 
-def no_such_parameter(node: Node, name: str) -> str:
-    """Return a sentence on a name that no parameter of the node has."""
-    advice = what_was_meant(name, _own_names(node)) or "no parameter has a similar name"
-    return f"parameter {quoted(name, 100)} is unknown: {advice}"
+def no_such_parameter(name: str, known: Iterable[str]) -> str:
+    """Return a sentence on a name that no parameter of a node has, whose parameters have the known names."""
+    return f"parameter {quoted(name, 100)} is unknown: {_advice(name, known)}"
 
 
-def _own_names(node: Node) -> list[str]:
-    return [name for name in node._parameters if not name.startswith("qos_overrides.")]
+def _advice(name: str, known: Iterable[str]) -> str:
+    own = [other for other in known if not other.startswith("qos_overrides.")]
+    return what_was_meant(name, own) or "no parameter has a similar name"
 
 
 def unknown(node: Node) -> list[str]:
@@ -337,7 +337,6 @@ def unknown(node: Node) -> list[str]:
 
     Call this once the node has created its publishers and subscriptions, because they declare their QoS parameters.
     """
-    known = _own_names(node)
     sentences = []
     for name in sorted(node._parameter_overrides):
         if node.has_parameter(name):
@@ -345,7 +344,7 @@ def unknown(node: Node) -> list[str]:
         if name.startswith("qos_overrides."):
             advice = "no topic of this node has this QoS setting (use the full topic name, after remapping)"
         else:
-            advice = what_was_meant(name, known) or "no parameter has a similar name"
+            advice = _advice(name, node._parameters)
         sentences.append(f"parameter {quoted(name, 100)} is unknown and has no effect: {advice}")
     return sentences
 

@@ -121,6 +121,8 @@ class Pipeline:
         self.failed = 0
         self.lost = 0
         self._failed_in_a_row = 0
+        self._tracked_at: float | None = None  # arrival of the last frame with a pose; at first, of the first frame
+        self._has_said_lost = False  # and not yet that it is tracking again
         self._stamp_rate, self._min_rate_hz = StampRate(), min_rate_hz
         self._follows: deque[bool] = deque([True] * RECENT, maxlen=RECENT)  # of recent frames: whether on the last one
         self._interruption = ""  # why the last frame that follows on none does so
@@ -300,6 +302,8 @@ class Pipeline:
 
     def _process(self, frame: QueuedFrame) -> None:
         parameters, origin = self._parameters, self._obey_requests()
+        if self._tracked_at is None:
+            self._tracked_at = frame.received
         if self._unread is not None:
             frame = frame.after(self._unread)
         self._unread, message = frame, frame.message
@@ -349,7 +353,7 @@ class Pipeline:
             self.failed += 1
             self.lost += 1
             self.health = Health(ERROR, "lost", f"lost: {done.lost}")
-            self._notices.error(f"lost: {done.lost}; nothing is published until tracking recovers")
+            self._say_lost(f"lost: {done.lost}; nothing is published until tracking recovers")
             return
         odom_header = Header(stamp=header.stamp, frame_id=parameters.odom_frame)
         T_odom_camera = motion.T_odom_base @ T_base_camera
@@ -374,8 +378,19 @@ class Pipeline:
             self._follows.append(follows)
             if not follows:
                 self._interruption = self.segment_reason
+        self._say_tracking(frame.received)
         self.health = self._health()
         self.statistics.add(time.perf_counter() - frame.received, estimate.learning_rate)
+
+    def _say_lost(self, text: str, kind: str | None = None) -> None:
+        self._has_said_lost |= self._notices.error(text, kind)
+
+    def _say_tracking(self, received: float) -> None:
+        """Say that a loss is over if the log has it, and note when this frame arrived, by `time.perf_counter` [s]."""
+        if self._has_said_lost and self._tracked_at is not None:
+            self._has_said_lost = False
+            self._node.get_logger().info(f"tracking again after {received - self._tracked_at:.1f} s")
+        self._tracked_at = received
 
     def _points_of(self, estimate: Estimate) -> tuple[Float32Array, Float32Array] | None:
         """Return points and confidence of the frame that has just been processed."""
@@ -449,7 +464,7 @@ class Pipeline:
             reason = f"the GPU is out of memory; if this persists, set a smaller image_size. {reason}"
         again = f", {self._failed_in_a_row} frames in a row" if self._failed_in_a_row > 1 else ""
         self.health = Health(ERROR, "lost", f"lost: a frame failed{again} ({reason})")
-        self._notices.error(f"a frame failed and was dropped ({reason})", kind=type(error).__name__)
+        self._say_lost(f"a frame failed and was dropped ({reason})", kind=type(error).__name__)
         self._node.get_logger().debug(trace)
 
 

@@ -134,7 +134,7 @@ class Ttt3rNode(LifecycleNode):
         """Set parameters, as the services do; what cannot be set is refused with our messages instead of rclpy's."""
         for parameter in parameter_list:
             if not self.has_parameter(parameter.name):
-                return SetParametersResult(successful=False, reason=no_such_parameter(self, parameter.name))
+                return SetParametersResult(successful=False, reason=no_such_parameter(parameter.name, self._parameters))
         try:
             with_changes(self._settings, parameter_list)
         except UserError as error:

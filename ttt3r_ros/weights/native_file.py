@@ -20,7 +20,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, command
 from ttt3r_ros.model.config import LATER, NetworkConfig
 from ttt3r_ros.serialize import safetensors_header
 from ttt3r_ros.weights.contents import Contents, check_finite, check_tensors, skeleton
@@ -109,7 +109,7 @@ def read_native(path: Path) -> NativeFile:
     if _VERSION not in metadata:
         raise UserError(
             f"{path} is a safetensors file without this package's metadata; convert the published .pth with "
-            "`fetch_weights --convert`"
+            f"`{command('fetch_weights')} --convert`"
         )
     version = metadata[_VERSION]
     if version != str(FORMAT_VERSION):

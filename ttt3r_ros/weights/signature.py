@@ -6,13 +6,13 @@ import os
 import stat
 from pathlib import Path
 
-from ttt3r_ros.errors import UserError
+from ttt3r_ros.errors import UserError, command
 
 #: The number that begins a PyTorch file in the legacy format, as it is pickled.
 _LEGACY = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 _SIGNATURES: dict[bytes, str] = {  # first bytes of files that users often pass by mistake, and what those files are
     b"version https://git-lfs": "a Git LFS pointer, not the file it points to; fetch it with `git lfs pull`",
-    b"<": "a web page, perhaps from a failed download; get the weights with `fetch_weights`",
+    b"<": f"a web page, perhaps from a failed download; get the weights with `{command('fetch_weights')}`",
 }
 
 
@@ -26,7 +26,9 @@ def is_published(path: Path) -> bool:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise UserError(f"{path} does not exist; get the published weights with `fetch_weights`") from None
+        raise UserError(
+            f"{path} does not exist: check the path (`{command('fetch_weights')}` gets the published weights)"
+        ) from None
     except ValueError as error:  # a NUL in the name
         raise UserError(f"{os.fspath(path)!r} is not a file name") from error
     if not stat.S_ISREG(mode):  # reading from a pipe or a device could block forever

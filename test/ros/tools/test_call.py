@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
+from waiting import wait_until
 
+from ttt3r_ros.ros.diagnostics import WARN, Counters, Health, diagnostic_array
 from ttt3r_ros.ros.tools import call
 
 pytestmark = pytest.mark.dds
@@ -30,7 +35,7 @@ class StandIn(LifecycleNode):
 
 @pytest.fixture
 def calls() -> Iterator[list[object]]:
-    """Offer services of the node /robot/ttt3r, and note how they are called."""
+    """Offer services and diagnostics of the node /robot/ttt3r, and note how it is called."""
     context, noted = rclpy.Context(), []
     rclpy.init(args=[], context=context)
     stand_in = StandIn("ttt3r", namespace="robot", context=context)
@@ -56,6 +61,13 @@ def calls() -> Iterator[list[object]]:
     stand_in.declare_parameter("limit", 0)
     stand_in.declare_parameter("label", "")
     stand_in.add_on_set_parameters_callback(decide)
+    diagnostics = stand_in.create_publisher(DiagnosticArray, "/diagnostics", 10)
+
+    def say() -> None:
+        name, now, slow = stand_in.get_fully_qualified_name(), stand_in.get_clock().now(), "only 2 images arrive"
+        diagnostics.publish(diagnostic_array(name, now, Health(WARN, "slow", slow), Counters(), {"imu": "level"}))
+
+    stand_in.create_timer(0.1, say)
     trigger("reset")
     trigger("save_map")
     stand_in.create_service(SetBool, "~/enable", enable)
@@ -69,9 +81,10 @@ def calls() -> Iterator[list[object]]:
     thread = threading.Thread(target=spin)
     thread.start()
     yield noted
-    context.shutdown()
+    executor.shutdown()  # first, or else what is under way would fail
     thread.join()
     stand_in.destroy_node()
+    context.shutdown()
 
 
 def test_an_answer_that_is_lost_is_asked_for_again(calls, capsys, monkeypatch):
@@ -97,7 +110,7 @@ def test_an_answer_that_is_lost_is_asked_for_again(calls, capsys, monkeypatch):
     assert calls.count("save_map") == 1  # twice might be refused, or write twice
 
 
-def test_services_are_called_and_their_answers_shown(calls, capsys):
+def test_services_are_called_and_their_answers_shown(calls, capsys, monkeypatch):
     there = ["--node", "robot/ttt3r", "--timeout", "60"]
     assert call.main(["reset", *there]) == 0
     assert capsys.readouterr() == ("answer to reset\n", "")
@@ -132,18 +145,29 @@ def test_services_are_called_and_their_answers_shown(calls, capsys):
     assert call.main(["shutdown", *there]) == 0  # whose number differs from state to state
     assert capsys.readouterr().out == "/robot/ttt3r is finalized\n"
     assert refused("configure").endswith("cannot configure: only a restart of the process makes it work again\n")
-    assert call.main(["reset", "--timeout", "3"]) == 2
+    where, offered = call._where, ("/robot/ttt3r/reset", ["std_srvs/srv/Trigger"])
+
+    def where_all_are_known(caller: Node, node: str, service: str) -> str:
+        wait_until(lambda: offered in caller.get_service_names_and_types(), "the other node to be discovered")
+        return where(caller, node, service)
+
+    monkeypatch.setattr(call, "_where", where_all_are_known)
+    assert call.main(["reset", "--timeout", "0.1"]) == 2
     assert capsys.readouterr().err.endswith(
         "error: no node /ttt3r offers reset, but /robot/ttt3r: choose with --node\n"
     )
 
 
-def test_parameters_are_set_or_refused_in_the_nodes_words(calls, capsys):
+def test_parameters_are_set_and_shown_or_refused_in_the_nodes_words(calls, capsys):
     there = ["--node", "robot/ttt3r", "--timeout", "60"]
     for words in (["limit", "-1"], ["label", "front left"], ["label", "''"]):
         assert call.main([*there, "set", *words]) == 0
         assert capsys.readouterr() == (f"{words[0]} is set to {words[1]}\n", "")
     assert calls == [-1, "front left", ""]
+    assert call.main(["get", "label", *there]) == 0
+    assert capsys.readouterr() == ("''\n", "")  # as it can be set again
+    assert call.main(["get", "limits", *there]) == 1
+    assert capsys.readouterr() == ("", "error: parameter 'limits' is unknown: did you mean limit?\n")
     assert call.main(["set", *there, "limit", "7"]) == 1
     assert capsys.readouterr() == ("", "error: 7 is too much\n")
     for no_value in ("{a: 1}", "2026-01-01", str(2**63), "'a"):
@@ -151,8 +175,34 @@ def test_parameters_are_set_or_refused_in_the_nodes_words(calls, capsys):
         assert f"error: {no_value!r} is not a value of a ROS parameter" in capsys.readouterr().err
 
 
+def test_the_status_is_shown_as_a_list_of_the_node_asked_for(calls, capsys, monkeypatch):
+    assert call.main(["status", "--node", "robot/ttt3r", "--timeout", "60"]) == 0
+    said, *rows = capsys.readouterr().out.splitlines()
+    assert said == "WARN: only 2 images arrive"
+    assert rows[0] == "  state                    slow"
+    assert "  imu                      level" in rows
+    assert {len(row) - len(row.split(maxsplit=1)[1]) for row in rows} == {27}
+    heard, create = [], Node.create_subscription
+
+    def noting(node: Node, kind: type, topic: str, note: Callable[[object], None], qos: int) -> object:
+        return create(node, kind, topic, lambda message: (note(message), heard.append(message)), qos)
+
+    monkeypatch.setattr(Node, "create_subscription", noting)
+    monkeypatch.setattr(call, "time", SimpleNamespace(monotonic=lambda: 5.0 if heard else 0.0))
+    assert call.main(["status"]) == 2
+    assert capsys.readouterr().err == (
+        "error: /ttt3r has said nothing on /diagnostics within 5 s, but /robot/ttt3r: choose with --node\n"
+    )
+
+
 @pytest.mark.parametrize(
-    ("words", "said"), [(["set", "limit"], "set wants NAME VALUE"), (["reset", "it"], "nothing follows reset")]
+    ("words", "said"),
+    [
+        (["set", "limit"], "set wants NAME VALUE"),
+        (["get"], "get wants NAME"),
+        (["reset", "it"], "nothing follows reset"),
+        (["list", "it"], "nothing follows list"),
+    ],
 )
 def test_words_that_do_not_belong_there_are_said(capsys, words, said):
     with pytest.raises(SystemExit):
@@ -163,6 +213,11 @@ def test_words_that_do_not_belong_there_are_said(capsys, words, said):
 def test_where_no_node_answers_it_says_so(capsys, monkeypatch):
     assert call.main(["reset_odometry", "--timeout", "0.2"]) == 2
     assert "error: no node /ttt3r offers reset_odometry in the ROS domain " in capsys.readouterr().err
+    silence = "has said nothing on /diagnostics within 0.2 s"
+    assert call.main(["status", "--timeout", "0.2"]) == 2
+    assert f"error: /ttt3r {silence} in the ROS domain " in capsys.readouterr().err
+    assert call.main(["status", "--timeout", "0.2", "--node", "call"]) == 2  # itself is there, and says nothing
+    assert f"error: /call {silence}; it may be loading or busy: see its log" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["", "my robot"])
@@ -171,11 +226,14 @@ def test_what_is_no_name_of_a_node_is_said(name, capsys):
     assert f"error: '/{name}' is not the name of a node" in capsys.readouterr().err
 
 
-def test_without_a_service_it_lists_them(capsys):
-    assert call.main([]) == 0
+@pytest.mark.parametrize("words", [[], ["list"]])
+def test_without_a_service_it_lists_them(words, capsys):
+    assert call.main(words) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
         *call.SERVICES,
         *call.TRANSITIONS,
+        "status",
+        "get",
         "set",
     ]
     with pytest.raises(SystemExit):

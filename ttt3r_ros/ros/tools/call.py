@@ -1,29 +1,33 @@
-"""``call``: calls a service of the node, changes its state or sets a parameter, where ROS's own tools are missing."""
+"""``call``: services, state, status and parameters of the node, where ROS's own tools are missing."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import rclpy
 import yaml  # type: ignore[import-untyped]
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
 from rcl_interfaces.msg import Parameter
-from rcl_interfaces.srv import SetParameters
+from rcl_interfaces.srv import GetParameters, ListParameters, SetParameters
 from rclpy.exceptions import InvalidServiceNameException
 from rclpy.node import Node
-from rclpy.parameter import get_parameter_value
+from rclpy.parameter import get_parameter_value, parameter_value_to_python
 from std_srvs.srv import SetBool, Trigger
 
 from ttt3r_ros.cli.arguments import positive
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.ros.diagnostics import status_name
 from ttt3r_ros.ros.initialize import creating_node, initialized
+from ttt3r_ros.ros.parameters import no_such_parameter
 
 #: What can be called, with what it does.
 SERVICES = {
@@ -52,7 +56,18 @@ _GOALS = {
     "cleanup": ("unconfigured",),
     "shutdown": ("finalized",),
 }
-SETTING = {"set": "set NAME VALUE sets a parameter, as `ros2 param set` does"}
+STATUS = {"status": "show what the node says of itself on /diagnostics: state, rates, counters"}
+PARAMETERS = {
+    "get": "get NAME shows the value of a parameter, as `ros2 param get` does",
+    "set": "set NAME VALUE sets a parameter, as `ros2 param set` does",
+}
+_WORDS = {"get": ["NAME"], "set": ["NAME", "VALUE"]}  # that follow
+_LEVELS = {
+    DiagnosticStatus.OK: "OK",
+    DiagnosticStatus.WARN: "WARN",
+    DiagnosticStatus.ERROR: "ERROR",
+    DiagnosticStatus.STALE: "STALE",
+}
 #: Requests other than that of a Trigger, by name: the service and its data.
 _SWITCHES = {"pause": ("enable", False), "resume": ("enable", True)}
 
@@ -70,11 +85,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; `--help` lists them."""
     parser = _parser()
     options = parser.parse_intermixed_args(argv)
-    if options.name is None:
-        print(_listed(SERVICES | TRANSITIONS | SETTING))
+    wanted = _WORDS.get(options.name, [])
+    if len(options.words) != len(wanted):
+        parser.error(f"{options.name} wants {' '.join(wanted)}" if wanted else f"nothing follows {options.name}")
+    if options.name == "list":
+        print(_listed(SERVICES | TRANSITIONS | STATUS | PARAMETERS))
         return 0
-    if len(options.words) != (2 if options.name in SETTING else 0):
-        parser.error("set wants NAME VALUE" if options.name in SETTING else f"nothing follows {options.name}")
     try:
         with initialized():
             is_done, message = call(options.name, *options.words, node=options.node, timeout_s=options.timeout)
@@ -88,10 +104,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def call(name: str, *words: str, node: str, timeout_s: float) -> tuple[bool, str]:
-    """Call one of `SERVICES` of a node, make one of `TRANSITIONS`, or `set` a parameter to a value in YAML.
+    """Call one of `SERVICES` of a node, make one of `TRANSITIONS`, ask for its `STATUS`, or one of `PARAMETERS`.
 
     The node is looked for, and its answer waited for, so long (longer for a transition) [s]. Returns whether it
-    succeeded, and a message.
+    succeeded, and a message; values of parameters are in YAML.
 
     Raises:
         UserError: there is no such node, it does not answer, or ROS has no such values.
@@ -102,8 +118,11 @@ def call(name: str, *words: str, node: str, timeout_s: float) -> tuple[bool, str
     try:
         if name in TRANSITIONS:
             return _change_state(caller, node, name, timeout_s)
-        if name in SETTING:
-            return _set_parameter(caller, node, *words, timeout_s=timeout_s)
+        if name in STATUS:
+            return True, _status(caller, node, timeout_s)
+        if name in PARAMETERS:
+            parameter = _get_parameter if name == "get" else _set_parameter
+            return parameter(caller, node, *words, timeout_s=timeout_s)
         service, data = _SWITCHES.get(name, (name, None))
         kind: Any = Trigger if data is None else SetBool
         request = kind.Request() if data is None else kind.Request(data=data)
@@ -141,6 +160,39 @@ def _transition(caller: Node, node: str, name: str, timeout_s: float, state: Cal
     if answer.result().success:
         return True, f"{node} is {state()}"
     return False, f"{node} is {state()}, and {name} did not succeed: its log and /diagnostics say why"
+
+
+def _status(caller: Node, node: str, timeout_s: float) -> str:
+    """Return the next status of a node's stream, with one key and its value per line."""
+    heard: dict[str, DiagnosticStatus] = {}
+    wanted, suffix = status_name(node), status_name("")
+
+    def note(message: DiagnosticArray) -> None:
+        heard.update({status.name: status for status in message.status})
+
+    caller.create_subscription(DiagnosticArray, "/diagnostics", note, 10)
+    deadline = time.monotonic() + timeout_s
+    while wanted not in heard and time.monotonic() < deadline:
+        rclpy.spin_once(caller, timeout_sec=0.1)
+    if (status := heard.get(wanted)) is not None:
+        width = max((len(item.key) for item in status.values), default=0)
+        values = [f"  {item.key:<{width}}  {item.value}".rstrip() for item in status.values]
+        return "\n".join([f"{_LEVELS.get(bytes(status.level), 'unknown')}: {status.message}", *values])
+    silence = f"{node} has said nothing on /diagnostics within {timeout_s:g} s"
+    if node in {f"{namespace.rstrip('/')}/{name}" for name, namespace in caller.get_node_names_and_namespaces()}:
+        raise UserError(f"{silence}; it may be loading or busy: see its log")
+    raise UserError(silence + _elsewhere([f"/{name.removesuffix(suffix)}" for name in heard if name.endswith(suffix)]))
+
+
+def _get_parameter(caller: Node, node: str, name: str, *, timeout_s: float) -> tuple[bool, str]:
+    def ask(kind: Any, service: str, **request: Any) -> Any:
+        return _answer(caller, kind, node, service, kind.Request(**request), timeout_s, timeout_s)
+
+    found = [parameter_value_to_python(value) for value in ask(GetParameters, "get_parameters", names=[name]).values]
+    if found in ([], [None]):  # as releases of ROS differ
+        return False, no_such_parameter(name, ask(ListParameters, "list_parameters").result.names)
+    said = yaml.safe_dump(found[0], default_flow_style=True, allow_unicode=True, width=math.inf)
+    return True, said.removesuffix("...\n").rstrip("\n")
 
 
 def _set_parameter(caller: Node, node: str, name: str, value: str, *, timeout_s: float) -> tuple[bool, str]:
@@ -197,11 +249,16 @@ def _no_answer(node: str, seconds: float) -> str:
 
 
 def _where(caller: Node, node: str, service: str) -> str:
-    """Return which other nodes offer a service, or where to look for them, to end a sentence with."""
+    """Return which other nodes offer a service, as `_elsewhere`."""
     names = (name.rpartition("/") for name, _ in caller.get_service_names_and_types())
-    nodes = sorted(other for other, _, offered in names if offered == service and other != node)  # `node` is our client
-    if nodes:
-        return f", but {', '.join(nodes)}: choose with --node"
+    others = (other for other, _, offered in names if offered == service and other != node)  # `node` is our client
+    return _elsewhere(others)
+
+
+def _elsewhere(nodes: Iterable[str]) -> str:
+    """Return which nodes there are instead, or where to look for them, to end a sentence with."""
+    if others := sorted(nodes):
+        return f", but {', '.join(others)}: choose with --node"
     domain = os.environ.get("ROS_DOMAIN_ID") or "0"
     return f" in the ROS domain {domain}: is it running, with the same ROS_DOMAIN_ID?"
 
@@ -214,17 +271,19 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         "call",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Call a service of the running node, change its state or set a parameter; `ros2 service call`,\n"
-        "`ros2 lifecycle set` and `ros2 param set` do the same where they are installed.",
+        description="Call a service of the running node, change its state, show its status, get or set a parameter;\n"
+        "`ros2 service call`, `ros2 lifecycle set`, `ros2 topic echo /diagnostics`, `ros2 param get` and `set` do the\n"
+        "same where they are installed.",
         epilog=f"services:\n{_listed(SERVICES, '  ')}\n\n"
         f"transitions of a managed node:\n{_listed(TRANSITIONS, '  ')}\n\n"
-        f"parameters:\n{_listed(SETTING, '  ')}\n\n"
+        f"status and parameters:\n{_listed(STATUS | PARAMETERS, '  ')}\n\n"
         "exit status: 0 done; 1 the node refused, and said why; 2 no node answered",
     )
     add = parser.add_argument
-    names = SERVICES | TRANSITIONS | SETTING
-    add("name", nargs="?", choices=names, metavar="WHAT", help="one of those below; none lists them")
-    add("words", nargs="*", metavar="NAME VALUE", help="for set: a parameter and its value, in YAML")
+    names = [*SERVICES, *TRANSITIONS, *STATUS, *PARAMETERS, "list"]
+    what = "one of those below; list, or nothing, lists them"
+    add("name", nargs="?", default="list", choices=names, metavar="WHAT", help=what)
+    add("words", nargs="*", metavar="NAME VALUE", help="for get: a parameter; for set: also its value, in YAML")
     add("--node", default="/ttt3r", help="full name of the node, with its namespace (default %(default)s)")
     add(
         "--timeout",

@@ -34,6 +34,7 @@ from ttt3r_ros.evaluation.run_log import EvenlySpaced
 from ttt3r_ros.geometry import FloatArray, Intrinsics, inverse
 from ttt3r_ros.mapping.voxel_map import MIN_MAX_POINTS, NO_POINTS, MapPoints, VoxelMap
 from ttt3r_ros.ros.conversions import matrix_from_pose, matrix_from_transform, nanoseconds
+from ttt3r_ros.ros.diagnostics import status_name
 from ttt3r_ros.ros.initialize import creating_node, initialized
 from ttt3r_ros.ros.ros_arguments import parse
 from ttt3r_ros.ros.tools.messages import moved, points_of
@@ -182,7 +183,7 @@ class View(Node):
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
-            if status.name == f"{self._name}: stream":
+            if status.name == status_name(self._name):
                 level = {b"\x00": "ok", b"\x01": "warn"}.get(bytes(status.level), "error")
                 self._state = (level, status.message, {item.key: item.value for item in status.values})
                 self._heard_at = time.monotonic()
