@@ -79,6 +79,17 @@ def drawn_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         file.unlink(missing_ok=True)  # 110 MB
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Let torch compute in one thread: small networks gain nothing from more, and the process can be forked."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the file of a network as small as can be."""

@@ -56,7 +56,7 @@ def tiny(device: str) -> Setting:
         network=TINY,
         sizes=((64, 32), (64, 48)),
         camera=(80, 60),
-        rounds=3,
+        rounds=2,
         frames=30,
         reset_interval=10,
         walk_frames=4,

@@ -44,7 +44,7 @@ from ttt3r_ros.ros.diagnostics import resident_megabytes
 from ttt3r_ros.ros.run import run
 from ttt3r_ros.ros.tools import call
 
-MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "800"))  #: over DDS, of either kind
+MESSAGES = int(os.environ.get("FUZZ_MESSAGES", "400"))  #: over DDS, of either kind
 BATCH = 25  #: of them between two good frames
 MAX_SENTENCE = 700
 
@@ -91,7 +91,7 @@ def test_a_thousand_images_are_read_or_refused_in_one_sentence(strategy):
 
 
 @pytest.mark.slow
-@settings(every, max_examples=700)
+@settings(every, max_examples=350)
 @given(camera_infos(), st.booleans())
 def test_camera_infos_are_read_or_refused_in_one_sentence(info: CameraInfo, rectified: bool):
     refused = None

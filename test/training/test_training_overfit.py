@@ -23,7 +23,7 @@ from ttt3r_ros.model.network import POINTS_CAMERA, POINTS_WORLD
 
 STAGE = Stage("heart", 1.0, frames=2, batch=4, motion="turn", rotation_deg=20, translation_m=0.4, world=1, pose=3)
 CAMERA = training_camera(TINY_RECIPE)
-STEPS = 160
+STEPS = 100
 
 
 def images(clips: Clips) -> torch.Tensor:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import signal
@@ -7,10 +8,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from math import ceil
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -44,16 +45,12 @@ STAGES_OF_CPU = [stage.name for stage in RECIPES["cpu"].stages]
 
 
 @pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small(monkeypatch: pytest.MonkeyPatch, one_thread: None) -> None:
     """A few validation frames instead of many, one core, a recipe of this name, and no curve, which takes a second."""
     monkeypatch.setattr("training.monitor._VALIDATION_FRAMES", 4)
     monkeypatch.setitem(config.RECIPES, "cpu", TINY_RECIPE)
     monkeypatch.setattr(train, "draw_curve", lambda *_: None)
     monkeypatch.setattr("ttt3r_ros.synthetic.Sequence", SmallSequence)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.slow
@@ -414,43 +411,39 @@ def test_a_run_ends_by_the_clock_with_its_figures(tmp_path: Path):
     assert time.monotonic() - begun > 0.5 * 0.08 * 60  # and most of it is spent on training
 
 
-#: Trains, and writes into its log after every step.
-LEARNING = """
-import sys
-from training import __main__, train
-real = train.Rhythm
-train.Rhythm = lambda **options: real(log_s=0.0)
-sys.exit(__main__.main())
-"""
+def learn(output: Path, options: list[str]) -> None:
+    """Train as the command does, with its words in a file; the log has a line of every step."""
+    with output.open("w") as file:
+        for descriptor in (1, 2):
+            os.dup2(file.fileno(), descriptor)
+    sys.stdout = os.fdopen(1, "w")
+    train.Rhythm = lambda **_: Rhythm(log_s=0.0)  # type: ignore[misc]
+    sys.exit(main(options))
 
 
 @pytest.mark.slow
 def test_a_killed_run_leaves_weights_and_goes_on_until_it_is_stopped(tmp_path: Path):
     """SIGKILL at any moment after the start: what was kept last is whole, and loads. SIGTERM ends it in order."""
-    folder = RunFolder(tmp_path / "run")
-    options = ["--run", str(folder.path), "--device", "cpu", "--training-minutes", "60"]
+    folder, output = RunFolder(tmp_path / "run"), tmp_path / "output.txt"
 
-    def learning(*more: str) -> subprocess.Popen[str]:
+    def learning(*options: str) -> BaseProcess:
+        """Return a fork that has learned something: to import torch and its optimizers anew takes five seconds."""
         known = len(folder.entries())
-        process = subprocess.Popen(
-            [sys.executable, "-c", LEARNING, *options, *more], cwd=ROOT, stdout=subprocess.PIPE, text=True
-        )
-        wait_until(
-            lambda: len(folder.entries()) > known or process.poll() is not None,
-            "what it has learned",
-            patience=2 * PATIENCE,
-        )
+        options += ("--run", str(folder.path), "--device", "cpu", "--training-minutes", "60")
+        process = multiprocessing.get_context("fork").Process(target=learn, args=(output, [*options]))
+        process.start()
+        wait_until(lambda: len(folder.entries()) > known or not process.is_alive(), "what it has learned")
         return process
 
     process = learning("--recipe", "cpu", "--tiny")
     process.kill()
-    process.communicate()
+    process.join()
     assert load_weights(str(folder.weights)).network.config.image_size == 64
     process = learning("--resume")
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 0
-    assert "go on with `--resume`" in out
+    process.terminate()
+    process.join(PATIENCE)
+    assert process.exitcode == 0
+    assert "go on with `--resume`" in output.read_text()
     assert folder.load()["counters"]["steps"] >= folder.entries()[-1]["step"] > 0
 
 
