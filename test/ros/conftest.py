@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import pwd
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,15 +40,6 @@ def bench() -> Iterator[Bench]:
     bench = Bench()
     yield bench
     bench.close()
-
-
-@pytest.fixture
-def own_handlers() -> Iterator[None]:
-    """Signals are handled as before once a program has run in this process."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    yield
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
 
 
 @pytest.fixture

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
-import subprocess
-import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -12,9 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.distributed as dist
+import torch.distributed.run as torchrun
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from training_recipe import TINY_RECIPE
 from waiting import PATIENCE
 
+from training import train
+from training.__main__ import main
 from training.clips import Clips, render_clips, training_camera
 from training.flats import build_shard
 from training.run_folder import RunFolder
@@ -23,7 +26,6 @@ from training.trainer import Trainer
 from ttt3r_ros.weights.load import load_weights
 
 CPU = torch.device("cpu")
-ROOT = Path(__file__).parents[2]
 STAGE = replace(TINY_RECIPE.stages[0], hints=0.0)
 
 
@@ -67,17 +69,24 @@ def test_all_have_the_mean_of_all_gradients_and_keep_the_same_weights(tmp_path: 
 
 
 @pytest.mark.slow
-def test_torchrun_trains_with_two(tmp_path: Path):
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+def test_torchrun_trains_with_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None, own_handlers: None
+):
+    """All of torchrun, but that its processes are forks of this one."""
+
+    def launcher(config: LaunchConfig, entrypoint: str) -> Callable[..., object]:
+        def launch(*arguments: str) -> object:
+            assert arguments[:3] == ("-u", "-m", "training")
+            return elastic_launch(replace(config, start_method="fork"), main)([*arguments[3:]])
+
+        return launch
+
+    monkeypatch.setattr(torchrun, "elastic_launch", launcher)
+    monkeypatch.setattr(train, "draw_curve", lambda *_: None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # or torchrun does
     options = ["--recipe", "cpu", "--stages", "depth,pairs", "--tiny", "--steps", "4", "--no-evaluation"]
-    run = subprocess.run(
-        [*launcher, "-m", "training", *options, "--device", "cpu", "--name", str(tmp_path / "run")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
+    options += ["--device", "cpu", "--name", str(tmp_path / "run")]
+    torchrun.main(["--standalone", "--nproc-per-node", "2", "-m", "training", *options])
     folder = RunFolder(tmp_path / "run")
     steps = [entry["step"] for entry in folder.entries()]
     assert steps == sorted(set(steps))  # one process writes

@@ -365,11 +365,10 @@ def test_a_message_that_cannot_be_shown_is_survived(
         (["--ros-args", "-r", "nonsense"], "-r nonsense: write FROM:=TO"),
     ],
 )
-def test_mistakes_end_in_one_sentence(capsys: pytest.CaptureFixture[str], arguments: list[str], words: str) -> None:
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def test_mistakes_end_in_one_sentence(
+    capsys: pytest.CaptureFixture[str], own_handlers: None, arguments: list[str], words: str
+) -> None:
     assert view.main(["view", *arguments]) == 2
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
     err = capsys.readouterr().err
     assert err.count("error: ") == 1
     assert words in err
