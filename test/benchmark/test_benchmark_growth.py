@@ -14,6 +14,8 @@ from benchmark.growth import WAYS, Sample, Way, main, report
 def test_every_way_is_gone_and_measured(weights, tmp_path, capfd, monkeypatch):
     monkeypatch.setattr(growth, "alone", lambda _, work, *arguments: work(*arguments))  # a process each takes long
     monkeypatch.setattr(growth, "SAMPLES", 8)
+    for name in ("draw_frames", "draw_trajectory"):  # a second each
+        monkeypatch.setattr(f"ttt3r_ros.offline.report.{name}", lambda *_, **__: None)
     options = ["--frames", "16", "--size", "64", "48", "--weights", str(weights), "--device", "cpu"]
     files = ["--work", str(tmp_path / "work"), "--json", str(tmp_path / "r.json"), "--picture", str(tmp_path / "r.png")]
     assert main([*options, *files]) in (0, 1)  # which one is up to the machine's other work
