@@ -6,7 +6,6 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -34,22 +33,13 @@ WORLD = "synthetic:seed=2,length=12,width=80,height=60,fps=10"
 LENIENT = ["--max-speed", "0", "--max-turn-rate", "0", "--min-confidence", "1", "--device", "cpu"]
 
 
-@pytest.fixture(autouse=True)
-def signals() -> Iterator[None]:
-    """Put back the handlers that the command replaces."""
-    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for number, handler in kept.items():
-        signal.signal(number, handler)
-
-
 @pytest.fixture
 def pictures() -> None:
     """Draw the pictures, which takes longer than all the rest; without this, none are drawn."""
 
 
 @pytest.fixture(autouse=True)
-def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, own_handlers: None) -> None:
     if "pictures" not in request.fixturenames:
         for name in ("draw_frames", "draw_trajectory", "draw_correction"):
             monkeypatch.setattr(report, name, lambda *_, **__: None)

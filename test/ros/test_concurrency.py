@@ -24,7 +24,7 @@ from waiting import PATIENCE, wait_until
 pytestmark = pytest.mark.dds
 
 CLIENTS = 4
-CALLS = 250  #: of each client
+CALLS = 252  #: of each client; the last that enables or disables the node enables it
 
 BYTES_PER_PIXEL = {"32FC1": 4, "16UC1": 2}
 

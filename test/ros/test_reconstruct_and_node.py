@@ -7,7 +7,6 @@ import json
 import cv2
 import numpy as np
 import pytest
-import torch
 from harness import ANY_MOTION, node
 from tum import read_tum
 
@@ -37,16 +36,7 @@ def frames(tmp_path_factory):
     return folder, images
 
 
-@pytest.fixture
-def one_thread():
-    """Compute as the node of the harness does: two threads round otherwise, and the network makes more of it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.mark.usefixtures("one_thread")
+@pytest.mark.usefixtures("one_thread")  # as the node of the harness: two round otherwise, and that grows
 def test_the_same_frames_give_the_same_result(frames, weights, tmp_path, bench):
     folder, images = frames
     answered = [stamp for i, stamp in enumerate(STAMPS) if i != BLACK]

@@ -12,7 +12,6 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-import torch
 
 from ttt3r_ros.evaluation.metrics import compare_depth, resample_depth
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, inverse, rotation_vector
@@ -20,6 +19,8 @@ from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.stream import Stream, StreamSettings
 from ttt3r_ros.synthetic import Frames, Sequence
 from ttt3r_ros.weights.load import load_weights
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 FPS, LENGTH = 10, 30
 
@@ -54,10 +55,7 @@ def walks() -> list[Walk]:
 
 
 def follow(walks: list[Walk], frames: int, **settings: object) -> Errors:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
     found = np.mean([_follow(walk, frames, settings) for walk in walks], axis=0)
-    torch.set_num_threads(threads)
     return Errors(*(float(value) for value in found))
 
 
@@ -85,7 +83,6 @@ def _follow(walk: Walk, frames: int, settings: dict[str, object]) -> list[float]
     return [np.mean(depth_errors), missed / path, np.degrees(np.mean(turns)), frame.estimate.intrinsics.fx / mapped.fx]
 
 
-@pytest.mark.slow
 def test_odometry_and_depth_with_the_resets_that_suit_the_weights(walks: list[Walk]) -> None:
     errors = follow(walks, LENGTH)
     assert errors.abs_rel < 0.074  # [0.067]
@@ -94,7 +91,6 @@ def test_odometry_and_depth_with_the_resets_that_suit_the_weights(walks: list[Wa
     assert errors.focal == pytest.approx(1.0, abs=0.02)
 
 
-@pytest.mark.slow
 def test_the_network_alone_carries_a_segment(walks: list[Walk]) -> None:
     errors = follow(walks, 16, reset_policy="never", correct_motion=False)
     assert errors.abs_rel < 0.071  # [0.064]

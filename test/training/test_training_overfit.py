@@ -30,16 +30,14 @@ def images(clips: Clips) -> torch.Tensor:
     return clips.image.permute(0, 1, 4, 2, 3).float() / 127.5 - 1
 
 
-@pytest.fixture(scope="module")
-def learned() -> tuple[Clips, Network]:
+@pytest.fixture
+def learned(one_thread: None) -> tuple[Clips, Network]:
     clips = render_clips(build_shard(range(3, 4)), STAGE, STAGE.batch, CAMERA, generator())
     config = replace(TINY_RECIPE.network, enc_embed_dim=64, dec_embed_dim=48, dec_depth=2)
     network = initial_network(config, seed=0)
     truth = targets(clips, CAMERA)
     optimizer = torch.optim.AdamW(network.parameters(), lr=4e-3, weight_decay=0.0, fused=True)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, STEPS)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # nothing here is large enough for two
     for _ in range(STEPS):
         loss, _ = losses(unroll(network, images(clips), world=True)[0], truth, STAGE)
         optimizer.zero_grad()
@@ -47,7 +45,6 @@ def learned() -> tuple[Clips, Network]:
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         schedule.step()
-    torch.set_num_threads(threads)
     return clips, network.eval().requires_grad_(False)
 
 
