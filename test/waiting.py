@@ -10,12 +10,12 @@ from typing import Any
 PATIENCE = 120.0  #: seconds until something that must happen has failed to
 
 
-def wait_until(condition: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+def wait_until(condition: Callable[[], Any], what: str) -> Any:
     """Return the condition's first true value."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + PATIENCE
     while not (value := condition()):
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {patience} s in vain for {what}")
+            raise AssertionError(f"waited {PATIENCE} s in vain for {what}")
         time.sleep(0.01)
     return value
 

@@ -197,7 +197,7 @@ def rays(intrinsics: Intrinsics) -> tuple[npt.NDArray[np.float32], npt.NDArray[n
     return rays_x[None, :].astype(np.float32), rays_y[:, None].astype(np.float32)
 
 
-def focal_from_points(points: npt.NDArray[np.float32], iterations: int = 10) -> float:
+def focal_from_points(points: npt.NDArray[np.float32]) -> float:
     """Return the focal length [px] that best explains a pointmap, by Weiszfeld's iteration (robust to outliers).
 
     Minimizes the sum over pixels of ``|pixel − c − f·(x/z, y/z)|`` with the principal point c at (W//2, H//2), as in
@@ -205,7 +205,6 @@ def focal_from_points(points: npt.NDArray[np.float32], iterations: int = 10) -> 
 
     Args:
         points: (H, W, 3) float32 points in the camera's optical frame [m].
-        iterations: number of reweighting steps after the initial least-squares solution.
 
     Returns:
         The focal length; NaN if no pixel has a usable ratio.
@@ -222,7 +221,7 @@ def focal_from_points(points: npt.NDArray[np.float32], iterations: int = 10) -> 
     if not total > 0:
         return float("nan")
     focal = pixel_dot_ratio.sum() / total
-    for _ in range(iterations):
+    for _ in range(10):  # reweightings after the least-squares solution
         weights = 1.0 / np.maximum(np.linalg.norm(pixels - focal * ratios, axis=1), 1e-8)
         focal = (weights * pixel_dot_ratio).sum() / (weights * ratio_squared).sum()
     return float(focal)

@@ -93,9 +93,7 @@ class TrajectoryError:
     reference: Trajectory
 
 
-def compare_trajectories(
-    estimate: Trajectory, ground_truth: Trajectory, *, max_stamp_difference_s: float = MAX_STAMP_DIFFERENCE_S
-) -> TrajectoryError:
+def compare_trajectories(estimate: Trajectory, ground_truth: Trajectory) -> TrajectoryError:
     """Return the absolute and relative errors of an estimate.
 
     The absolute trajectory error aligns the estimate by least squares (Umeyama, IEEE PAMI 1991, eqs. 34-43) and takes
@@ -103,7 +101,7 @@ def compare_trajectories(
     IROS 2012, section IV; the relative pose error is that paper's equation 2 with a distance of one pose.
 
     Raises:
-        UserError: fewer than three poses have a ground-truth pose within ``max_stamp_difference_s``.
+        UserError: fewer than three poses have a ground-truth pose within `MAX_STAMP_DIFFERENCE_S`.
     """
     from evo.core import metrics, sync
 
@@ -116,15 +114,15 @@ def compare_trajectories(
     start_ns = min(int(estimate.stamps_ns[0]), int(ground_truth.stamps_ns[0]))
     try:
         reference, compared = sync.associate_trajectories(
-            _to_evo(ground_truth, start_ns), _to_evo(estimate, start_ns), max_diff=max_stamp_difference_s
+            _to_evo(ground_truth, start_ns), _to_evo(estimate, start_ns), max_diff=MAX_STAMP_DIFFERENCE_S
         )
     except sync.SyncException:
         raise UserError(
-            f"no estimated pose lies within {max_stamp_difference_s} s of a true one: do both use the same clock?"
+            f"no estimated pose lies within {MAX_STAMP_DIFFERENCE_S} s of a true one: do both use the same clock?"
         ) from None
     if reference.num_poses < 3:
         raise UserError(
-            f"only {reference.num_poses} estimated poses lie within {max_stamp_difference_s} s of true ones,"
+            f"only {reference.num_poses} estimated poses lie within {MAX_STAMP_DIFFERENCE_S} s of true ones,"
             " 3 are needed"
         )
 

@@ -140,9 +140,9 @@ class Scene:
             visible=visible,
         )
 
-    def add_group(self, name: str, *, visible: bool = True) -> None:
+    def add_group(self, name: str) -> None:
         """Add a node whose children ``name/...`` are hidden and shown together."""
-        self._groups[name] = self._scene.add_frame(name, show_axes=False, visible=visible)
+        self._groups[name] = self._scene.add_frame(name, show_axes=False)
 
     def place_group(self, name: str, T: FloatArray) -> None:
         """Move a group with its children to a (4, 4) pose in the odometry frame."""
