@@ -11,7 +11,8 @@ Both together are no less than the error, so that their mean square along the wa
 roll and pitch.
 
 Where a robot that stands level climbs, by its odometry, faster than any error, these are stairs or an error after all,
-which the ground does not tell: the height that it climbs is as uncertain as it is high.
+which the ground does not tell: the height that it climbs is as uncertain as it is high. Where it leaves the plane that
+it stands on faster than robots climb stairs (`MAX_RISE`), odometry has jumped: that frame neither lifts nor tilts it.
 
 Nothing jumps, since only motions are changed, and the pose of a robot that stands stays as it is.
 """
@@ -31,6 +32,8 @@ from ttt3r_ros.stream.odometry import Motion, OdometryState
 #: The ground is the first plane as long as the direction up is within this angle [rad], and odometry climbs less than
 #: this share of the way, in a mean along so many metres.
 MAX_TILT, MAX_CLIMB, CLIMB_M = math.radians(2.0), 0.2, 0.5
+#: No robot leaves the plane that it stands on, a ramp's as well, faster than this [m/s]: four stairs in a second.
+MAX_RISE = 0.7
 #: Roll and pitch come back to the plane along this way [m].
 SETTLE_M = 2.0
 #: Standard deviation of a level floor's height along a metre [m], and so of its tilt along one [rad].
@@ -101,6 +104,14 @@ def corrected(
     state = replace(state, first=first)
     if state.foot is None or before.covariance is None:
         return motion, after, replace(state, foot=foot)
+    stood, seconds = _stood(before, after, up), (after.stamp_ns - before.stamp_ns) * 1e-9
+    if is_floor_seen and abs((foot - state.foot) @ (stood + up) / 2) > MAX_RISE * seconds > 0.0:
+        rotation = np.zeros(3) if is_level else _rotation(up, stood)
+        stays = foot - (foot - state.foot) @ stood * stood
+        motion, after = _led(motion, after, foot, stays, rotation)
+        across = (MAX_RISE * seconds) ** 2 * np.outer(stood, stood)
+        motion, after = _with_variance(motion, after, across, np.outer(rotation, rotation))
+        foot, up = stays, up if is_level else stood
     moved = foot - state.foot
     climbed = float(moved @ first)
     way = float(np.linalg.norm(moved - climbed * first))
@@ -112,32 +123,54 @@ def corrected(
         return *_with_variance(motion, after, climbed**2 * np.outer(first, first)), state
     share = 1.0 - math.exp(-way / SETTLE_M)
     gain, tilt = 0.0 if is_level else share, state.tilt + share * (off**2 / 2 - state.tilt)
-    axis = np.cross(up, first)
-    C = np.eye(4)
-    C[:3, :3] = turn(axis / max(float(np.linalg.norm(axis)), 1e-12) * gain * off)
     level = foot - climbed * first
-    C[:3, 3] = level - C[:3, :3] @ foot
-    T_odom_base, T_odom_world = C @ motion.T_odom_base, C @ after.T_odom_world
-    after = replace(after, T_odom_world=T_odom_world, T_odom_base=T_odom_base)
-    motion, state = replace(motion, T_odom_base=T_odom_base), replace(state, foot=level, tilt=tilt)
-    across = float(first @ (before.covariance[:3, :3] + before.since()[:3, :3]) @ first)
-    after = _on_plane(after, across + UNEVEN**2 * way, first)
+    motion, after = _led(motion, after, foot, level, gain * _rotation(up, first))
+    state = replace(state, foot=level, tilt=tilt)
+    height = float(first @ (before.covariance[:3, :3] + before.since()[:3, :3]) @ first)
+    after = _on_plane(after, height + UNEVEN**2 * way, first)
     if not is_level:
         after = _upright(after, gain, state.at_first + tilt, state.at_first + max(tilt, off**2 / 2), first)
     return *_with_variance(motion, after), state
+
+
+def _stood(before: OdometryState, after: OdometryState, up: FloatArray) -> FloatArray:
+    """Return where up (3,) was before a motion, by a robot that stands on the ground as it does after it."""
+    assert before.T_odom_base is not None
+    assert after.T_odom_base is not None
+    return np.asarray(before.T_odom_base[:3, :3] @ after.T_odom_base[:3, :3].T @ up)
 
 
 def _angle(a: FloatArray, b: FloatArray) -> float:
     return float(np.arctan2(np.linalg.norm(np.cross(a, b)), a @ b))
 
 
-def _with_variance(
-    motion: Motion, after: OdometryState, added: FloatArray | float = 0.0
+def _rotation(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return the rotation vector (3,) of the shortest way from one direction (3,) to another [rad]."""
+    axis = np.cross(a, b)
+    return np.asarray(axis / max(float(np.linalg.norm(axis)), 1e-12) * _angle(a, b))
+
+
+def _led(
+    motion: Motion, after: OdometryState, foot: FloatArray, to: FloatArray, rotation: FloatArray
 ) -> tuple[Motion, OdometryState]:
-    """Return a motion with the variances of odometry after it, both with a covariance (3, 3) of position more."""
+    """Return a motion, and odometry after it, that leads a foot (3,) to another point, turned by a rotation vector."""
+    assert after.T_odom_world is not None
+    C = np.eye(4)
+    C[:3, :3] = turn(rotation)
+    C[:3, 3] = to - C[:3, :3] @ foot
+    T_odom_base, T_odom_world = C @ motion.T_odom_base, C @ after.T_odom_world
+    after = replace(after, T_odom_world=T_odom_world, T_odom_base=T_odom_base)
+    return replace(motion, T_odom_base=T_odom_base), after
+
+
+def _with_variance(
+    motion: Motion, after: OdometryState, position: FloatArray | float = 0.0, rotation: FloatArray | float = 0.0
+) -> tuple[Motion, OdometryState]:
+    """Return a motion with the variances of odometry after it, both with covariances (3, 3) of its pose more."""
     assert after.covariance is not None
     P = after.covariance.copy()
-    P[:3, :3] += added
+    P[:3, :3] += position
+    P[3:6, 3:6] += rotation
     pose = pose_variances(P, after.since())
     return replace(motion, covariances=replace(motion.covariances, pose=pose)), replace(after, covariance=P)
 
