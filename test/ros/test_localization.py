@@ -547,6 +547,18 @@ def test_frames_do_not_wait_for_a_map_that_is_saved(walked, folder, monkeypatch)
         file.unlink()
 
 
+def test_a_camera_that_leaves_no_time_between_images_leaves_the_map_a_share(walked, monkeypatch):
+    worked = []
+    monkeypatch.setattr(walked.pipeline.queue, "has_time", lambda: False)
+    monkeypatch.setattr(walked.localization, "work", lambda: worked.append(1))
+
+    def has_worked() -> list[int]:
+        walked.between(lambda: None)  # as an image would
+        return worked
+
+    wait_until(has_worked, "a piece of work")
+
+
 @pytest.fixture(scope="module")
 def saved(walked) -> str:
     """Return what the node says of its saved map; the node is closed afterward."""

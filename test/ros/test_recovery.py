@@ -148,7 +148,10 @@ def test_the_end_of_a_loss_is_said_where_its_beginning_was(camera, capfd):
     lose(90, step=1.0)
     begun, segment, ended = said()
     assert begun.startswith("lost: the image has no contrast")
-    assert segment == "lost for 4.1 s: starting a new segment; the pose goes on from the last one"
+    assert segment == (
+        "lost for 4.1 s: starting a new segment; the pose goes on from the last one, without what the camera has "
+        "moved since then"
+    )
     assert re.fullmatch(r"tracking again after \d+\.\d s", ended)
 
 

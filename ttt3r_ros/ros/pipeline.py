@@ -31,6 +31,7 @@ from ttt3r_ros.ros.mount import Mount
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.outputs import Outputs
 from ttt3r_ros.ros.parameters import Parameters
+from ttt3r_ros.ros.spare_time import SpareTime
 from ttt3r_ros.ros.statistics import StampRate, StreamStatistics
 from ttt3r_ros.ros.wheel_input import WheelInput
 from ttt3r_ros.stream import scale_sources
@@ -121,6 +122,7 @@ class Pipeline:
         self.failed = 0
         self.lost = 0
         self._failed_in_a_row = 0
+        self._spare_time = SpareTime()
         self._tracked_at: float | None = None  # arrival of the last frame with a pose; at first, of the first frame
         self._has_said_lost = False  # and not yet that it is tracking again
         self._stamp_rate, self._min_rate_hz = StampRate(), min_rate_hz
@@ -255,10 +257,18 @@ class Pipeline:
         self.queue.put_job(lambda: None)
 
     def _work(self) -> None:
-        """Do the map's work until an image or a job waits; where every image is kept, do all of it."""
+        """Do the map's work until an image or a job waits; where every image is kept, do all of it.
+
+        Where images come faster than they are processed, do a piece of it between two now and then.
+        """
         localization = self.localization
-        while localization is not None and self.is_active and self.queue.has_time():
-            if not localization.work():
+        while localization is not None and self.is_active:
+            is_idle = self.queue.has_time()
+            if not self._spare_time.allows(is_idle=is_idle):
+                return
+            with self._spare_time.taken():
+                is_more = localization.work()
+            if not (is_more and is_idle):
                 return
 
     def _begin_odometry(self) -> None:

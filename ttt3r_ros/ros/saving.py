@@ -163,7 +163,10 @@ class Saving:
         if not saved:
             why = "no confident point has been seen yet" if parameters.publish_map else "set publish_map to true"
             raise UserError(f"there is no map to save: {why}")
-        return f"saved the map to {' and '.join(saved)}"
+        without = ""
+        if parameters.publish_map and len(saved) == (localization is not None):
+            without = "; no points yet: they are drawn while no image waits"
+        return f"saved the map to {' and '.join(saved)}{without}"
 
     def _load_map(self) -> str:
         localization = self._pipeline.localization

@@ -204,7 +204,8 @@ class Tracking:
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self.camera_input.set_enabled(request.data)
         response.success = True
-        response.message = "processing images" if request.data else "paused: images are ignored until it is resumed"
+        on = "processing images; after a pause, the pose goes on without what the camera has moved meanwhile"
+        response.message = on if request.data else "paused: images are ignored until it is resumed"
         self._node.get_logger().info(response.message)
         return response
 

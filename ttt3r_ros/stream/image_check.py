@@ -89,9 +89,7 @@ def check(
         frozen_timeout: longest time for which a camera may send the same pixels [s]; 0 for no limit.
         mask: of the pixels that do not count; the image is filled there.
     """
-    reason, state = _check_frozen(state, image, stamp_ns, frozen_timeout)
-    if reason:
-        return reason, state
+    frozen, state = _check_frozen(state, image, stamp_ns, frozen_timeout)
     height, width = gray.shape
     size = min(WIDTH, width), max(1, round(height * min(WIDTH, width) / width))
     gray = np.asarray(cv2.resize(gray, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -99,7 +97,7 @@ def check(
     up_to = np.cumsum(cv2.calcHist([gray], [0], visible, [256], [0, 256]), dtype=np.float64)  # pixels, by gray level
     pixels = up_to[-1]
     if not pixels:
-        return None, state
+        return frozen, state
     low, high, brightest = np.searchsorted(up_to, np.multiply(pixels, (0.01, 0.99, 0.995)))
     if brightest < BLACK:
         return "the image is black", state
@@ -107,6 +105,8 @@ def check(
         return "the image is white: the camera is overexposed or blinded by light", state
     if high - low < MIN_CONTRAST:
         return "the image has no contrast: the lens is covered or the camera sends empty images", state
+    if frozen:  # after these, which say more
+        return frozen, state
     return _check_blurred(state, gray, visible)
 
 

@@ -330,7 +330,7 @@ def start_segment(state: StreamState, reason: str) -> StreamState:
         sources=scale_sources.interrupted(state.sources),
         odometry=odometry.interrupted(state.odometry),
     )
-    return _told(state, reason)
+    return _told(state, reason, without=", without what the camera has moved since then")
 
 
 def set_pose(
@@ -652,11 +652,12 @@ def _with_clock_set(state: StreamState, step_ns: int) -> StreamState:
     )
 
 
-def _told(state: StreamState, reason: str, *, is_routine: bool = False) -> StreamState:
+def _told(state: StreamState, reason: str, *, is_routine: bool = False, without: str = "") -> StreamState:
     """Return the state with the reason of its new segment, and a sentence about it for the log."""
     events = state.events
     if not is_routine:
-        events = (*events, f"{reason}: starting a new segment; the pose goes on from the last one")[-MAX_EVENTS:]
+        sentence = f"{reason}: starting a new segment; the pose goes on from the last one{without}"
+        events = (*events, sentence)[-MAX_EVENTS:]
     return replace(state, segment_reason=reason, events=events)
 
 

@@ -22,7 +22,7 @@ CORRECTED = "/corrected"
 
 _FRUSTUM_M = 0.25
 _LINE_PX = 3.0
-_LOST = (224, 49, 49)
+_LOST = (120, 120, 120)
 
 
 class Scene:
@@ -64,7 +64,7 @@ class Scene:
             T_odom_camera: (4, 4) pose in its optical frame.
             intrinsics: of the image.
             image: (H, W, 3) uint8 RGB; None keeps the last one.
-            lost: draw it red.
+            lost: draw it gray.
         """
         wxyz, position = quaternion_from_rotation(T_odom_camera[:3, :3]), T_odom_camera[:3, 3]
         fov = float(2.0 * np.arctan2(intrinsics.height / 2.0, intrinsics.fy))
