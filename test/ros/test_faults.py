@@ -54,7 +54,7 @@ def test_a_network_that_always_fails_is_said_once_and_recovers(inside, camera, m
     assert "the arithmetic has failed" in said
     assert camera.exchange(3)
     assert state(camera, "tracking")["level"] == "0"
-    assert capfd.readouterr().err.count("tracking again after") == 1
+    assert capfd.readouterr().err.count("tracking again, ") == 1
 
 
 def test_an_exhausted_gpu_is_emptied_and_said(inside, camera, monkeypatch):

@@ -142,7 +142,7 @@ def test_the_end_of_a_loss_is_said_where_its_beginning_was(camera, capfd):
     lose(255)
     begun, ended = said()
     assert begun.startswith("lost: the image is white")
-    assert re.fullmatch(r"tracking again after \d+\.\d s", ended)
+    assert re.fullmatch(r"tracking again, \d+\.\d s after the last pose", ended)
     lose(255)
     assert said() == []  # within half a minute the same is not said again, and so neither is its end
     lose(90, step=1.0)
@@ -152,7 +152,7 @@ def test_the_end_of_a_loss_is_said_where_its_beginning_was(camera, capfd):
         "lost for 4.1 s: starting a new segment; the pose goes on from the last one, without what the camera has "
         "moved since then"
     )
-    assert re.fullmatch(r"tracking again after \d+\.\d s", ended)
+    assert re.fullmatch(r"tracking again, \d+\.\d s after the last pose", ended)
 
 
 def test_a_frozen_camera(camera):

@@ -103,7 +103,7 @@ def test_there_and_back_the_camera_only_goes_to_a_neighbor_in_its_own_time(steps
 
 @pytest.mark.parametrize(
     ("frames", "options"),
-    [(recorded(0), {}), (recorded(0, 1, 2, jump_at=1), {}), (recorded(0, 1, 2), {"restart_stamps": True})],
+    [(recorded(0, 1, 2, jump_at=1), {}), (recorded(0, 1, 2), {"restart_stamps": True})],
 )
 def test_what_is_no_walk_begins_again_at_its_start(frames: list[SourceFrame], options: dict[str, Any]) -> None:
     timeline, n = Timeline(loop=True, pause_s=1.0, **options), len(frames)
@@ -112,6 +112,11 @@ def test_what_is_no_walk_begins_again_at_its_start(frames: list[SourceFrame], op
     assert [index for index, *_ in played] == [*range(n)] * 2
     assert played[n][1] == played[n - 1][1] + 11
     assert not Timeline().turns(recorded(0, 1))
+
+
+def test_a_single_image_is_repeated_at_its_rate() -> None:
+    played = repeated(recorded(0), 3, pause_s=1.0)
+    assert [(index, at - played[0][1]) for index, at, *_ in played] == [(0, 0), (0, 1), (0, 2)]
 
 
 def test_lengths() -> None:

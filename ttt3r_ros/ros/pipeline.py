@@ -399,7 +399,7 @@ class Pipeline:
         """Say that a loss is over if the log has it, and note when this frame arrived, by `time.perf_counter` [s]."""
         if self._has_said_lost and self._tracked_at is not None:
             self._has_said_lost = False
-            self._node.get_logger().info(f"tracking again after {received - self._tracked_at:.1f} s")
+            self._node.get_logger().info(f"tracking again, {received - self._tracked_at:.1f} s after the last pose")
         self._tracked_at = received
 
     def _points_of(self, estimate: Estimate) -> tuple[Float32Array, Float32Array] | None:

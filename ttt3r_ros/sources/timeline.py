@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count, cycle, repeat
 
 from ttt3r_ros.camera.stamps import MAX_LEAD_NS, StampState, judge_stamp
@@ -123,7 +123,7 @@ class Timeline:
     def turns(self, frames: Sequence[SourceFrame]) -> bool:
         """Return whether `repeated` plays these frames there and back, so that the camera never jumps."""
         is_one_walk = all(frame.jump is None for frame in frames[1:])
-        return self.loop and not self.restart_stamps and len(frames) > 1 and is_one_walk
+        return self.loop and not self.restart_stamps and is_one_walk
 
     def repeated(self, frames: Sequence[SourceFrame], rate_hz: float) -> Iterator[TimedFrame]:
         """Yield frames that one pass, without loop, has yielded, again and again, the first time as `frames` does.
@@ -132,6 +132,8 @@ class Timeline:
             frames: what is kept of the source, at least one.
             rate_hz: of the source.
         """
+        if len(frames) == 1:
+            return replace(self, pause_s=0.0)._timed(repeat(frames), rate_hz)
         if not self.turns(frames):
             return self._timed(repeat(frames), rate_hz)
         there, back = frames[1:], frames[-2::-1]  # each turn is one frame, which is not repeated

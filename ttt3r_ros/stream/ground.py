@@ -11,8 +11,9 @@ Both together are no less than the error, so that their mean square along the wa
 roll and pitch.
 
 Where a robot that stands level climbs, by its odometry, faster than any error, these are stairs or an error after all,
-which the ground does not tell: the height that it climbs is as uncertain as it is high. Where it leaves the plane that
-it stands on faster than robots climb stairs (`MAX_RISE`), odometry has jumped: that frame neither lifts nor tilts it.
+which the ground does not tell: the height that it climbs within a frame is as uncertain as it is high (frames count as
+independent, so that over the many of true stairs little is added). Where it leaves the plane that it stands on faster
+than robots climb stairs (`MAX_RISE`), odometry has jumped: that frame neither lifts nor tilts it.
 
 Nothing jumps, since only motions are changed, and the pose of a robot that stands stays as it is.
 """

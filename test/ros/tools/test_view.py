@@ -109,9 +109,10 @@ class Shown:
     def __init__(self, host: str, port: int, buttons: Any) -> None:
         self.buttons = buttons
         self.given: dict[str, Any] = {}
+        self.watched = True
 
     def is_watched(self) -> bool:
-        return True
+        return self.watched
 
     def stop(self) -> None:
         pass
@@ -270,7 +271,7 @@ def test_the_nodes_own_map_goes_first(shown: tuple[View, Shown], bench: Bench) -
     np.testing.assert_array_equal(page.given["map"].positions, cloud.positions[::5])
 
 
-@pytest.mark.parametrize("ends", ["discarded", "with its node"])
+@pytest.mark.parametrize("ends", ["discarded", "with its node", "unseen"])
 def test_the_viewers_map_comes_back_when_the_nodes_map_ends(shown: tuple[View, Shown], bench: Bench, ends: str) -> None:
     _, page = shown
     first, latched = StandIn(bench), QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -282,12 +283,19 @@ def test_the_viewers_map_comes_back_when_the_nodes_map_ends(shown: tuple[View, S
         is_heard = "tracking" in page.given.get("state", "")
         return is_heard and len(page.given.get("map", NO_POINTS).positions) == count
 
+    page.watched = ends != "unseen"
     topic.publish(map_message(one, header(1, "odom")))
-    first.publish_until(lambda: shows(1), "the node's map")
+    first.publish_until(lambda: shows(1) or not page.watched, "the node's map")
+    if ends != "discarded":
+        begun = time.monotonic()
+        first.publish_until(lambda: shows(4) or time.monotonic() > begun + 2.0, "the map to arrive, and to grow old")
     if ends == "discarded":
         topic.publish(map_message(NO_POINTS, header(1, "odom")))
     else:
         bench.end_publisher("/ttt3r/path")  # the next one has another identity
+        begun = time.monotonic()
+        first.publish_until(lambda: shows(4) or time.monotonic() > begun + 2.0, "the restart to be noticed")
+        page.watched = True
     first.publish_until(lambda: shows(4), "the viewer's own map")
 
 

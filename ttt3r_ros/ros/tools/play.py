@@ -37,6 +37,9 @@ _FIRST_STAMP_NS = 1_000_000_000
 #: Time between two images that do not belong together, with increasing stamps or in a loop; the node notices it [ns].
 _GAP_NS = 5_000_000_000
 
+#: Passes of a loop that have fewer frames are not announced.
+_LEAST_OF_A_PASS = 3
+
 #: Longest wait for the last images to arrive [s].
 _FLUSH_S = 5.0
 
@@ -254,7 +257,7 @@ def _publish(
     backlog = Backlog(player) if options.follow_node else None
     if backlog is not None:
         backlog.begin(stop)
-    count, lap, first_s, last_s, shift_ns, gaps_ns, is_late = 0, 0, 0.0, 0.0, 0, 0, False
+    count, lap, begun, first_s, last_s, shift_ns, gaps_ns, is_late = 0, 0, 0, 0.0, 0.0, 0, 0, False
     for timed, message in ready:
         is_new, lap = timed.lap != lap, timed.lap
         if count == 0 and timed.stamp_ns < _FIRST_STAMP_NS:
@@ -271,10 +274,11 @@ def _publish(
         due_ns = pacer.wait_until_due(timed.play_ns, tick if options.clock else None)
         if due_ns is None:
             break
-        if is_new:
+        is_pass, begun = is_new and count - begun >= _LEAST_OF_A_PASS, count if is_new else begun
+        if is_pass:
             _say(f"pass {lap + 1}: {'back from the end' if turns and lap % 2 else 'from the start again'}")
-            if not turns:
-                player.forget_motion()
+        if is_new and not turns:
+            player.forget_motion()
         player.publish_clock(stamp_ns)
         stamp_ns = due_ns if options.stamps == "now" else stamp_ns
         player.publish(message, timed.frame, stamp_ns)

@@ -62,6 +62,9 @@ _SILENCE_S = 4.0
 #: The node tells where it is in the map with every frame; what is older than this is not true anymore [ns].
 _OLD_NS = 10**9
 
+#: A map that was heard longer before a node has started again is the former node's [s].
+_FRESH_S = 1.0
+
 #: Longest wait for the answer of a service [s].
 _ANSWER_S = 30.0
 
@@ -133,6 +136,7 @@ class View(Node):
         self._state: tuple[str, str, dict[str, str]] = ("warn", "waiting for the node", {})
         self._heard_at = 0.0
         self._node_map = NO_POINTS
+        self._map_heard_at = 0.0
         self._node_has_map = False
         self._map_is_new = False  # or has not been shown as a whole
         self._tf = Buffer()
@@ -159,6 +163,8 @@ class View(Node):
     def _keep(self, topic: str) -> Callable[[Any], None]:
         def keep(message: Any) -> None:
             self._new[topic] = message
+            if topic == MAP_POINTS:
+                self._map_heard_at = time.monotonic()
 
         return keep
 
@@ -187,7 +193,6 @@ class View(Node):
                 level = {b"\x00": "ok", b"\x01": "warn"}.get(bytes(status.level), "error")
                 self._state = (level, status.message, {item.key: item.value for item in status.values})
                 self._heard_at = time.monotonic()
-                self._notice_a_restart()
 
     def _notice_a_restart(self) -> None:
         """Begin again if another node than before publishes the path."""
@@ -195,7 +200,13 @@ class View(Node):
         if not (sources := {bytes(info.endpoint_gid) for info in infos}):
             return
         if self._sources and not sources & self._sources:
+            is_old = time.monotonic() - self._map_heard_at > _FRESH_S  # else the new node's, which may come first
+            has_map = self._node_has_map and not is_old
+            if is_old:
+                self._new.pop(MAP_POINTS, None)
+            self._new.pop(PATH, None)
             self._forget()
+            self._node_has_map = has_map
         self._sources = sources & self._sources or sources  # an old one may be listed beside the new one for a while
 
     def _forget(self) -> None:
@@ -216,6 +227,7 @@ class View(Node):
 
     def _update(self) -> None:
         """Grow the map, and show what is new to whoever watches."""
+        self._notice_a_restart()
         T_base_camera = self._mount()
         cloud = self._next_cloud(T_base_camera)
         if cloud is not None and not self._node_has_map:
