@@ -14,7 +14,14 @@ from tum import read_tum
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation import demo_report
-from ttt3r_ros.evaluation.demo_report import FILES, Metrics, claim_folder, show_metrics, write_report
+from ttt3r_ros.evaluation.demo_report import (
+    FILES,
+    Metrics,
+    claim_folder,
+    show_metrics,
+    sparse_note,
+    write_report,
+)
 from ttt3r_ros.evaluation.run_log import Moment, RunLog
 from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics, T_from_pose
 
@@ -147,6 +154,17 @@ def test_many_dropped_images_are_noted(frames_in: int | None, dropped: int | Non
         assert metrics.dropped_note.startswith("127 of 200 images were dropped, since this computer is too slow or was")
     else:
         assert metrics.dropped_note == ""
+
+
+def test_depth_on_few_pixels_is_said() -> None:
+    made = RunLog()
+    assert sparse_note(made) == ""
+    made.moments.add(moment(0))  # 11 of 12 rows
+    assert sparse_note(made) == ""
+    for i in range(1, 3):
+        made.moments.add(moment(i))
+        list(made.moments)[-1].depth[2:] = np.nan  # 1 of 12
+    assert sparse_note(made).startswith("only 36% of the pixels have a depth, since the weights are unsure")
 
 
 def vertices(path: Path) -> np.ndarray:

@@ -39,6 +39,9 @@ _SHOWN_MOMENTS = 6
 #: The share of images that may be dropped without a note.
 MAX_DROPPED = 0.1
 
+#: Share of the pixels with a depth below which a note says what that means.
+MIN_DEPTH_SHARE = 0.5
+
 #: Maximum number of points in cloud.ply.
 MAX_CLOUD_POINTS = 1_000_000
 
@@ -138,6 +141,17 @@ def write_report(output: Path, recording: RunLog, *, frames_in: int | None, note
             draw_clip(output / "demo.gif", recording, moments, note=note)
     (output / "metrics.json").write_text(json.dumps(asdict(metrics), indent=2) + "\n")
     return metrics
+
+
+def sparse_note(recording: RunLog) -> str:
+    """Return a sentence on depth if most pixels have none; else an empty string."""
+    shares = [float(np.isfinite(moment.depth).mean()) for moment in recording.moments]
+    if not shares or np.mean(shares) >= MIN_DEPTH_SHARE:
+        return ""
+    return (
+        f"only {np.mean(shares):.0%} of the pixels have a depth, since the weights are unsure of what they see: path, "
+        "depth and cloud may be far from the truth. frames.png shows where; parameter min_confidence sets the limit."
+    )
 
 
 def show_metrics(metrics: Metrics, console: Console) -> None:

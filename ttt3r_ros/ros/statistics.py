@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 WINDOW = 10.0  #: time over which rates are averaged [s]
 SHORTEST = 1.0  #: least time over which rates are averaged, at the beginning [s]
-INTERVALS = 5  #: number of intervals between stamps over which their rate is the median
+INTERVALS = 5  #: number of intervals between stamps over which, but for the longest, their rate is averaged
 LATENCIES = 1000  #: number of frames over which percentiles are computed
 
 
@@ -50,7 +50,7 @@ class Rate:
 
 
 class StampRate:
-    """The rate of images by their stamps, as the median of the last few, so that a gap does not count. Thread-safe."""
+    """The rate of images by their stamps, over the last intervals but the longest, which may be a gap. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -69,7 +69,7 @@ class StampRate:
         with self._lock:
             if len(self._intervals_ns) < INTERVALS:
                 return None
-            return 1e9 / float(np.median(self._intervals_ns))
+            return 1e9 / float(np.mean(sorted(self._intervals_ns)[:-1]))
 
 
 class StreamStatistics:

@@ -23,7 +23,7 @@ from ttt3r_ros.cli.arguments import at_least_one, folder_path, positive
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError, what_was_meant
-from ttt3r_ros.evaluation.demo_report import FILES, claim_folder, show_metrics, write_report
+from ttt3r_ros.evaluation.demo_report import FILES, claim_folder, show_metrics, sparse_note, write_report
 from ttt3r_ros.evaluation.run_log import RunLog
 from ttt3r_ros.ros.domain import free_domain
 from ttt3r_ros.ros.initialize import initialized
@@ -154,7 +154,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     metrics = write_report(options.output, recording, frames_in=frames_in, note=note)
     _write_page(options.output, recording, console)
     show_metrics(metrics, console)
-    for sentence in filter(None, (note, metrics.dropped_note)):
+    for sentence in filter(None, (note, metrics.dropped_note, sparse_note(recording))):
         console.print(f"note: {sentence}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"written to {options.output}/ after {time.monotonic() - begun:.0f} s:", highlight=False)
     for name, words in FILES.items():
