@@ -36,7 +36,7 @@ def timed(work: Callable[[], object], device: torch.device) -> Sample:
         work()
         spent = 1e3 * (time.perf_counter() - begun)
         return Sample(spent, spent, float("nan"))
-    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+    before, after = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]  # untyped in torch
     torch.cuda.synchronize(device)
     begun = time.perf_counter()
     with torch.cuda.device(device):

@@ -165,7 +165,7 @@ class Saving:
             raise UserError(f"there is no map to save: {why}")
         without = ""
         if parameters.publish_map and len(saved) == (localization is not None):
-            without = "; no points yet: they are drawn while no image waits"
+            without = "; its points are not drawn yet: save again later to have them"
         return f"saved the map to {' and '.join(saved)}{without}"
 
     def _load_map(self) -> str:

@@ -12,7 +12,7 @@ from ttt3r_ros.errors import UserError, command
 _LEGACY = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")
 _SIGNATURES: dict[bytes, str] = {  # first bytes of files that users often pass by mistake, and what those files are
     b"version https://git-lfs": "a Git LFS pointer, not the file it points to; fetch it with `git lfs pull`",
-    b"<": f"a web page, perhaps from a failed download; get the weights with `{command('fetch_weights')}`",
+    b"<": "a web page, perhaps from a failed download; get the weights with `{fetch}`",
 }
 
 
@@ -49,5 +49,5 @@ def is_published(path: Path) -> bool:
         )
     for signature, kind in _SIGNATURES.items():
         if beginning.lstrip().startswith(signature):
-            raise UserError(f"{path} is {kind}")
+            raise UserError(f"{path} is {kind.format(fetch=command('fetch_weights'))}")
     raise UserError(f"{path} is neither a safetensors file nor a published .pth checkpoint")

@@ -44,7 +44,7 @@ def _software(_: torch.device) -> dict[str, Any]:
         "Python": sys.version.split()[0],
         "torch": torch.__version__,
         "built for": f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU",
-        "cuDNN": torch.backends.cudnn.version() or "none",  # type: ignore[no-untyped-call]
+        "cuDNN": torch.backends.cudnn.version() or "none",  # type: ignore[no-untyped-call]  # untyped in torch
         "C compiler": next((found for name in ("cc", "gcc", "clang") if (found := shutil.which(name))), "none"),
         "threads of torch": torch.get_num_threads(),
         "float32 matrix products": torch.get_float32_matmul_precision(),

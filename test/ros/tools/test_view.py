@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import socket
@@ -271,11 +272,15 @@ def test_the_nodes_own_map_goes_first(shown: tuple[View, Shown], bench: Bench) -
     np.testing.assert_array_equal(page.given["map"].positions, cloud.positions[::5])
 
 
-@pytest.mark.parametrize("ends", ["discarded", "with its node", "unseen"])
-def test_the_viewers_map_comes_back_when_the_nodes_map_ends(shown: tuple[View, Shown], bench: Bench, ends: str) -> None:
+@pytest.mark.parametrize("ends", ["discarded", "with its node", "unseen", "replaced"])
+def test_the_viewers_map_comes_back_when_the_nodes_map_ends(
+    shown: tuple[View, Shown], bench: Bench, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    """Unless the next node has brought its own, which may be heard first."""
     _, page = shown
     first, latched = StandIn(bench), QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     one = MapPoints(np.ones((1, 3), np.float32), np.ones((1, 3), np.uint8), np.full(1, 2.0, np.float32))
+    two = MapPoints(*(np.concatenate([part, part]) for part in (one.positions, one.colors, one.confidences)))
     topic = bench.publisher(PointCloud2, "/ttt3r/map_points", latched)
 
     def shows(count: int) -> bool:
@@ -292,11 +297,16 @@ def test_the_viewers_map_comes_back_when_the_nodes_map_ends(shown: tuple[View, S
     if ends == "discarded":
         topic.publish(map_message(NO_POINTS, header(1, "odom")))
     else:
+        if ends == "replaced":
+            monkeypatch.setattr(view, "_FRESH_S", math.inf)  # however long it takes to notice the restart
+            topic.publish(map_message(two, header(1, "odom")))
+            first.publish_until(lambda: shows(2), "the next node's map")
+            first.poses = 0  # a new path is short
         bench.end_publisher("/ttt3r/path")  # the next one has another identity
         begun = time.monotonic()
         first.publish_until(lambda: shows(4) or time.monotonic() > begun + 2.0, "the restart to be noticed")
         page.watched = True
-    first.publish_until(lambda: shows(4), "the viewer's own map")
+    first.publish_until(lambda: shows(2 if ends == "replaced" else 4), "the map to show")
 
 
 def test_what_the_map_has_corrected_is_shown_where_the_odometry_is_in_it(

@@ -62,7 +62,7 @@ _SILENCE_S = 4.0
 #: The node tells where it is in the map with every frame; what is older than this is not true anymore [ns].
 _OLD_NS = 10**9
 
-#: A map that was heard longer before a node has started again is the former node's [s].
+#: A new node's map may be heard before that node is noticed; one that was heard longer ago is the former node's [s].
 _FRESH_S = 1.0
 
 #: Longest wait for the answer of a service [s].
@@ -200,23 +200,21 @@ class View(Node):
         if not (sources := {bytes(info.endpoint_gid) for info in infos}):
             return
         if self._sources and not sources & self._sources:
-            is_old = time.monotonic() - self._map_heard_at > _FRESH_S  # else the new node's, which may come first
-            has_map = self._node_has_map and not is_old
-            if is_old:
-                self._new.pop(MAP_POINTS, None)
-            self._new.pop(PATH, None)
             self._forget()
-            self._node_has_map = has_map
         self._sources = sources & self._sources or sources  # an old one may be listed beside the new one for a while
 
     def _forget(self) -> None:
         """Begin again: what was known is in another frame than what is to come."""
+        if time.monotonic() - self._map_heard_at > _FRESH_S:
+            self._node_has_map = False
+            self._new.pop(MAP_POINTS, None)
+        self._new.pop(PATH, None)
+        self._path_size = 0
         self._map.clear()
         self._map_is_new = True
         self._poses.clear()
         self._clouds.clear()
         self._T_odom_world = None
-        self._node_has_map = False
 
     @staticmethod
     def _remember(known: dict[int, Any], stamp_ns: int, item: Any, *, size: int = _POSES) -> None:
