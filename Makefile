@@ -58,10 +58,12 @@ train: ## train and evaluate the small weights within MINUTES=8 on a GPU; writes
 check: lint ## quick checks while you work: lint, and the fast tests without DDS
 	.venv/bin/python -m pytest -q -n auto --dist worksteal -m "not dds and not slow" --durations=5 --durations-min=3 $(ARGS)
 
+# In a session of its own, `nice` counts only within that session where the kernel groups sessions (autogroup), so the group yields too.
 .PHONY: train-night
 train-night: ## train for HOURS=12 in the background on a spare core; resumes an earlier run
 	@mkdir -p training/runs
-	@OMP_NUM_THREADS=1 setsid nohup nice -n 19 $(TRAINER) -m training --recipe night --device cpu --run night \
+	@OMP_NUM_THREADS=1 setsid nohup sh -c '{ echo 19 > /proc/self/autogroup; } 2> /dev/null; exec nice -n 19 "$$@"' sh \
+	  $(TRAINER) -m training --recipe night --device cpu --run night \
 	  --training-minutes $$((60 * $(or $(HOURS),12))) $(if $(wildcard training/runs/night/checkpoint.pt),--resume) \
 	  $(ARGS) >> training/runs/night.log 2>&1 < /dev/null & \
 	  echo "process $$! writes training/runs/night.log; kill stops it cleanly, kill -STOP and -CONT pause and continue it"
