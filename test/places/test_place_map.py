@@ -233,6 +233,20 @@ def test_a_full_map_keeps_few_of_its_places(backbone, monkeypatch):
     assert places(0) < places(100)
 
 
+def test_a_computer_without_time_for_all_keyframes_recognizes_places_from_some(backbone, whole):
+    """It does two pieces of work between two frames, where looking for one keyframe's place takes twenty."""
+    place_map = PlaceMap(backbone)
+    place_map.load(whole[0].content())
+    for lap, index in product(range(3), range(22, FRAMES)):
+        place_map.add(*result_of(backbone, index, STAMPS[index] + (lap + 1) * 10**12, backbone.poses[index], 1.0))
+        place_map.work()
+        place_map.work()
+    assert place_map.counts.skipped >= 10
+    assert "little time" in " ".join(place_map.events())
+    assert place_map.is_localized
+    assert in_its_place(backbone, place_map, 10**12)
+
+
 def test_keyframes_that_are_dropped_while_they_are_compared_do_no_harm(backbone):
     """A slow computer does two pieces of work between two frames."""
     place_map = PlaceMap(backbone, MapSettings(map_max_keyframes=20))

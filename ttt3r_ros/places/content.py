@@ -73,6 +73,7 @@ class Counts:
     Attributes:
         accepted: places that entered the graph.
         refused: pairs of keyframes that were compared and are none, by reason.
+        skipped: keyframes given up before their places were looked for, since newer ones came.
         thinned: keyframes dropped because the map was full.
         solved: times that the graph was solved.
         unsolved: times that it could not be solved.
@@ -80,6 +81,7 @@ class Counts:
 
     accepted: int = 0
     refused: dict[str, int] = field(default_factory=dict)
+    skipped: int = 0
     thinned: int = 0
     solved: int = 0
     unsolved: int = 0

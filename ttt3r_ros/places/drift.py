@@ -16,12 +16,12 @@ class Hint:
     Attributes:
         T_map_odom: (4, 4).
         sigma: of the position [m].
-        last_number: of the keyframes that it holds for.
+        keyframes_left: for how many more, whose places are looked for, it holds.
     """
 
     T_map_odom: FloatArray
     sigma: float
-    last_number: int
+    keyframes_left: int
 
 
 @dataclass(frozen=True)

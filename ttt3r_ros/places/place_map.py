@@ -59,7 +59,7 @@ RECENT = 12
 CANDIDATES, MIN_SIMILARITY = 3, 0.2
 #: Keyframes within so many of one another, or this near [m], show one place and are compared as one.
 NEIGHBORS, NEAR_M = 4, 0.5
-#: A recognized place waits for another one to agree with it among so many keyframes.
+#: A recognized place waits for another one to agree with it, for as many keyframes whose places are looked for.
 PAIR_WITHIN = 8
 #: Two recognized places that put one camera this far apart [median depths], or turn it this far [rad], are alike.
 ALIKE_OFFSET, ALIKE_ANGLE = 0.5, 0.35
@@ -76,8 +76,11 @@ METERS_SIGMA = 0.1
 THINNED = 0.05
 #: Share by which the map must have grown before the graph is solved again, where that is not done beside.
 SOLVE_GROWN = 0.05
-#: Keyframes whose recognition may wait; older ones are given up, so that a slow computer is never behind.
+#: Keyframes whose recognition may wait; older ones are given up, so that a slow computer is never far behind. The one
+#: that has begun is not: else nothing would ever be finished where keyframes come faster than that.
 MAX_WAITING = 4
+#: Once so many have been given up, and such a share of all, it is said.
+MANY_SKIPPED, LARGE_SHARE = 10, 0.3
 #: Features of keyframes are kept of so many (0.3 MB each).
 KEPT_FEATURES = 128
 #: Keyframes of its own that a map keeps to which nothing is added: enough to compare the next one with.
@@ -133,11 +136,13 @@ class PlaceMap:
         self._places: dict[Pair, Edge] = {}
         self._rejected: set[Pair] = set()
         self._pending: list[Edge] = []
+        self._tried: deque[int] = deque(maxlen=PAIR_WITHIN + 1)  # numbers of keyframes whose places were looked for
         self._connected: set[int] = set()  # numbers of the keyframes that have a place in the map
         self._loaded: set[int] = set()  # numbers of the keyframes that come from a file
         self._hint: Hint | None = None
         self._changes = 0  # that no count tells
         self._next_number, self._track = 0, 0
+        self._come, self._is_late = 0, False  # keyframes that frames have become; whether much was given up, and said
         self._last: int | None = None  # the track's last keyframe
         self._view: View | None = None
         self._path: Stretch | None = None
@@ -212,6 +217,7 @@ class PlaceMap:
         self._waiting.clear()
         self._thinning = None
         self._pending.clear()
+        self._tried.clear()
         self._drift, self._hint = Drift(), None
 
     def take_hint(self, T_map_odom: FloatArray, sigma: float) -> None:
@@ -229,7 +235,7 @@ class PlaceMap:
         if not any(number in self._connected for number in self._keyframes):
             raise UserError("there is no map yet in which a pose could be looked for")
         self.start_track()
-        self._hint = Hint(T_map_odom, sigma, self._next_number + HINTED_KEYFRAMES)
+        self._hint = Hint(T_map_odom, sigma, HINTED_KEYFRAMES)
 
     def move_axes(self, T_new_old: FloatArray) -> None:
         """Express the map in another frame, in which the former one has this (4, 4) pose."""
@@ -242,8 +248,10 @@ class PlaceMap:
     def _insert(self, keyframe: Keyframe) -> None:
         number = keyframe.number
         self._next_number += 1
+        self._come += 1
         self._keyframes[number] = keyframe
         assert self._path is not None
+        measures: Pieces[None] | None = None
         if self._last is None:
             self._poses[number] = Similarity.of(keyframe.T_odom_camera)
             self._drift, self._sigma_then, self._turn_then, self._sigmas[number] = Drift(), 0.0, 0.0, 0.0
@@ -259,13 +267,26 @@ class PlaceMap:
                 self._connected.add(number)
             self._sigmas[number] = math.hypot(self._sigma_then, self._drift.sigma)
             if self._path.is_known and self._skill.wants(moved):
-                self._waiting.append(self._measure_skill(before, keyframe, moved))
+                measures = self._measure_skill(before, keyframe, moved)
         self._path = self._path.restarted()
         self._last = number
-        self._waiting.append(self._recognize(keyframe))
-        while len(self._waiting) > MAX_WAITING and self._waiting[0] is not self._thinning:
-            self._waiting.popleft().close()
+        self._waiting.append(self._recognize(keyframe, measures))
+        while len(self._waiting) > MAX_WAITING:
+            self._skip(1 if self._waiting[1] is not self._thinning else 2)
         self._bound()
+
+    def _skip(self, index: int) -> None:
+        """Give up what waits there, since there is no time for it."""
+        self._waiting[index].close()
+        del self._waiting[index]
+        self.counts.skipped += 1
+        is_much = self.counts.skipped >= max(MANY_SKIPPED, LARGE_SHARE * self._come)
+        if is_much and not self._is_late:
+            self._is_late = True
+            self._events.append(
+                "this computer leaves the map little time: known places are looked for in some keyframes only, and are "
+                "recognized later (map_keyframes_skipped in /diagnostics)"
+            )
 
     # what is done between frames
 
@@ -317,11 +338,14 @@ class PlaceMap:
         if looks is not None:
             self._skill = self._skill.after(looks, S_old_new)
 
-    def _recognize(self, keyframe: Keyframe) -> Pieces[None]:
-        """Look for the place that a keyframe shows among earlier ones.
+    def _recognize(self, keyframe: Keyframe, measures: Pieces[None] | None) -> Pieces[None]:
+        """Look for the place that a keyframe shows among earlier ones, after measuring the network on it if asked to.
 
         Between two pieces the map may drop any of them.
         """
+        if measures is not None:
+            yield from measures
+        self._tried.append(keyframe.number)
         numbers = self._candidates(keyframe) if keyframe.number in self._keyframes else []
         if not numbers:
             return
@@ -377,7 +401,9 @@ class PlaceMap:
         positions = np.stack([self._poses[n].t for n in others])
         reach, here_t = self._reach(keyframe, others), self._poses[keyframe.number].t
         hint = None if is_connected else self._hint
-        if hint is not None and keyframe.number > hint.last_number:
+        if hint is not None and hint.keyframes_left > 0:
+            self._hint = replace(hint, keyframes_left=hint.keyframes_left - 1)
+        elif hint is not None:
             hint = self._hint = None
             self._events.append("no place near the hinted pose has been recognized; places are looked for everywhere")
         if hint is not None:
@@ -425,7 +451,7 @@ class PlaceMap:
 
     def _confirm(self, edge: Edge) -> None:
         """Accept a recognized place if a neighboring one agrees, else let it wait for one."""
-        self._pending = [e for e in self._pending if edge.second - e.second <= PAIR_WITHIN]
+        self._pending = [e for e in self._pending if e.second >= self._tried[0]]
         agreeing = [e for e in self._pending if self._agree(e, edge)]
         recent = [e for pair, e in self._places.items() if pair not in self._rejected and self._agree(e, edge)]
         if not agreeing and not recent:
@@ -438,7 +464,7 @@ class PlaceMap:
     def _agree(self, a: Edge, b: Edge) -> bool:
         """Return whether two recognized places are neighbors and agree on the motion between their keyframes."""
         involved = (a.first, a.second, b.first, b.second)
-        if a.second == b.second or b.second - a.second > PAIR_WITHIN or any(n not in self._keyframes for n in involved):
+        if a.second == b.second or a.second < self._tried[0] or any(n not in self._keyframes for n in involved):
             return False
         first, second = self._keyframes[a.second], self._keyframes[b.second]
         if first.track != second.track or (a.first in self._connected) != (b.first in self._connected):
@@ -692,6 +718,7 @@ class PlaceMap:
         self._waiting.clear()
         self._thinning = None
         self._pending.clear()
+        self._tried.clear()
         self._features.clear()
         self._keyframes, self._poses, self._odometry, self._places = {}, {}, [], {}
         self._rejected, self._connected = set(), set(content.connected)

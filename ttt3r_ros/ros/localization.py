@@ -246,6 +246,7 @@ class Localization:
         self._unsolved = counts.unsolved
         self._facts = {
             "map_keyframes": str(self.places.size),
+            "map_keyframes_skipped": str(counts.skipped),
             "map_localized": "yes" if self.places.is_localized else "no",
             "map_places_accepted": str(counts.accepted),
             "map_places_rejected": str(self.places.rejected),

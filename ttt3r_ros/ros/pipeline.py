@@ -259,16 +259,15 @@ class Pipeline:
     def _work(self) -> None:
         """Do the map's work until an image or a job waits; where every image is kept, do all of it.
 
-        Where images come faster than they are processed, do a piece of it between two now and then.
+        Where images come faster than they are processed, it has its share of the time between two.
         """
         localization = self.localization
         while localization is not None and self.is_active:
-            is_idle = self.queue.has_time()
-            if not self._spare_time.allows(is_idle=is_idle):
+            if not self._spare_time.allows(is_idle=self.queue.has_time()):
                 return
             with self._spare_time.taken():
                 is_more = localization.work()
-            if not (is_more and is_idle):
+            if not is_more:
                 return
 
     def _begin_odometry(self) -> None:

@@ -22,7 +22,8 @@ class SpareTime:
             clock: returns the time [s].
         """
         self._clock = clock
-        self._busy_since, self._taken_s = clock(), 0.0
+        self._busy_since = self._asked_at = clock()
+        self._due_s = 0.0  # of the share, what has not been taken
 
     def allows(self, *, is_idle: bool) -> bool:
         """Return whether there is time for a piece of work.
@@ -30,11 +31,14 @@ class SpareTime:
         Args:
             is_idle: whether no image waits.
         """
+        now, before = self._clock(), self._asked_at
+        self._asked_at = now
         if is_idle:
-            self._busy_since, self._taken_s = self._clock(), 0.0
+            self._busy_since, self._due_s = now, 0.0
             return True
-        busy_s = self._clock() - self._busy_since
-        return busy_s > MAX_BUSY_S and self._taken_s < SHARE * busy_s
+        # what nothing needed is not saved up
+        self._due_s = min(self._due_s + SHARE * (now - before), SHARE * MAX_BUSY_S)
+        return now - self._busy_since > MAX_BUSY_S and self._due_s > 0.0
 
     @contextlib.contextmanager
     def taken(self) -> Iterator[None]:
@@ -43,4 +47,4 @@ class SpareTime:
         try:
             yield
         finally:
-            self._taken_s += self._clock() - begun
+            self._due_s -= self._clock() - begun
