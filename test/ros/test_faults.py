@@ -117,7 +117,7 @@ def test_a_camera_that_is_too_slow_for_the_weights(inside, camera):
     assert values["level"] == "1"
     assert "only 0.667 images per second arrive, but these weights need at least 1 to follow" in values["message"]
     assert values["message"].endswith("raise the camera's rate, or move more slowly")
-    camera.exchange(7)
+    camera.exchange(14, step=0.6)  # it takes a while until that is believed
     state(camera, "tracking")
 
 
@@ -139,7 +139,7 @@ def test_a_computer_that_is_too_slow_for_the_camera(inside, camera):
     assert "only 0.556 of 1.11 images per second are processed, but these weights need at least 1" in values["message"]
     assert "this computer is too slow or busy" in values["message"]
     assert "raise the camera's rate" not in values["message"]
-    camera.exchange(7)
+    camera.exchange(14, step=0.6)  # it takes a while until that is believed
     state(camera, "tracking")
 
 

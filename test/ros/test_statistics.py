@@ -57,28 +57,23 @@ def test_percentiles_and_learning_rate(clock):
     }
 
 
-def test_the_rate_of_stamps_is_that_of_all_intervals_but_the_longest():
+def add(rate, *stamps_s, **circumstances):
+    return [rate.add(round(stamp * 1e9), **circumstances) for stamp in stamps_s]
+
+
+def test_the_rate_of_stamps_is_that_of_the_last_seconds():
     rate = statistics.StampRate()
-    stamps_s = [10.0, 10.5, 11.0, 11.0, 11.5, 30.0, 30.5]  # one twice, and a gap
-    found = []
-    for stamp in stamps_s:
-        rate.add(round(stamp * 1e9))
-        found.append(rate.hz())
-    assert found == [None] * 6 + [2.0]
-    rate.add(round(5e9))
-    assert rate.hz() == 2.0  # a jump back is no interval
-    for stamp in (5.1, 5.2, 5.3, 5.4):
-        rate.add(round(stamp * 1e9))
-    assert rate.hz() == pytest.approx(10.0)
-    for stamp in (7.0, 9.0, 11.0):
-        rate.add(round(stamp * 1e9), follows_pause=True)
-    assert rate.hz() == pytest.approx(10.0)
-    for stamp in (
-        11.2,
-        11.5,
-        11.7,
-        12.0,
-        12.2,
-    ):  # most are 0.2 s apart, which is not the rate
-        rate.add(round(stamp * 1e9))
-    assert rate.hz() == pytest.approx(4 / 0.9)
+    assert add(rate, 10.0, 10.2, 10.5, 10.5) == [0, 200_000_000, 300_000_000, 0]  # one twice
+    assert rate.hz() is None
+    add(rate, *np.arange(10.7, 12.15, 0.2))
+    assert rate.hz() == pytest.approx(10 / 2.1)
+    assert add(rate, 5.0) == [0]  # a jump back is no interval
+    assert add(rate, 30.0, follows_break=True) == [0]
+    assert rate.hz() == pytest.approx(10 / 2.1)
+    add(rate, *np.arange(30.1, 33.15, 0.1))
+    assert rate.hz() == pytest.approx(10.0)  # what was longer ago is forgotten
+    add(rate, 34.1)
+    assert rate.hz() == pytest.approx(21 / 3)
+    assert rate.hz(without_longest=True) == pytest.approx(10.0)
+    add(rate, 38.1, 42.1, 46.1)
+    assert rate.hz() == pytest.approx(0.25)

@@ -34,6 +34,11 @@ class QueuedFrame:
     clock_step_ns: int = 0
     follows_pause: bool = False
 
+    @property
+    def follows_break(self) -> bool:
+        """Whether the time since the frame before says nothing about the camera's rate."""
+        return self.follows_pause or self.break_reason is not None
+
     def after(self, lost: QueuedFrame) -> QueuedFrame:
         """Return the frame as the one that follows on what was before a lost frame."""
         return replace(
@@ -64,7 +69,7 @@ class FrameQueue:
 
     def put(self, frame: QueuedFrame) -> bool:
         """Add a frame; return whether an older one was dropped. The next frame inherits the break of a dropped one."""
-        self.arriving.add(frame.stamp_ns, follows_pause=frame.follows_pause)
+        self.arriving.add(frame.stamp_ns, follows_break=frame.follows_break)
         with self._changed:
             self._frames.append(frame)
             full = len(self._frames) > self._capacity

@@ -30,9 +30,10 @@ from ttt3r_ros.ros.mask_input import MaskInput
 from ttt3r_ros.ros.mount import Mount
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.outputs import Outputs
+from ttt3r_ros.ros.pace import Pace
 from ttt3r_ros.ros.parameters import Parameters
 from ttt3r_ros.ros.spare_time import SpareTime
-from ttt3r_ros.ros.statistics import StampRate, StreamStatistics
+from ttt3r_ros.ros.statistics import StreamStatistics
 from ttt3r_ros.ros.wheel_input import WheelInput
 from ttt3r_ros.stream import scale_sources
 from ttt3r_ros.stream.backbone import Backbone
@@ -125,7 +126,7 @@ class Pipeline:
         self._spare_time = SpareTime()
         self._tracked_at: float | None = None  # arrival of the last frame with a pose; at first, of the first frame
         self._has_said_lost = False  # and not yet that it is tracking again
-        self._stamp_rate, self._min_rate_hz = StampRate(), min_rate_hz
+        self._pace, self._min_rate_hz = Pace(queue.arriving), min_rate_hz
         self._follows: deque[bool] = deque([True] * RECENT, maxlen=RECENT)  # of recent frames: whether on the last one
         self._interruption = ""  # why the last frame that follows on none does so
         self.segment = (0, 0)
@@ -336,7 +337,8 @@ class Pipeline:
             self._axes_frame = camera_frame
         self._unread = None
         header = Header(stamp=time_message(frame.stamp_ns), frame_id=camera_frame)
-        self._stamp_rate.add(frame.stamp_ns, follows_pause=frame.follows_pause)
+        needed_hz = max(self._min_rate_hz, 1.0 / parameters.max_frame_gap)
+        self._pace.processed(frame.stamp_ns, needed_hz, follows_break=frame.follows_break)
         localization = self.localization
         for_map = self.map.wanted(header, parameters) if localization is None else localization.wanted()
         intrinsics = camera.intrinsics if camera else None
@@ -436,8 +438,7 @@ class Pipeline:
             )
             self._notices.warn(why, kind="images follow on none")
             return Health(WARN, "interrupted", why)
-        needed = max(self._min_rate_hz, 1.0 / self._parameters.max_frame_gap)
-        if (why_slow := _why_slow(self._stamp_rate.hz(), self.queue.arriving.hz(), needed)) is not None:
+        if (why_slow := self._pace.why_slow) is not None:
             self._notices.warn(why_slow)
             return Health(WARN, "slow", why_slow)
         if why_no_depth is not None:
@@ -475,25 +476,6 @@ class Pipeline:
         self.health = Health(ERROR, "lost", f"lost: a frame failed{again} ({reason})")
         self._say_lost(f"a frame failed and was dropped ({reason})", kind=type(error).__name__)
         self._node.get_logger().debug(trace)
-
-
-def _why_slow(processed: float | None, arriving: float | None, needed: float) -> str | None:
-    """Return why the weights cannot follow the camera, in a sentence with advice; None if they can.
-
-    Args:
-        processed, arriving: rates of images by their stamps [Hz]; None while unknown.
-        needed: rate below which the weights cannot track [Hz].
-    """
-    enough = 0.98 * needed  # stamps jitter
-    if processed is None or arriving is None or processed >= enough:
-        return None
-    need = f"but these weights need at least {needed:.3g} to follow the camera: its pose is unreliable"
-    if arriving < enough:
-        return f"only {arriving:.3g} images per second arrive, {need}; raise the camera's rate, or move more slowly"
-    return (
-        f"only {processed:.3g} of {arriving:.3g} images per second are processed, {need}; this computer is too slow or "
-        "busy: end other programs, use smaller weights or a faster computer, or move more slowly"
-    )
 
 
 def _empty_cache() -> None:

@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 WINDOW = 10.0  #: time over which rates are averaged [s]
 SHORTEST = 1.0  #: least time over which rates are averaged, at the beginning [s]
-INTERVALS = 5  #: number of intervals between stamps over which, but for the longest, their rate is averaged
+SPAN_NS = 3 * 10**9  #: time over which the rate of stamps is averaged; it is known after half of it [ns]
+INTERVALS = 3  #: least number of intervals between stamps over which their rate is averaged
 LATENCIES = 1000  #: number of frames over which percentiles are computed
 
 
@@ -50,26 +51,34 @@ class Rate:
 
 
 class StampRate:
-    """The rate of images by their stamps, over the last intervals but the longest, which may be a gap. Thread-safe."""
+    """The rate of images by their stamps, over the last `SPAN_NS`, but at least `INTERVALS` intervals. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._last_ns: int | None = None
-        self._intervals_ns: deque[int] = deque(maxlen=INTERVALS)
+        self._intervals_ns: deque[int] = deque()
 
-    def add(self, stamp_ns: int, *, follows_pause: bool = False) -> None:
-        """Add an image's stamp [ns]; the interval up to it does not count if it is the first after a pause."""
+    def add(self, stamp_ns: int, *, follows_break: bool = False) -> int:
+        """Add an image's stamp [ns]; return the interval up to it [ns], 0 if it does not count.
+
+        The interval up to the first image after a pause, a gap or a jump of the camera does not.
+        """
         with self._lock:
-            if self._last_ns is not None and stamp_ns > self._last_ns and not follows_pause:
-                self._intervals_ns.append(stamp_ns - self._last_ns)
+            interval_ns = 0 if self._last_ns is None or follows_break else max(0, stamp_ns - self._last_ns)
             self._last_ns = stamp_ns
+            if interval_ns:
+                self._intervals_ns.append(interval_ns)
+            while len(self._intervals_ns) > INTERVALS and sum(self._intervals_ns) - self._intervals_ns[0] >= SPAN_NS:
+                self._intervals_ns.popleft()
+            return interval_ns
 
-    def hz(self) -> float | None:
-        """Return the rate [Hz], None until there are enough images."""
+    def hz(self, *, without_longest: bool = False) -> float | None:
+        """Return the rate [Hz], on request without the longest interval, which may be a lapse; None at the beginning."""
         with self._lock:
-            if len(self._intervals_ns) < INTERVALS:
+            intervals_ns = sorted(self._intervals_ns)
+            if len(intervals_ns) < INTERVALS or 2 * sum(intervals_ns) < SPAN_NS:
                 return None
-            return 1e9 / float(np.mean(sorted(self._intervals_ns)[:-1]))
+            return 1e9 / float(np.mean(intervals_ns[:-1] if without_longest else intervals_ns))
 
 
 class StreamStatistics:
