@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,5 +103,33 @@ def test_anything_may_be_shown_before_somebody_watches() -> None:
         page.show_truth(np.zeros((4, 3)))
         page.show_depth(np.full((500, 700), np.nan, np.float32))
         page.show_state(state_html("ok", "tracking", {}))
+    finally:
+        page.stop()
+
+
+def test_a_reader_follows_the_camera_unless_the_view_is_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = LivePage("127.0.0.1", 0, {})
+    try:
+        reader = SimpleNamespace(position=np.zeros(3), look_at=np.zeros(3), near=0.01, update_timestamp=1.0)
+        monkeypatch.setattr(page._server, "get_clients", lambda: {0: SimpleNamespace(camera=reader)})
+
+        def show(x: float) -> float:
+            T = T_BASE_CAMERA.copy()
+            T[0, 3] = x
+            page.show_camera(T, Intrinsics(20.0, 20.0, 9.5, 7.5, 20, 16), None, lost=False)
+            return float(reader.position[0])
+
+        behind = show(1.0) - 1.0
+        assert behind < -1.0
+        assert reader.near >= 0.1  # a point of 2 cm just before the eye would fill the picture
+        reader.position = reader.position + [0.0, 3.0, 0.0]  # as the reader's mouse does
+        assert show(2.0) == pytest.approx(2.0 + behind)
+        assert reader.position[1] > 3.0
+        page.begin_again()
+        assert show(0.0) == pytest.approx(behind)
+        assert reader.position[1] < 3.0
+        page._follow.value = False
+        page.begin_again()
+        assert show(5.0) == pytest.approx(behind)
     finally:
         page.stop()

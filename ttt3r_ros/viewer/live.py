@@ -29,6 +29,9 @@ _PIECES_AT_ONCE = 4
 _EYE = (-2.5, 0.6, 0.9)
 _TARGET = (1.0, 0.0, 0.0)
 
+#: What is nearer to the reader is not drawn: a point just before the eye would fill the picture [m].
+_NEAR = 0.5
+
 #: A button does something and returns a sentence about it, or raises a `UserError`.
 Action = Callable[[], str]
 
@@ -66,6 +69,11 @@ class LivePage:
     def is_watched(self) -> bool:
         """Return whether a browser is connected; if not, there is no need to prepare anything for it."""
         return bool(self._server.get_clients())
+
+    def begin_again(self) -> None:
+        """Say that the next camera is in another frame: readers who follow are put behind it."""
+        if self._follow.value:
+            self._followed = None
 
     def show_state(self, text: str) -> None:
         """Show the state of the node, as HTML; see `state_html`."""
@@ -156,9 +164,14 @@ class LivePage:
             colors.depth_colors(np.full((3, 4), np.nan, np.float32)), label=f"depth, 0 to {colors.MAX_DEPTH_M:g} m"
         )
         self._confidence = gui.add_slider(
-            "min. confidence", 1.0, 10.0, 0.1, 1.5, hint="hides less confident points; see the parameter min_confidence"
+            "min. confidence",
+            1.0,
+            10.0,
+            0.1,
+            1.0,
+            hint="of this page alone: hides points that the node sends; which it sends is its parameter min_confidence",
         )
-        self._follow = gui.add_checkbox("follow camera", True)
+        self._follow = gui.add_checkbox("follow camera", True, hint="moves the view along; without it, the view is free")
         shown = {"/cloud": "frame", "/map": "map", CORRECTED: "corrected path", "/truth": "true path"}
         for group, label in shown.items():
             if group != "/truth":
@@ -187,6 +200,7 @@ class LivePage:
 
     def _place(self, client: ClientHandle) -> None:
         """Put a reader behind the camera."""
+        client.camera.near = _NEAR
         position = self._followed
         if position is None:
             return

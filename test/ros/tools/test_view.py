@@ -111,6 +111,10 @@ class Shown:
         self.buttons = buttons
         self.given: dict[str, Any] = {}
         self.watched = True
+        self.begun = 0
+
+    def begin_again(self) -> None:
+        self.begun += 1
 
     def is_watched(self) -> bool:
         return self.watched
@@ -255,6 +259,21 @@ def test_it_survives_a_node_that_starts_again(shown: tuple[View, Shown], bench: 
         press()
     second = StandIn(bench)  # its path is short again: what was known lies elsewhere
     second.publish_until(lambda: len(page.given["map"].positions) == 4, "the map of the second node")
+    assert page.begun == 1
+
+
+def test_a_new_run_of_the_truth_begins_a_new_line(shown: tuple[View, Shown], bench: Bench) -> None:
+    _, page = shown
+    node = StandIn(bench)
+
+    def extent_m() -> float:
+        return float(np.ptp(page.given["truth"][:, 0])) if len(page.given.get("truth", ())) > 1 else -1.0
+
+    node.publish_until(lambda: extent_m() == 0.0, "the truth", true_x=0.0)
+    node.publish_until(lambda: extent_m() == 3.0, "its path", true_x=3.0)
+    bench.next_stamp += 10 * 10**9
+    node.publish_until(lambda: extent_m() == 0.0, "the truth of the next run", true_x=7.0)
+    np.testing.assert_allclose(page.given["truth"], 0.0, atol=1e-9)  # where the odometry is now
 
 
 def test_the_nodes_own_map_goes_first(shown: tuple[View, Shown], bench: Bench) -> None:
