@@ -514,6 +514,7 @@ def test_a_save_and_a_load_of_state_and_an_odometry_that_starts_anew_are_found_a
     for forget in ("load_state", "reset_odometry"):
         done, said = walked.call(forget)
         assert done, said
+        assert said.endswith("; the map stays, and the robot has its place in it once one is recognized")
         stamps = walked.go(range(49, 73, 2))
         assert walked.T(stamps[0]) is None
         assert walked.T(stamps[0], "odom -> base_link") is not None

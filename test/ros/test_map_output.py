@@ -174,7 +174,11 @@ def test_a_reset_of_the_odometry_forgets_the_map(inside, mapping, monkeypatch):
     monkeypatch.setattr(map_output, "VoxelMap", lambda *args: made.append(VoxelMap(*args)) or made[-1])
     mapped(inside, mapping)
     assert not made  # it is the same map
-    assert mapping.call(Trigger, "/ttt3r/reset_odometry").success
+    assert "map" not in mapping.call(Trigger, "/ttt3r/reset").message
+    mapped(inside, mapping)
+    assert not made  # the pose goes on in the same frame
+    answer = mapping.call(Trigger, "/ttt3r/reset_odometry")
+    assert answer.message.endswith("starts again from the origin; the accumulated map is discarded")
     mapped(inside, mapping)
     assert len(made) == 1
 

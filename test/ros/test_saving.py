@@ -85,7 +85,7 @@ def test_what_was_saved_is_loaded_and_the_pose_goes_on(inside, camera, folder):
     assert np.abs(position(camera, first)).max() < 1e-6
     success, message = call(camera, "load_state")
     assert success, message
-    assert message.endswith("continues in its map")
+    assert message.endswith("in its odometry frame; the accumulated map is discarded")
     (stamp,) = camera.exchange(image=picture(1))
     np.testing.assert_allclose(position(camera, stamp), expected, atol=1e-6)
     assert np.abs(position(camera, stamp) - last).max() > 1e-3  # which are not the same by chance

@@ -122,7 +122,7 @@ def test_a_reader_follows_the_camera_unless_the_view_is_free(monkeypatch: pytest
         behind = show(1.0) - 1.0
         assert behind < -1.0
         assert reader.near >= 0.1  # a point of 2 cm just before the eye would fill the picture
-        reader.position = reader.position + [0.0, 3.0, 0.0]  # as the reader's mouse does
+        reader.position = reader.position + np.array([0.0, 3.0, 0.0])  # as the reader's mouse does
         assert show(2.0) == pytest.approx(2.0 + behind)
         assert reader.position[1] > 3.0
         page.begin_again()

@@ -58,8 +58,8 @@ class Pipeline:
         queue: where frames come from.
 
     Any thread may read `backbone.fingerprint`, `is_active`, `health`, `statistics`, `failed`, `lost`, `segment`,
-    `segment_reason` and `intrinsics_source`, and call `reset`, `reset_odometry`, `between_frames`, `resume`,
-    `set_pose`, `take_hint`, `change_parameters`, `start` and `stop`.
+    `segment_reason` and `intrinsics_source`, and call `map_after_odometry`, `reset`, `reset_odometry`,
+    `between_frames`, `resume`, `set_pose`, `take_hint`, `change_parameters`, `start` and `stop`.
     """
 
     def __init__(
@@ -157,6 +157,12 @@ class Pipeline:
         """Return what the diagnostics say of the map of places."""
         localization = self.localization
         return {} if localization is None else localization.facts()
+
+    def map_after_odometry(self) -> str:
+        """Return what becomes of the map when another odometry begins, to end a sentence with; empty without one."""
+        if self.localization is not None:
+            return "; the map stays, and the robot has its place in it once one is recognized"
+        return "; the accumulated map is discarded" if self._parameters.publish_map else ""
 
     def stop(self, timeout: float = 1.0) -> bool:
         """Stop processing; wait at most the timeout [s] for the current frame; return whether all threads ended."""

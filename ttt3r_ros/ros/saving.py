@@ -142,7 +142,8 @@ class Saving:
     def _load_state(self) -> str:
         path, data = self._read(STATE_SUFFIX, MAX_BYTES, "a state")
         self._pipeline.resume(lambda stream: from_bytes(data, stream, str(path))).result()
-        return f"loaded the state from {path}: the next frame continues in its map"
+        then = self._pipeline.map_after_odometry()
+        return f"loaded the state from {path}: the pose goes on from the saved one, in its odometry frame{then}"
 
     def _save_map(self) -> str:
         parameters, localization = self._parameters(), self._pipeline.localization

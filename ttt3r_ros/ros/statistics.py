@@ -73,7 +73,7 @@ class StampRate:
             return interval_ns
 
     def hz(self, *, without_longest: bool = False) -> float | None:
-        """Return the rate [Hz], on request without the longest interval, which may be a lapse; None at the beginning."""
+        """Return the rate [Hz], on request without the longest interval, a lapse perhaps; None at the beginning."""
         with self._lock:
             intervals_ns = sorted(self._intervals_ns)
             if len(intervals_ns) < INTERVALS or 2 * sum(intervals_ns) < SPAN_NS:

@@ -197,7 +197,8 @@ class Tracking:
     def _on_reset_odometry(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.pipeline.reset_odometry()
         response.success = True
-        response.message = "the recurrent state is reset; the pose starts again from the origin"
+        then = self.pipeline.map_after_odometry()
+        response.message = f"the recurrent state is reset; the pose starts again from the origin{then}"
         self._node.get_logger().info(response.message)
         return response
 

@@ -171,7 +171,7 @@ class LivePage:
             1.0,
             hint="of this page alone: hides points that the node sends; which it sends is its parameter min_confidence",
         )
-        self._follow = gui.add_checkbox("follow camera", True, hint="moves the view along; without it, the view is free")
+        self._follow = gui.add_checkbox("follow camera", True, hint="without it, the view is free")
         shown = {"/cloud": "frame", "/map": "map", CORRECTED: "corrected path", "/truth": "true path"}
         for group, label in shown.items():
             if group != "/truth":

@@ -7,9 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.client import Client
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -21,6 +23,7 @@ from std_srvs.srv import SetBool, Trigger
 from waiting import wait_until
 
 from ttt3r_ros.ros.diagnostics import WARN, Counters, Health, diagnostic_array
+from ttt3r_ros.ros.pose_input import read_pose
 from ttt3r_ros.ros.tools import call
 
 pytestmark = pytest.mark.dds
@@ -70,6 +73,8 @@ def calls() -> Iterator[list[object]]:
     stand_in.create_timer(0.1, say)
     trigger("reset")
     trigger("save_map")
+    for topic in ("~/set_pose", "initialpose"):
+        stand_in.create_subscription(PoseWithCovarianceStamped, topic, noted.append, 1)
     stand_in.create_service(SetBool, "~/enable", enable)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(stand_in)
@@ -158,6 +163,25 @@ def test_services_are_called_and_their_answers_shown(calls, capsys, monkeypatch)
     )
 
 
+def test_poses_are_sent_to_the_node_that_listens(calls, capsys):
+    there = ["--node", "robot/ttt3r", "--timeout", "60"]
+    for name, topic, sigma_m in (
+        ("set_pose", "/robot/ttt3r/set_pose", 0.05),
+        ("initialpose", "/robot/initialpose", 0.5),
+    ):
+        assert call.main([name, "1.5", "-2", "-1.57079633", *there]) == 0
+        said = f"sent (1.5, -2) m, -1.5708 rad to {topic}; the node's log says if it cannot use it\n"
+        assert capsys.readouterr() == (said, "")
+        wait_until(lambda: calls, "the pose")
+        pose, covariance = read_pose(calls.pop(), "odom_or_map")
+        np.testing.assert_allclose(pose, [[0, 1, 0, 1.5], [-1, 0, 0, -2], [0, 0, 1, 0], [0, 0, 0, 1]], atol=1e-8)
+        assert covariance[0, 0] == pytest.approx(sigma_m**2)
+    assert call.main(["set_pose", "1", "2", "0", "--timeout", "0.2"]) == 2
+    assert "error: no node /ttt3r listens to /ttt3r/set_pose in the ROS domain " in capsys.readouterr().err
+    assert call.main(["set_pose", "1", "2", "0", "--node", "my robot"]) == 2
+    assert "error: '/my robot' is not the name of a node" in capsys.readouterr().err
+
+
 def test_parameters_are_set_and_shown_or_refused_in_the_nodes_words(calls, capsys):
     there = ["--node", "robot/ttt3r", "--timeout", "60"]
     for words in (["limit", "-1"], ["label", "front left"], ["label", "''"]):
@@ -202,6 +226,10 @@ def test_the_status_is_shown_as_a_list_of_the_node_asked_for(calls, capsys, monk
         (["get"], "get wants NAME"),
         (["reset", "it"], "nothing follows reset"),
         (["list", "it"], "nothing follows list"),
+        (["set_pose", "1", "2"], "set_pose wants X Y YAW"),
+        (["set_pose", "1", "two", "0"], "set_pose wants three numbers, X Y [m] YAW [rad], got 1 two 0"),
+        (["initialpose", "nan", "2", "0"], "initialpose wants X and Y in meters, got nan 2"),
+        (["initialpose", "1", "2", "90"], "initialpose wants YAW in radians, got 90"),
     ],
 )
 def test_words_that_do_not_belong_there_are_said(capsys, words, said):
@@ -235,6 +263,8 @@ def test_without_a_service_it_lists_them(words, capsys):
         "status",
         "get",
         "set",
+        *call.POSES,
+        "list",
     ]
     with pytest.raises(SystemExit):
         call.main(["jump"])

@@ -13,11 +13,13 @@ from typing import Any
 import rclpy
 import yaml  # type: ignore[import-untyped]
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import Point, Pose, PoseWithCovariance, PoseWithCovarianceStamped, Quaternion
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetAvailableTransitions, GetState
 from rcl_interfaces.msg import Parameter
 from rcl_interfaces.srv import GetParameters, ListParameters, SetParameters
-from rclpy.exceptions import InvalidServiceNameException
+from rclpy.duration import Duration
+from rclpy.exceptions import InvalidServiceNameException, InvalidTopicNameException
 from rclpy.node import Node
 from rclpy.parameter import get_parameter_value, parameter_value_to_python
 from std_srvs.srv import SetBool, Trigger
@@ -32,11 +34,11 @@ from ttt3r_ros.ros.parameters import no_such_parameter
 #: What can be called, with what it does.
 SERVICES = {
     "reset": "reset the recurrent state; the pose continues from the last one",
-    "reset_odometry": "reset the recurrent state and return the pose to the origin",
+    "reset_odometry": "reset the recurrent state, return the pose to the origin, discard the accumulated map",
     "pause": "ignore images (enable with false)",
     "resume": "process images again (enable with true)",
     "save_state": "save the stream's state to the node's save_folder",
-    "load_state": "continue from the saved state",
+    "load_state": "continue from the saved state, discard the accumulated map",
     "save_map": "write the map: its points (with publish_map), its places (with publish_map_frame)",
     "load_map": "go on in the saved map of places (with publish_map_frame)",
 }
@@ -61,7 +63,18 @@ PARAMETERS = {
     "get": "get NAME shows the value of a parameter, as `ros2 param get` does",
     "set": "set NAME VALUE sets a parameter, as `ros2 param set` does",
 }
-_WORDS = {"get": ["NAME"], "set": ["NAME", "VALUE"]}  # that follow
+#: Poses on topics, with what they do.
+POSES = {
+    "set_pose": "set_pose X Y YAW: go on from this pose (m, rad) in odom_frame, level at height 0, without the map",
+    "initialpose": "initialpose X Y YAW: look for the robot near this pose in the map (with publish_map_frame)",
+}
+LIST = {"list": "list all these, as `call` alone does"}
+#: Words that follow.
+_WORDS = {"get": ["NAME"], "set": ["NAME", "VALUE"], **{name: ["X", "Y", "YAW"] for name in POSES}}
+#: Standard deviations of a pose [m, rad]; those of the hint are RViz's.
+_SIGMAS = {"set_pose": (0.05, 0.05), "initialpose": (0.5, 0.26)}
+#: Largest coordinate [m], as the node has it.
+_MAX_POSITION = 1e6
 _LEVELS = {
     DiagnosticStatus.OK: "OK",
     DiagnosticStatus.WARN: "WARN",
@@ -89,8 +102,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(options.words) != len(wanted):
         parser.error(f"{options.name} wants {' '.join(wanted)}" if wanted else f"nothing follows {options.name}")
     if options.name == "list":
-        print(_listed(SERVICES | TRANSITIONS | STATUS | PARAMETERS))
+        print(_listed(SERVICES | TRANSITIONS | STATUS | PARAMETERS | POSES | LIST))
         return 0
+    if options.name in POSES and (wrong := _why_no_pose(options.words)):
+        parser.error(f"{options.name} {wrong}")
     try:
         with initialized():
             is_done, message = call(options.name, *options.words, node=options.node, timeout_s=options.timeout)
@@ -104,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def call(name: str, *words: str, node: str, timeout_s: float) -> tuple[bool, str]:
-    """Call one of `SERVICES` of a node, make one of `TRANSITIONS`, ask for its `STATUS`, or one of `PARAMETERS`.
+    """Call one of `SERVICES` of a node, make a transition, ask for its `STATUS`, or one of `PARAMETERS` or `POSES`.
 
     The node is looked for, and its answer waited for, so long (longer for a transition) [s]. Returns whether it
     succeeded, and a message; values of parameters are in YAML.
@@ -123,6 +138,8 @@ def call(name: str, *words: str, node: str, timeout_s: float) -> tuple[bool, str
         if name in PARAMETERS:
             parameter = _get_parameter if name == "get" else _set_parameter
             return parameter(caller, node, *words, timeout_s=timeout_s)
+        if name in POSES:
+            return True, _send_pose(caller, node, name, words, timeout_s)
         service, data = _SWITCHES.get(name, (name, None))
         kind: Any = Trigger if data is None else SetBool
         request = kind.Request() if data is None else kind.Request(data=data)
@@ -208,6 +225,51 @@ def _set_parameter(caller: Node, node: str, name: str, value: str, *, timeout_s:
     return bool(result.successful), f"{name} is set to {value}" if result.successful else str(result.reason)
 
 
+def _why_no_pose(words: Sequence[str]) -> str:
+    """Return why these are not X, Y [m] and YAW [rad], to end a sentence with; empty if they are."""
+    try:
+        x, y, yaw = (float(word) for word in words)
+    except ValueError:
+        return f"wants three numbers, X Y [m] YAW [rad], got {' '.join(words)}"
+    if not max(abs(x), abs(y)) < _MAX_POSITION:  # NaN compares false
+        return f"wants X and Y in meters, got {words[0]} {words[1]}"
+    return "" if abs(yaw) <= 2 * math.pi else f"wants YAW in radians, got {words[2]}"
+
+
+def _send_pose(caller: Node, node: str, name: str, words: Sequence[str], timeout_s: float) -> str:
+    """Publish a pose to a node once it listens; return what was sent. Its frame is left to the node.
+
+    Raises:
+        UserError: the node does not listen.
+    """
+    x, y, yaw = (float(word) for word in words)
+    sigma_m, sigma_rad = _SIGMAS[name]
+    topic = f"{node if name == 'set_pose' else node.rpartition('/')[0]}/{name}"
+    try:
+        publisher = caller.create_publisher(PoseWithCovarianceStamped, topic, 1)
+    except InvalidTopicNameException:
+        raise UserError(_no_name(node)) from None
+    turned = Quaternion(z=math.sin(yaw / 2.0), w=math.cos(yaw / 2.0))
+    with_covariance = PoseWithCovariance(pose=Pose(position=Point(x=x, y=y), orientation=turned))
+    with_covariance.covariance[::7] = [sigma_m**2] * 3 + [sigma_rad**2] * 3
+    deadline = time.monotonic() + timeout_s
+    while not _listens(caller, node, topic):
+        if time.monotonic() > deadline:
+            asleep = " (it is inactive" + (")" if name == "set_pose" else ", or publish_map_frame is off)")
+            known = node in {f"{space.rstrip('/')}/{name}" for name, space in caller.get_node_names_and_namespaces()}
+            raise UserError(f"no node {node} listens to {topic}{asleep if known else _elsewhere([])}")
+        rclpy.spin_once(caller, timeout_sec=0.1)
+    publisher.publish(PoseWithCovarianceStamped(pose=with_covariance))
+    if not publisher.wait_for_all_acked(Duration(seconds=timeout_s)):
+        raise UserError(_no_answer(node, timeout_s))
+    return f"sent ({x:g}, {y:g}) m, {yaw:g} rad to {topic}; the node's log says if it cannot use it"
+
+
+def _listens(caller: Node, node: str, topic: str) -> bool:
+    infos = caller.get_subscriptions_info_by_topic(topic)
+    return node in {f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in infos}
+
+
 def _answer(caller: Node, kind: Any, node: str, service: str, request: Any, find_s: float, answer_s: float) -> Any:
     """Return the answer of a service of a node, looked for and waited for so long [s].
 
@@ -229,7 +291,7 @@ def _client(caller: Node, kind: Any, node: str, service: str, find_s: float) -> 
     try:
         client: Any = caller.create_client(kind, f"{node}/{service}")
     except InvalidServiceNameException:
-        raise UserError(f"{node!r} is not the name of a node; see --node") from None
+        raise UserError(_no_name(node)) from None
     if not client.wait_for_service(find_s):
         raise UserError(f"no node {node} offers {service}{_where(caller, node, service)}")
     return client
@@ -242,6 +304,10 @@ def _spin(caller: Node, answers: Sequence[Any], seconds: float) -> Any:
         if (done := next((answer for answer in answers if answer.done()), None)) or time.monotonic() > until:
             return done
         rclpy.spin_once(caller, timeout_sec=0.1)
+
+
+def _no_name(node: str) -> str:
+    return f"{node!r} is not the name of a node; see --node"
 
 
 def _no_answer(node: str, seconds: float) -> str:
@@ -271,19 +337,21 @@ def _parser() -> argparse.ArgumentParser:
     parser = CommandParser(
         "call",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Call a service of the running node, change its state, show its status, get or set a parameter;\n"
-        "`ros2 service call`, `ros2 lifecycle set`, `ros2 topic echo /diagnostics`, `ros2 param get` and `set` do the\n"
-        "same where they are installed.",
+        description="Call a service of the running node, change its state, show its status, get or set a parameter,\n"
+        "tell it a pose; `ros2 service call`, `ros2 lifecycle set`, `ros2 topic echo /diagnostics`, `ros2 param get`,\n"
+        "`ros2 param set` and `ros2 topic pub` do the same where they are installed.",
         epilog=f"services:\n{_listed(SERVICES, '  ')}\n\n"
         f"transitions of a managed node:\n{_listed(TRANSITIONS, '  ')}\n\n"
         f"status and parameters:\n{_listed(STATUS | PARAMETERS, '  ')}\n\n"
+        f"poses:\n{_listed(POSES, '  ')}\n\n"
         "exit status: 0 done; 1 the node refused, and said why; 2 no node answered",
     )
     add = parser.add_argument
-    names = [*SERVICES, *TRANSITIONS, *STATUS, *PARAMETERS, "list"]
+    names = [*SERVICES, *TRANSITIONS, *STATUS, *PARAMETERS, *POSES, *LIST]
     what = "one of those below; list, or nothing, lists them"
     add("name", nargs="?", default="list", choices=names, metavar="WHAT", help=what)
-    add("words", nargs="*", metavar="NAME VALUE", help="for get: a parameter; for set: also its value, in YAML")
+    words = "for get: a parameter; for set: also its value, in YAML; for a pose: X Y [m] YAW [rad]"
+    add("words", nargs="*", metavar="WORD", help=words)
     add("--node", default="/ttt3r", help="full name of the node, with its namespace (default %(default)s)")
     add(
         "--timeout",
