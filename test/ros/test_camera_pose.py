@@ -28,7 +28,7 @@ def posed(monkeypatch, weights):
     inside.close()
 
 
-def test_it_is_used_at_once_and_published_under_the_frame_of_the_images(posed):
+def test_it_is_used_at_once_and_published_under_the_frame_of_the_images(posed, capfd):
     bench = posed
     bench.listen("/ttt3r/odom", Odometry, key="odom")
     heard: list[TFMessage] = []
@@ -44,3 +44,6 @@ def test_it_is_used_at_once_and_published_under_the_frame_of_the_images(posed):
     np.testing.assert_allclose(
         matrix_from_transform(mount.transform), Parameters(camera_pose=POSE).T_base_camera, atol=1e-9
     )
+    assert "frame_prefix" not in capfd.readouterr().err
+    bench.exchange(2, frame_id="lens")
+    assert capfd.readouterr().err.count("'lens', which does not begin with the frame_prefix 'robot1/'") == 1

@@ -328,6 +328,12 @@ class Pipeline:
             raise UserError(
                 f"the images' frame_id is {quoted(camera_frame)}, the same as odom_frame; give the camera its own frame"
             )
+        if self._samples[0] != camera_frame and not camera_frame.startswith(parameters.frame_prefix):
+            self._notices.warn(
+                f"the images' frame_id is {quoted(camera_frame)}, which does not begin with the frame_prefix "
+                f"{parameters.frame_prefix!r}: cameras of several robots with one frame_id get each other's mount from "
+                "TF; set the frame_id in the camera's driver"
+            )
         held = self._samples[1] if self._samples[0] == camera_frame else SampleRange()
         image, held = read_message(message, held)
         self._samples = camera_frame, held
