@@ -58,6 +58,28 @@ find_python() {
     fail "${first_fault:-there is no ${PYTHON:-python3}; install one, or name it with \`make PYTHON=/path/to/python3\`}."
 }
 
+# Passes pip's output on. While packages are unpacked, which pip does in silence, says every $1 seconds how many there are.
+tick() {
+    local line before=0 status
+    while true; do
+        status=0
+        IFS= read -r -t "$1" line || status=$?
+        if ((status == 0)); then
+            [[ $line == 'Installing collected packages'* ]] && before="$(installed)"
+            printf '%s\n' "$line"
+        elif ((status > 128)); then
+            ((before == 0)) || printf 'Unpacked %d\n' "$(($(installed) - before))"
+        else
+            return 0
+        fi
+    done
+}
+
+# Prints the number of packages in the environment.
+installed() {
+    find "$venv"/lib -maxdepth 3 -name '*.dist-info' | wc -l
+}
+
 # Reduces pip's output to its large downloads, with their progress on a terminal.
 condense() {
     local awk=(awk)
@@ -78,13 +100,14 @@ condense() {
         }
         /^Processing .*\/torch-/ { print "        reading torch from a file"; fflush() }
         /^Building wheels/ { print "        building empy, which has no wheel"; fflush() }
-        /^Installing collected packages/ { print "        unpacking " split($0, word, ", ") " packages, which takes a minute"; fflush() }
+        /^Installing collected packages/ { all = split($0, word, ", "); print "        unpacking " all " packages, which takes a minute or two"; fflush() }
+        /^Unpacked / { print "        " $2 " of " all " packages unpacked"; fflush() }
         END { clear() }'
 }
 
 pip_install() {
     local status=0
-    "$venv"/bin/python -m pip install --disable-pip-version-check "$@" 2>>"$log" | tee -a "$log" | condense || status=$?
+    "$venv"/bin/python -m pip install --disable-pip-version-check "$@" 2>>"$log" | tee -a "$log" | tick 10 | condense || status=$?
     if ((status)); then
         if grep -q 'DO NOT MATCH THE HASHES' "$log"; then
             fail "$(stranger) does not have the SHA-256 in requirements/, so it was not installed: the index, a proxy or a" \

@@ -51,6 +51,7 @@ def test_a_missing_library_is_one_sentence(missing: str, command: str, arguments
     assert run.returncode == 2, run.stderr
     (line,) = run.stderr.splitlines()
     assert line.startswith(f"error: the Python module '{missing}' is missing: ")
+    assert run.stdout == (f"{command}: starting\n" if command in ("ttt3r", "play", "view") else "")
 
 
 @pytest.mark.slow
@@ -83,6 +84,7 @@ for name in sys.argv[1:]:
             except SystemExit as end:
                 status = end.code
         print(name, status, said.getvalue().strip().splitlines()[-1])
+        assert option != "--version" or len(said.getvalue().splitlines()) == 1
 """
 
 

@@ -82,6 +82,27 @@ def test_a_folder_with_the_packages_name_does_not_hide_it(tmp_path: Path):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_setup_says_how_far_it_has_unpacked(tmp_path: Path):
+    names = "installed|tick|condense"
+    functions = f"source <(sed -nE '/^({names})[(][)] [{{]/,/^[}}]/p' requirements/install.sh)"
+    command = ["bash", "-euo", "pipefail", "-c", f"{functions}; venv={tmp_path}; tick 0.2 | condense"]
+    (packages := tmp_path / "lib" / "python3" / "site-packages").mkdir(parents=True)
+    (packages / "pip-26.dist-info").mkdir()
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as setup:
+        assert setup.stdin
+        assert setup.stdout
+        said = iter(setup.stdout)
+        setup.stdin.write("Collecting one\nInstalling collected packages: one, two, three\n")
+        setup.stdin.flush()
+        assert next(said).strip() == "unpacking 3 packages, which takes a minute or two"
+        assert next(said).strip() == "0 of 3 packages unpacked"
+        (packages / "one-1.dist-info").mkdir()
+        assert any(line.strip() == "1 of 3 packages unpacked" for line in said)
+        setup.stdin.close()
+        assert all("unpacked" in line for line in said)
+    assert setup.returncode == 0
+
+
 def test_the_licenses_are_listed_and_up_to_date():
     if not Path(sys.prefix, "share", "rclpy", "package.xml").exists():
         pytest.skip("the ROS packages' licenses are read from the pip environment")

@@ -23,9 +23,16 @@ def _command(program: Callable[[], int]) -> Callable[[], int]:
     return run
 
 
+def _say_starting(name: str) -> None:
+    """Say that a program starts, since its libraries take seconds to load on a busy computer."""
+    if not {"-h", "--help", "--version"} & {*sys.argv[1:]}:
+        print(f"{name}: starting", flush=True)
+
+
 @_command
 def ttt3r() -> int:
     """Run the node."""
+    _say_starting("ttt3r")
     from ttt3r_ros.ros.node import main
 
     main()
@@ -34,6 +41,7 @@ def ttt3r() -> int:
 @_command
 def play() -> int:
     """Play a recording as a camera."""
+    _say_starting("play")
     from ttt3r_ros.ros.tools.play import main
 
     return main()
@@ -42,6 +50,7 @@ def play() -> int:
 @_command
 def view() -> int:
     """Show a running node in the browser."""
+    _say_starting("view")
     from ttt3r_ros.ros.tools.view import main
 
     return main()

@@ -66,7 +66,10 @@ def recording(*, truth: bool = True, poses: int = 10) -> RunLog:
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Metrics]:
     folder = tmp_path_factory.mktemp("demo")
-    return folder, write_report(folder, recording(), frames_in=13)
+    begun: list[str] = []
+    metrics = write_report(folder, recording(), frames_in=13, begins=begun.append)
+    assert begun == ["trajectory.png", "frames.png", "cloud.ply", "cloud.png", "demo.gif"]
+    return folder, metrics
 
 
 @pytest.mark.slow

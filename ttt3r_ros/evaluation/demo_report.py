@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -106,7 +107,14 @@ def claim_folder(output: Path) -> None:
         raise UserError(f"the folder {output} cannot be created or written: {error.strerror}") from None
 
 
-def write_report(output: Path, recording: RunLog, *, frames_in: int | None, note: str = "") -> Metrics:
+def write_report(
+    output: Path,
+    recording: RunLog,
+    *,
+    frames_in: int | None,
+    note: str = "",
+    begins: Callable[[str], object] = lambda name: None,
+) -> Metrics:
     """Write every file for which the run has data, except view.html.
 
     Args:
@@ -114,6 +122,7 @@ def write_report(output: Path, recording: RunLog, *, frames_in: int | None, note
         recording: the log of the run.
         frames_in: images published, None if unknown.
         note: what every picture says of the weights; may be empty.
+        begins: told the name of each file that takes a while, as it begins.
     """
     for name in FILES:
         (output / name).unlink(missing_ok=True)
@@ -126,6 +135,7 @@ def write_report(output: Path, recording: RunLog, *, frames_in: int | None, note
         caption = described_path(metrics.frames_out, metrics.path_length_m, metrics.ate_rmse_m)
         if metrics.dropped_note:
             caption += f"; {metrics.dropped} images were dropped"
+        begins("trajectory.png")
         draw_trajectory(output / "trajectory.png", aligned, reference, caption=noted(caption, note))
     if recording.true_poses:
         write_tum(output / "groundtruth.txt", recording.ground_truth())
@@ -133,11 +143,15 @@ def write_report(output: Path, recording: RunLog, *, frames_in: int | None, note
     if moments:
         chosen = np.unique(np.linspace(0, len(moments) - 1, _SHOWN_MOMENTS).round().astype(int))
         weights = recording.diagnostics.get("weights", "unknown")
+        begins("frames.png")
         draw_frames(output / "frames.png", [moments[i] for i in chosen], caption=noted(f"weights: {weights}", note))
+        begins("cloud.ply")
         cloud = joined(confident_points(moments, MAX_CLOUD_POINTS))
         if len(cloud.positions):
             write_ply(output / "cloud.ply", cloud.positions, cloud.colors)
+            begins("cloud.png")
             draw_cloud(output / "cloud.png", recording, moments, note=note)
+            begins("demo.gif")
             draw_clip(output / "demo.gif", recording, moments, note=note)
     (output / "metrics.json").write_text(json.dumps(asdict(metrics), indent=2) + "\n")
     return metrics

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -150,8 +151,11 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     if stop.is_set():
         console.print("stopped; writing the results so far")
     note = "" if is_synthetic(specification) else recording.diagnostics.get("weights_note", "")
-    console.print("drawing pictures, cloud and page")
-    metrics = write_report(options.output, recording, frames_in=frames_in, note=note)
+    begins = partial(console.print, end=" ", highlight=False)  # one line, which grows
+    begins("drawing")
+    metrics = write_report(options.output, recording, frames_in=frames_in, note=note, begins=begins)
+    begins("view.html")
+    console.print()
     _write_page(options.output, recording, console)
     show_metrics(metrics, console)
     for sentence in filter(None, (note, metrics.dropped_note, sparse_note(recording))):
