@@ -262,20 +262,6 @@ def test_it_survives_a_node_that_starts_again(shown: tuple[View, Shown], bench: 
     assert page.begun == 1
 
 
-def test_a_new_run_of_the_truth_begins_a_new_line(shown: tuple[View, Shown], bench: Bench) -> None:
-    _, page = shown
-    node = StandIn(bench)
-
-    def extent_m() -> float:
-        return float(np.ptp(page.given["truth"][:, 0])) if len(page.given.get("truth", ())) > 1 else -1.0
-
-    node.publish_until(lambda: extent_m() == 0.0, "the truth", true_x=0.0)
-    node.publish_until(lambda: extent_m() == 3.0, "its path", true_x=3.0)
-    bench.next_stamp += 10 * 10**9
-    node.publish_until(lambda: extent_m() == 0.0, "the truth of the next run", true_x=7.0)
-    np.testing.assert_allclose(page.given["truth"], 0.0, atol=1e-9)  # where the odometry is now
-
-
 def test_the_nodes_own_map_goes_first(shown: tuple[View, Shown], bench: Bench) -> None:
     _, page = shown
     random = np.random.default_rng(1)

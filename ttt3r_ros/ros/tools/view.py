@@ -80,9 +80,6 @@ _POSES = 200
 #: Points of the true path that are shown, at most.
 _TRUE_POINTS = 2000
 
-#: After so long without a true pose, by their stamps, the next one begins another run [ns].
-_TRUTH_PAUSE_NS = 3 * 10**9
-
 DEFAULT_PORT = 8080
 
 #: Buttons of the page and their services.
@@ -186,13 +183,8 @@ class View(Node):
         self._remember(self._clouds, nanoseconds(message.header.stamp), message, size=4)
 
     def _on_truth(self, message: Odometry) -> None:
-        stamp_ns, T_world_base = nanoseconds(message.header.stamp), matrix_from_pose(message.pose.pose)
-        last_ns = next(reversed(self._true_poses), stamp_ns)
-        if not last_ns <= stamp_ns <= last_ns + _TRUTH_PAUSE_NS:
-            self._truth, self._T_odom_world = EvenlySpaced(_TRUE_POINTS), None
-            self._true_poses.clear()
-            self.page.show_truth(np.zeros((0, 3)))
-        self._remember(self._true_poses, stamp_ns, T_world_base)
+        T_world_base = matrix_from_pose(message.pose.pose)
+        self._remember(self._true_poses, nanoseconds(message.header.stamp), T_world_base)
         self._truth.add(T_world_base[:3, 3] if self._truth.wants_next() else None)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
