@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 PATIENCE = 120.0  #: seconds until something that must happen has failed to
+AGAIN_S = 0.3  #: seconds without an effect until the same is sent again
 
 
 def wait_until(condition: Callable[[], Any], what: str) -> Any:
@@ -18,6 +19,22 @@ def wait_until(condition: Callable[[], Any], what: str) -> Any:
             raise AssertionError(f"waited {PATIENCE} s in vain for {what}")
         time.sleep(0.01)
     return value
+
+
+def send_until(send: Callable[[], object], has_arrived: Callable[[], Any], what: str) -> Any:
+    """Send until it has arrived, and return the first true value that says so.
+
+    A publisher may know a subscription that does not know it yet: with best effort, what it sends then is lost.
+    """
+
+    def answer() -> Any:
+        send()
+        again = time.monotonic() + AGAIN_S
+        while not (value := has_arrived()) and time.monotonic() < again:
+            time.sleep(0.01)
+        return value
+
+    return wait_until(answer, what)
 
 
 def settled(seen: Callable[[], Any], expected: Any) -> Any:

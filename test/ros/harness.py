@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +26,7 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from tf2_msgs.msg import TFMessage
-from waiting import PATIENCE, wait_until
+from waiting import PATIENCE, send_until, wait_until
 
 from ttt3r_ros.ros.topics import TOPICS
 
@@ -209,16 +208,12 @@ class Bench:
 
         That image has been answered as well by then, so that nothing is under way.
         """
-        sender, sent = by or self, []
-
-        def answered() -> set[int]:
-            sent.append(sender.send(**options))
-            deadline = time.monotonic() + 0.3
-            while time.monotonic() < deadline and not set(sent) & set(self.stamps(key)):
-                time.sleep(0.01)
-            return set(sent) & set(self.stamps(key))
-
-        wait_until(answered, f"{key} after an image")
+        sender, sent = by or self, list[int]()
+        send_until(
+            lambda: sent.append(sender.send(**options)),
+            lambda: set(sent) & set(self.stamps(key)),
+            f"{key} after an image",
+        )
         self.get(key, sent[-1])
         return sent[-1]
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import array
 import itertools
 import os
-import time
 from collections import Counter
 
 import numpy as np
@@ -32,7 +31,7 @@ from hypothesis import strategies as st
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from tf2_msgs.msg import TFMessage
-from waiting import wait_until
+from waiting import send_until, wait_until
 
 from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.camera.preprocess import check_image, pixel_map
@@ -159,7 +158,7 @@ class Fed:
         self.expected: list[int] = []  #: stamps that must be answered, in order
         self.sent = 0
         self._clock = itertools.count(1_000_000_123, 100_000_000)
-        wait_until(self._answers, "the first answer")  # discovery is over then
+        send_until(self._send_good, lambda: self.bench.received["odom"], "the first answer")  # discovery is over then
         self.good()  # the answers of all before have come
 
     def send(self, case: Case) -> None:
@@ -190,11 +189,6 @@ class Fed:
             message = CompressedImage(format="png", data=array.array("B", WHOLE[".png", (80, 60)]))
         message.header.frame_id = "camera"
         self.send(Case(message, True))
-
-    def _answers(self) -> bool:
-        self._send_good()
-        time.sleep(0.1)
-        return bool(self.bench.received["odom"])
 
 
 @pytest.mark.dds

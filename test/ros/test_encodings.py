@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import array
-import time
 from collections.abc import Iterator
 
 import cv2
@@ -12,7 +11,7 @@ import pytest
 from harness import OUTPUTS, Bench, header
 from in_process import InProcess
 from sensor_msgs.msg import CompressedImage, Image
-from waiting import wait_until
+from waiting import send_until
 
 pytestmark = pytest.mark.dds
 
@@ -76,14 +75,13 @@ def camera(request, weights) -> Iterator[Camera]:
         try:
             for name in ("odom", "rgb/image"):
                 bench.listen(f"/ttt3r/{name}", OUTPUTS[name], key=name)
-
-            def is_shown() -> bool:
-                camera.send(rgb8() if transport == "raw" else png(RGB[..., ::-1]), "first")
-                time.sleep(0.1)
-                return bool(bench.received["odom"] and bench.received["rgb/image"])
-
-            wait_until(is_shown, "both outputs")
-            camera.shown(rgb8() if transport == "raw" else png(RGB[..., ::-1]), "first")
+            first = rgb8() if transport == "raw" else png(RGB[..., ::-1])
+            send_until(
+                lambda: camera.send(first, "first"),
+                lambda: bench.received["odom"] and bench.received["rgb/image"],
+                "both outputs",
+            )
+            camera.shown(first, "first")
             yield camera
         finally:
             bench.close()

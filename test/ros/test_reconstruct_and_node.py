@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from harness import ANY_MOTION, node
 from tum import read_tum
+from waiting import wait_until
 
 from ttt3r_ros.geometry import T_from_pose
 from ttt3r_ros.mapping.cloud import DepthSettings
@@ -44,6 +45,7 @@ def test_the_same_frames_give_the_same_result(frames, weights, tmp_path, bench):
     with node(tmp_path / "log", weights=weights, drop_frames="false", wait_for_transform=0.1, **settings):
         bench.listen_to_all()
         bench.wait_for_node()
+        wait_until(bench.diagnostics, "the node to know who listens")  # to diagnostics the last
         for stamp in STAMPS:  # one after the other, since a lost frame is never answered
             bench.send(images[stamp], stamp=stamp)
             if stamp in answered:

@@ -30,7 +30,7 @@ from sensor_msgs.msg import CameraInfo, Image, PointCloud2
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import Marker, MarkerArray
-from waiting import PATIENCE, wait_until
+from waiting import PATIENCE, send_until, wait_until
 
 from ttt3r_ros import colors
 from ttt3r_ros.errors import UserError
@@ -196,13 +196,8 @@ class StandIn:
         status = DiagnosticStatus(name="ttt3r: stream", level=level, message=message)
         self.bench.publisher(DiagnosticArray, "/diagnostics", 10).publish(DiagnosticArray(status=[status]))
 
-    def publish_until(self, condition: Callable[[], Any], what: str, **options: Any) -> None:
-        def again() -> Any:
-            self.publish(0.0, **options)
-            time.sleep(0.1)
-            return condition()
-
-        wait_until(again, what)
+    def publish_until(self, condition: Callable[[], Any], what: str, *, x: float = 0.0, **options: Any) -> None:
+        send_until(lambda: self.publish(x, **options), condition, what)
 
 
 def test_it_shows_what_the_node_publishes(shown: tuple[View, Shown], bench: Bench) -> None:
@@ -218,8 +213,7 @@ def test_it_shows_what_the_node_publishes(shown: tuple[View, Shown], bench: Benc
     np.testing.assert_array_equal(page.given["depth"], np.full((2, 2), 2.0, np.float32))
     np.testing.assert_allclose(page.given["truth"], 0.0, atol=1e-9)  # it starts where the odometry does
     assert len(page.given["map"].positions) == 4
-    node.publish(1.0)
-    wait_until(lambda: len(page.given["map"].positions) == 8, "the wall one meter farther")
+    node.publish_until(lambda: len(page.given["map"].positions) == 8, "the wall one meter farther", x=1.0)
 
     def says_lost() -> bool:
         node.diagnose("lost: the image is black", b"\x02")
@@ -248,8 +242,7 @@ def test_it_survives_a_node_that_starts_again(shown: tuple[View, Shown], bench: 
 
     first = StandIn(bench)
     first.publish_until(lambda: page.given.get("map") and len(page.given["map"].positions) == 4, "the map")
-    first.publish(5.0)
-    wait_until(lambda: len(page.given["map"].positions) == 8, "more of the map")
+    first.publish_until(lambda: len(page.given["map"].positions) == 8, "more of the map", x=5.0)
     service = serve("it is reset", True)
     assert press() == "it is reset"
     bench.node.destroy_service(service)
