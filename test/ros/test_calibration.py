@@ -4,10 +4,12 @@ from types import SimpleNamespace
 
 import pytest
 from harness import Mailbox, header
+from rclpy.node import Node
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import CameraInfo
-from waiting import PATIENCE, settled, wait_until
+from sensor_msgs.msg import CameraInfo, Image
+from waiting import PATIENCE, send_until, settled, wait_until
 
 from ttt3r_ros.camera.calibration import Calibration
 from ttt3r_ros.geometry import Intrinsics
@@ -23,6 +25,7 @@ CAMERA = Intrinsics(70.0, 72.0, 41.0, 28.0, 80, 60)
 
 #: How many subscriptions hear a publisher of each kind; one that hears nothing would make a driver warn.
 DURABILITIES = {DurabilityPolicy.VOLATILE: 1, DurabilityPolicy.TRANSIENT_LOCAL: 2}
+EITHER = pytest.mark.parametrize("durability", list(DURABILITIES), ids=lambda durability: durability.name.lower())
 
 
 @pytest.fixture
@@ -139,7 +142,7 @@ def test_a_message_that_only_another_stamp_tells_apart_is_not_read(alone, monkey
     assert "camera_info" in sentence
 
 
-@pytest.mark.parametrize("durability", list(DURABILITIES), ids=lambda durability: durability.name.lower())
+@EITHER
 def test_a_camera_info_is_heard_whether_it_is_latched_or_not(bench, durability):
     """A latched one is sent once, before anybody listens; another one over and over."""
     publisher = bench.node.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=1, durability=durability))
@@ -156,3 +159,118 @@ def test_a_camera_info_is_heard_whether_it_is_latched_or_not(bench, durability):
     if durability == DurabilityPolicy.TRANSIENT_LOCAL:  # one that is latched may be sent again
         publisher.publish(camera_info_message(changed, header(2, "camera")))
         wait_until(lambda: subject.camera(80, 60, rectified=True).intrinsics == changed, "the change")
+
+
+class Camera:
+    """Publishes images, perhaps with a camera_info."""
+
+    def __init__(self, node: Node, durability: DurabilityPolicy | None = None) -> None:
+        self.node, self.images = node, node.create_publisher(Image, "image", 1)
+        if durability is not None:
+            qos = QoSProfile(depth=1, durability=durability)
+            self.infos = node.create_publisher(CameraInfo, "camera_info", qos)
+        wait_until(lambda: node.count_publishers("image"), "the images to be seen")
+
+    def tell(self, focal: float) -> None:
+        camera = Intrinsics(focal, 72.0, 41.0, 28.0, 80, 60)
+        self.infos.publish(camera_info_message(camera, header(1, "camera")))
+
+    def end(self, *publishers: Publisher) -> None:
+        for publisher in publishers:
+            topic, count = publisher.topic_name, self.node.count_publishers(publisher.topic_name)
+            self.node.destroy_publisher(publisher)
+            wait_until(lambda topic=topic, left=count - 1: self.node.count_publishers(topic) == left, "it to be gone")
+
+
+class Calibrated:
+    """An input that looks for another camera with every image, and what it says."""
+
+    def __init__(self, node: Node) -> None:
+        self.said: list[str] = []
+        self.input = CalibrationInput(node, SimpleNamespace(warn=self.said.append))
+
+    def focal(self) -> float:
+        """Return the focal length for an image of the size that all cameras have; 0 if it is not known."""
+        camera = self.input.camera(80, 60, rectified=True)
+        return 0.0 if camera is None else camera.intrinsics.fx
+
+    def hear(self, camera: Camera, focal: float) -> None:
+        send_until(lambda: camera.tell(focal), lambda: self.focal() == focal, f"a focal length of {focal}")
+
+
+@pytest.fixture
+def at_once(monkeypatch) -> None:
+    monkeypatch.setattr(calibration, "LOOK_PERIOD", 0.0)
+    monkeypatch.setattr(calibration, "FIRST_WAIT", 0.0)
+
+
+@pytest.fixture
+def calibrated(bench, at_once) -> Calibrated:
+    return Calibrated(bench.node)
+
+
+@EITHER
+@pytest.mark.parametrize("is_silent", [True, False], ids=["a silent camera_info", "no camera_info"])
+def test_the_next_camera_does_not_get_the_former_ones_camera_info(bench, calibrated, durability, is_silent):
+    """Though its images have the same size; once it says the same as the former, that counts."""
+    former = Camera(bench.node, durability)
+    calibrated.hear(former, 70.0)
+    former.end(former.images, former.infos)
+    assert calibrated.focal() == 70.0  # of an image that has waited
+    camera = Camera(bench.node, durability if is_silent else None)
+    assert [calibrated.focal() for _ in range(3)] == [0.0] * 3
+    (sentence,) = calibrated.said
+    assert "from another camera than the camera_info, whose publisher is gone: it is not used anymore" in sentence
+    if is_silent:
+        calibrated.hear(camera, 70.0)
+        assert len(calibrated.said) == 1
+
+
+@EITHER
+def test_a_camera_is_another_once_the_former_is_gone(bench, calibrated, durability):
+    """One that is killed stays in the graph for a while; what the next one has said meanwhile stays."""
+    former, silent = Camera(bench.node, durability), Camera(bench.node)
+    calibrated.hear(former, 70.0)
+    silent.end(silent.images)
+    silent = Camera(bench.node)
+    assert calibrated.focal() == 70.0
+    former.end(former.images, former.infos)
+    assert calibrated.focal() == 0.0
+    camera = Camera(bench.node, durability)
+    calibrated.hear(camera, 80.0)
+    silent.end(silent.images)
+    assert calibrated.focal() == 80.0
+    assert len(calibrated.said) == 1
+
+
+@EITHER
+@pytest.mark.parametrize("gone", ["images", "infos"])
+def test_a_camera_stays_while_its_images_or_its_camera_info_are_published(bench, calibrated, durability, gone):
+    """The one is sent once, by hand perhaps, and another node may send the other."""
+    camera = Camera(bench.node, durability)
+    calibrated.hear(camera, 70.0)
+    camera.end(getattr(camera, gone))
+    if gone == "images":
+        Camera(bench.node)
+    assert [calibrated.focal() for _ in range(3)] == [70.0] * 3
+    assert calibrated.said == []
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_latched_camera_info_comes_once_also_if_it_says_the_same(bench, monkeypatch):
+    """While the former camera, which is gone already, is still in the graph."""
+    heard: list[bytes] = []
+    take = calibration.Inbox.take
+    monkeypatch.setattr(calibration.Inbox, "take", lambda inbox, most: heard.extend(new := take(inbox, most)) or new)
+    former = Camera(bench.node, DurabilityPolicy.TRANSIENT_LOCAL)
+    former.tell(70.0)
+    calibrated = Calibrated(bench.node)
+    wait_until(lambda: calibrated.focal() == 70.0, "the former camera's camera_info")
+    camera = Camera(bench.node, DurabilityPolicy.TRANSIENT_LOCAL)
+    wait_until(lambda: camera.infos.get_subscription_count() == 2, "both subscriptions to be seen")
+    heard.clear()
+    camera.tell(70.0)
+    wait_until(lambda: calibrated.focal() and len(heard) == 2, "the next camera's camera_info, by both")
+    former.end(former.images, former.infos)
+    assert calibrated.focal() == 70.0
+    assert calibrated.said == []

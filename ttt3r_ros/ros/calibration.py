@@ -20,8 +20,10 @@ FIRST_WAIT = 1.0
 POLL_SECONDS = 0.01
 #: Messages that are taken at once; one waits, unless the QoS is overridden.
 MAX_TAKEN = 1000
-#: Time between two checks for a publisher of a latched camera_info, until a camera_info has arrived [s].
-LATCHED_PERIOD = 1.0
+#: Time between two looks at who publishes: a latched camera_info, until one has arrived, or another camera [s].
+LOOK_PERIOD = 1.0
+#: Where a camera publishes its images.
+IMAGE_TOPICS = ("image", "image/compressed")
 
 _STAMP_END = 12  #: end of the stamp in a serialized camera_info [bytes]: 4 for the encapsulation, 8 for the stamp
 
@@ -36,6 +38,9 @@ class CalibrationInput:
     receives it, and a transient local subscription never receives messages from a volatile publisher. So there is a
     volatile subscription, and a transient local one in addition once a publisher offers that durability and nothing has
     been received. It is not created before, because it would make every camera driver warn about incompatible QoS.
+
+    A camera_info belongs to the camera that publishes images while it comes. Once nobody is left of those who published
+    images and camera_info then, other images are not that camera's, and its camera_info is forgotten.
     """
 
     def __init__(self, node: Node, notices: Notices) -> None:
@@ -49,21 +54,28 @@ class CalibrationInput:
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._inbox = Inbox(node, CameraInfo, "camera_info", qos)
         self._latched: Inbox | None = None
-        self._looked_at = -LATCHED_PERIOD
+        self._looked_at = -LOOK_PERIOD
+        self._senders: set[bytes] = set()  # identities of who has published images or camera_info ever since it came
+        self._is_forgotten = False  # a former camera's, and that has not been said yet
 
     def camera(self, width: int, height: int, *, rectified: bool) -> Camera | None:
         """Return the camera for images of this size [px]; None until a usable camera_info has arrived.
 
         The first call waits a moment if camera_info has a publisher, so that a stream is calibrated from its first
-        frame on. Images may be free of distortion, `rectified`: see `Calibration.camera`.
+        frame on; so does the first one of another camera. Images may be free of distortion, `rectified`: see
+        `Calibration.camera`.
         """
+        is_due = time.monotonic() - self._looked_at >= LOOK_PERIOD
+        if is_due and self._calibration is not None:
+            self._forget_a_former_camera()
         self._take()
-        if self._calibration is None and time.monotonic() - self._looked_at >= LATCHED_PERIOD:
+        if is_due and self._calibration is None:
             self._listen_to_latched()
         if not self._has_waited:
             self._has_waited = True
             self._wait()
         if self._calibration is None:
+            self._say_forgotten()
             return None
         key = (width, height, rectified, self._calibration)
         if key != self._key:
@@ -96,16 +108,52 @@ class CalibrationInput:
 
     def _take(self) -> None:
         """Read the last camera_info that has arrived, if any."""
-        arrived = self._inbox.take(MAX_TAKEN)
+        arrived, is_latched = self._inbox.take(MAX_TAKEN), False
         if self._latched is not None and not arrived:
-            arrived = self._latched.take(MAX_TAKEN)
-        if not arrived or arrived[-1][_STAMP_END:] == self._serialized:
+            arrived, is_latched = self._latched.take(MAX_TAKEN), True
+        if not arrived:
+            return
+        is_new = arrived[-1][_STAMP_END:] != self._serialized
+        if is_new or is_latched:  # what is the same over and over is no news of who sends it
+            self._senders = self._publishers(self._inbox.topic, *IMAGE_TOPICS)
+            self._is_forgotten = False
+        if not is_new:
             return
         self._serialized = arrived[-1][_STAMP_END:]
         try:
             self._calibration = Calibration.from_message(deserialize_message(arrived[-1], CameraInfo))
         except Exception as error:  # has no common base class
             self._notices.warn(f"a camera_info cannot be read and is ignored ({first_sentence(error)})")
+
+    def _forget_a_former_camera(self) -> None:
+        """Forget the camera_info if nobody is left who published it, or images that it belongs to."""
+        self._looked_at = time.monotonic()
+        cameras, infos = self._publishers(*IMAGE_TOPICS), self._publishers(self._inbox.topic)
+        if not cameras:  # the last images of one that is gone
+            return
+        if not self._senders:  # so short was a publisher of camera_info there
+            self._senders = cameras
+        if left := self._senders & (cameras | infos):
+            self._senders = left
+            return
+        if not infos:  # otherwise, what waits is theirs
+            self._inbox.take(MAX_TAKEN)
+        self._calibration, self._serialized, self._key = None, b"", None
+        self._has_waited, self._is_forgotten = False, True
+
+    def _say_forgotten(self) -> None:
+        if self._is_forgotten:
+            self._is_forgotten = False
+            self._notices.warn(
+                "the images come from another camera than the camera_info, whose publisher is gone: it is not used "
+                "anymore, and the focal length is estimated from the images until a camera_info comes"
+            )
+
+    def _publishers(self, *topics: str) -> set[bytes]:
+        """Return the identities of who publishes these topics."""
+        return {
+            bytes(found.endpoint_gid) for topic in topics for found in self._node.get_publishers_info_by_topic(topic)
+        }
 
     def _listen_to_latched(self) -> None:
         """Subscribe to latched messages if there is a publisher of them."""
