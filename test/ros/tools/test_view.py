@@ -255,6 +255,42 @@ def test_it_survives_a_node_that_starts_again(shown: tuple[View, Shown], bench: 
     assert page.begun == 1
 
 
+def test_the_truth_stays_until_another_player_follows(shown: tuple[View, Shown], bench: Bench) -> None:
+    """After the end of its player as well, to look at."""
+    made, page = shown
+    node = StandIn(bench)
+    node.publish_until(lambda: len(page.given.get("truth", ())) >= 5, "a truth", true_x=0.0)
+
+    def end() -> None:
+        bench.end_publisher("/ground_truth/odom")
+        wait_until(lambda: not made.count_publishers("/ground_truth/odom"), "the player to be gone")
+
+    end()
+    page.given.clear()
+    last = bench.next_stamp - 10**8
+
+    def publish_the_last() -> None:
+        bench.next_stamp = last
+        node.publish(0.0)
+
+    send_until(publish_the_last, lambda: {"truth", "path"} <= set(page.given), "a node that is still busy")
+    assert len(page.given["truth"]) >= 5
+    bench.next_stamp = last + 60 * 10**9  # a player without truth
+    node.publish_until(lambda: not len(page.given["truth"]), "the end of the truth")
+    node.publish_until(lambda: len(page.given["truth"]) >= 5, "the truth of a third player", true_x=2.0)
+    end()
+    np.testing.assert_allclose(page.given["truth"], 0.0, atol=1e-9)
+    sizes: list[int] = []
+
+    def begins_anew() -> bool:
+        sizes.append(len(page.given["truth"]))
+        return sizes[-1] < max(sizes)
+
+    node.publish_until(begins_anew, "the truth of a fourth player alone", true_x=5.0)
+    node.publish_until(lambda: len(page.given["truth"]) >= 5, "more of it", true_x=5.0)
+    np.testing.assert_allclose(page.given["truth"], 0.0, atol=1e-9)  # it begins where the odometry is
+
+
 def test_the_nodes_own_map_goes_first(shown: tuple[View, Shown], bench: Bench) -> None:
     _, page = shown
     random = np.random.default_rng(1)

@@ -132,6 +132,9 @@ class View(Node):
         self._graph: MarkerArray | None = None
         self._truth: EvenlySpaced[FloatArray] = EvenlySpaced(_TRUE_POINTS)
         self._true_poses: dict[int, FloatArray] = {}  # T_world_base
+        self._true_span = (0, 0)  # first and last stamp of the truth [ns]
+        self._players: set[bytes] = set()  # identities of who publishes the truth
+        self._is_truth_shown = False
         self._T_odom_world: FloatArray | None = None
         self._state: tuple[str, str, dict[str, str]] = ("warn", "waiting for the node", {})
         self._heard_at = 0.0
@@ -183,8 +186,11 @@ class View(Node):
         self._remember(self._clouds, nanoseconds(message.header.stamp), message, size=4)
 
     def _on_truth(self, message: Odometry) -> None:
-        T_world_base = matrix_from_pose(message.pose.pose)
-        self._remember(self._true_poses, nanoseconds(message.header.stamp), T_world_base)
+        self._notice_another_player()
+        T_world_base, stamp_ns = matrix_from_pose(message.pose.pose), nanoseconds(message.header.stamp)
+        first, last = self._true_span if len(self._truth) else (stamp_ns, stamp_ns)
+        self._true_span = min(first, stamp_ns), max(last, stamp_ns)
+        self._remember(self._true_poses, stamp_ns, T_world_base)
         self._truth.add(T_world_base[:3, 3] if self._truth.wants_next() else None)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -196,12 +202,29 @@ class View(Node):
 
     def _notice_a_restart(self) -> None:
         """Begin again if another node than before publishes the path."""
-        infos = self.get_publishers_info_by_topic(f"ttt3r/{PATH}")
-        if not (sources := {bytes(info.endpoint_gid) for info in infos}):
+        if not (sources := self._who_publishes(f"ttt3r/{PATH}")):
             return
         if self._sources and not sources & self._sources:
             self._forget()
         self._sources = sources & self._sources or sources  # an old one may be listed beside the new one for a while
+
+    def _notice_another_player(self) -> None:
+        """Forget the truth if another player than before publishes one, or the node's images are of one without."""
+        players = self._who_publishes(TRUTH_TOPIC)
+        if players:
+            is_another = bool(self._players) and not players & self._players
+            self._players = players & self._players or players
+        else:
+            first, last = self._true_span
+            is_another = bool(self._poses) and not first <= next(reversed(self._poses)) <= last
+        if is_another and len(self._truth):
+            self._truth = EvenlySpaced(_TRUE_POINTS)
+            self._true_poses.clear()
+            self._T_odom_world = None
+
+    def _who_publishes(self, topic: str) -> set[bytes]:
+        """Return the identities of who publishes a topic."""
+        return {bytes(info.endpoint_gid) for info in self.get_publishers_info_by_topic(topic)}
 
     def _forget(self) -> None:
         """Begin again: what was known is in another frame than what is to come."""
@@ -227,6 +250,7 @@ class View(Node):
     def _update(self) -> None:
         """Grow the map, and show what is new to whoever watches."""
         self._notice_a_restart()
+        self._notice_another_player()
         T_base_camera = self._mount()
         cloud = self._next_cloud(T_base_camera)
         if cloud is not None and not self._node_has_map:
@@ -333,6 +357,10 @@ class View(Node):
         T = self._T_odom_world
         if T is not None and len(self._truth) > 1:
             self.page.show_truth(np.array(list(self._truth)) @ T[:3, :3].T + T[:3, 3])
+            self._is_truth_shown = True
+        elif self._is_truth_shown and not len(self._truth):
+            self.page.show_truth(np.zeros((0, 3)))
+            self._is_truth_shown = False
 
     def call(self, service: str) -> str:
         """Call a service of the node from another thread than the executor's, and return its sentence.
