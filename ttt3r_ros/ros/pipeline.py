@@ -56,6 +56,8 @@ class Pipeline:
 
     Attributes:
         queue: where frames come from.
+        failed: number of images that could not be used at all, or that met an unexpected error.
+        lost: number of the others for which there is no pose.
 
     Any thread may read `backbone.fingerprint`, `is_active`, `health`, `statistics`, `failed`, `lost`, `segment`,
     `segment_reason` and `intrinsics_source`, and call `map_after_odometry`, `reset`, `reset_odometry`,
@@ -373,7 +375,6 @@ class Pipeline:
         if estimate is not None:
             self.segment = (estimate.segment, estimate.segment_frames)
         if estimate is None or motion is None:
-            self.failed += 1
             self.lost += 1
             self.health = Health(ERROR, "lost", f"lost: {done.lost}")
             self._say_lost(f"lost: {done.lost}; nothing is published until tracking recovers")
@@ -475,7 +476,6 @@ class Pipeline:
     def _recover(self, error: Exception) -> None:
         """Recover from an unexpected error: log it, count it as a failure of the state, and go on to the next frame."""
         self.failed += 1
-        self.lost += 1
         self._failed_in_a_row += 1
         self._stream.fail("a frame failed")
         trace = traceback.format_exc()
