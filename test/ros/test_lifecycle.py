@@ -95,6 +95,7 @@ def test_a_lifecycle_manager_holds_the_node(weights, tmp_path, bench):
 
         assert change(bench, DEACTIVATE) == (True, "inactive")
         assert change(bench, SHUTDOWN) == (True, "finalized")
+        wait_until(lambda: bench.diagnostics("managed/ttt3r: stream").get("state") == "finalized", "the last state")
         assert running.process.poll() is None
         assert running.stop(signal.SIGINT) == 0
         assert "Traceback" not in running.text()

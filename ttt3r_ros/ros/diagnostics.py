@@ -26,6 +26,7 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 STARTING = Health(OK, "waiting", "waiting for the first image")
 PAUSED = Health(OK, "paused", "paused by ~/enable")
 INACTIVE = Health(OK, "inactive", "inactive: waiting for the transition activate")
+FINALIZED = Health(OK, "finalized", "finalized: only a restart of the process makes this node work again")
 TRACKING = Health(OK, "tracking", "tracking")
 
 

@@ -16,7 +16,7 @@ from rclpy.parameter import Parameter
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.ros.camera_input import CameraInput
-from ttt3r_ros.ros.diagnostics import ERROR, OK, Counters, Health, diagnostic_array
+from ttt3r_ros.ros.diagnostics import ERROR, FINALIZED, OK, Counters, Health, diagnostic_array
 from ttt3r_ros.ros.initialize import creating_node
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import (
@@ -127,7 +127,7 @@ class Ttt3rNode(LifecycleNode):
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Do the same from any state, for good."""
         self.stop()
-        self.get_logger().info("finalized: only a restart of the process makes this node work again")
+        self.get_logger().info(FINALIZED.message)
         return TransitionCallbackReturn.SUCCESS
 
     def set_parameters_atomically(self, parameter_list: list[Parameter]) -> SetParametersResult:
@@ -226,6 +226,8 @@ class Ttt3rNode(LifecycleNode):
             why = self._why_unconfigured
             said = f"unconfigured: {'waiting for the transition configure' if why is None else why}"
             health = Health(OK if why is None else ERROR, "unconfigured", said)
+            if self._state_machine.current_state[1] == FINALIZED.state:
+                health = FINALIZED
         self._diagnostics.publish(
             diagnostic_array(self.get_fully_qualified_name(), self.get_clock().now(), health, counters, facts)
         )

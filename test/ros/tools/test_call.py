@@ -248,9 +248,15 @@ def test_where_no_node_answers_it_says_so(capsys, monkeypatch):
     assert f"error: /call {silence}; it may be loading or busy: see its log" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["", "my robot"])
-def test_what_is_no_name_of_a_node_is_said(name, capsys):
-    assert call.main(["reset", "--node", name]) == 2
+@pytest.mark.parametrize("name", ["", "my robot", "ünï", "robot//ttt3r", "3rd", "x" * 300])
+@pytest.mark.parametrize("what", ["reset", "status", "configure"])
+def test_what_is_no_name_of_a_node_is_said(name, what, capsys, monkeypatch):
+    """Before anything is waited for."""
+    if len(name) < 256:
+        monkeypatch.setattr(call, "Node", None)
+    elif what == "status":
+        pytest.skip("what has no service has no limit")
+    assert call.main([what, "--node", name]) == 2
     assert f"error: '/{name}' is not the name of a node" in capsys.readouterr().err
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -128,6 +129,8 @@ def call(name: str, *words: str, node: str, timeout_s: float) -> tuple[bool, str
         UserError: there is no such node, it does not answer, or ROS has no such values.
     """
     node = f"/{node.strip('/')}"
+    if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", node):
+        raise UserError(_no_name(node))
     with creating_node():
         caller = Node("call", start_parameter_services=False, enable_rosout=False)
     try:
@@ -291,7 +294,7 @@ def _client(caller: Node, kind: Any, node: str, service: str, find_s: float) -> 
     try:
         client: Any = caller.create_client(kind, f"{node}/{service}")
     except InvalidServiceNameException:
-        raise UserError(_no_name(node)) from None
+        raise UserError(_no_name(node)) from None  # it is too long
     if not client.wait_for_service(find_s):
         raise UserError(f"no node {node} offers {service}{_where(caller, node, service)}")
     return client
@@ -307,7 +310,7 @@ def _spin(caller: Node, answers: Sequence[Any], seconds: float) -> Any:
 
 
 def _no_name(node: str) -> str:
-    return f"{node!r} is not the name of a node; see --node"
+    return f"{node!r} is not the name of a node, of A to Z, a to z, 0 to 9, _ and /; see --node"
 
 
 def _no_answer(node: str, seconds: float) -> str:

@@ -121,13 +121,15 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--loop",
         action="store_true",
-        help="start again at the end; stamps keep increasing. With --preload the images are played there and back, "
-        f"without a jump of the camera; otherwise from the start again, after a pause of {_GAP_NS // 10**9} s",
+        help="start again at the end; stamps go on from the last one. With --preload the images are played there and "
+        "back, without a jump of the camera; otherwise from the start again, after a pause, and with a gap between "
+        f"stamps, of {_GAP_NS // 10**9} s",
     )
     add(
         "--loop-restart",
         action="store_true",
-        help="start again from the start at once, and let stamps jump back, as in a looping bag",
+        help="start again from the start at once; stamps jump back to that of the first image, as in a looping bag "
+        "(implies --stamps source)",
     )
     add(
         "--stamps",
