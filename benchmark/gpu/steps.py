@@ -117,7 +117,7 @@ class StepBench:
     def _stages(self, precision: str, network: Network, image: Tensor, state: State, seconds: float) -> None:
         plain = stages_of(network, image, state)
         capture = capture_for(self._device)
-        captured = {name: capture(work)[1] for name, work in plain.items()}  # type: ignore[arg-type]
+        captured = {name: capture(work)[1] for name, work in plain.items()}  # type: ignore[arg-type]  # whatever a stage returns
         rows: dict[str, dict[str, Any]] = {name: {} for name in plain}
         for kind, work in (("plain [ms]", plain), ("captured [ms]", captured)):
             for each in work.values():

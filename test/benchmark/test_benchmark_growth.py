@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 from dataclasses import asdict
 
 import pytest
@@ -40,7 +41,4 @@ def test_a_way_that_becomes_slower_is_a_failure(last, is_flat):
     samples = [Sample(n, last if n > 30 else 10.0, 300.0, 0) for n in range(1, 41)]
     way = asdict(Way("stream", 40, 1.0, samples))
 
-    class Arguments:
-        markdown = picture = None
-
-    assert report([way], Arguments(), Console(quiet=True)) is is_flat  # type: ignore[arg-type]
+    assert report([way], Namespace(markdown=None, picture=None), Console(quiet=True)) is is_flat

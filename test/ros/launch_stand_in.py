@@ -147,7 +147,7 @@ def launch(
         vars(module).update(members)
         monkeypatch.setitem(sys.modules, name, module)
     context = Context(list(given), dict(included_with or {}))
-    context.launch_configurations.update(argument.split(":=", 1) for argument in given)  # type: ignore[arg-type]
+    context.launch_configurations.update(argument.split(":=", 1) for argument in given)
     nodes: dict[str, dict[str, Any]] = {}
     _visit(file, context, nodes)
     return Launched(nodes, warnings)

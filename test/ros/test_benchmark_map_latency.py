@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from argparse import Namespace
 
 import pytest
 from rich.console import Console
@@ -30,9 +31,6 @@ def test_both_nodes_are_heard_and_compared(own_environment, weights, tmp_path, m
     ("p50", "p95", "is_met"), [(31.0, 59.0, True), (32.0, 50.0, False), (30.0, 61.0, False)], ids=str
 )
 def test_a_map_that_delays_odometry_is_a_failure(p50, p95, is_met):
-    class Arguments:
-        markdown = None
-
     rest = {"sent": 9, "answered": 9, "p10": 25.0, "p99": 90.0, "step": 20.0}
     result = {WITHOUT: {"p50": 30.0, "p95": 40.0, **rest}, WITH: {"p50": p50, "p95": p95, **rest}}
-    assert report(result, Arguments(), Console(quiet=True)) is is_met  # type: ignore[arg-type]
+    assert report(result, Namespace(markdown=None), Console(quiet=True)) is is_met

@@ -417,7 +417,7 @@ def learn(output: Path, options: list[str]) -> None:
         for descriptor in (1, 2):
             os.dup2(file.fileno(), descriptor)
     sys.stdout = os.fdopen(1, "w")
-    train.Rhythm = lambda **_: Rhythm(log_s=0.0)  # type: ignore[misc]
+    train.Rhythm = lambda **_: Rhythm(log_s=0.0)
     sys.exit(main(options))
 
 

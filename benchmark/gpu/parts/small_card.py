@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import torch
 
@@ -34,7 +35,7 @@ def measure(setting: Setting, findings: Findings) -> None:
             reader = open_reader(network, setting, precision)
             ready, loading = time.perf_counter() - begun, peak(device)
             reset_peak(device)
-            samples = [timed(lambda image=image: reader.read(image), device) for image in images * 3]  # type: ignore[misc]
+            samples = [timed(partial(reader.read, image), device) for image in images * 3]
             findings.add(
                 "Does it fit?",
                 {

@@ -148,7 +148,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[View, Shown]]:
     stop = threading.Event()
     thread = threading.Thread(target=_spin, args=(made, stop))
     thread.start()
-    yield made, made.page  # type: ignore[misc]
+    yield made, made.page
     stop.set()
     thread.join()
     made.destroy_node()
