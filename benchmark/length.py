@@ -24,6 +24,7 @@ from rich.progress import Progress
 
 from benchmark import command
 from benchmark.runner import Frame, frames_of, go_along, trajectory_error
+from ttt3r_ros.cli.arguments import at_least_one
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.config import UPDATE_RULES
 from ttt3r_ros.runtime.device import choose_device
@@ -79,22 +80,18 @@ def main(argv: list[str] | None = None) -> int:
     """Run all rules over all seeds, print a table and, if asked to, write JSON and a picture."""
     shared = ("weights", "device", "seeds", "size", "markdown", "picture")
     arguments = command.parser(__doc__, *shared, seeds=10, size=[320, 240])
-    arguments.add_argument("--length", type=int, default=LENGTHS[-1], help="frames of the longest sequence")
-    arguments.add_argument(
-        "--reset", default="", metavar="N,N", help="frames between resets, in further runs; one run for each"
-    )
-    arguments.add_argument("--rules", default=",".join(UPDATE_RULES), metavar="A,B", help="only these update rules")
+    add = arguments.add_argument
+    add("--length", type=int, default=LENGTHS[-1], help="frames of the longest sequence")
+    add("--reset", type=at_least_one, nargs="+", default=[], help="frames between resets, in further runs")
+    add("--rules", choices=UPDATE_RULES, nargs="+", default=list(UPDATE_RULES), help="update rules (default: all)")
     return command.start(arguments, measure, report, argv)
 
 
 def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     """Walk through every flat under every rule, with and without resets."""
     lengths = [length for length in LENGTHS if length <= args.length]
-    resets, rules = _numbers(args.reset), args.rules.split(",")
-    if args.seeds < 1 or not lengths or min(resets, default=1) < 1:
-        raise UserError(f"--seeds and --reset must be 1 or more, --length at least {LENGTHS[0]}")
-    if set(rules) - set(UPDATE_RULES):
-        raise UserError(f"--rules takes some of {', '.join(UPDATE_RULES)}, not {args.rules!r}")
+    if not lengths:
+        raise UserError(f"--length must be at least {LENGTHS[0]}, not {args.length}")
 
     from ttt3r_ros.stream.backbone import Backbone
     from ttt3r_ros.stream.segments import SegmentReader
@@ -105,7 +102,7 @@ def measure(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     source = load_weights(args.weights).source
     width, height = args.size
     rows: list[Row] = []
-    runs = [(rule, reset) for rule in rules for reset in (0, *resets)]
+    runs = [(rule, reset) for rule in args.rules for reset in (0, *args.reset)]
     with Progress(console=console, transient=True) as progress:
         task = progress.add_task("sequences", total=args.seeds * len(runs))
         for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
@@ -185,13 +182,6 @@ def best_reset(rows: Seq[Row]) -> list[str]:
             best = min(by_reset, key=lambda reset: by_reset[reset])
             sentences.append(f"{rule} is best {f'with a reset every {best} frames' if best else 'without resets'}")
     return sentences
-
-
-def _numbers(text: str) -> list[int]:
-    try:
-        return [int(part) for part in text.split(",")] if text else []
-    except ValueError:
-        raise UserError(f"--reset takes whole numbers, as in 6,12, not {text!r}") from None
 
 
 def draw(path: Path, rows: Seq[Row]) -> None:

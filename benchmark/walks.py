@@ -68,8 +68,8 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     Raises:
         UserError: an option cannot be used.
     """
-    if args.seeds < 1 or args.frames < MIN_FRAMES:
-        raise UserError(f"--seeds must be at least 1 and --frames at least {MIN_FRAMES}")
+    if args.frames < MIN_FRAMES:
+        raise UserError(f"--frames must be at least {MIN_FRAMES}, not {args.frames}")
 
     from ttt3r_ros.stream.load import load_backbone
     from ttt3r_ros.stream.stream import Stream

@@ -12,7 +12,7 @@ from benchmark.growth import WAYS, Sample, Way, main, report
 
 
 @pytest.mark.slow
-def test_every_way_is_gone_and_measured(weights, tmp_path, capfd, monkeypatch):
+def test_every_way_is_gone_and_measured(weights, tmp_path, monkeypatch):
     monkeypatch.setattr(growth, "alone", lambda _, work, *arguments: work(*arguments))  # a process each takes long
     monkeypatch.setattr(growth, "SAMPLES", 8)
     for name in ("draw_frames", "draw_trajectory"):  # a second each
@@ -32,8 +32,6 @@ def test_every_way_is_gone_and_measured(weights, tmp_path, capfd, monkeypatch):
     assert with_map["points"] == offline["points"] > 0
     assert stream["cpu_ms"] > 0
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
-    assert main(["--frames", "10"]) == 2
-    assert "at least 16" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("last", "is_flat"), [(10.0, True), (13.0, False)])

@@ -54,11 +54,6 @@ def test_a_walk_knows_its_scale_its_errors_and_what_was_lost(monkeypatch):
     assert np.isnan(Walk().ate_percent(path))
 
 
-def test_a_bad_length_is_said_in_a_sentence(capsys):
-    assert settings.main(["--length", "1"]) == 2
-    assert "--length 3 or more" in capsys.readouterr().err
-
-
 def test_memory_is_that_of_a_process_with_the_network(weights):
     args = SimpleNamespace(weights=str(weights), device="cpu", size=[64, 48])
     assert settings._memory(args, Setting()) > 50

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark import covariance, soak
+from benchmark import conditions, covariance, growth, length, settings, soak, walks
 
 
-@pytest.mark.parametrize("options", [["--frames", "39"], ["--flats", "1"]])
-def test_covariances_are_not_judged_by_few_walks(capsys, tmp_path, options):
-    assert covariance.main([*options, "--work", str(tmp_path)]) == 2
-    assert "error: too little to judge covariances by" in capsys.readouterr().err
-
-
-def test_growth_is_not_judged_by_few_frames(capsys):
-    assert soak.main(["--frames", "4999"]) == 2
-    assert "error: --frames must be at least 5000" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("benchmark", "option", "too_few", "words"),
+    [
+        (conditions, "--frames", 15, "--frames must be more than 15"),
+        (covariance, "--frames", 39, "too little to judge covariances by"),
+        (covariance, "--flats", 1, "too little to judge covariances by"),
+        (growth, "--frames", 79, "--frames must be at least 80"),
+        (length, "--length", 9, "--length must be at least 10"),
+        (settings, "--length", 2, "--length must be at least 3"),
+        (soak, "--frames", 4999, "--frames must be at least 5000"),
+        (walks, "--frames", 2, "--frames must be at least 3"),
+    ],
+)
+def test_nothing_is_judged_by_too_little(capsys, benchmark, option, too_few, words):
+    assert benchmark.main([option, str(too_few)]) == 2
+    assert f"error: {words}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
