@@ -36,11 +36,6 @@ def test_the_longest_gap_breaks_nothing(last, tenths):
     assert why_broken(last, last + tenths * 10**8 + MICROSECOND, tenths / 10) is not None
 
 
-@given(stamps)
-def test_the_same_stamp_again_follows(stamp):
-    assert why_broken(stamp, stamp, 0.0) is None
-
-
 @pytest.mark.parametrize(
     ("seconds", "reason"),
     [(2.0, None), (2.001, "no image for 2.001 s"), (90.5, "no image for 90.500 s"), (-1.25, "jumped back by 1.250 s")],

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rule_weights import TINY, rule_network
 from scripted_network import ScriptedNetwork, along, view
 
 from ttt3r_ros.errors import UserError
@@ -30,7 +29,6 @@ from ttt3r_ros.stream.gravity import (
     with_up,
 )
 from ttt3r_ros.stream.odometry import Motion, OdometryState, placed, update
-from ttt3r_ros.stream.saved_state import from_bytes, to_bytes
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream
 
@@ -294,18 +292,6 @@ def test_after_a_pose_is_set_the_imu_goes_on():
     poses = drive(stream, 60, np.eye(3), 5)
     assert tilt_of(poses[0][:3, :3], T[:3, :3]) < 0.02
     assert tilt_of(poses[-1][:3, :3], np.eye(3)) < 0.01
-
-
-def test_a_saved_stream_goes_on_level():
-    backbone = Backbone(rule_network(TINY))
-    streams = [
-        Stream(backbone, StreamSettings(max_speed=0.0, max_turn_rate=0.0, correct_motion=False)) for _ in range(2)
-    ]
-    drive(streams[0], 8, tilted(0.2, 0.1))
-    assert streams[0].state.gravity.force is not None
-    streams[1].resume(from_bytes(to_bytes(streams[0]), streams[1], "file"))
-    ours, theirs = (drive(stream, 5, tilted(0.2, 0.1), 8) for stream in streams)
-    np.testing.assert_array_equal(ours, theirs)
 
 
 def test_flat_odometry_needs_no_imu_to_be_level():

@@ -6,7 +6,6 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from rule_weights import TINY, rule_network
 from scripted_network import PATCH, ScriptedNetwork, along, view
 
 from ttt3r_ros.camera.mask import Mask
@@ -17,7 +16,7 @@ from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
 from ttt3r_ros.stream.gray import gray_of
 from ttt3r_ros.stream.image_check import ImageState
-from ttt3r_ros.stream.saved_state import from_bytes, to_bytes
+from ttt3r_ros.stream.saved_state import to_bytes
 from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.still_check import StillState
 from ttt3r_ros.stream.stream import Stream, StreamResult
@@ -109,17 +108,6 @@ def _bent(prediction, state):
     """Widen what the lower half sees."""
     prediction.points_camera[:, prediction.points_camera.shape[1] // 2 + 4 :, :, :2] *= 3.0
     return prediction, state
-
-
-def test_a_masked_stream_is_saved_and_goes_on():
-    mask, backbone = hood(), Backbone(rule_network(TINY))
-    settings = StreamSettings(reset_interval=4, max_speed=0.0, max_turn_rate=0.0)
-    streams = [Stream(backbone, settings) for _ in range(2)]
-    drive(streams[0], 6, mask)
-    streams[1].resume(from_bytes(to_bytes(streams[0]), streams[1], "file"))
-    for expected, again in zip(drive(streams[0], 6, mask, 6), drive(streams[1], 6, mask, 6), strict=True):
-        np.testing.assert_array_equal(expected.motion.T_odom_base, again.motion.T_odom_base)
-        np.testing.assert_array_equal(expected.estimate.depth, again.estimate.depth)
 
 
 def test_the_adaptive_policy_looks_at_what_is_visible_and_is_saved():

@@ -11,11 +11,13 @@ from rule_weights import TINY, rule_network
 from safetensors.torch import load, save
 
 from ttt3r_ros import serialize
+from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.model.update import RULES
 from ttt3r_ros.stream import reset_policy
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import POINTS
+from ttt3r_ros.stream.gravity import ImuSamples
 from ttt3r_ros.stream.saved_state import from_bytes, to_bytes
 from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.settings import StreamSettings
@@ -39,8 +41,15 @@ def photo(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def feed(fed: Stream, numbers: range, outputs: frozenset[str] = frozenset()) -> list[StreamResult]:
-    return [fed.process(photo(n), n * SECOND // 10, np.eye(4), outputs=outputs) for n in numbers]
+def feed(fed: Stream, numbers: range, outputs: frozenset[str] = frozenset(), **others) -> list[StreamResult]:
+    return [fed.process(photo(n), n * SECOND // 10, np.eye(4), outputs=outputs, **others) for n in numbers]
+
+
+def masked_and_tilted() -> dict[str, object]:
+    """Return what a robot knows whose hood is in the picture, and which has an IMU."""
+    gray = np.zeros((60, 80), np.uint8)
+    gray[40:] = 255
+    return {"mask": Mask(gray), "imu": ImuSamples(np.array([1]), np.array([[0.0, 1.0, 9.7]]))}
 
 
 def moved_over(before: Stream, after: Stream, *, later: bool = False) -> bytes:
@@ -77,17 +86,21 @@ def assert_same(found: list[StreamResult], expected: list[StreamResult]) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("rule", "outputs"), [*((rule, frozenset()) for rule in RULES), ("ttt3r", {POINTS})])
-def test_a_stream_goes_on_to_the_last_bit(rule, outputs):
+@pytest.mark.parametrize(
+    ("rule", "outputs", "others"),
+    [*((rule, frozenset(), {}) for rule in RULES), ("ttt3r", {POINTS}, {}), ("ttt3r", {POINTS}, masked_and_tilted())],
+)
+def test_a_stream_goes_on_to_the_last_bit(rule, outputs, others):
     """Also across a reset, whose last frame's points nobody has wanted so far."""
     settings = dataclasses.replace(ANY_MOTION, reset_policy="interval", reset_interval=4)
-    whole = feed(stream(settings, update_rule=rule), range(8), outputs)
+    whole = feed(stream(settings, update_rule=rule), range(8), outputs, **others)
     going = stream(settings, update_rule=rule)
     # handed on in between: within a segment, and around ends
     for at, until in ((0, 1), (1, 2), (2, 4), (4, 5), (5, 8)):
-        assert_same(feed(going, range(at, until), outputs), whole[at:until])
+        assert_same(feed(going, range(at, until), outputs, **others), whole[at:until])
         going, before = stream(settings, update_rule=rule), going
         moved_over(before, going)
+    assert (going.state.gravity.force is not None) == ("imu" in others)
 
 
 @pytest.mark.slow

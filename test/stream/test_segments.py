@@ -16,7 +16,6 @@ from ttt3r_ros.model import Ttt3r
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
 from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.segments import SegmentState, last_points, look, rescaled, warm_up
-from ttt3r_ros.stream.settings import StreamSettings
 
 
 def photo(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
@@ -129,17 +128,6 @@ def test_a_break_goes_on_where_the_stream_stood():
     assert (after.segment, after.segment_frames) == (1, 1)
 
 
-def test_a_restart_forgets_everything():
-    stream = tiny_segments()
-    first = stream.read(photo(0))
-    stream.read(photo(1))
-    stream.state = SegmentState()
-    again = stream.read(photo(0))
-    assert np.array_equal(first.T_world_camera, again.T_world_camera)
-    assert np.array_equal(first.points, again.points)
-    assert again.segment == 0
-
-
 def test_a_reset_before_the_first_frame_changes_nothing():
     stream = tiny_segments()
     stream.state = stream.state.reset()
@@ -155,27 +143,6 @@ def test_a_changed_image_size_starts_a_segment():
     np.testing.assert_allclose(after.T_world_camera, before.T_world_camera, atol=1e-9)
     assert after.points.shape == (64, 48, 3)
     assert after.segment == 1
-
-
-def test_a_changed_rule_starts_a_segment():
-    stream = tiny_segments(update_rule="cut3r")
-    stream.read(photo(0))
-    assert stream.read(photo(1)).segment == 0
-    stream.settings = StreamSettings(update_rule="filt3r")
-    estimate = stream.read(photo(2))
-    assert estimate.segment == 1
-    assert estimate.learning_rate.max() < 1
-
-
-def test_a_changed_network_image_size_starts_a_segment():
-    stream = tiny_segments()
-    stream.read(photo(0))
-    stream.settings = StreamSettings(image_size=64)
-    assert stream.read(photo(1)).segment == 0
-    stream.settings = StreamSettings(image_size=96)
-    estimate = stream.read(photo(2))
-    assert estimate.segment == 1
-    assert estimate.points.shape == (64, 96, 3)
 
 
 def test_only_what_is_asked_for_is_made():
@@ -292,21 +259,9 @@ def test_warming_up_leaves_no_trace():
     assert np.array_equal(warm.read(photo(0)).points, cold.read(photo(0)).points)
 
 
-def test_warming_up_says_what_it_does():
-    said: list[str] = []
-    warm_up(tiny_segments().backbone, 60, 80, say=said.append)
-    assert said == ["warming up 1 of 1"]
-
-
 def test_an_unknown_precision_is_refused():
     with pytest.raises(UserError, match="choose one of float32, bfloat16, float16, int8"):
         tiny_segments(precision="int4")
-
-
-def test_a_typical_confidence_is_near_the_median_of_all():
-    estimate = tiny_segments().read(photo(0))
-    assert estimate.typical_confidence() == pytest.approx(float(np.median(estimate.confidence)), rel=0.1)
-    assert tiny_segments().read(photo(0), outputs=set()).typical_confidence() is None
 
 
 @pytest.mark.parametrize("outputs", [set(), {POINTS}])

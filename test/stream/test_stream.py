@@ -325,21 +325,6 @@ def test_preparing_between_frames_changes_nothing():
         assert np.array_equal(a.motion.T_odom_base, b.motion.T_odom_base)
 
 
-@pytest.mark.slow
-def test_a_state_goes_on_as_if_nothing_had_been():
-    through, first = (Camera(reset_policy="adaptive") for _ in range(2))
-    through.drive(30)
-    first.drive(30)
-    second = Camera(first.network, reset_policy="adaptive")
-    second.stream.resume(first.stream.state)
-    second.number, second.stamp = first.number, first.stamp
-    for _ in range(30):
-        a, b = through.send(), second.send()
-        assert np.array_equal(a.motion.T_odom_base, b.motion.T_odom_base)
-        assert np.array_equal(spread(a), spread(b))
-        assert a.estimate.segment_frames == b.estimate.segment_frames
-
-
 def test_a_reset_odometry_is_at_the_origin_and_free_of_the_past():
     camera = Camera()
     first = camera.drive(3)
