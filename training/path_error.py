@@ -17,17 +17,11 @@ class PathError:
         ate_m: root mean square of the position error after rigid alignment, without scale.
         rpe_rotation_deg: root mean square of the error of the rotation from one pose to the next.
         path_m: length of the true path.
-        turned_deg: sum of the true rotations from one pose to the next.
-        end_m: distance of the last position from the truth, both seen from the first pose.
-        end_deg: the same for the rotation.
     """
 
     ate_m: float
     rpe_rotation_deg: float
     path_m: float
-    turned_deg: float
-    end_m: float
-    end_deg: float
 
 
 def path_error(estimate: FloatArray, truth: FloatArray) -> PathError:
@@ -36,14 +30,10 @@ def path_error(estimate: FloatArray, truth: FloatArray) -> PathError:
     R = _aligning_rotation(p - p.mean(0), q - q.mean(0))
     miss = (p - p.mean(0)) @ R.T - (q - q.mean(0))
     steps, true_steps = (np.linalg.inv(T[:-1]) @ T[1:] for T in (estimate, truth))
-    ends = [np.linalg.inv(T[0]) @ T[-1] for T in (estimate, truth)]
     return PathError(
         ate_m=float(np.sqrt(np.square(miss).sum(1).mean())),
         rpe_rotation_deg=float(np.sqrt(np.square(_angles_deg(steps.swapaxes(1, 2), true_steps)).mean())),
         path_m=float(np.linalg.norm(np.diff(q, axis=0), axis=1).sum()),
-        turned_deg=float(_angles_deg(np.broadcast_to(np.eye(4), true_steps.shape), true_steps).sum()),
-        end_m=float(np.linalg.norm(ends[0][:3, 3] - ends[1][:3, 3])),
-        end_deg=float(_angles_deg(ends[0].T[None], ends[1][None])[0]),
     )
 
 

@@ -21,11 +21,7 @@ RECIPE = replace(TINY_RECIPE, confidence_flats=2, confidence_steps=200)
 @pytest.fixture(autouse=True)
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     # an untrained network's errors are large: a reward that is worth having a confidence for
-    for name, value in {
-        "CONFIDENCE_REWARD": 2.0,
-        "_FLATS": 1,
-        "_FRAMES": 8,
-    }.items():
+    for name, value in {"CONFIDENCE_REWARD": 2.0, "_FLATS": 1, "_FRAMES": 8, "_BATCH": 512}.items():
         monkeypatch.setattr(confidence, name, value)
 
 

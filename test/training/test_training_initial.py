@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -9,7 +8,7 @@ from published_files import save_published
 from torch import Tensor
 from training_recipe import TINY_RECIPE
 
-from training.__main__ import _weights, main
+from training.__main__ import _weights
 from training.config import RECIPES
 from training.initial import initial_network, resampled_state
 from ttt3r_ros.errors import UserError
@@ -98,22 +97,12 @@ def test_weights_of_another_shape_are_refused_with_what_differs(tmp_path, change
         assert str(error.value) == f"{path} holds a network of another shape than the recipe's {sentence}"
 
 
-DAMAGES: dict[str, tuple[Callable[[bytes], bytes], str]] = {
-    "cut off": (lambda data: data[:-100], "is a truncated or damaged safetensors file"),
-    "empty": (lambda data: b"", "is empty"),
-    "text": (lambda data: b"no weights\n" * 9, "is neither a safetensors file nor a published .pth checkpoint"),
-    "of others": (lambda data: data.replace(b"__metadata__", b"__matedata__"), "damaged"),
-    "a wrong byte": (lambda data: data[:-3] + bytes([data[-3] ^ 1]) + data[-2:], "does not match its checksum"),
-    "NaN": (lambda data: data[:-4] + b"\0\0\xc0\x7f", "has values that are NaN"),
-}
-
-
-@pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_weights_are_refused(tmp_path, damage):
-    path, (change, sentence) = tmp_path / "w.safetensors", DAMAGES[damage]
+def test_damaged_weights_are_refused(tmp_path):
+    path = tmp_path / "w.safetensors"
     save_network(initial_network(TINY_RECIPE.network, 0), path, provenance={})
-    path.write_bytes(change(path.read_bytes()))
-    with pytest.raises(UserError, match=sentence):
+    data = path.read_bytes()
+    path.write_bytes(data[:-3] + bytes([data[-3] ^ 1]) + data[-2:])
+    with pytest.raises(UserError, match="does not match its checksum"):
         _weights(TINY_RECIPE, str(path), encoder_only=False)
 
 
@@ -121,12 +110,6 @@ def test_weights_in_the_published_format_have_another_shape(tmp_path):
     save_published(tmp_path / "published.pth")
     with pytest.raises(UserError, match=r"holds a network of another shape than the recipe's .*dec_depth"):
         _weights(TINY_RECIPE, str(tmp_path / "published.pth"), encoder_only=False)
-
-
-def test_a_file_that_is_missing_is_said_before_a_run_begins(tmp_path, capsys):
-    assert main(["--run", str(tmp_path / "run"), "--init", str(tmp_path / "no.safetensors")]) == 2
-    assert capsys.readouterr().err.startswith(f"error: {tmp_path / 'no.safetensors'} does not exist")
-    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("name", ["sharp", "fine"])
