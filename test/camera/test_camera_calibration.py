@@ -211,17 +211,18 @@ def test_factory_calibrations_undo_what_opencv_makes(model, D, opencv):
 
 
 @pytest.mark.parametrize(
-    ("model", "D"),
+    ("model", "D", "words"),
     [
-        ("plumb_bob", (*PLUMB_BOB, 0.0, 0.0, 0.1)),
-        ("equidistant", (*EQUIDISTANT, 0.1)),
-        ("equidistant", (0.1,) * 3),
-        ("rational_polynomial", (0.1,) * 15),
-        ("plumb_bob", (*PLUMB_BOB, float("nan"))),
+        ("plumb_bob", (*PLUMB_BOB, 0.0, 0.0, 0.1), "needs 4 or 5 finite coefficients"),
+        ("plumb_bob", (*PLUMB_BOB, float("nan")), "needs 4 or 5 finite coefficients"),
+        ("equidistant", (*EQUIDISTANT, 0.1), "needs 4 finite coefficients"),
+        ("equidistant", (0.1,) * 3, "needs 4 finite coefficients"),
+        ("rational_polynomial", (0.1,) * 15, "finite coefficients"),
+        ("thin_prism", (0.1,) * 4, "is not one of plumb_bob"),
     ],
 )
-def test_coefficients_that_do_not_fit_are_refused(model, D):
-    with pytest.raises(UserError, match="finite coefficients"):
+def test_distortions_that_cannot_be_undone_are_refused(model, D, words):
+    with pytest.raises(UserError, match=words):
         with_lens(model, D).camera(rectified=False)
 
 
