@@ -7,27 +7,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from loops import ODOMETRY, PLACE, circle, places, similarity
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import rotation_from_quaternion
 from ttt3r_ros.places import graph
-from ttt3r_ros.places.graph import Edge, Problem, ScalePrior, Sigmas, gtsam, solve
+from ttt3r_ros.places.graph import Edge, Problem, ScalePrior, gtsam, solve
 from ttt3r_ros.places.similarity import Similarity
-
-ODOMETRY, PLACE = Sigmas(0.01, 0.02, 0.02), Sigmas(0.02, 0.05, 0.05)
-
-
-def similarity(yaw: float, t: tuple[float, float, float], scale: float = 1.0) -> Similarity:
-    return Similarity(scale, rotation_from_quaternion([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]), np.array(t))
-
-
-def circle(count: int, lap: int) -> list[Similarity]:
-    return [
-        similarity(
-            2 * np.pi * i / lap + np.pi / 2, (5 * np.cos(2 * np.pi * i / lap), 5 * np.sin(2 * np.pi * i / lap), 0)
-        )
-        for i in range(count)
-    ]
 
 
 def drifted(true: list[Similarity]) -> tuple[list[Similarity], list[Edge]]:
@@ -38,12 +23,6 @@ def drifted(true: list[Similarity]) -> tuple[list[Similarity], list[Edge]]:
         poses.append(poses[-1] @ moved)
         edges.append(Edge(i, i + 1, moved, ODOMETRY))
     return poses, edges
-
-
-def places(true: list[Similarity], lap: int, every: int = 4) -> list[Edge]:
-    return [
-        Edge(i - lap, i, true[i - lap].inverse() @ true[i], PLACE, is_place=True) for i in range(lap, len(true), every)
-    ]
 
 
 def error(poses: dict[int, Similarity], true: list[Similarity]) -> float:

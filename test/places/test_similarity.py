@@ -5,14 +5,9 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from loops import similarity
 
-from ttt3r_ros.geometry import rotation_from_quaternion
 from ttt3r_ros.places.similarity import Similarity
-
-
-def similarity(yaw: float, t: tuple[float, float, float], scale: float = 1.0) -> Similarity:
-    return Similarity(scale, rotation_from_quaternion([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]), np.array(t))
-
 
 angles = st.floats(-3, 3)
 lengths = st.floats(-5, 5)

@@ -8,29 +8,10 @@ from itertools import pairwise
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from loops import ODOMETRY, PLACE, circle, places, similarity
 
-from ttt3r_ros.geometry import rotation_from_quaternion
 from ttt3r_ros.places.graph import Edge, Sigmas
-from ttt3r_ros.places.similarity import Similarity
 from ttt3r_ros.places.thinning import MAX_PLACES, chained, connected, inverted, redundant, sparse, without
-
-ODOMETRY, PLACE = Sigmas(0.01, 0.02, 0.02), Sigmas(0.02, 0.05, 0.05)
-
-
-def similarity(yaw: float, t: tuple[float, float, float], scale: float = 1.0) -> Similarity:
-    return Similarity(scale, rotation_from_quaternion([np.cos(yaw / 2), 0, 0, np.sin(yaw / 2)]), np.array(t))
-
-
-def circle(count: int, lap: int) -> list[Similarity]:
-    angles = [2 * np.pi * i / lap for i in range(count)]
-    return [similarity(a + np.pi / 2, (5 * np.cos(a), 5 * np.sin(a), 0)) for a in angles]
-
-
-def places(true: list[Similarity], lap: int, every: int = 4) -> list[Edge]:
-    return [
-        Edge(i - lap, i, true[i - lap].inverse() @ true[i], PLACE, is_place=True) for i in range(lap, len(true), every)
-    ]
-
 
 similarities = st.builds(
     lambda yaw, x, y, z, scale: similarity(yaw, (x, y, z), scale),
