@@ -72,7 +72,7 @@ def what_is_measured_is_there_and_fits(report: Report) -> None:
     words = {word for rows in [found["in one process"]] for row in rows.values() for word in row.values()}
     assert any(word.startswith("left out: there is no") for word in words) or words == {"skipped"}
     for size in ("64x32", "64x48"):
-        for precision in ("float32", "bfloat16", "float16"):
+        for precision in ("float32", "bfloat16"):
             rows = found[f"{size}, {precision}"]
             assert list(rows) == ["plain", "captured", "naive, float32"]
             for name in ("plain", "captured"):
@@ -85,8 +85,8 @@ def what_is_measured_is_there_and_fits(report: Report) -> None:
         compiled = found[f"{size}, bfloat16, compiled"]
         assert compiled["compiled, captured"]["ms"]["median"] > 0
         assert compiled["compiled"]["graph breaks"] == "none"
-    stream = found["float32, a reset every 10 frames"]
-    assert stream["frames"]["value"] == 30
+    stream = found["float32, a reset every 4 frames"]
+    assert stream["frames"]["value"] == 12
     assert stream["frames with a fault"]["value"] == 0
     assert stream["segments"]["value"] == 4  # the last frame of one is the first of the next
     accuracy = found["In a rendered flat that the weights have never seen"]
