@@ -513,7 +513,7 @@ def test_a_stand_of_minutes_with_frames_dropped_ends_in_motion():
     camera, rng = Camera(reset_interval=6, max_frame_gap=2.0), np.random.default_rng(0)
     settled = [camera.send(standing(0, n)) for n in range(3)][-1]
     wandering(camera)
-    for n in range(200):
+    for n in range(100):
         held = camera.send(standing(0, 10 + n), seconds=rng.uniform(0.03, 1.9), outputs=frozenset())
         camera.stream.prepare()
         assert held.is_still
