@@ -59,10 +59,11 @@ class StepBench:
     def _eager(self, precision: str, seconds: float) -> None:
         network, images = self._network(precision), self._images()
         captured = CapturedStep(network, capture_for(self._device), refuse)
+        steps: dict[str, Step] = {"plain": network.step, "captured": captured.step}
         rows: dict[str, dict[str, Any]] = {}
-        for name, step in (("plain", network.step), ("captured", captured.step)):
+        for name, step in steps.items():
             rows[name], state = self._first_steps(step, images)
-        variants = {name: _again(step, images, state) for name, step in self._named(network.step, captured.step)}
+        variants = {name: _again(step, images, state) for name, step in steps.items()}
         self._time(f"{precision}", rows, variants, images, seconds * _SHARE)
         self._stages(precision, network, images[0], state, seconds * _SHARE)
 
@@ -87,10 +88,6 @@ class StepBench:
         steps = {"captured": captured.step, "compiled": compiled.step, "compiled, captured": recorded.step}
         variants = {name: _again(step, images, state) for name, step in steps.items()}
         self._time(f"{precision}, compiled", rows, variants, images, seconds * _SHARE)
-
-    @staticmethod
-    def _named(plain: Step, captured: Step) -> tuple[tuple[str, Step], tuple[str, Step]]:
-        return ("plain", plain), ("captured", captured)
 
     def _time(
         self,
