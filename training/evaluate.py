@@ -51,7 +51,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--weights", default="", help="a weights file; default: the package's own")
     parser.add_argument("--seeds", type=at_least_one, default=10, help="held-out flats, each with every motion")
     parser.add_argument("--frames", type=at_least_one, default=16, help="of a sequence, at 15 a second")
-    parser.add_argument("--motions", metavar="A,B", help="only these motions")
+    motions = get_args(Motion)
+    parser.add_argument("--motions", choices=motions, nargs="+", default=motions, help="default: all")
     parser.add_argument("--rule", default="ttt3r", choices=UPDATE_RULES, help="update rule")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
     parser.add_argument("--json", type=output_file, help="also write everything to this file")
@@ -61,10 +62,8 @@ def main(argv: list[str] | None = None) -> int:
     from ttt3r_ros.weights.load import load_weights
 
     weights = load_weights(args.weights)
-    motions = args.motions.split(",") if args.motions else get_args(Motion)
-    evaluation = evaluate(
-        weights, choose_device(args.device), rule=args.rule, seeds=args.seeds, frames=args.frames, motions=motions
-    )
+    device = choose_device(args.device)
+    evaluation = evaluate(weights, device, rule=args.rule, seeds=args.seeds, frames=args.frames, motions=args.motions)
     if args.json:
         args.json.write_text(json.dumps(evaluation.record(), indent=2) + "\n")
     if args.picture:
@@ -175,9 +174,6 @@ def evaluate(
 
     backbone = Backbone(weights.network, device=device)
     settings = StreamSettings(update_rule=rule_by_name(rule).name)
-    unknown = set(motions) - set(get_args(Motion))
-    if unknown or not motions:
-        raise UserError(f"--motions must be some of {', '.join(get_args(Motion))}")
     jobs = [(seed, motion) for seed in range(seeds) for motion in motions]
     measurements: list[Measurement] = []
     pictured: list[tuple[str, Frame]] = []

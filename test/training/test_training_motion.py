@@ -3,13 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from training_recipe import generator
 
 from training.motion import invert, quaternion_from_rotation, random_turns, roams, rotation_from_vector, tilts, walks
 from ttt3r_ros import geometry
-
-
-def generator(seed: int = 0) -> torch.Generator:
-    return torch.Generator().manual_seed(seed)
 
 
 def test_quaternions_are_those_of_the_core():
