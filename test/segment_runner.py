@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from rule_weights import TINY, rule_network
 
 from ttt3r_ros.stream.backbone import Backbone
@@ -11,6 +12,11 @@ from ttt3r_ros.stream.segments import SegmentReader
 from ttt3r_ros.stream.settings import StreamSettings
 
 _BACKBONE = ("device", "precision", "warn")
+
+
+def photo(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
+    """Return an RGB image of noise."""
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def tiny_segments(*, reset_interval: int = 0, **options: Any) -> SegmentReader:

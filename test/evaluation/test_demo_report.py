@@ -143,7 +143,7 @@ def test_nothing_heard_is_no_failure(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("poses", [1, 2])
-def test_a_few_poses_are_drawn_though_not_compared(tmp_path: Path, poses: int) -> None:
+def test_a_few_poses_are_drawn_though_not_compared(only_the_path, tmp_path: Path, poses: int) -> None:
     metrics = write_report(tmp_path, recording(poses=poses), frames_in=poses)
     assert metrics.ate_rmse_m is None
     assert (tmp_path / "trajectory.png").exists()

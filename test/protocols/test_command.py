@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from protocols.tiny_datasets import WRITERS, Perfect, scannet, tum
 
@@ -264,9 +263,3 @@ def test_ray_that_is_not_installed_is_told(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
     with pytest.raises(UserError, match="--engine ray needs the package ray"):
         list(engines.on_ray([1], abs))
-
-
-def test_figures_are_plain_numbers(data, tmp_path, monkeypatch):
-    perfect(monkeypatch, Perfect(tum(data)))
-    (cell,) = run("tum", data, tmp_path / "out", "--rules", "ttt3r", "--lengths", "5")
-    assert all(np.isfinite(value) for value in cell["figures"].values())

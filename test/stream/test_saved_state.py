@@ -9,6 +9,7 @@ import pytest
 import torch
 from rule_weights import TINY, rule_network
 from safetensors.torch import load, save
+from segment_runner import photo
 
 from ttt3r_ros import serialize
 from ttt3r_ros.camera.mask import Mask
@@ -35,10 +36,6 @@ NETWORK = rule_network(TINY)
 
 def stream(settings: StreamSettings = ANY_MOTION, **changes) -> Stream:
     return Stream(Backbone(NETWORK), dataclasses.replace(settings, **changes))
-
-
-def photo(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def feed(fed: Stream, numbers: range, outputs: frozenset[str] = frozenset(), **others) -> list[StreamResult]:
@@ -325,12 +322,8 @@ def with_value(path: str, value: object):
     ("path", "value"),
     [
         ("segments.scale_state.bias", 1e3),
-        ("segments.scale_state.log_scale", "1"),
-        ("segments.scale_state.log_scale", True),
         ("segments.scale_state.log_scale", 1e300),
-        ("segments.scale_state.log_scale", float("inf")),
         ("segments.segment", -2),
-        ("segments.segment", 1.5),
         ("segments.segment_frames", 10**30),
         ("segments.reset_due", 1),
         ("segments.input_size", [80]),
@@ -338,18 +331,14 @@ def with_value(path: str, value: object):
         ("segments.input_size", [10**9, 10**9]),
         ("segments.input_size", None),
         ("segments.focals", [-1.0]),
-        ("segments.focals", {}),
         ("segments.state", None),
         ("segments.last", None),
-        ("segments", []),
         ("odometry.stamp_ns", -(2**63)),
         ("odometry.stamp_ns", 2**70),
-        ("odometry.confidence", "high"),
-        ("segment_reason", 5),
-        ("last_stamp_ns", 0.5),
     ],
 )
 def test_forged_values_are_refused(saved, reader, path, value):
+    """Of the right kind, or None; those of another kind are refused for all states alike, see `test_serialize`."""
     assert "is damaged" in refused(forged(saved, values=with_value(path, value)), reader)
 
 
@@ -366,7 +355,6 @@ def with_tensor(name: str, tensor: torch.Tensor | None):
 @pytest.mark.parametrize(
     ("name", "tensor"),
     [
-        ("segments.state.tokens", None),
         ("segments.state.tokens", torch.zeros(1, 10, 47)),
         ("segments.state.tokens", torch.zeros(1, 10, 48, dtype=torch.float64)),
         ("segments.state.tokens", torch.full((1, 10, 48), float("nan"))),
@@ -388,7 +376,6 @@ def with_tensor(name: str, tensor: torch.Tensor | None):
         ("images.thumbnail", torch.zeros(16, 12)),
         ("motions.velocity", torch.zeros(3, dtype=torch.float64)),
         ("motions.velocity", torch.zeros(6, dtype=torch.bfloat16)),
-        ("unheard.of", torch.zeros(1)),
     ],
 )
 def test_forged_tensors_are_refused(saved, reader, name, tensor):

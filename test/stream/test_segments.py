@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from rule_weights import TINY, rule_network
-from segment_runner import tiny_segments
+from segment_runner import photo, tiny_segments
 
 from ttt3r_ros.camera.preprocess import interleaved, normalize, pixel_map, resample
 from ttt3r_ros.errors import UserError
@@ -16,10 +16,6 @@ from ttt3r_ros.model import Ttt3r
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
 from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.segments import SegmentState, last_points, look, rescaled, warm_up
-
-
-def photo(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 def segment_poses(seeds: list[int]) -> list[np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from replay import Rerun
 from rule_weights import TINY, rule_network
-from segment_runner import tiny_segments
+from segment_runner import photo, tiny_segments
 
 from ttt3r_ros.model.network import POINTS_WORLD
 from ttt3r_ros.model.update import RULES
@@ -19,10 +19,6 @@ from ttt3r_ros.stream.estimate import IMAGE, POINTS
 from ttt3r_ros.stream.segments import SegmentReader, last_points, warm_up
 
 WIDTH, HEIGHT = 64, 48  # as the network takes them, so that no device resamples
-
-
-def photo(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (HEIGHT, WIDTH, 3), dtype=np.uint8)
 
 
 def recording(rule: str, **options) -> tuple[SegmentReader, Rerun]:
@@ -41,7 +37,7 @@ def test_warming_up_records_all_that_a_stream_needs(rule):
     assert said == [f"warming up {part} of 6" for part in range(1, 7)]
     assert rerun.recorded == (6 if rule == "filt3r" else 4)
     for seed in range(12):
-        stream.read(photo(seed), outputs={POINTS} if seed % 3 else set())
+        stream.read(photo(seed, WIDTH, HEIGHT), outputs={POINTS} if seed % 3 else set())
     assert rerun.recorded == (6 if rule == "filt3r" else 4)
 
 
@@ -55,7 +51,9 @@ def test_a_stream_of_recorded_steps_is_that_of_plain_ones(rule):
         if seed == 3 and len(states) == 7:  # go back to before that frame
             plain.state, recorded.state = states[3]
         states.append((plain.state, recorded.state))
-        expected, found = (s.read(photo(seed), outputs={POINTS} if seed % 2 else {IMAGE}) for s in (plain, recorded))
+        expected, found = (
+            s.read(photo(seed, WIDTH, HEIGHT), outputs={POINTS} if seed % 2 else {IMAGE}) for s in (plain, recorded)
+        )
         assert np.array_equal(found.T_world_camera, expected.T_world_camera)
         assert np.array_equal(found.learning_rate, expected.learning_rate)
         for name in ("state_level", "scale", "segment"):
@@ -69,7 +67,7 @@ def test_a_frame_waits_once_for_the_device(monkeypatch):
     monkeypatch.setattr(segments, "download", lambda tree: downloads.append(tree) or download(tree))
     stream = tiny_segments()
     for outputs in ({POINTS, IMAGE}, set()):
-        stream.read(photo(0), outputs=outputs)
+        stream.read(photo(0, WIDTH, HEIGHT), outputs=outputs)
     assert len(downloads) == 2
 
 
@@ -104,7 +102,7 @@ def test_a_gpu_is_waited_for_once_a_frame_and_sees_what_a_cpu_sees(rule, monkeyp
 
     monkeypatch.setattr(torch.cuda.Stream, "synchronize", wait)
     for seed in range(6):
-        image, outputs = photo(seed), {POINTS, IMAGE} if seed % 2 else {IMAGE}
+        image, outputs = photo(seed, WIDTH, HEIGHT), {POINTS, IMAGE} if seed % 2 else {IMAGE}
         expected = on_cpu.read(image, outputs=outputs)
         torch.cuda.set_sync_debug_mode("error")
         try:
