@@ -137,7 +137,7 @@ def brute_force(world: World, views: Views) -> np.ndarray:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("seed", "motion"), [(0, "handheld"), (1, "wheeled"), (4, "handheld"), (9, "wheeled")])
+@pytest.mark.parametrize(("seed", "motion"), [(0, "handheld"), (9, "wheeled")])
 def test_the_fast_way_agrees_with_trying_everything(seed: int, motion: str) -> None:
     sequence = Sequence(seed, 3, width=160, height=120, fps=0.08, motion=motion)
     poses = sequence.T_world_camera.float()
