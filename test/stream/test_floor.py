@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt3r_ros.stream.floor import find_floor
@@ -35,7 +35,6 @@ def sure(points: np.ndarray) -> np.ndarray:
     return np.full(points.shape[:2], 3.0, np.float32)
 
 
-@settings(max_examples=50)
 @given(st.floats(0.2, 2.0), st.floats(0.0, 0.6), st.floats(-0.4, 0.4), st.floats(0.1, 10.0), st.integers(0, 99))
 def test_the_height_is_found_whatever_the_pose_and_the_unit(height, pitch, roll, unit, seed):
     up = up_of(pitch, roll)

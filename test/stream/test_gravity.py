@@ -117,7 +117,7 @@ def test_a_base_that_looks_straight_up_or_down_has_an_orientation_all_the_same(s
 
 
 @pytest.mark.slow
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(tilts, st.booleans(), st.integers(0, 1000))
 def test_an_imu_that_comes_late_levels_smoothly(tilt, gyro, seed):
     """Roll and pitch come right, no step is larger than the rate allows, and neither place nor heading is turned."""

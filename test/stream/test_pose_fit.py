@@ -44,7 +44,7 @@ def off(found: np.ndarray, T: np.ndarray) -> tuple[float, float]:
 small, turn = st.floats(-0.12, 0.12), st.floats(-0.15, 0.15)
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.tuples(turn, turn, turn), st.tuples(small, small, small))
 def test_a_motion_is_found_that_the_network_has_not_seen(seed, angles, t):
     T = transform(angles, t)

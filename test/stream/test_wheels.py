@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ttt3r_ros.geometry import inverse, rotation_vector
@@ -38,7 +38,6 @@ def at(seconds: float) -> int:
     return START + round(seconds * 1e9)
 
 
-@settings(max_examples=50)
 @given(st.floats(0.0, 1.9), st.floats(0.0, 1.9))
 def test_a_motion_between_samples_is_that_of_the_path(start, stop):
     start, stop = sorted((start, stop))

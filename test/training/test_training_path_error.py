@@ -18,7 +18,7 @@ def path(rng: np.random.Generator, poses: int, size: float = 1.0) -> np.ndarray:
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), poses=st.integers(3, 20), noise=st.floats(0.001, 0.5))
 def test_errors_are_those_of_evo(seed: int, poses: int, noise: float):
     rng = np.random.default_rng(seed)
