@@ -37,6 +37,8 @@ def gpu() -> torch.device:
     """A device that is not there: of CUDA where torch was built for it, else of a backend that has only a name."""
     if torch.version.cuda:
         return torch.device("cuda:0")
+    # autograd starts a thread for each device that it finds at first, and other tests could not fork this process then
+    torch.ones(1, requires_grad=True).sum().backward()
     backend_registration._setup_privateuseone_for_python_backend("pretended")
     return torch.device("pretended:0")
 
