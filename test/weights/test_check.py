@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import pickle
 import struct
 from collections.abc import Iterator
@@ -120,15 +121,36 @@ def test_values_that_are_not_finite(tmp_path: Path, value: float) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b"", b"text", b"<html>", b"\x80\x02", b"\x80\x04K\x01.", b"PK\x03\x04", struct.pack("<Q", 2) + b"{}", None],
+    ("content", "said"),
+    [
+        (b"", "empty"),
+        (b"hello, I am a text\n" * 100, "neither"),
+        (b"{}", "neither"),
+        (b"\x80\x02", "neither"),
+        (b"\x80\x04K\x01.", "neither"),
+        (b"\n<!DOCTYPE html><html></html>", "web page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "git lfs pull"),
+        (b"\x00" * 1000, "neither"),
+        (b"PK\x03\x04", "truncated or damaged"),
+        (struct.pack("<Q", 2**62) + b"{" + b" " * 100, "truncated or damaged"),
+        (struct.pack("<Q", 100) + b"{" * 100_000, "truncated or damaged"),
+        (struct.pack("<Q", 2) + b"{}", "metadata"),
+        (None, "does not exist"),
+        ("folder", "folder"),
+        ("pipe", "not a regular file"),  # which is not waited for
+    ],
 )
-def test_other_files(tmp_path: Path, content: bytes | None) -> None:
-    if content is not None:
-        (tmp_path / "file").write_bytes(content)
-    facts, refusal = checked(tmp_path / "file")
+def test_other_files(tmp_path: Path, content: bytes | str | None, said: str) -> None:
+    path = tmp_path / "file"
+    if content == "folder":
+        path.mkdir()
+    elif content == "pipe":
+        os.mkfifo(path)
+    elif content is not None:
+        path.write_bytes(content)
+    facts, refusal = checked(path)
     assert not facts
-    assert refusal
+    assert said in (refusal or "").replace(str(path), "")
 
 
 def test_our_own_files_are_compared_with_their_checksum_too(tmp_path: Path) -> None:

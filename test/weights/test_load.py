@@ -56,30 +56,26 @@ def test_a_package_without_its_weights_says_so(monkeypatch: pytest.MonkeyPatch, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("provenance", "frames"),
-    [({SEGMENT_FRAMES: 12}, 12), ({}, PUBLISHED_SEGMENT), ({SEGMENT_FRAMES: 0}, PUBLISHED_SEGMENT)]
-    + [({SEGMENT_FRAMES: nonsense}, PUBLISHED_SEGMENT) for nonsense in ("12", -3, 1.5, None, [])],
+    ("provenance", "frames", "rate_hz"),
+    [
+        ({SEGMENT_FRAMES: 12, MIN_RATE: 7.5}, 12, 7.5),
+        ({}, PUBLISHED_SEGMENT, USUAL_MIN_RATE_HZ),
+        ({SEGMENT_FRAMES: 0, MIN_RATE: 0}, PUBLISHED_SEGMENT, 0.0),
+        ({SEGMENT_FRAMES: 1.5}, PUBLISHED_SEGMENT, USUAL_MIN_RATE_HZ),
+        *(
+            ({SEGMENT_FRAMES: nonsense, MIN_RATE: nonsense}, PUBLISHED_SEGMENT, USUAL_MIN_RATE_HZ)
+            for nonsense in ("12", -3, None, [])
+        ),
+    ],
 )
-def test_a_file_advises_the_length_of_its_segments(tmp_path: Path, provenance: dict[str, object], frames: int) -> None:
-    file = tmp_path / "tiny.safetensors"
-    save_network(rule_network(TINY), file, provenance=provenance)
-    found = load_weights(str(file))
-    assert (found.segment_frames, found.source) == (frames, str(file))
-    assert torch.is_tensor(found.network.state_tokens)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("provenance", "rate_hz"),
-    [({MIN_RATE: 7.5}, 7.5), ({MIN_RATE: 0}, 0.0), ({}, USUAL_MIN_RATE_HZ)]
-    + [({MIN_RATE: nonsense}, USUAL_MIN_RATE_HZ) for nonsense in ("12", -3, None, [])],
-)
-def test_a_file_says_how_few_images_its_weights_can_follow(
-    tmp_path: Path, provenance: dict[str, object], rate_hz: float
+def test_a_file_advises_the_length_of_its_segments_and_how_few_images_its_weights_can_follow(
+    tmp_path: Path, provenance: dict[str, object], frames: int, rate_hz: float
 ) -> None:
     file = tmp_path / "tiny.safetensors"
     save_network(rule_network(TINY), file, provenance=provenance)
-    assert load_weights(str(file)).min_rate_hz == rate_hz
+    found = load_weights(str(file))
+    assert (found.segment_frames, found.min_rate_hz, found.source) == (frames, rate_hz, str(file))
+    assert torch.is_tensor(found.network.state_tokens)
 
 
 @pytest.mark.parametrize(("device", "dtype"), [("cpu", torch.bfloat16), ("meta", torch.float32)])

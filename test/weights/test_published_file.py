@@ -49,10 +49,9 @@ class TestPublishedVariants:
         state = published_state() | {"module.pose_token": torch.zeros(1, 1, 16)}
         assert "module.pose_token" in refusal(save_published(tmp_path / "tiny.pth", state))
 
-    @pytest.mark.parametrize("file", sorted(OMEGACONF.glob("*.pkl")), ids=lambda file: f"OmegaConf {file.stem}")
-    def test_a_training_configuration_of_omegaconf(self, tmp_path: Path, network: Network, file: Path) -> None:
-        """OmegaConf is not installed; data/omegaconf/make.py says how the files were made."""
-        path = save_with_pickled_args(tmp_path / "tiny.pth", file.read_bytes())
+    def test_a_training_configuration_of_omegaconf(self, tmp_path: Path, network: Network) -> None:
+        """OmegaConf is not installed; data/omegaconf/make.py says how the files were made; test_published_args.py."""
+        path = save_with_pickled_args(tmp_path / "tiny.pth", (OMEGACONF / "2.3.0.pkl").read_bytes())
         assert_equal(load_network(path)[0], network)
 
     @pytest.mark.parametrize("name", ["lone", "head", "several"])
@@ -121,11 +120,6 @@ class TestPublishedVariants:
         state["pose_token"] = state["pose_token"].clone()
         state["pose_token"].note = "x"
         assert_equal(load_network(save_published(tmp_path / "tiny.pth", state))[0], network)
-
-    def test_pickle_protocol_4(self, tmp_path: Path, network: Network) -> None:
-        content = {"args": argparse.Namespace(model=MODEL_STRING), "model": published_state()}
-        torch.save(content, tmp_path / "tiny.pth", pickle_protocol=4)
-        assert_equal(load_network(tmp_path / "tiny.pth")[0], network)
 
     @pytest.mark.slow
     def test_strided_and_shared_storages(self, tmp_path: Path, network: Network) -> None:
@@ -251,35 +245,10 @@ class TestNothingIsExecuted:
 
 
 class TestKeys:
-    def test_missing(self, tmp_path: Path) -> None:
-        state = published_state()
-        for key in ("dec_norm.weight", "enc_norm.bias", "pose_token", "register_tokens.weight"):
-            del state[key]
-        text = refusal(save_published(tmp_path / "tiny.pth", state))
-        assert "lacks 4 tensors (dec_norm.weight, enc_norm.bias, pose_token, …)" in text
-
     def test_incomplete_state_decoder(self, tmp_path: Path) -> None:
         state = published_state()
         del state["dec_blocks_state.0.norm1.weight"]
         assert "lacks 1 tensor (dec_blocks_state.0.norm1.weight)" in refusal(save_published(tmp_path / "t.pth", state))
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize("key", ["enc_blocks.2.norm1.weight", "evil\x1b[2J\nkey", "dec_blocks_state.9.norm1.bias"])
-    def test_unexplained(self, tmp_path: Path, key: str) -> None:
-        text = refusal(save_published(tmp_path / "tiny.pth", published_state() | {key: torch.zeros(32)}))
-        assert "1 tensor" in text
-        assert "does not explain" in text
-
-    def test_wrong_shapes(self, tmp_path: Path) -> None:
-        state = published_state()
-        state["dec_norm.weight"], state["masked_img_token"] = torch.ones(17), torch.ones(2, 32)
-        text = refusal(save_published(tmp_path / "tiny.pth", state))
-        assert "2 tensors (dec_norm.weight, masked_img_token)" in text
-        assert "(17,) instead of (16,)" in text
-
-    def test_configuration_of_another_network(self, tmp_path: Path) -> None:
-        text = MODEL_STRING.replace("enc_depth=2", "enc_depth=3")
-        assert "lacks 12 tensors" in refusal(save_published(tmp_path / "t.pth", args=argparse.Namespace(model=text)))
 
     @pytest.mark.parametrize("state", [{}, [1], {"a": 1}, {3: torch.zeros(1)}, {"a": {"b": torch.zeros(1)}}])
     def test_no_state_dict(self, tmp_path: Path, state: Any) -> None:
@@ -295,26 +264,8 @@ class TestKeys:
         state = published_state() | {"dec_norm.weight": torch.ones(16, dtype=torch.int64)}
         assert "data type" in refusal(save_published(tmp_path / "tiny.pth", state))
 
-    @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-    def test_non_finite(self, tmp_path: Path, network: Network, value: float) -> None:
-        state = published_state()
-        state["dec_norm.weight"] = torch.tensor([value, *[1.0] * 15])
-        path = save_published(tmp_path / "tiny.pth", state)
-        assert "image_norm.weight has values that are NaN" in refusal(path)
-
 
 class TestDamagedArchives:
-    def test_truncated(self, tmp_path: Path, pth_bytes: bytes) -> None:
-        path = tmp_path / "tiny.pth"
-        for length in (4, 30, 200, 5000, len(pth_bytes) // 2, len(pth_bytes) - 1):
-            path.write_bytes(pth_bytes[:length])
-            assert "truncated or damaged" in refusal(path)
-
-    def test_legacy_format(self, tmp_path: Path) -> None:
-        content = {"args": argparse.Namespace(model=MODEL_STRING), "model": published_state()}
-        torch.save(content, tmp_path / "tiny.pth", _use_new_zipfile_serialization=False)
-        assert "save it again with a newer PyTorch" in refusal(tmp_path / "tiny.pth")
-
     def test_expanded_tensors_do_not_become_memory(self, tmp_path: Path) -> None:
         """A few bytes that claim to be terabytes, in a configuration that agrees with them."""
         wide = 2**19

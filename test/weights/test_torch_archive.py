@@ -11,7 +11,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published_files import Touch
 
 from ttt3r_ros.weights.inert_pickle import Inert
 from ttt3r_ros.weights.torch_archive import Storage, TensorRecord, TorchArchive
@@ -61,12 +60,6 @@ def test_what_is_no_tensor_is_plain_data_or_inert(tmp_path: Path) -> None:
     assert found["all"]["p"].nbytes == 24
     assert found["epoch"] == [3, (0.5, None)]
     assert isinstance(found["path"], Inert)
-
-
-def test_nothing_is_executed(tmp_path: Path) -> None:
-    torch.save({"a": Touch(open, str(tmp_path / "touched"), "w")}, tmp_path / "a.pth")
-    assert isinstance(TorchArchive(tmp_path / "a.pth").root["a"], Inert)
-    assert not (tmp_path / "touched").exists()
 
 
 def test_tensors_are_windows_of_one_mapping_that_keeps_writes_to_itself(file: Path) -> None:
