@@ -131,13 +131,6 @@ def test_what_is_no_source_is_said_in_one_sentence(tmp_path: Path) -> None:
     assert "cannot be decoded" in refusal(tmp_path / "broken")
 
 
-def test_a_video_cut_off_is_said(tmp_path: Path) -> None:
-    write_video(tmp_path / "v.avi")
-    data = (tmp_path / "v.avi").read_bytes()
-    (tmp_path / "cut.avi").write_bytes(data[:300])
-    assert "video" in refusal(tmp_path / "cut.avi")
-
-
 @pytest.mark.parametrize("given", ["rtsp://10.0.0.1/stream", "/dev/null"])
 def test_a_live_camera_is_no_recording(given: str) -> None:
     assert "is a live camera, not a recording; start its ROS driver" in refusal(given)

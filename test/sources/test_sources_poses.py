@@ -74,21 +74,6 @@ def test_a_matrix_for_each_image(tmp_path: Path, layout: str) -> None:
         read_pose_list(tmp_path / "poses.txt", 3)
 
 
-def test_tum_and_euroc(tmp_path: Path) -> None:
-    (tmp_path / "groundtruth.txt").write_text(
-        "# time x y z qx qy qz qw\n1.5 1 2 3 0 0 0 1\n1.6 2 0 3 0 0 0.479426 0.877583\n"
-    )
-    track = read_pose_list(tmp_path / "groundtruth.txt", 7)
-    assert isinstance(track, PoseTrack)
-    np.testing.assert_allclose(track.at(1_600_000_000), B, atol=1e-5)
-    (tmp_path / "data.csv").write_text(
-        "#timestamp,p_x,p_y,p_z,q_w,q_x,q_y,q_z,v_x\n1500000000,1,2,3,1,0,0,0,9\n1600000000,2,0,3,0.877583,0,0,0.479426,9\n"
-    )
-    track = read_euroc_poses(tmp_path / "data.csv")
-    assert len(track) == 2
-    np.testing.assert_allclose(track.at(1_600_000_000), B, atol=1e-5)
-
-
 @pytest.mark.parametrize("content", ["a b c d", "1 2 3", "1 2 3 4\n5 6", "", "1 2 3 4 5 6 7 x"])
 def test_what_holds_no_poses_is_said_in_one_sentence(tmp_path: Path, content: str) -> None:
     (tmp_path / "p.txt").write_text(content)

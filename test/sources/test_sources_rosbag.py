@@ -13,6 +13,7 @@ import pytest
 from rosbags.rosbag1 import Writer as Writer1
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
+from test_sources import refusal
 
 from ttt3r_ros.camera.stamps import NO_TIME, NOT_NEWER
 from ttt3r_ros.errors import UserError
@@ -128,45 +129,6 @@ def test_ros1_bag(tmp_path: Path) -> None:
     assert frame.intrinsics.fx == 5.0
 
 
-def ramp(channels: int) -> np.ndarray:
-    shape = (4, 6) if channels == 1 else (4, 6, channels)
-    return np.random.default_rng(channels).integers(0, 256, shape, dtype=np.uint8)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("encoding", "data", "expected"),
-    [
-        ("bgr8", RGB[..., ::-1], RGB),
-        ("8UC3", RGB[..., ::-1], RGB),
-        ("rgba8", np.dstack([RGB, ramp(1)]), RGB),
-        ("bgra8", np.dstack([RGB[..., ::-1], ramp(1)]), RGB),
-        ("mono8", ramp(1), np.dstack([ramp(1)] * 3)),
-        ("mono16", ramp(1).astype("<u2") * 256 + 3, np.dstack([ramp(1)] * 3)),
-        ("rgb16", RGB.astype("<u2") * 256 + 3, RGB),
-        ("yuv422", np.dstack([np.full((4, 6), 128, np.uint8), np.full((4, 6), 235, np.uint8)]), np.full_like(RGB, 255)),
-        ("yuv422_yuy2", np.dstack([np.full((4, 6), 16, np.uint8), np.full((4, 6), 128, np.uint8)]), np.zeros_like(RGB)),
-        ("bayer_rggb8", np.tile(np.array([[200, 100], [100, 50]], np.uint8), (2, 3)), [200, 100, 50]),
-        ("bayer_bggr8", np.tile(np.array([[50, 100], [100, 200]], np.uint8), (2, 3)), [200, 100, 50]),
-        ("bayer_gbrg8", np.tile(np.array([[100, 50], [200, 100]], np.uint8), (2, 3)), [200, 100, 50]),
-        ("bayer_grbg8", np.tile(np.array([[100, 200], [50, 100]], np.uint8), (2, 3)), [200, 100, 50]),
-    ],
-)
-def test_encodings(tmp_path: Path, encoding: str, data: np.ndarray, expected: Any) -> None:
-    path = write_bag(tmp_path / "bag", {"/image": [image(T0_NS, data, encoding)]})
-    (frame,) = open_source(str(path)).frames()
-    np.testing.assert_array_equal(frame.image[1:-1, 1:-1], np.broadcast_to(expected, RGB.shape)[1:-1, 1:-1])
-    assert frame.image.flags.c_contiguous
-
-
-def test_padded_rows(tmp_path: Path) -> None:
-    padded = np.zeros((4, 32), dtype=np.uint8)
-    padded[:, :18] = RGB.reshape(4, 18)
-    path = write_bag(tmp_path / "bag", {"/image": [image(T0_NS, padded, width=6)]})
-    (frame,) = open_source(str(path)).frames()
-    np.testing.assert_array_equal(frame.image, RGB)
-
-
 def test_compressed_images(tmp_path: Path) -> None:
     _, png = cv2.imencode(".png", RGB[..., ::-1])
     infos = [camera_info(T0_NS)]
@@ -204,11 +166,6 @@ def test_images_sent_several_times_keep_their_stamps(tmp_path: Path) -> None:
     assert source.report.left_out == {NOT_NEWER: 9}
 
 
-def test_frames_out_of_order_are_left_out(tmp_path: Path) -> None:
-    path = write_bag(tmp_path / "bag", {"/image": [image(T0_NS), image(T0_NS), image(T0_NS + 5 * 10**7)]})
-    assert [f.stamp_ns for f in open_source(str(path)).frames()] == [T0_NS, T0_NS + 5 * 10**7]
-
-
 def test_a_bag_is_read_as_the_node_reads_its_topics(tmp_path: Path) -> None:
     """P, binning and the region of interest count as well; K and D alone where images are raw."""
     P = (8.0, 0.0, 6.5, 0.0, 0.0, 9.0, 3.5, 0.0, 0.0, 0.0, 1.0, 0.0)
@@ -230,13 +187,6 @@ def test_the_first_calibrated_camera_info_counts(tmp_path: Path) -> None:
     uncalibrated = write_bag(tmp_path / "without", {"/cam/image": stream(1), "/cam/camera_info": infos[:1]})
     (frame,) = open_source(str(uncalibrated)).frames()
     assert frame.calibration is None
-
-
-def refusal(path: Path, **options: Any) -> str:
-    with pytest.raises(UserError) as error:
-        list(open_source(str(path), **options).frames())
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 def test_the_topic_must_be_clear(tmp_path: Path) -> None:
@@ -273,14 +223,6 @@ def test_files_that_are_no_bags_are_said(tmp_path: Path, name: str, content: byt
 def test_a_folder_with_broken_metadata_is_said(tmp_path: Path, content: str) -> None:
     (tmp_path / "metadata.yaml").write_text(content)
     assert "cannot be read" in refusal(tmp_path)
-
-
-@pytest.mark.parametrize("storage", list(StoragePlugin))
-def test_a_bag_cut_off_is_said(tmp_path: Path, storage: StoragePlugin) -> None:
-    path = write_bag(tmp_path / "bag", {"/image": stream(50)}, storage=storage)
-    (file,) = (file for file in path.iterdir() if file.name != "metadata.yaml")
-    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    assert "cannot be read" in refusal(path)
 
 
 def storage_file(folder: Path) -> Path:
@@ -373,16 +315,20 @@ def test_messages_in_a_journal_are_said(tmp_path: Path) -> None:
     assert "wal_checkpoint" in source.report.damage[0]
 
 
-@pytest.mark.parametrize("storage", list(StoragePlugin))
-def test_compressed_files_are_said_with_what_to_do(tmp_path: Path, storage: StoragePlugin) -> None:
-    path = tmp_path / "bag"
+def write_compressed(path: Path, mode: CompressionMode, storage: StoragePlugin) -> Path:
     unopened = Writer(path, version=9, storage_plugin=storage)
-    unopened.set_compression(CompressionMode.FILE, CompressionFormat.ZSTD)
+    unopened.set_compression(mode, CompressionFormat.ZSTD)
     with unopened as writer:
         connection = writer.add_connection("/image", stream()[0].__msgtype__, typestore=ROS2)
         for i, item in enumerate(stream()):
             writer.write(connection, T0_NS + i * 10**8, ROS2.serialize_cdr(item, item.__msgtype__))
     assert len(list(open_source(str(path)).frames())) == 3  # with its metadata it is a bag like any other
+    return path
+
+
+@pytest.mark.parametrize("storage", list(StoragePlugin))
+def test_compressed_files_are_said_with_what_to_do(tmp_path: Path, storage: StoragePlugin) -> None:
+    path = write_compressed(tmp_path / "bag", CompressionMode.FILE, storage)
     (file,) = path.glob("*.zstd")
     assert f"zstd -d {file} -o {file.with_suffix('')}" in refusal(file)
     (path / "metadata.yaml").unlink()
@@ -390,14 +336,7 @@ def test_compressed_files_are_said_with_what_to_do(tmp_path: Path, storage: Stor
 
 
 def test_compressed_messages_without_metadata_are_said_with_what_to_do(tmp_path: Path) -> None:
-    path = tmp_path / "bag"
-    unopened = Writer(path, version=9, storage_plugin=StoragePlugin.SQLITE3)
-    unopened.set_compression(CompressionMode.MESSAGE, CompressionFormat.ZSTD)
-    with unopened as writer:
-        connection = writer.add_connection("/image", stream()[0].__msgtype__, typestore=ROS2)
-        for i, item in enumerate(stream()):
-            writer.write(connection, T0_NS + i * 10**8, ROS2.serialize_cdr(item, item.__msgtype__))
-    assert len(list(open_source(str(path)).frames())) == 3
+    path = write_compressed(tmp_path / "bag", CompressionMode.MESSAGE, StoragePlugin.SQLITE3)
     assert "compressed one by one" in refusal(storage_file(path))
 
 

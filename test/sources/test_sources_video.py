@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import PIL.Image
 import pytest
+from test_sources import refusal
 
 from ttt3r_ros.camera.stamps import FAR_AHEAD
-from ttt3r_ros.errors import UserError
 from ttt3r_ros.sources import open_source
 
 #: Red in the upper left corner of the upright image, blue elsewhere.
@@ -231,13 +231,6 @@ def test_whoever_stops_reading_is_told_nothing(tmp_path: Path) -> None:
     next(frames)
     frames.close()  # type: ignore[attr-defined]  # it is a generator
     assert source.report.damage == []
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(UserError) as error:
-        open_source(str(path))
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "art.nfo", "video.mp4", "list.m3u8"])
