@@ -81,41 +81,6 @@ def test_a_map_without_room_for_it_is_said(tmp_path: Path) -> None:
     refusal(tmp_path / "map", room=16)
 
 
-def test_a_file_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
-    save_map(tmp_path / "map", made(2))
-    data = (tmp_path / "map").read_bytes()
-    for length in [*range(0, len(data), 23), len(data) - 1]:
-        (tmp_path / "map").write_bytes(data[:length])
-        refusal(tmp_path / "map")
-
-
-def test_a_changed_byte_is_a_sentence_or_makes_no_difference(tmp_path: Path) -> None:
-    file, expected = tmp_path / "map", made(2)
-    save_map(file, expected)
-    data = file.read_bytes()
-    for place in range(0, len(data), 3):
-        for mask in (0x01, 0x60):
-            file.write_bytes(data[:place] + bytes([data[place] ^ mask]) + data[place + 1 :])
-            loaded = VoxelMap(0.1, 200)
-            try:
-                load_map(file, loaded)
-            except UserError as error:
-                one_sentence(error)
-            else:
-                assert_same(loaded, expected)
-
-
-@pytest.mark.parametrize("content", [b"hello", b"PK\x03\x04", b"\x89PNG\r\n\x1a\n", b"\x93NUMPY\x01\x00"])
-def test_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
-    (tmp_path / "map").write_bytes(content)
-    assert "is not a map of a run" in refusal(tmp_path / "map")
-
-
-def test_what_is_not_there_or_no_file_is_said(tmp_path: Path) -> None:
-    assert "cannot be read (No such file or directory); start over with --overwrite" in refusal(tmp_path / "map")
-    assert "(Is a directory)" in refusal(tmp_path)
-
-
 HONEST = MapState(0.1, np.array([1, 2]), np.ones(2, np.float32), np.full((2, 7), 0.5, np.float32))
 
 

@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -47,6 +48,18 @@ def quick(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, own_h
 
 def run(output: Path, weights: Path, *options: str, source: str = WORLD) -> int:
     return reconstruct.main([source, "--output", str(output), "--weights", str(weights), *LENIENT, *options])
+
+
+def noise(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
+
+
+def write_images(folder: Path, images: Mapping[str, np.ndarray]) -> str:
+    """Write images with these names; return the folder as a source."""
+    folder.mkdir()
+    for name, image in images.items():
+        assert cv2.imwrite(str(folder / f"{name}.png"), image)
+    return str(folder)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -140,9 +153,22 @@ MAPPED = "synthetic:seed=7,length=10,motion=wheeled,width=160,height=120,fps=15"
 
 
 @pytest.mark.slow
-def test_a_map_is_written_and_changes_nothing_where_no_place_is_recognized(pictures, tmp_path):
-    """With the package's weights, whose features are real; what a recognized place does is tested with the map."""
+def test_a_map_is_written_and_changes_nothing_where_no_place_is_recognized(pictures, tmp_path, monkeypatch):
+    """With the package's weights, whose features are real; what a recognized place does is tested with the map.
+
+    An interrupted run goes on with its map.
+    """
     options = [MAPPED, "--output", str(tmp_path), "--map", "--no-depth", "--no-cloud", "--device", "cpu"]
+    take = Run._take
+
+    def interrupted(self: Run, frame: SourceFrame) -> None:
+        if self.findings.frames == 5:
+            signal.raise_signal(signal.SIGTERM)
+        take(self, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "_take", interrupted)
+        assert reconstruct.main(options) == 130
     assert reconstruct.main(options) == 0
     odometry, corrected = (read_tum(tmp_path / name) for name in ("trajectory.txt", "trajectory_map.txt"))
     assert corrected.stamps_ns.tolist() == odometry.stamps_ns.tolist()
@@ -154,25 +180,6 @@ def test_a_map_is_written_and_changes_nothing_where_no_place_is_recognized(pictu
     assert cv2.imread(str(tmp_path / "trajectory_map.png")).std() > 10
     backbone = load_backbone(NetworkSettings(device="cpu")).backbone
     assert len(read_map(tmp_path / "map.places.safetensors", backbone).keyframes) == metrics["map_keyframes"]
-
-
-@pytest.mark.slow
-def test_an_interrupted_run_goes_on_with_its_map(tmp_path, monkeypatch):
-    options = [MAPPED, "--output", str(tmp_path), "--map", "--no-depth", "--no-cloud", "--device", "cpu"]
-    take, count = Run._take, 0
-
-    def interrupted(self: Run, frame: SourceFrame) -> None:
-        nonlocal count
-        count += 1
-        if count == 6:
-            signal.raise_signal(signal.SIGTERM)
-        take(self, frame)
-
-    monkeypatch.setattr(Run, "_take", interrupted)
-    assert reconstruct.main(options) == 130
-    monkeypatch.setattr(Run, "_take", take)
-    assert reconstruct.main(options) == 0
-    assert len(read_tum(tmp_path / "trajectory_map.txt")) == 10
 
 
 @pytest.mark.slow
@@ -237,12 +244,7 @@ def test_weights_that_know_no_real_image_say_so_where_they_see_one(tmp_path, mon
         monkeypatch.setattr(report, name, lambda *args, caption: captions.append(caption))
     synthetic = tmp_path / "mine.safetensors"
     save_network(rule_network(TINY), synthetic, provenance={"source": SYNTHETIC})
-    images = tmp_path / "images"
-    images.mkdir()
-    for i in range(3):
-        image = np.random.default_rng(i).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-        cv2.imwrite(str(images / f"{i}.png"), image)
-    source = str(images) if real else WORLD
+    source = write_images(tmp_path / "images", {f"{i}": noise(i) for i in range(3)}) if real else WORLD
     assert run(tmp_path / "out", synthetic, "--max-frames", "3", source=source) == 0
     out = " ".join(capsys.readouterr().out.split())
     said = "the weights mine.safetensors have never seen a real image"
@@ -253,12 +255,8 @@ def test_weights_that_know_no_real_image_say_so_where_they_see_one(tmp_path, mon
 
 @pytest.mark.slow
 def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights, capsys):
-    images = tmp_path / "images"
-    images.mkdir()
-    for i in range(5):
-        image = np.random.default_rng(i).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-        cv2.imwrite(str(images / f"{i}.png"), image if i != 2 else np.zeros_like(image))
-    assert run(tmp_path / "out", weights, source=str(images)) == 0
+    images = {f"{i}": noise(i) * (i != 2) for i in range(5)}
+    assert run(tmp_path / "out", weights, source=write_images(tmp_path / "images", images)) == 0
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert (metrics["frames"], metrics["poses"]) == (5, 4)
     assert metrics["ate_rmse_m"] is metrics["depth_abs_rel"] is None
@@ -270,42 +268,9 @@ def test_a_folder_without_truth_and_with_a_black_image(tmp_path, weights, capsys
     assert len(list((tmp_path / "out/depth").iterdir())) == 4
 
 
-@pytest.mark.parametrize(
-    ("options", "source", "words"),
-    [
-        ([], "/nowhere/video.mp4", "'/nowhere/video.mp4' does not exist"),
-        (["--topic", "/image"], WORLD, "--topic selects the images of a bag"),
-        (["--start", "99"], WORLD, "has no frame 99 s after its start"),
-        (["--weights", "/nowhere/w.safetensors"], WORLD, "/nowhere/w.safetensors"),
-    ],
-)
-def test_a_mistake_ends_in_one_sentence(tmp_path, weights, capsys, options, source, words):
-    assert run(tmp_path / "out", weights, *options, source=source) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: ")
-    assert words in error
-    assert error.count("\n") == 1
-
-
-@pytest.mark.slow
-def test_another_run_in_the_folder_is_not_lost_by_mistake(tmp_path, weights, capsys):
-    options = ["--max-frames", "3", "--no-depth"]
-    assert run(tmp_path, weights, *options) == 0
-    assert run(tmp_path, weights, *options) == 2
-    assert "contains a finished run" in capsys.readouterr().err
-    assert run(tmp_path, weights, *options, "--overwrite") == 0
-
-
-def noise(seed: int) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, (60, 80, 3), dtype=np.uint8)
-
-
 def test_no_pose_at_all_is_a_failure_that_says_why(tmp_path, weights, capsys):
-    images = tmp_path / "images"
-    images.mkdir()
-    for i in range(3):
-        cv2.imwrite(str(images / f"{i}.png"), np.zeros((60, 80, 3), np.uint8))
-    assert run(tmp_path / "out", weights, source=str(images)) == 1
+    images = {f"{i}": np.zeros((60, 80, 3), np.uint8) for i in range(3)}
+    assert run(tmp_path / "out", weights, source=write_images(tmp_path / "images", images)) == 1
     assert "error: none of 3 frames has a pose: the image is black" in capsys.readouterr().err
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert (metrics["frames"], metrics["poses"], metrics["lost"]) == (3, 0, {"the image is black": 3})
@@ -320,11 +285,8 @@ def test_no_pose_at_all_is_a_failure_that_says_why(tmp_path, weights, capsys):
     ],
 )
 def test_images_that_follow_on_none_are_a_failure_that_says_why(tmp_path, weights, capsys, seconds, shapes, why):
-    (tmp_path / "images").mkdir()
-    for i, second in enumerate(seconds):
-        height, width = shapes[i % len(shapes)]
-        cv2.imwrite(str(tmp_path / f"images/{second:.1f}.png"), np.resize(noise(i), (height, width, 3)))
-    assert run(tmp_path / "out", weights, source=str(tmp_path / "images")) == 1
+    images = {f"{s:.1f}": np.resize(noise(i), (*shapes[i % len(shapes)], 3)) for i, s in enumerate(seconds)}
+    assert run(tmp_path / "out", weights, source=write_images(tmp_path / "images", images)) == 1
     count = len(seconds)
     assert f"error: the motion before {count} of {count} frames is unknown" in (err := capsys.readouterr().err)
     assert f": {why}; give images of one size" in err
@@ -337,14 +299,6 @@ def test_a_reset_after_every_frame_is_no_failure(tmp_path, weights):
     assert run(tmp_path, weights, "--reset-interval", "1", "--max-frames", "4") == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert (metrics["segments"] > 2, metrics["unconnected"]) == (True, 1)
-
-
-def test_tiny_images_are_refused(tmp_path, weights, capsys):
-    (tmp_path / "images").mkdir()
-    for i in range(3):
-        cv2.imwrite(str(tmp_path / f"images/{i}.png"), noise(i)[:3, :3])
-    assert run(tmp_path / "out", weights, source=str(tmp_path / "images")) == 2
-    assert "error: an image of 3x3 pixels is too small" in capsys.readouterr().err
 
 
 #: Calls the command with arguments that lack something; for each call its exit status and what it printed.
@@ -378,6 +332,7 @@ def test_mistakes_are_said_before_torch_is_loaded(tmp_path):
         ([WORLD, "--output", output, "--image-size", "20"], "argument --image-size: must be 0 or at least 32 px"),
         ([WORLD, "--output", output, "--device", "gpu"], "argument --device: must be auto, cpu, cuda or"),
         ([WORLD, "--output", output, "--fast"], "unrecognized arguments: --fast"),
+        ([WORLD, "--output", output, "--topic", "/image"], "--topic selects the images of a bag"),
         ([WORLD, "--output", str(mine)], "mine contains depth, which no run"),
         (["--help"], ""),
         (["--version"], ""),
@@ -389,18 +344,6 @@ def test_mistakes_are_said_before_torch_is_loaded(tmp_path):
         assert code == (2 if words else 0), arguments
         assert words in error, arguments
         assert (out == "") == bool(words), arguments
-
-
-@pytest.mark.slow
-def test_segments_are_counted_by_why_they_began(tmp_path, weights, capsys):
-    for i, second in enumerate((0.0, 0.1, 0.2, 9.0, 9.1, 19.0)):
-        (tmp_path / "images").mkdir(exist_ok=True)
-        cv2.imwrite(str(tmp_path / f"images/{second}.png"), noise(i))
-    assert run(tmp_path / "out", weights, source=str(tmp_path / "images")) == 0
-    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert metrics["segments_begun"] == {"no image for 8.800 s": 2, "the stream began": 1}
-    assert metrics["segments"] == 3
-    assert "segments begun: 2 x, the first: no image for 8.800 s; 1 x the stream began" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -430,20 +373,3 @@ def test_a_recording_that_is_not_whole_is_done_as_far_as_it_goes(tmp_path, weigh
     assert metrics["damage"] == [caplog.records[-1].message]
     assert f"ends after {metrics['frames']} of 20 frames" in metrics["damage"][0]
     assert json.loads((tmp_path / "out/run.json").read_text())["finished"]
-
-
-@pytest.mark.slow
-def test_truth_beside_the_images_gives_errors_without_being_asked(tmp_path, weights, capsys):
-    (tmp_path / "rgb").mkdir()
-    lines = []
-    for i in range(6):
-        cv2.imwrite(str(tmp_path / f"rgb/{100 + 0.1 * i:.6f}.png"), noise(i))
-        lines.append(f"{100 + 0.1 * i:.6f} {0.1 * i} 0 {0.01 * i * i} 0 0 0 1")
-    (tmp_path / "groundtruth.txt").write_text("\n".join(lines))
-    assert run(tmp_path / "out", weights, source=str(tmp_path)) == 0
-    metrics = json.loads((tmp_path / "out/metrics.json").read_text())
-    assert metrics["ate_rmse_m"] is not None
-    assert metrics["path_length_m"] == pytest.approx(np.hypot(0.1, 0.01 * np.arange(1, 10, 2)).sum(), abs=2e-3)
-    assert "trajectory error" in capsys.readouterr().out
-    truth = read_tum(tmp_path / "out/groundtruth.txt")
-    np.testing.assert_allclose(truth.positions[:, 0], 0.1 * np.arange(6), atol=1e-9)
