@@ -57,13 +57,6 @@ def test_a_command_is_named_as_it_can_be_typed(monkeypatch, tmp_path):
     assert command("fetch_weights") == str(script)
 
 
-def test_the_limit_itself_is_not_too_long():
-    assert quoted("x" * 60) == repr("x" * 60)
-    assert quoted("x" * 61) == repr("x" * 57 + "...")
-    assert quoted("abcde", 5) == "'abcde'"
-    assert quoted("abcdef", 5) == "'ab...'"
-
-
 @pytest.mark.parametrize(
     ("name", "words"),
     [

@@ -25,7 +25,3 @@ def test_the_version_is_that_of_the_package(capsys):
     with pytest.raises(SystemExit) as end:
         parser().parse_args(["--version"])
     assert (end.value.code, capsys.readouterr().out) == (0, f"play of ttt3r_ros {__version__}\n")
-
-
-def test_other_settings_are_argparses_own():
-    assert "Play a recording." in parser().format_help()
