@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from nav_msgs.msg import Odometry
-from rclpy.serialization import serialize_message
 from rule_weights import TINY, rule_network
 
 from benchmark import node, timed_node
@@ -98,14 +96,6 @@ def test_too_few_frames_are_said_in_a_sentence(own_environment, capsys):
     assert capsys.readouterr().err == "error: --frames must be at least 20, not 3\n"
 
 
-def test_an_arrival_is_noted_under_the_stamp_of_the_serialized_message(consumer):
-    message = Odometry()
-    message.header.stamp.sec, message.header.stamp.nanosec = 1_700_000_000, 999_999_999
-    message.header.frame_id = "odom"
-    consumer._listener("odom")(serialize_message(message), {"received_timestamp": 1_500_000_000})
-    assert consumer.arrived["odom"] == {1_700_000_000_999_999_999: 1.5}
-
-
 def test_what_never_came_has_no_latency_and_is_missed(consumer):
     consumer.sent = {1: 10.0, 2: 11.0}
     consumer.arrived["odom"] = {1: 10.25}
@@ -113,27 +103,6 @@ def test_what_never_came_has_no_latency_and_is_missed(consumer):
     assert consumer.has_all(["odom"], 1)
     assert not consumer.has_all(["odom"], 2)
     assert not consumer.has_all(["odom", "path"], 1)
-
-
-def test_percentiles_are_milliseconds():
-    found = node._percentiles(np.arange(101) / 1e3)
-    assert found == pytest.approx({"p50": 50.0, "p95": 95.0, "p99": 99.0})
-
-
-def test_the_node_and_its_consumer_wait_for_every_output(consumer):
-    class Living:
-        def raise_if_dead(self) -> None:
-            pass
-
-    sent = []
-
-    def send() -> None:
-        sent.append(len(sent))
-        consumer.arrived[["odom", "path"][len(sent) - 1]][0] = 0.0  # one output is discovered later than the other
-
-    consumer.send, consumer.spin = send, lambda seconds: None
-    node._Bench(consumer, Living(), steps=None).meet()
-    assert len(sent) == 2
 
 
 def test_the_times_of_steps_come_back_as_written(monkeypatch, tmp_path):

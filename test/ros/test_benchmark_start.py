@@ -53,16 +53,6 @@ def test_a_start_is_told_in_phases_that_add_up(quick, weights, tmp_path, capsys)
     assert all(phase in printed for phase in start.PHASES)
 
 
-def test_a_node_that_ends_is_said_with_its_own_words(quick, monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(start, "_seconds_to_import", lambda: 1.0)
-    damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(b"\x08" + bytes(7) + b"{       ")
-    assert start.main(["--weights", str(damaged), "--runs", "1", "--no-cold"]) == 2
-    error = capsys.readouterr().err
-    assert error.startswith("error: the node ended with exit code 2")
-    assert "damaged.safetensors" in error
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [(["--weights", "/nowhere/w.safetensors"], "/nowhere/w.safetensors does not exist"), (["--runs", "0"], "--runs")],
@@ -78,15 +68,6 @@ def test_the_moments_are_those_of_the_nodes_log():
     assert start.moments_of(LOG) == [1700000001.25, 1700000002.5, 1700000003.0, 1700000003.125]
     with pytest.raises(UserError, match="ready: listening"):
         start.moments_of(LOG[: LOG.index("[INFO] [1700000003.125")])
-
-
-def test_medians_are_of_each_phase_and_the_fastest_reading():
-    starts = [dict.fromkeys(start.PHASES, seconds) for seconds in (1.0, 2.0, 9.0)]
-    for run, reading in zip(starts, (0.5, 4.0, 0.8), strict=True):
-        run["reading"] = reading
-    medians = start._medians(starts)
-    assert (medians["weights"], medians["total"]) == (2.0, 2.0 * len(start.PHASES))
-    assert (medians["fastest_reading"], medians["loading_over_reading"]) == (0.5, 4.0)
 
 
 def test_a_file_just_written_is_not_cold_unless_the_kernel_lets_go_of_it(tmp_path, monkeypatch):

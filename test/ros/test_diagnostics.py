@@ -48,11 +48,6 @@ def test_each_figure_is_under_its_name():
     }
 
 
-def test_facts_are_added():
-    assert values_of(device="cpu", weights="tiny").items() >= {"device": "cpu", "weights": "tiny"}.items()
-    assert values_of(device="cpu").keys() - values_of().keys() == {"device"}
-
-
 @pytest.mark.parametrize(("used", "megabytes"), [(True, "1235"), (False, "0")])
 def test_memory_of_the_gpu_is_told_where_one_is_used(monkeypatch, used, megabytes):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: used)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from waiting import PATIENCE
@@ -21,28 +22,16 @@ def test_the_latest_frame_wins_and_the_rest_is_counted():
     assert queue.dropped == 2
 
 
-@given(st.lists(st.sampled_from([None, "gap"]), min_size=1, max_size=8))
-def test_a_break_is_never_lost_with_its_frame(breaks):
+@given(st.lists(st.tuples(st.sampled_from([None, "gap"]), st.integers(-100, 100), st.booleans()), min_size=1))
+def test_a_break_a_set_clock_and_a_pause_are_never_lost_with_their_frame(dropped):
     queue = FrameQueue(latest_only=True)
-    for frame in frames(*breaks):
-        queue.put(frame)
-    assert (queue.take().break_reason is not None) == any(breaks)
-
-
-@given(st.lists(st.integers(-100, 100), min_size=1, max_size=8))
-def test_a_clock_that_was_set_is_never_lost_with_its_frame(steps):
-    queue = FrameQueue(latest_only=True)
-    for step in steps:
-        queue.put(QueuedFrame(0, 0, 0.0, clock_step_ns=step))
-    assert queue.take().clock_step_ns == sum(steps)
-
-
-@given(st.lists(st.booleans(), min_size=1, max_size=8))
-def test_a_pause_is_never_lost_with_its_frame(pauses):
-    queue = FrameQueue(latest_only=True)
-    for pause in pauses:
-        queue.put(QueuedFrame(0, 0, 0.0, follows_pause=pause))
-    assert queue.take().follows_pause == any(pauses)
+    for reason, step, pause in dropped:
+        queue.put(QueuedFrame(0, 0, 0.0, reason, clock_step_ns=step, follows_pause=pause))
+    breaks, steps, pauses = zip(*dropped)
+    left = queue.take()
+    assert (left.break_reason is not None) == any(breaks)
+    assert left.clock_step_ns == sum(steps)
+    assert left.follows_pause == any(pauses)
 
 
 def test_every_frame_is_kept_in_order_up_to_a_bound(monkeypatch):
@@ -85,14 +74,15 @@ def test_other_work_waits_for_what_waits_unless_all_frames_are_kept():
         assert not queue.has_time()
 
 
-def test_closing_wakes_whoever_waits():
+@pytest.mark.parametrize(("wake", "got"), [(FrameQueue.close, None), (lambda queue: queue.put_job(print), print)])
+def test_a_job_or_the_end_wakes_whoever_waits_for_a_frame(wake, got):
     queue = FrameQueue(latest_only=True)
     taken = []
     thread = threading.Thread(target=lambda: taken.append(queue.take()))
     thread.start()
-    queue.close()
+    wake(queue)
     thread.join(PATIENCE)
-    assert taken == [None]
+    assert taken == [got]
 
 
 def test_clearing_is_not_dropping():
@@ -115,13 +105,3 @@ def test_jobs_come_before_frames_and_are_never_dropped():
         queue.take()()
     assert done == [1, 1]
     assert queue.take().message == 0
-
-
-def test_a_job_wakes_whoever_waits_for_a_frame():
-    queue = FrameQueue(latest_only=True)
-    taken = []
-    thread = threading.Thread(target=lambda: taken.append(queue.take()))
-    thread.start()
-    queue.put_job(taken.clear)
-    thread.join(PATIENCE)
-    assert taken == [taken.clear]

@@ -448,24 +448,6 @@ def test_a_reset_of_the_network_begins_a_segment_and_no_track(walked):
     assert walked.places.content().keyframes[-1].track == track
 
 
-def test_a_robot_that_is_lost_is_put_elsewhere_and_found_again(walked):
-    """A refused image says nothing, and the next recognized place is believed, though the robot was carried to it."""
-    node = walked.inside.node
-    walked.go([FRAMES - 2])
-    accepted, keyframes, lost = walked.places.counts.accepted, walked.places.size, walked.pipeline.lost
-    node.set_parameters([Parameter("check_images", value=True)])
-    black = walked.go([None, None, None])
-    node.set_parameters([Parameter("check_images", value=False)])
-    assert walked.pipeline.lost == lost + 3
-    assert not {*black} & {*walked.transforms}
-    assert walked.places.size == keyframes
-    frames = range(51, 67, 2)
-    stamps = walked.go(frames)
-    assert all(walked.T(stamp) is not None for stamp in stamps)
-    assert walked.places.counts.accepted > accepted
-    assert offset(walked, frames[-1], *walked.go([frames[-1]])) < 0.8
-
-
 def test_simulated_time_that_stands_still_and_jumps_back_changes_nothing_of_the_map(walked, monkeypatch):
     monkeypatch.setattr("ttt3r_ros.ros.localization.SHOW_PERIOD_S", 0.05)
     poses, paths = (walked.heard[name].messages for name in ("localization_pose", "map_path"))

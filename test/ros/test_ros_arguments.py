@@ -140,11 +140,6 @@ main()
     ("arguments", "sentence"),
     [
         (["--params-file", "missing.yaml"], "--params-file missing.yaml: there is no such file"),
-        (
-            ["-r", "__ns:=/robot1/"],
-            "-r __ns:=/robot1/: write names of letters, digits and '_' that do not begin with a digit, each "
-            "after a slash, as in /robot1/left",
-        ),
         (["-p", "max_depth:=far"], "parameter max_depth must be a number, not 'far'"),
         (
             ["-p", "weights:=missing.pth"],
