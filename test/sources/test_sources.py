@@ -124,6 +124,8 @@ def test_what_is_no_source_is_said_in_one_sentence(tmp_path: Path) -> None:
     write_image(tmp_path / "single.png", picture(1))
     assert "single image" in refusal(tmp_path / "single.png")
     write_video(tmp_path / "v.avi")
+    (tmp_path / "cut.avi").write_bytes((tmp_path / "v.avi").read_bytes()[:300])
+    assert "cannot be read as a video" in refusal(tmp_path / "cut.avi")
     assert "--topic" in refusal(tmp_path / "v.avi", topic="/camera")
     assert "greater than 0" in refusal(tmp_path / "v.avi", fps=0.0)
     (tmp_path / "broken").mkdir()
