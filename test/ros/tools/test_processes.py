@@ -93,13 +93,6 @@ def input_of_ours() -> Iterator[None]:
     os.close(reading)
 
 
-def test_a_child_that_runs_is_not_dead(start):
-    child = ready(start(ORDERLY))
-    assert child.exit_code() is None
-    child.raise_if_dead()
-    child.raise_if_failed()
-
-
 def test_a_child_that_has_ended_well_is_dead_but_has_not_failed(start):
     child = start("")
     assert last_words(child) == f"the helper ended with exit code 0: it printed nothing ({child.log} is empty)"
@@ -128,6 +121,9 @@ def test_a_log_that_is_no_text_is_shown_as_well(start):
 
 def test_a_child_that_was_killed_has_failed(start):
     child = ready(start(ORDERLY))
+    assert child.exit_code() is None
+    child.raise_if_dead()
+    child.raise_if_failed()
     os.kill(child.pid, signal.SIGKILL)
     with pytest.raises(UserError, match="the helper ended with exit code -9"):
         ended(child).raise_if_failed()
