@@ -30,7 +30,7 @@ _OPTIONS = (
     "--no-first-run",
     "--remote-debugging-port=0",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # pages must do without a network
-    "--window-size=1000,700",
+    "--window-size=700,490",
 )
 
 
