@@ -20,14 +20,19 @@ import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from forked_node import ForkedNode
+from nav_msgs.msg import Odometry
+from rcl_interfaces.srv import SetParameters
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
+from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
 from waiting import PATIENCE, send_until, wait_until
 
+from ttt3r_ros.geometry import FloatArray, T_from_pose
 from ttt3r_ros.ros.topics import TOPICS
 
 ROOT = Path(__file__).parent.parent.parent
@@ -36,6 +41,8 @@ ROOT = Path(__file__).parent.parent.parent
 ANY_MOTION = {"max_speed": 0.0, "max_turn_rate": 0.0, "check_images": "false"}
 
 OUTPUTS = {name: kind for name, (kind, _) in TOPICS.items()}
+
+LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def subscribers(node: Node, topic: str) -> int:
@@ -107,7 +114,8 @@ def node(
 class Bench:
     """A node of the test's own: publishes camera images, collects outputs by topic and stamp."""
 
-    def __init__(self, name: str = "bench", *, parameter_overrides: list[Any] | None = None) -> None:
+    def __init__(self, name: str = "bench", *heard: str, parameter_overrides: list[Any] | None = None) -> None:
+        """Start; `heard` are names for `hear`."""
         self.context = rclpy.Context()
         rclpy.init(context=self.context)
         self.node = Node(name, context=self.context, parameter_overrides=parameter_overrides)
@@ -121,6 +129,7 @@ class Bench:
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._spin, daemon=True)
         self._thread.start()
+        self.hear(*heard)
 
     def _spin(self) -> None:
         while not self._closing.is_set():
@@ -142,6 +151,7 @@ class Bench:
     ) -> Any:
         """Collect a topic's messages under its name or a key."""
         name = key or topic
+        self.received.setdefault(name, [])
 
         def note(message: Any, info: dict[str, Any]) -> None:
             stamp = _stamp(message)
@@ -151,11 +161,20 @@ class Bench:
 
         return self.node.create_subscription(kind, topic, note, QoSProfile(depth=100, reliability=reliability))
 
-    def listen_to_all(self, namespace: str = "") -> None:
-        for name, kind in OUTPUTS.items():
-            self.listen(f"{namespace}/ttt3r/{name}", kind, key=name)
-        self.listen("/tf", TFMessage, key="tf")
-        self.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+    def hear(self, *names: str, namespace: str = "") -> list[Any]:
+        """Collect outputs of the node by their names, or what else it says as "tf" and "diagnostics"."""
+        others = {"tf": ("/tf", TFMessage), "diagnostics": ("/diagnostics", DiagnosticArray)}
+        topics = {name: (f"{namespace}/ttt3r/{name}", kind) for name, kind in OUTPUTS.items()} | others
+        return [self.listen(*topics[name], key=name) for name in names]
+
+    def listen_to_all(self) -> None:
+        self.hear(*OUTPUTS, "tf", "diagnostics")
+
+    def unlisten(self, subscription: Any) -> None:
+        """Collect a topic's messages no longer."""
+        self.executor.remove_node(self.node)
+        self.node.destroy_subscription(subscription)
+        self.executor.add_node(self.node)
 
     def publisher(self, kind: type, topic: str, qos: Any = 1) -> Any:
         if topic not in self._publishers:
@@ -234,6 +253,12 @@ class Bench:
                     return {**values, "level": str(status.level[0]), "message": status.message}
         return {}
 
+    def trigger(self, service: str) -> tuple[bool, str]:
+        """Call a service of the node; return whether it succeeded, and its sentence."""
+        answer = self.call(Trigger, f"/ttt3r/{service}")
+        assert "\n" not in answer.message
+        return answer.success, answer.message
+
     def call(self, kind: type, service: str, request: Any = None) -> Any:
         client = self.node.create_client(kind, service)
         assert client.wait_for_service(timeout_sec=PATIENCE), f"no service {service}"
@@ -245,6 +270,21 @@ class Bench:
 
 def picture(seed: int, width: int = 80, height: int = 60) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def setting(**values: object) -> SetParameters.Request:
+    """Return a request to set parameters."""
+    return SetParameters.Request(parameters=[Parameter(name, value=v).to_parameter_msg() for name, v in values.items()])
+
+
+def pose_of(odometry: Odometry) -> FloatArray:
+    """Return the transform from the child's coordinates to those of the header's frame."""
+    p, q = odometry.pose.pose.position, odometry.pose.pose.orientation
+    return T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
+
+
+def velocity_is_unknown(odometry: Odometry) -> bool:
+    return odometry.twist.twist.linear.x == 0.0 and odometry.twist.covariance[0] > 1000
 
 
 def header(stamp: int, frame_id: str) -> Header:

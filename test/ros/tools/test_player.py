@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 import rclpy
-from harness import Bench, header, picture, subscribers
+from harness import Bench, header, picture, pose_of, subscribers
 from nav_msgs.msg import Odometry
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
@@ -61,11 +61,6 @@ def listen(bench: Bench, player: Player) -> None:
 
 def play(player: Player, frame: SourceFrame, stamp: int = STAMP) -> None:
     player.publish(image_to_publish(frame.image, player.options), frame, stamp)
-
-
-def base_in(odometry: Odometry) -> np.ndarray:
-    p, q = odometry.pose.pose.position, odometry.pose.pose.orientation
-    return T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
 
 
 def test_a_frame_comes_whole_with_one_stamp_and_the_image_last(make_player, bench):
@@ -123,7 +118,7 @@ def test_the_truth_is_the_motion_of_the_cameras_body(make_player, bench):
     bodies = [pose @ inverse(T_BASE_CAMERA) for pose in poses]
     for i, stamp in enumerate(stamps):
         truth = bench.get("truth", stamp)
-        np.testing.assert_allclose(base_in(truth), bodies[i], atol=1e-12)
+        np.testing.assert_allclose(pose_of(truth), bodies[i], atol=1e-12)
         linear, angular = twist_between(bodies[i - 1], bodies[i], 0.25) if i % 2 else (np.zeros(3), np.zeros(3))
         velocity, turn = truth.twist.twist.linear, truth.twist.twist.angular
         np.testing.assert_allclose([velocity.x, velocity.y, velocity.z], linear, atol=1e-12)
