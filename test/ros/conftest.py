@@ -3,17 +3,17 @@ from __future__ import annotations
 import os
 import pwd
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
 from in_process import InProcess, node_in_process
-from nav_msgs.msg import Odometry
+
+from ttt3r_ros.ros.run import run
 
 
 @pytest.fixture(scope="module")
@@ -26,9 +26,7 @@ def inside(weights: Path) -> Iterator[InProcess]:
 @pytest.fixture(scope="module")
 def camera(inside: InProcess) -> Iterator[Bench]:
     """Return the camera of the node in this process, which also hears its odometry and diagnostics."""
-    bench = Bench("camera")
-    bench.listen("/ttt3r/odom", Odometry, key="odom")
-    bench.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+    bench = Bench("camera", "odom", "diagnostics")
     bench.wait_for_node()
     bench.send_until_answered()
     yield bench
@@ -49,6 +47,17 @@ def own_environment() -> Iterator[None]:
     yield
     for name in os.environ.keys() - before:
         del os.environ[name]
+
+
+@pytest.fixture
+def start(capfd: pytest.CaptureFixture[str], own_handlers: None) -> Callable[..., tuple[int, str]]:
+    """Start the node in this process with arguments that it cannot take; return its status and what it said."""
+
+    def start(*arguments: object) -> tuple[int, str]:
+        capfd.readouterr()
+        return run(["ttt3r", "--ros-args", *map(str, arguments)]), capfd.readouterr().err
+
+    return start
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import pytest
 import rclpy
 from harness import ANY_MOTION
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
 from scripted_network import ScriptedNetwork
 from waiting import PATIENCE
 
@@ -50,6 +51,21 @@ class InProcess:
     def _spin(self) -> None:
         while not self.closing.is_set():
             self.executor.spin_once(timeout_sec=0.1)
+
+    def set(self, **values: object) -> None:
+        """Set parameters."""
+        results = self.node.set_parameters([Parameter(name, value=value) for name, value in values.items()])
+        assert all(result.successful for result in results)
+
+    @contextlib.contextmanager
+    def changed(self, **values: object) -> Iterator[None]:
+        """Set parameters until the block ends."""
+        before = {name: self.node.get_parameter(name).value for name in values}
+        self.set(**values)
+        try:
+            yield
+        finally:
+            self.set(**before)
 
     def close(self) -> None:
         self.closing.set()

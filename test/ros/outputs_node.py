@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import rclpy
 from harness import OUTPUTS, Bench, subscribers
 from rclpy.node import Node
@@ -23,11 +25,11 @@ class OutputsNode:
         self.outputs = Outputs(self.node, parameters or Parameters())
         self.outputs.set_active(True)
 
-    def is_heard_by(self, bench: Bench, *names: str) -> None:
-        """Let a bench listen to these topics; return once it is known to."""
-        for name in names:
-            bench.listen(f"/source/{name}", OUTPUTS[name], key=name)
+    def is_heard_by(self, bench: Bench, *names: str) -> list[Any]:
+        """Let a bench listen to these topics; return its subscriptions once they are known."""
+        made = [bench.listen(f"/source/{name}", OUTPUTS[name], key=name) for name in names]
         wait_until(lambda: all(subscribers(self.node, f"/source/{name}") for name in names), f"listeners of {names}")
+        return made
 
     def close(self) -> None:
         self.node.destroy_node()

@@ -143,7 +143,6 @@ def test_what_is_not_known_is_not_published(source, bench):
 @pytest.mark.parametrize(
     ("names", "made"),
     [
-        ((), []),
         (("odom", "path"), []),
         (INFOS, ["camera_info_message"]),
         (("confidence/image",), ["lasting_image"]),

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 from harness import ROOT, Bench, node
-from nav_msgs.msg import Odometry
 from rclpy.node import Node
 from waiting import PATIENCE, settled
 
@@ -41,8 +40,7 @@ LISTENING, UNCONNECTED = "0A", "07"
 @pytest.fixture(scope="module")
 def running(weights, tmp_path_factory):
     with node(tmp_path_factory.mktemp("node") / "node.log", weights=weights, wait_for_transform=0.1) as running:
-        bench = Bench()
-        bench.listen("/ttt3r/odom", Odometry, key="odom")
+        bench = Bench("bench", "odom")
         bench.wait_for_node()
         bench.send_until_answered()
         yield running, bench
@@ -220,28 +218,23 @@ def lack_of_security(tmp_path_factory) -> str | None:
 
 
 @pytest.mark.dds
-def test_security_that_cannot_be_had_ends_the_node_in_one_sentence(tmp_path, weights, lack_of_security):
-    if lack_of_security is None:
+@pytest.mark.parametrize("has_keystore", [True, False])
+def test_security_that_cannot_be_had_ends_the_node_in_one_sentence(
+    start, tmp_path, monkeypatch, lack_of_security, has_keystore
+):
+    if has_keystore and lack_of_security is None:
         pytest.skip("this middleware has DDS security")
-    (tmp_path / "enclaves" / "ttt3r").mkdir(parents=True)
-    log = tmp_path / "node.log"
-    with node(log, "--enclave", "/ttt3r", wait=False, variables=secured(tmp_path), weights=weights) as refused:
-        assert refused.process.wait(timeout=PATIENCE) == 2
-    (error,) = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
-    assert "ROS_SECURITY_ENABLE" in error
-    assert "security libraries" in error
-    assert "Traceback" not in log.read_text()
-
-
-@pytest.mark.dds
-def test_a_missing_keystore_is_named(tmp_path, weights):
-    log = tmp_path / "node.log"
-    keystore = tmp_path / "nowhere"
-    with node(log, "--enclave", "/ttt3r", wait=False, variables=secured(keystore), weights=weights) as refused:
-        assert refused.process.wait(timeout=PATIENCE) == 2
-    (error,) = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
-    assert "ROS_SECURITY_KEYSTORE" in error
-    assert "Traceback" not in log.read_text()
+    keystore = tmp_path / "keystore"
+    if has_keystore:
+        (keystore / "enclaves" / "ttt3r").mkdir(parents=True)
+    for name, value in secured(keystore).items():
+        monkeypatch.setenv(name, value)
+    status, said = start("--enclave", "/ttt3r")
+    assert status == 2
+    (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    for words in ("ROS_SECURITY_ENABLE", "security libraries") if has_keystore else ("ROS_SECURITY_KEYSTORE",):
+        assert words in error
+    assert "Traceback" not in said
 
 
 @pytest.mark.dds
@@ -266,7 +259,7 @@ def test_the_node_works_enclosed_and_strangers_hear_nothing(tmp_path, weights, l
         friend = Bench()
         try:
             for bench in (friend, stranger):
-                bench.listen("/ttt3r/odom", Odometry, key="odom")
+                bench.hear("odom")
             friend.wait_for_node()
             friend.send_until_answered()
             answered = len(friend.received["odom"])
