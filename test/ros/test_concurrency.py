@@ -6,19 +6,15 @@ import itertools
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
-from harness import Bench, node
+from harness import Bench, node, setting
 from in_process import node_in_process
-from nav_msgs.msg import Odometry
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, GetParameters, SetParameters
 from rclpy.qos import qos_profile_parameters
-from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool, Trigger
-from tf2_msgs.msg import TFMessage
 from waiting import PATIENCE, wait_until
 
 pytestmark = pytest.mark.dds
@@ -27,14 +23,6 @@ CLIENTS = 4
 CALLS = 252  #: of each client; the last that enables or disables the node enables it
 
 BYTES_PER_PIXEL = {"32FC1": 4, "16UC1": 2}
-
-
-def text(name: str, value: str) -> Parameter:
-    return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=value))
-
-
-def number(name: str, value: int) -> Parameter:
-    return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=value))
 
 
 def requests() -> Iterator[tuple[type, str, object]]:
@@ -46,13 +34,13 @@ def requests() -> Iterator[tuple[type, str, object]]:
     )
     for count in itertools.count():
         yield Trigger, "reset", Trigger.Request()
-        changes = [text("depth_encoding", next(encodings)), number("point_stride", 1 + count % 3)]
-        yield SetParameters, "set_parameters", SetParameters.Request(parameters=changes)
+        changes = {"depth_encoding": next(encodings), "point_stride": 1 + count % 3}
+        yield SetParameters, "set_parameters", setting(**changes)
         yield GetParameters, "get_parameters", GetParameters.Request(names=["depth_encoding", "update_rule"])
-        yield SetParameters, "set_parameters", SetParameters.Request(parameters=[text("update_rule", next(rules))])
+        yield SetParameters, "set_parameters", setting(update_rule=next(rules))
         yield SetBool, "enable", SetBool.Request(data=bool(count % 5))
         yield SetBool, "enable", SetBool.Request(data=True)
-        yield SetParameters, "set_parameters", SetParameters.Request(parameters=[text("depth_encoding", "9UC7")])
+        yield SetParameters, "set_parameters", setting(depth_encoding="9UC7")
         yield DescribeParameters, "describe_parameters", DescribeParameters.Request(names=names)
         if count % 20 == 0:
             yield Trigger, "reset_odometry", Trigger.Request()
@@ -111,10 +99,7 @@ def camera() -> Iterator[Bench]:
 
 
 def test_services_by_the_thousand_while_frames_stream(weights, tmp_path, camera):
-    for key, kind in {"odom": Odometry, "depth/image": Image, "rgb/image": Image}.items():
-        camera.listen(f"/storm/ttt3r/{key}", kind, key=key)
-    camera.listen("/tf", TFMessage, key="tf")
-    camera.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+    camera.hear("odom", "depth/image", "rgb/image", "tf", "diagnostics", namespace="/storm")
     saving = {"save_folder": tmp_path / "saved", "overwrite": True, "publish_map": True}
     with node(tmp_path / "log", "-r", "__ns:=/storm", weights=weights, wait_for_transform=0.1, **saving) as storm:
         while not all(camera.received[key] for key in ("odom", "depth/image", "rgb/image", "tf")):
@@ -148,19 +133,15 @@ def test_services_by_the_thousand_while_frames_stream(weights, tmp_path, camera)
 
 
 def test_many_requests_wait_for_a_busy_node(weights):
-    bench, go_on = Bench("crowd"), threading.Event()
-    try:
-        with node_in_process(weights) as inside:
-            client = bench.node.create_client(Trigger, "/ttt3r/reset", qos_profile=qos_profile_parameters)
-            assert client.wait_for_service(PATIENCE)
-            inside.executor.create_task(go_on.wait, PATIENCE)
-            answers = [client.call_async(Trigger.Request()) for _ in range(30)]
-            time.sleep(0.3)  # for them to arrive; one that comes later has it easier
-            go_on.set()
-            wait_until(lambda: all(answer.done() for answer in answers), "30 answers")
-    finally:
+    go_on = threading.Event()
+    with closing(Bench("crowd")) as bench, node_in_process(weights) as inside:
+        client = bench.node.create_client(Trigger, "/ttt3r/reset", qos_profile=qos_profile_parameters)
+        assert client.wait_for_service(PATIENCE)
+        inside.executor.create_task(go_on.wait, PATIENCE)
+        answers = [client.call_async(Trigger.Request()) for _ in range(30)]
+        time.sleep(0.3)  # for them to arrive; one that comes later has it easier
         go_on.set()
-        bench.close()
+        wait_until(lambda: all(answer.done() for answer in answers), "30 answers")
 
 
 def _check_outputs(camera: Bench) -> None:

@@ -3,32 +3,24 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
-from harness import Bench
+from harness import LATCHED, Bench, pose_of
 from in_process import InProcess, node_in_process
-from nav_msgs.msg import Odometry
-from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import PointCloud2
 from sensor_msgs_py.point_cloud2 import read_points
-from std_msgs.msg import Header
 from std_srvs.srv import Trigger
 from waiting import PATIENCE, settled, wait_until
 
-from ttt3r_ros.geometry import T_from_pose
 from ttt3r_ros.mapping.voxel_map import MapPoints, VoxelMap
 from ttt3r_ros.ros import map_output
 from ttt3r_ros.ros.conversions import nanoseconds
-from ttt3r_ros.ros.map_output import map_message
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
 
 pytestmark = pytest.mark.dds
-
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 @pytest.fixture(scope="module")
@@ -40,11 +32,8 @@ def inside(weights, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def camera(inside):
-    bench = Bench("map")
-    bench.listen("/ttt3r/odom", Odometry, key="odom")
-    bench.listen("/ttt3r/points", PointCloud2, key="points")
+    bench = Bench("map", "odom", "points", "diagnostics")
     bench.listen("/ttt3r/map_points", PointCloud2, key="map")
-    bench.listen("/diagnostics", DiagnosticArray, key="diagnostics")
     bench.wait_for_node()
     bench.send_until_answered("points")
     yield bench
@@ -53,17 +42,12 @@ def camera(inside):
 
 @pytest.fixture
 def mapping(inside, camera):
-    set_parameters(inside, publish_map=True)
+    inside.set(publish_map=True)
     assert camera.call(Trigger, "/ttt3r/reset_odometry").success
     yield camera
-    set_parameters(inside, publish_map=False, map_voxel_size=0.05, map_max_points=1_000_000)
+    inside.set(publish_map=False, map_voxel_size=0.05, map_max_points=1_000_000)
     camera.exchange()
     wait_until(lambda: the_map(inside).points() is None, "the map to be forgotten")
-
-
-def set_parameters(inside: InProcess, **values: object) -> None:
-    results = inside.node.set_parameters([Parameter(name, value=value) for name, value in values.items()])
-    assert all(result.successful for result in results)
 
 
 def the_map(inside: InProcess) -> map_output.MapOutput:
@@ -86,15 +70,13 @@ def mapped(inside: InProcess, bench: Bench, frames: int = 1) -> tuple[int, MapPo
 
 def test_points_are_computed_for_the_map_and_only_where_it_is_wanted(inside):
     """Nobody listens to anything but the odometry."""
-    bench = Bench("lonely")
-    bench.listen("/ttt3r/odom", Odometry, key="odom")
-    bench.wait_for_node()
-    dense = ("/ttt3r/points", "/ttt3r/rgb/image", "/ttt3r/depth/image")
-    settled(lambda: sum(map(inside.node.count_subscribers, dense)), 0)  # earlier tests have gone
-    try:
+    with closing(Bench("lonely", "odom")) as bench:
+        bench.wait_for_node()
+        dense = ("/ttt3r/points", "/ttt3r/rgb/image", "/ttt3r/depth/image")
+        settled(lambda: sum(map(inside.node.count_subscribers, dense)), 0)  # earlier tests have gone
         bench.send_until_answered()
         for publish_map in (False, True):
-            set_parameters(inside, publish_map=publish_map)
+            inside.set(publish_map=publish_map)
             inside.asked.clear()
             bench.exchange(5, step=0.25)
             assert any({POINTS, IMAGE} <= outputs for outputs in inside.asked) == publish_map
@@ -102,11 +84,9 @@ def test_points_are_computed_for_the_map_and_only_where_it_is_wanted(inside):
             if publish_map:
                 wait_until(the_map(inside).points, "the map")
             assert (the_map(inside).points() is not None) == publish_map
-        set_parameters(inside, publish_map=False)
+        inside.set(publish_map=False)
         bench.exchange()
         wait_until(lambda: the_map(inside).points() is None, "the map to be forgotten")
-    finally:
-        bench.close()
 
 
 def test_it_is_the_clouds_put_together(inside, mapping):
@@ -116,9 +96,7 @@ def test_it_is_the_clouds_put_together(inside, mapping):
     T_base_camera = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1.0]])
     for _ in range(4):
         stamp, found = mapped(inside, mapping)
-        pose = mapping.get("odom", stamp).pose.pose
-        p, q = pose.position, pose.orientation
-        T_odom_camera = T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z]) @ T_base_camera
+        T_odom_camera = pose_of(mapping.get("odom", stamp)) @ T_base_camera
         cloud = read_points(mapping.get("points", stamp), skip_nans=True)
         points = np.stack([cloud["x"], cloud["y"], cloud["z"]], axis=1) @ T_odom_camera[:3, :3].T + T_odom_camera[:3, 3]
         colors = cloud["rgb"].view(np.uint32)[:, None] >> np.array([16, 8, 0], np.uint32) & 255
@@ -135,6 +113,8 @@ def test_it_is_the_clouds_put_together(inside, mapping):
     assert (message.height, message.is_dense) == (1, True)
     read = read_points(message)
     np.testing.assert_array_equal(np.stack([read["x"], read["y"], read["z"]], axis=1), found.positions)
+    packed = found.colors.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
+    np.testing.assert_array_equal(read["rgb"].view(np.uint32), packed)
     wait_until(lambda: mapping.diagnostics().get("map_points") == str(len(found.positions)), "the diagnostics")
 
 
@@ -142,13 +122,10 @@ def test_who_comes_late_gets_the_last_map(inside, mapping):
     (stamp,) = mapping.exchange(step=0.25)
     early = hear(mapping, "early")  # the empty map of the reset before, perhaps, and then this one
     wait_until(lambda: early and nanoseconds(early[-1].header.stamp) == stamp, "the map")
-    late = Bench("late")
-    try:
+    with closing(Bench("late")) as late:
         heard = hear(late, "map")
         wait_until(lambda: heard, "the latched map")
         assert heard[0].width == early[-1].width > 0
-    finally:
-        late.close()
 
 
 def test_only_so_many_frames_are_taken(inside, mapping, monkeypatch):
@@ -165,10 +142,10 @@ def test_a_reset_of_the_odometry_forgets_the_map(inside, mapping, monkeypatch):
     heard = hear(mapping, "reset")
     mapping.exchange(3, step=0.25)
     wait_until(lambda: heard and heard[-1].width, "a map")
-    set_parameters(inside, publish_map=False)
+    inside.set(publish_map=False)
     mapping.exchange()
     wait_until(lambda: heard[-1].width == 0, "an empty map")
-    set_parameters(inside, publish_map=True)
+    inside.set(publish_map=True)
     assert len(mapped(inside, mapping, 2)[1].positions)
     made: list[VoxelMap] = []
     monkeypatch.setattr(map_output, "VoxelMap", lambda *args: made.append(VoxelMap(*args)) or made[-1])
@@ -185,7 +162,7 @@ def test_a_reset_of_the_odometry_forgets_the_map(inside, mapping, monkeypatch):
 
 def test_a_full_map_says_so_and_stays_within_its_bound(inside, mapping, capfd):
     capfd.readouterr()
-    set_parameters(inside, map_voxel_size=0.01, map_max_points=1000)
+    inside.set(map_voxel_size=0.01, map_max_points=1000)
     _, found = mapped(inside, mapping, 6)
     said: list[str] = []
 
@@ -248,13 +225,3 @@ def test_the_saved_map_is_the_published_one(inside, mapping):
     vertices = np.frombuffer(body, [("xyz", "<f4", 3), ("rgb", "u1", 3)])
     np.testing.assert_array_equal(vertices["xyz"], found.positions)
     np.testing.assert_array_equal(vertices["rgb"], found.colors)
-
-
-def test_a_million_points_become_one_message():
-    count = 1_000_000
-    positions = np.random.default_rng(0).random((count, 3), dtype=np.float32)
-    colors = np.full((count, 3), (1, 2, 3), np.uint8)
-    message = map_message(MapPoints(positions, colors, np.ones(count, np.float32)), Header(frame_id="odom"))
-    read = read_points(message)
-    np.testing.assert_array_equal(read["y"], positions[:, 1])
-    assert (read["rgb"].view(np.uint32) == 0x010203).all()

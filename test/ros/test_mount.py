@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import rclpy
 from geometry_msgs.msg import TransformStamped
-from harness import header
+from harness import LATCHED, header
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from tf2_msgs.msg import TFMessage
 from waiting import wait_until
 
-from ttt3r_ros.geometry import T_BASE_CAMERA
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray
 from ttt3r_ros.ros.conversions import transform_message
 from ttt3r_ros.ros.mount import FIXED_FOR_SURE, Mount
 from ttt3r_ros.ros.notices import Notices
 from ttt3r_ros.ros.parameters import Parameters
 
 pytestmark = pytest.mark.dds
-
-LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def transform(stamp: int, parent: str, child: str, height: float) -> TransformStamped:
@@ -58,13 +55,20 @@ def listens_to_tf(inside) -> bool:
     return any(subscription.topic_name == "/tf" for subscription in inside.node.subscriptions)
 
 
-def test_tf_is_left_once_the_mount_is_known_to_be_fixed(inside, camera, mounted):
+def test_tf_is_left_once_the_mount_is_known_to_be_fixed(inside, camera, mounted, monkeypatch):
+    """And the mount is looked up again only when a static transform comes."""
     mounted("/tf_static", "base_link", "fixed_camera", 1.5)
     assert listens_to_tf(inside)
     camera.exchange(FIXED_FOR_SURE, frame_id="fixed_camera")
     wait_until(lambda: not listens_to_tf(inside), "the node to leave /tf")
+    mount, looked = inside.node.pipeline.mount, []
+    look = mount.buffer.lookup_transform_core
+    with monkeypatch.context() as patch:
+        patch.setattr(mount.buffer, "lookup_transform_core", lambda *link: looked.append(link[:2]) or look(*link))
+        camera.exchange(3, frame_id="fixed_camera")
+    assert ("base_link", "fixed_camera") not in looked
     mounted("/tf_static", "base_link", "fixed_camera", 1.25)  # a mount that is corrected
-    used = inside.node.pipeline.mount.used
+    used = mount.used
     wait_until(lambda: camera.exchange(frame_id="fixed_camera") and used["fixed_camera"][2, 3] == 1.25, "the change")
     assert not listens_to_tf(inside)
 
@@ -85,28 +89,6 @@ def test_a_camera_that_is_the_base_needs_no_tf(inside, camera):
     wait_until(lambda: not listens_to_tf(inside), "the node to leave /tf")
 
 
-def test_a_fixed_mount_is_looked_up_again_only_when_a_static_transform_comes(inside, camera, mounted, monkeypatch):
-    mounted("/tf_static", "base_link", "steady_camera", 1.5)
-    camera.exchange(FIXED_FOR_SURE, frame_id="steady_camera")
-    wait_until(lambda: not listens_to_tf(inside), "the node to leave /tf")
-    mount = inside.node.pipeline.mount
-    looked: list[str] = []
-    look = mount.buffer.lookup_transform_core
-
-    def noting(parent, child, when):
-        looked.append(f"{parent} -> {child}")
-        return look(parent, child, when)
-
-    monkeypatch.setattr(mount.buffer, "lookup_transform_core", noting)
-    camera.exchange(3, frame_id="steady_camera")
-    assert "base_link -> steady_camera" not in looked
-    monkeypatch.undo()
-    mounted("/tf_static", "base_link", "steady_camera", 1.25)
-    wait_until(
-        lambda: camera.exchange(frame_id="steady_camera") and mount.used["steady_camera"][2, 3] == 1.25, "the change"
-    )
-
-
 def test_tf_is_kept_for_a_mount_that_moves_or_is_assumed(inside, camera, mounted):
     mounted("/tf", "base_link", "turret", 1.0)
     mounted("/tf_static", "turret", "turret_camera", 0.5, seen=1.5)
@@ -120,22 +102,26 @@ def test_tf_is_kept_for_a_mount_that_moves_or_is_assumed(inside, camera, mounted
 
 
 @pytest.fixture
-def alone(request: pytest.FixtureRequest) -> Iterator[tuple[Mount, list[str]]]:
-    """Return a mount whose buffer only the test fills, and what it says; the parameter is the mount given, if any."""
+def alone() -> Iterator[Callable[..., tuple[Mount, list[str]]]]:
+    """Return a function that makes a mount whose buffer only the test fills; the mount comes with what it says."""
     context = rclpy.Context()
     rclpy.init(context=context)
     node = Node("alone", context=context)
-    said: list[str] = []
-    log = SimpleNamespace(info=said.append, warning=said.append, error=said.append)
-    node.get_logger = lambda: log
-    yield Mount(node, "base_link", Notices(log), getattr(request, "param", None)), said
+
+    def make(base_frame: str = "base_link", given: FloatArray | None = None) -> tuple[Mount, list[str]]:
+        said: list[str] = []
+        log = SimpleNamespace(info=said.append, warning=said.append, error=said.append)
+        node.get_logger = lambda: log
+        return Mount(node, base_frame, Notices(log), given), said
+
+    yield make
     node.destroy_node()
     context.try_shutdown()
 
 
 @pytest.mark.parametrize("height", [1e6, 1e300, -1e160])
 def test_a_mount_that_no_robot_can_have_is_as_if_tf_had_none(alone, height):
-    mount, said = alone
+    mount, said = alone()
     for child in ("camera", "imu"):
         mount.buffer.set_transform_static(transform(1, "base_link", child, height), "test")
     mount.buffer.set_transform_static(transform(1, "base_link", "near", 999.0), "test")
@@ -150,7 +136,7 @@ def test_a_mount_that_no_robot_can_have_is_as_if_tf_had_none(alone, height):
 
 
 def test_two_nodes_that_disagree_about_a_mount_are_said_once_in_a_while(alone):
-    mount, said = alone
+    mount, said = alone()
     for n in range(FIXED_FOR_SURE):
         mount.buffer.set_transform_static(transform(1, "base_link", "camera", 1.0 + n % 2), "test")
         assert mount.at("camera", n, 0.0).T_base_camera[2, 3] == 1.0 + n % 2
@@ -161,10 +147,9 @@ def test_two_nodes_that_disagree_about_a_mount_are_said_once_in_a_while(alone):
 GIVEN = Parameters(camera_pose="0.1 0 1.0 0 0 0").T_base_camera
 
 
-@pytest.mark.parametrize("alone", [GIVEN], indirect=True)
 @pytest.mark.parametrize("tf_is_late", [False, True])
 def test_a_mount_in_tf_beside_camera_pose_is_said_once(alone, tf_is_late):
-    mount, said = alone
+    mount, said = alone(given=GIVEN)
     if tf_is_late:
         np.testing.assert_array_equal(mount.at("camera", 1, 3600.0).T_base_camera, GIVEN)
         assert not any("another mount" in line for line in said)
@@ -178,9 +163,8 @@ def test_a_mount_in_tf_beside_camera_pose_is_said_once(alone, tf_is_late):
     ]
 
 
-@pytest.mark.parametrize("alone", [GIVEN], indirect=True)
 def test_a_mount_in_tf_that_is_the_camera_pose_needs_no_word(alone):
-    mount, said = alone
+    mount, said = alone(given=GIVEN)
     same = transform_message(GIVEN, header(1, "base_link"), "camera")
     mount.buffer.set_transform_static(same, "test")
     for n in range(1, 4):
@@ -197,19 +181,10 @@ def test_a_mount_in_tf_that_is_the_camera_pose_needs_no_word(alone):
         ("base_link", "camera_optical_frame", False),
     ],
 )
-def test_a_base_with_optical_axes_is_said_once(base_frame, camera_frame, is_said):
-    context = rclpy.Context()
-    rclpy.init(context=context)
-    node = Node("alone", context=context)
-    said: list[str] = []
-    node.get_logger = lambda: SimpleNamespace(warning=said.append)
-    try:
-        mount = Mount(node, base_frame, Notices(node.get_logger()))
-        for stamp in (1, 2):
-            mount.at(camera_frame, stamp, 0.0)
-        sentences = [sentence for sentence in said if "is an optical frame (z forward, y down)" in sentence]
-        assert len(sentences) == is_said
-        assert all(f"'{base_frame}'" in sentence and "set base_frame to" in sentence for sentence in sentences)
-    finally:
-        node.destroy_node()
-        context.try_shutdown()
+def test_a_base_with_optical_axes_is_said_once(alone, base_frame, camera_frame, is_said):
+    mount, said = alone(base_frame)
+    for stamp in (1, 2):
+        mount.at(camera_frame, stamp, 0.0)
+    sentences = [sentence for sentence in said if "is an optical frame (z forward, y down)" in sentence]
+    assert len(sentences) == is_said
+    assert all(f"'{base_frame}'" in sentence and "set base_frame to" in sentence for sentence in sentences)

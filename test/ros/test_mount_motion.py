@@ -10,15 +10,14 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from harness import Bench, header
+from harness import LATCHED, Bench, header, pose_of, velocity_is_unknown
 from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
-from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.time import Time
 from scripted_network import ScriptedNetwork, along, view
 from tf2_msgs.msg import TFMessage
@@ -30,7 +29,6 @@ from ttt3r_ros.ros.conversions import matrix_from_transform, transform_message
 
 pytestmark = pytest.mark.dds
 
-LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 STEP = 0.02  #: metres that the robot drives between two pictures, a tenth of a second apart
 TENTH = 100_000_000
 _numbers = itertools.count()
@@ -47,18 +45,9 @@ BACKWARD[:3, :3] = BACKWARD[:3, :3] @ R_BODY_OPTICAL
 BACKWARD[:3, 3] = [-0.2, 0.1, 0.6]
 
 
-def pose_of(odometry: Odometry) -> FloatArray:
-    p, q = odometry.pose.pose.position, odometry.pose.pose.orientation
-    return T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
-
-
 def angle(T: FloatArray) -> float:
     """Return the angle of a rotation [degrees]."""
     return math.degrees(float(np.linalg.norm(rotation_vector(T[:3, :3]))))
-
-
-def velocity_is_unknown(odometry: Odometry) -> bool:
-    return odometry.twist.twist.linear.x == 0.0 and odometry.twist.covariance[0] > 1000
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +63,7 @@ def inside(network) -> Iterator[InProcess]:
 
 @pytest.fixture(scope="module")
 def bench(inside) -> Iterator[Bench]:
-    bench = Bench("mounts")
-    bench.listen("/ttt3r/odom", Odometry, key="odom")
+    bench = Bench("mounts", "odom")
     bench.wait_for_node()
     bench.send_until_answered(image=view(0))
     yield bench
@@ -162,9 +150,8 @@ def test_a_mount_that_comes_late_gives_the_axes_and_the_pose_goes_on(robot, insi
 
     said = capfd.readouterr().err
     assert said.count(f"TF now has the real mount base_link -> {robot.frame}, which replaces the assumed one") == 1
-    late = Bench("late_subscriber")
-    heard: list[TFMessage] = []
-    try:
+    with closing(Bench("late_subscriber")) as late:
+        heard: list[TFMessage] = []
         late.node.create_subscription(TFMessage, "/tf_static", heard.append, LATCHED)
         wait_until(lambda: len(heard) >= 2, "both latched messages")
 
@@ -175,8 +162,6 @@ def test_a_mount_that_comes_late_gives_the_axes_and_the_pose_goes_on(robot, insi
         mounts = [t for message in heard for t in message.transforms if t.child_frame_id == robot.frame]
         assert mounts  # the real one
         assert all(mount.transform.translation.z == pytest.approx(0.6) for mount in mounts)
-    finally:
-        late.close()
 
 
 def test_an_odometry_that_has_turned_before_its_mount_came_is_not_left_tilted(robot):
@@ -281,7 +266,7 @@ def test_a_slash_before_a_frame_is_no_part_of_its_name(robot, inside, bench, cap
 
 def test_the_odometry_begins_with_the_first_frame_after_its_mount_is_known(robot, inside, bench):
     """While the node waits for the mount the robot drives on, which must not become the motion of one frame."""
-    inside.node.set_parameters([Parameter("wait_for_transform", value=60.0)])
+    inside.set(wait_for_transform=60.0)
     robot.is_seen_from(BACKWARD, straight(256))
     first = bench.next_stamp
     sent: dict[int, int] = {}  # picture by stamp
@@ -304,7 +289,7 @@ def test_the_odometry_begins_with_the_first_frame_after_its_mount_is_known(robot
     finally:
         done.set()
         thread.join()
-        inside.node.set_parameters([Parameter("wait_for_transform", value=0.1)])
+        inside.set(wait_for_transform=0.1)
     assert stamps[0] >= before  # the picture that was taken last when the mount came
     for stamp in stamps:
         T = pose_of(bench.get("odom", stamp))

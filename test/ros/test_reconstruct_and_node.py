@@ -7,11 +7,10 @@ import json
 import cv2
 import numpy as np
 import pytest
-from harness import ANY_MOTION, node
+from harness import ANY_MOTION, node, pose_of
 from tum import read_tum
 from waiting import wait_until
 
-from ttt3r_ros.geometry import T_from_pose
 from ttt3r_ros.mapping.cloud import DepthSettings
 from ttt3r_ros.offline import reconstruct
 from ttt3r_ros.ros.parameters import Parameters
@@ -60,9 +59,7 @@ def test_the_same_frames_give_the_same_result(frames, weights, tmp_path, bench):
     offline = read_tum(output / "trajectory.txt")
     assert offline.stamps_ns.tolist() == answered
     for i, stamp in enumerate(answered):
-        odometry = bench.get("odom", stamp)
-        p, q = odometry.pose.pose.position, odometry.pose.pose.orientation
-        live = T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
+        live = pose_of(bench.get("odom", stamp))
         np.testing.assert_allclose(offline.transform(i), live, atol=1e-6, err_msg=f"frame {i}")
         message = bench.get("depth/image", stamp)
         depth = np.frombuffer(bytes(message.data), np.float32).reshape(message.height, message.width)

@@ -5,20 +5,15 @@ The node is real but for its network, which knows where each picture was taken (
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
-import torch
-from diagnostic_msgs.msg import DiagnosticArray
-from harness import OUTPUTS, Bench
+from harness import Bench, velocity_is_unknown
 from in_process import InProcess, node_in_process
 from nav_msgs.msg import Odometry
-from rclpy.parameter import Parameter
 from scripted_network import ScriptedNetwork, along, view
-from tf2_msgs.msg import TFMessage
 from waiting import wait_until
 
 from ttt3r_ros.ros import camera_input
@@ -45,16 +40,13 @@ def inside(network) -> Iterator[InProcess]:
 
 @pytest.fixture(scope="module")
 def bench(inside) -> Iterator[Bench]:
-    bench = Bench("recovery")
-    for name in ("odom", "depth/image", "points"):
-        bench.listen(f"/ttt3r/{name}", OUTPUTS[name], key=name)
-    bench.listen("/tf", TFMessage, key="tf")
-    bench.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+    names = ("odom", "depth/image", "points", "tf", "diagnostics")
+    bench = Bench("recovery", *names)
     bench.wait_for_node()
-    inside.node.set_parameters([Parameter("frozen_timeout", value=0.0)])
-    while not all(bench.received[name] for name in ("odom", "depth/image", "points", "tf", "diagnostics")):
+    inside.set(frozen_timeout=0.0)
+    while not all(bench.received[name] for name in names):
         bench.send_until_answered(image=view(0))
-    inside.node.set_parameters([Parameter("frozen_timeout", value=1.0)])
+    inside.set(frozen_timeout=1.0)
     yield bench
     bench.close()
 
@@ -109,10 +101,6 @@ def x_of(odometry: Odometry) -> float:
     return odometry.pose.pose.position.x
 
 
-def velocity_is_unknown(odometry: Odometry) -> bool:
-    return odometry.twist.twist.linear.x == 0.0 and odometry.twist.covariance[0] > 1000
-
-
 def test_images_that_show_nothing(camera, network):
     steps = network.steps
     lost = [camera.lose(np.zeros((60, 80, 3), dtype=np.uint8)) for _ in range(5)]
@@ -153,44 +141,6 @@ def test_the_end_of_a_loss_is_said_where_its_beginning_was(camera, capfd):
         "moved since then"
     )
     assert re.fullmatch(r"tracking again, \d+\.\d s after the last pose", ended)
-
-
-def test_a_frozen_camera(camera):
-    picture = view(camera.number)
-    camera.bench.exchange(11, image=picture)
-    lost = [camera.lose(picture) for _ in range(3)]
-    camera.is_said("the camera is frozen: identical pixels for")
-    (back,) = camera.drive()
-    camera.nothing_came_of(lost)
-    assert velocity_is_unknown(back)
-    camera.is_found()
-
-
-def test_a_network_that_talks_nonsense(camera, network):
-    """Once: the frame is left out. For good: the state is given up, and the pose goes on where it was."""
-
-    def script(prediction, state):
-        return prediction, dataclasses.replace(state, tokens=state.tokens * torch.inf)
-
-    network.script = script
-    lost = [camera.lose()]
-    camera.is_said("no longer finite")
-    network.script = None
-    (back,) = camera.drive()
-    assert x_of(back) == pytest.approx(9 * SPEED, abs=1e-4)
-    assert velocity_is_unknown(back)
-
-    broken = network.segments
-    network.script = lambda p, s: script(p, s) if network.segments == broken else (p, s)
-    lost += [camera.lose(), camera.lose()]
-    network.script = None
-    again, then = camera.drive(2)
-    camera.nothing_came_of(lost)
-    assert x_of(again) == pytest.approx(9 * SPEED, abs=1e-4)
-    assert velocity_is_unknown(again)
-    assert then.twist.twist.linear.x == pytest.approx(SPEED / 0.1, abs=1e-3)
-    camera.is_found()
-    wait_until(lambda: "2 frames in a row" in camera.bench.diagnostics()["segment_reason"], "the segment's reason")
 
 
 def test_a_camera_that_stops_and_comes_back_elsewhere(camera, monkeypatch):

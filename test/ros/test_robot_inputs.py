@@ -8,11 +8,8 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped, TransformStamped
-from harness import Bench, header, node
-from nav_msgs.msg import Odometry
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from harness import LATCHED, Bench, header, node, pose_of
 from sensor_msgs.msg import Image, Imu
 from std_srvs.srv import Trigger
 from tf2_msgs.msg import TFMessage
@@ -23,7 +20,6 @@ from ttt3r_ros.geometry import T_from_pose, quaternion_from_rotation
 from ttt3r_ros.ros.pose_input import read_pose
 from ttt3r_ros.stream.gravity import GRAVITY, turn
 
-LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 WIDTH, HEIGHT = 80, 60
 
 
@@ -71,10 +67,7 @@ class Robot(Bench):
     """A bench that also tells what the robot knows."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.listen("/ttt3r/odom", Odometry, key="odom")
-        self.listen("/ttt3r/depth/image", Image, key="depth")
-        self.listen("/diagnostics", DiagnosticArray, key="diagnostics")
+        super().__init__(name, "odom", "depth/image", "diagnostics")
         self.pose = self.publisher(PoseWithCovarianceStamped, "/ttt3r/set_pose")
         self.mask = self.publisher(Image, "/ttt3r/mask", LATCHED)
         self.imu = self.publisher(Imu, "/ttt3r/imu", 100)
@@ -82,11 +75,6 @@ class Robot(Bench):
         self.wait_for_node()
         wait_until(self.pose.get_subscription_count, "the node to listen to ~/set_pose")
         wait_until(self.imu.get_subscription_count, "the node to listen to ~/imu")
-
-    def at(self, stamp: int) -> np.ndarray:
-        pose = self.get("odom", stamp).pose.pose
-        p, q = pose.position, pose.orientation
-        return T_from_pose([p.x, p.y, p.z], [q.w, q.x, q.y, q.z])
 
     def motion(self, stamp: int, seconds: float) -> np.ndarray:
         """Return the motion up to this pose, from its velocity, which does not know of poses that are set."""
@@ -141,7 +129,7 @@ def test_the_pose_is_set_and_odometry_goes_on_from_there(running, robot):
     wait_until(lambda: "pose set to (3.000, -2.000, 0.000)" in running.text(), "the pose to be set")
     (after,) = robot.exchange()
     start = T_from_pose([3.0, -2.0, 0.0], [np.cos(0.5), 0, 0, np.sin(0.5)])
-    np.testing.assert_allclose(robot.at(after), start @ robot.motion(after, 0.1), atol=1e-6)
+    np.testing.assert_allclose(pose_of(robot.get("odom", after)), start @ robot.motion(after, 0.1), atol=1e-6)
     covariance = np.array(robot.get("odom", after).pose.covariance).reshape(6, 6)
     assert covariance[0, 0] > 0.04
     assert covariance[5, 5] > 0.03
@@ -151,7 +139,7 @@ def test_the_pose_is_set_and_odometry_goes_on_from_there(running, robot):
         robot.call(Trigger, "/ttt3r/reset_odometry")
         robot.pose.publish(pose_message(7.0))  # before the first frame of a new odometry, where it arrives in time
         (first,) = robot.exchange()
-        return np.allclose(robot.at(first), expected, atol=1e-9)
+        return np.allclose(pose_of(robot.get("odom", first)), expected, atol=1e-9)
 
     wait_until(begins_there, "an odometry that begins at the pose")
     assert running.text().count("pose set to") == 1  # once in a while
@@ -160,8 +148,8 @@ def test_the_pose_is_set_and_odometry_goes_on_from_there(running, robot):
 @pytest.mark.dds
 def test_a_mask_hides_what_it_covers_until_another_one_comes(running, robot):
     def depth() -> np.ndarray:
-        (stamp,) = robot.exchange(key="depth")
-        message = robot.get("depth", stamp)
+        (stamp,) = robot.exchange(key="depth/image")
+        message = robot.get("depth/image", stamp)
         return np.frombuffer(message.data, np.float32).reshape(message.height, message.width)
 
     robot.exchange()
@@ -194,7 +182,7 @@ def test_an_imu_levels_odometry_from_the_first_frame(running, robot):
     R_true = turn(np.array([0, -0.3, 0])) @ turn(np.array([0.2, 0, 0]))
 
     def tilt(stamp: int) -> float:
-        return float(np.degrees(np.arccos(np.clip(robot.at(stamp)[2, :3] @ R_true[2], -1, 1))))
+        return float(np.degrees(np.arccos(np.clip(pose_of(robot.get("odom", stamp))[2, :3] @ R_true[2], -1, 1))))
 
     def frame(ahead_s: int = 0, **options) -> int:
         stamp = robot.next_stamp
@@ -209,7 +197,7 @@ def test_an_imu_levels_odometry_from_the_first_frame(running, robot):
         """Whether the samples of the first frame have leveled it, where they arrive before it does."""
         robot.call(Trigger, "/ttt3r/reset_odometry")
         first = frame(**options)
-        return tilt(first) < 1.0 and abs(np.arctan2(*robot.at(first)[[1, 0], 0])) < 1e-6
+        return tilt(first) < 1.0 and abs(np.arctan2(*pose_of(robot.get("odom", first))[[1, 0], 0])) < 1e-6
 
     wait_until(begins_level, "a level beginning")
     for options, words in (
