@@ -69,15 +69,16 @@ class Running:
 def node(
     log: Path,
     *arguments: str,
-    wait: bool = True,
+    wait: str = "ready: listening",
     under: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     **parameters: object,
 ) -> Iterator[Running]:
     """Run the node until the block ends; parameters by name, remappings and the like as arguments.
 
-    `under` is a command that runs the node's command; `variables` go into its environment. With either, or without
-    waiting until the node is ready, it starts as a user's does; otherwise it is forked, which is faster.
+    `wait` is what it says once the block may begin. `under` is a command that runs the node's command; `variables` go
+    into its environment. With either, or with nothing to wait for, it starts as a user's does; otherwise it is forked,
+    which is faster.
     """
     arguments = ("--ros-args", *arguments)
     for name, value in {**ANY_MOTION, **parameters}.items():
@@ -96,9 +97,7 @@ def node(
     running = Running(process, log)
     try:
         if wait:
-            wait_until(
-                lambda: "ready: listening" in running.text() or process.poll() is not None, "the node to get ready"
-            )
+            wait_until(lambda: wait in running.text() or process.poll() is not None, "the node to get ready")
             assert process.poll() is None, running.text()
         yield running
     finally:

@@ -47,7 +47,13 @@ def test_a_lifecycle_manager_holds_the_node(weights, tmp_path, bench):
     """From unconfigured to finalized; the weights are missing at first."""
     late = tmp_path / "late.safetensors"
     with node(
-        tmp_path / "log", "-r", "__ns:=/managed", wait=False, weights=late, autostart="false", wait_for_transform=0.0
+        tmp_path / "log",
+        "-r",
+        "__ns:=/managed",
+        wait="unconfigured: waiting",
+        weights=late,
+        autostart="false",
+        wait_for_transform=0.0,
     ) as running:
         bench.hear("odom", "diagnostics", namespace="/managed")
         images = bench.publisher(Image, "/managed/image")
