@@ -184,7 +184,7 @@ def test_no_more_than_a_tensor_is_in_memory(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_a_damaged_file_is_told_as_loading_it_tells(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "tiny.pth"

@@ -199,7 +199,7 @@ def loads_or_says_why(path: Path, content: bytes) -> None:
         one_sentence(error)
 
 
-MANY = settings(max_examples=60)
+MANY = settings(max_examples=30)
 
 
 class TestAnyBytes:
