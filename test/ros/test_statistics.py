@@ -76,4 +76,5 @@ def test_the_rate_of_stamps_is_that_of_the_last_seconds():
     assert rate.hz() == pytest.approx(21 / 3)
     assert rate.hz(without_longest=True) == pytest.approx(10.0)
     add(rate, 38.1, 42.1, 46.1)
+    assert add(rate, 1.7e9) == [0]  # nor is that up to the first stamp of a clock that was set
     assert rate.hz() == pytest.approx(0.25)

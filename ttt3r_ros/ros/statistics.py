@@ -13,6 +13,7 @@ WINDOW = 10.0  #: time over which rates are averaged [s]
 SHORTEST = 1.0  #: least time over which rates are averaged, at the beginning [s]
 SPAN_NS = 3 * 10**9  #: time over which the rate of stamps is averaged; it is known after half of it [ns]
 INTERVALS = 3  #: least number of intervals between stamps over which their rate is averaged
+MAX_INTERVAL_NS = 60 * 10**9  #: a longer one is no rate, but a clock that was set [ns]
 LATENCIES = 1000  #: number of frames over which percentiles are computed
 
 
@@ -64,7 +65,8 @@ class StampRate:
         The interval up to the first image after a pause, a gap or a jump of the camera does not.
         """
         with self._lock:
-            interval_ns = 0 if self._last_ns is None or follows_break else max(0, stamp_ns - self._last_ns)
+            interval_ns = 0 if self._last_ns is None or follows_break else stamp_ns - self._last_ns
+            interval_ns = interval_ns if 0 < interval_ns <= MAX_INTERVAL_NS else 0
             self._last_ns = stamp_ns
             if interval_ns:
                 self._intervals_ns.append(interval_ns)

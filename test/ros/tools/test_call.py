@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from types import SimpleNamespace
 
 import numpy as np
@@ -94,12 +95,12 @@ def calls() -> Iterator[list[object]]:
 
 def test_an_answer_that_is_lost_is_asked_for_again(calls, capsys, monkeypatch):
     """ROS drops it if the node has not discovered the client yet: each client's first one here."""
-    original, heard = Client.call_async, set()
+    original, heard = Client.call_async, set[Client]()  # kept, so that no later one is at the address of another
 
     def call_async(client: Client, request: object) -> Future:
         answer = original(client, request)
-        is_first = client.handle.pointer not in heard
-        heard.add(client.handle.pointer)
+        is_first = client not in heard
+        heard.add(client)
         return Future() if is_first else answer
 
     monkeypatch.setattr(Client, "call_async", call_async)
@@ -123,7 +124,7 @@ def test_services_are_called_and_their_answers_shown(calls, capsys, monkeypatch)
     assert capsys.readouterr() == ("", "error: answer to save_map\n")
     assert call.main(["pause", *there]) == 0
     assert call.main(["resume", *there]) == 0
-    assert calls == ["reset", "save_map", False, True]
+    assert [name for name, _ in groupby(calls)] == ["reset", "save_map", False, True]  # asked again on a busy machine
     capsys.readouterr()
     for transition, state in (
         ("configure", "inactive"),
