@@ -16,6 +16,7 @@ from ttt3r_ros.geometry import T_BASE_CAMERA, T_from_pose, rotation_vector
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import CovarianceModel, unseen
 from ttt3r_ros.stream.gravity import (
+    FITTED_MEMORY_S,
     GRAVITY,
     MAX_RATE,
     MEMORY_S,
@@ -65,8 +66,8 @@ def imu(start_ns: int, R_from: np.ndarray, R_to: np.ndarray, *, gyro: bool = Tru
 class Robot:
     """Odometry without a network: its poses are given, and may be wrong."""
 
-    def __init__(self, R_true: np.ndarray) -> None:
-        self.R_true, self.stamp_ns = R_true, SECOND
+    def __init__(self, R_true: np.ndarray, *, is_fitted: bool = False) -> None:
+        self.R_true, self.stamp_ns, self.is_fitted = R_true, SECOND, is_fitted
         self.seen = np.eye(4)  # the base in the frame of its first pose, as odometry sees it
         self.odometry, self.gravity = OdometryState(), GravityState()
 
@@ -81,7 +82,9 @@ class Robot:
         self.stamp_ns += round(STEP_S * 1e9)
         before = leveled(self.odometry, samples, MODEL)
         motion, after = update(before, self.seen, np.eye(4), self.stamp_ns, 3.0, MODEL)
-        motion, self.odometry, self.gravity = corrected(self.gravity, before, motion, after, samples)
+        motion, self.odometry, self.gravity = corrected(
+            self.gravity, before, motion, after, samples, is_fitted=self.is_fitted
+        )
         return motion
 
 
@@ -172,6 +175,31 @@ def test_a_robot_that_drives_off_and_brakes_is_hardly_tilted():
     assert max(errors) < 0.05 < np.arctan(1 / GRAVITY)
 
 
+@pytest.mark.slow
+def test_a_gyroscopes_bias_tilts_no_odometry_that_fits_the_pixels():
+    errors = {}
+    for is_fitted in (False, True):
+        robot = Robot(np.eye(3), is_fitted=is_fitted)
+        for _ in range(300):
+            samples = imu(robot.stamp_ns, robot.R_true, robot.R_true @ turn(np.array([0, 0, 0.05])))
+            samples = dataclasses.replace(samples, rate=samples.rate + np.array([0.01, 0, 0]))
+            motion = robot.step(turned=(0, 0, 0.05), samples=samples)
+        errors[is_fitted] = tilt_of(motion.T_odom_base[:3, :3], robot.R_true)
+    assert errors[False] > 0.01
+    assert errors[True] < 1e-6
+
+
+@pytest.mark.parametrize("gyro", [True, False])
+def test_odometry_that_jumps_though_it_fits_is_leveled_again(gyro):
+    robot = Robot(np.eye(3), is_fitted=True)
+    for step in range(200):
+        motion = robot.step(turned=(0, 0, 0.05), wrong=(0.05, 0, 0) if step == 100 else (0, 0, 0), gyro=gyro)
+        if step == 120:
+            soon = tilt_of(motion.T_odom_base[:3, :3], robot.R_true)
+    assert tilt_of(motion.T_odom_base[:3, :3], robot.R_true) < 0.02
+    assert (soon < 0.025) == gyro  # else the mean has jumped as well
+
+
 @pytest.mark.parametrize("force", [[0, 0, 0.0], [0, 0, 1.0], [30, 0, 0], [0, 0, -40]])
 def test_a_force_that_is_not_gravity_does_nothing(force):
     robot = Robot(np.eye(3))
@@ -211,9 +239,12 @@ def test_a_gap_of_the_imu_is_bridged_and_a_single_wrong_stamp_is_nothing():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("gyro", "lowest"), [(True, SETTLE_S), (False, MEMORY_S)])
-def test_covariance_says_that_roll_and_pitch_are_bounded_and_that_the_heading_is_not(gyro, lowest):
-    robot, variances = Robot(np.eye(3)), []
+@pytest.mark.parametrize(
+    ("gyro", "is_fitted", "lowest"),
+    [(True, False, SETTLE_S), (False, False, MEMORY_S), (True, True, FITTED_MEMORY_S)],
+)
+def test_covariance_says_that_roll_and_pitch_are_bounded_and_that_the_heading_is_not(gyro, is_fitted, lowest):
+    robot, variances = Robot(np.eye(3), is_fitted=is_fitted), []
     for _ in range(600):
         variances.append(robot.step(turned=(0, 0, 0.05), moved=(0.05, 0, 0), gyro=gyro).covariances.pose)
     roll, pitch, yaw = np.array(variances)[:, 3:].T

@@ -1,9 +1,10 @@
 """Which way is up: an IMU levels the odometry frame and keeps roll and pitch from drifting.
 
 At rest an accelerometer measures the specific force that holds it up: 9.8 m/s² upwards; while the robot moves, its own
-acceleration is added. A mean over `MEMORY_S` tells the two apart. It is kept in the axes of the base, and turned with
-it from frame to frame: by the gyroscope if there is one, else by the odometry's own rotation, which is good over
-seconds. (An IMU's fused orientation tells the same without the acceleration, and needs a short mean only.)
+acceleration is added. A mean over time tells the two apart. It is kept in the axes of the base, and turned with it from
+frame to frame: by odometry's own rotation where that fits the pixels, which is better than a gyroscope, whose bias adds
+up, so that the mean may be long (`FITTED_MEMORY_S`); elsewhere, or where odometry jumps, by the gyroscope if there is
+one. (An IMU's fused orientation tells the same without the acceleration, and needs a short mean only.)
 
 The first frame is placed so that z is up. Later the odometry frame is turned back, about a horizontal axis through the
 robot and by at most `MAX_RATE`: nothing jumps, the position stays, and the heading is left to the camera.
@@ -22,16 +23,18 @@ from ttt3r_ros.stream.covariance import CovarianceModel, at_origin, pose_varianc
 from ttt3r_ros.stream.odometry import Motion, OdometryState
 
 GRAVITY = 9.80665  #: [m/s²]
-#: The mean's time constant [s], and that of fused orientations. A longer one follows errors of the rotation more
-#: slowly, a shorter one mistakes more acceleration for gravity.
-MEMORY_S, FUSED_MEMORY_S = 2.0, 0.2
-#: The frame is turned back with this time constant [s], at most this fast [rad/s].
-SETTLE_S, MAX_RATE = 0.5, 0.1
+#: The mean's time constant [s]: by the network's rotations, by those that fit the pixels, and of fused orientations. A
+#: longer one follows errors of the rotation more slowly, a shorter one mistakes more acceleration for gravity.
+MEMORY_S, FITTED_MEMORY_S, FUSED_MEMORY_S = 2.0, 8.0, 0.2
+#: The frame is turned back with this share of that time constant, at least so slowly [s], at most this fast [rad/s].
+SETTLE, SETTLE_S, MAX_RATE = 0.25, 0.5, 0.1
 #: A mean force between two frames whose magnitude is off by more than this is a shock and does not count [m/s²].
 MAX_SHOCK = 3.0
 #: A gyroscope that differs from the odometry by more than this angle between two frames [rad], or this share of it, is
 #: not believed: it may use other units.
 MAX_DIFFERENCE, MAX_DIFFERENT_SHARE = 0.1, 0.5
+#: Odometry that differs from a gyroscope by more than this between two frames has jumped, though it fits [rad].
+JUMP = 0.01
 #: Standard deviation of the vertical that an accelerometer gives over minutes, by its bias [rad].
 SIGMA = 0.01
 
@@ -112,6 +115,8 @@ def corrected(
     after: OdometryState,
     samples: ImuSamples | None,
     unseen: FloatArray | float = 0.0,
+    *,
+    is_fitted: bool = False,
 ) -> tuple[Motion, OdometryState, GravityState]:
     """Turn a frame's pose toward the vertical that the IMU gives.
 
@@ -122,6 +127,7 @@ def corrected(
         after: odometry after this frame.
         samples: since the last frame; None or empty where there are none.
         unseen: covariance (6, 6) of what the camera may have moved by unseen.
+        is_fitted: whether the motion fits the pixels.
 
     Returns:
         `motion`, `after` and `state`, corrected.
@@ -129,22 +135,26 @@ def corrected(
     seconds = (after.stamp_ns - before.stamp_ns) * 1e-9
     if before.T_odom_world is None or not seconds > 0:
         return motion, after, GravityState()
-    state = _with_samples(state, before, motion.T_odom_base, seconds, samples)
+    memory = FITTED_MEMORY_S if is_fitted else MEMORY_S
+    if samples is not None and samples.is_fused:
+        memory = FUSED_MEMORY_S
+    state = _with_samples(state, before, motion.T_odom_base, seconds, samples, memory, is_fitted=is_fitted)
     if state.force is None or after.T_odom_world is None or after.covariance is None:
         return motion, after, state
     T = motion.T_odom_base
     up = T[:3, :3] @ state.force
     axis = np.array([up[1], -up[0], 0.0])  # up × z
     angle = float(np.arctan2(np.linalg.norm(axis), up[2]))
-    wanted = angle * (1 - float(np.exp(-seconds / SETTLE_S)))
+    settle = max(SETTLE * memory, SETTLE_S)
+    wanted = angle * (1 - float(np.exp(-seconds / settle)))
     turned = min(wanted, MAX_RATE * seconds)
     C = np.eye(4)
     C[:3, :3] = turn(axis / max(float(np.linalg.norm(axis)), 1e-12) * turned)
     C[:3, 3] = T[:3, 3] - C[:3, :3] @ T[:3, 3]
     P, tails = after.covariance, after.tails.copy()
     if turned == wanted:  # else it is still on its way
-        is_fast = samples is not None and (samples.is_fused or samples.rate is not None)
-        gain = 1 - float(np.exp(-seconds / (SETTLE_S if is_fast else MEMORY_S)))
+        is_own = samples is not None and (samples.is_fused or (samples.rate is not None and not is_fitted))
+        gain = 1 - float(np.exp(-seconds / (settle if is_own else memory)))  # else the mean has odometry's errors
         P = informed(P, gain)
         tails[_ROLL_PITCH] *= 1 - gain
     after = replace(after, T_odom_world=C @ after.T_odom_world, T_odom_base=C @ T, covariance=P, tails=tails)
@@ -158,7 +168,14 @@ def turn(vector: FloatArray) -> FloatArray:
 
 
 def _with_samples(
-    state: GravityState, before: OdometryState, T_odom_base: FloatArray, seconds: float, samples: ImuSamples | None
+    state: GravityState,
+    before: OdometryState,
+    T_odom_base: FloatArray,
+    seconds: float,
+    samples: ImuSamples | None,
+    memory: float,
+    *,
+    is_fitted: bool,
 ) -> GravityState:
     """Return the state after the samples between two frames, the second of which has the pose `T_odom_base`."""
     assert before.T_odom_base is not None
@@ -171,7 +188,8 @@ def _with_samples(
     rotation: FloatArray = seen
     if samples is not None and samples.rate is not None and within.any() and np.linalg.norm(seen) > 1e-9:
         measured: FloatArray = np.asarray(samples.rate[within].mean(axis=0) * seconds)
-        if np.linalg.norm(measured - seen) < MAX_DIFFERENCE + MAX_DIFFERENT_SHARE * np.linalg.norm(seen):
+        off = float(np.linalg.norm(measured - seen))
+        if off < MAX_DIFFERENCE + MAX_DIFFERENT_SHARE * np.linalg.norm(seen) and (off > JUMP or not is_fitted):
             rotation = measured
     mean = None if state.force is None else _turned(-rotation[None], state.force[None])[0]
     state = replace(state, force=mean)
@@ -182,7 +200,6 @@ def _with_samples(
         return state
     if mean is None:
         return GravityState(force, seconds)
-    memory = FUSED_MEMORY_S if samples.is_fused else MEMORY_S
     total = min(state.seconds + seconds, memory)
     return GravityState(mean + min(seconds / total, 1.0) * (force - mean), total)
 

@@ -260,7 +260,9 @@ def step(
         certainty,
         is_scale_measured=bool(state.sources.in_charge),
     )
-    motion, moved, vertical = gravity.corrected(state.gravity, before, motion, moved, frame.imu)
+    motion, moved, vertical = gravity.corrected(
+        state.gravity, before, motion, moved, frame.imu, is_fitted=certainty is not None
+    )
     motion, moved, on_ground = ground.corrected(
         state.ground,
         before,
