@@ -288,6 +288,27 @@ def test_a_tilted_robot_drives_up_its_own_slope():
 
 
 @pytest.mark.slow
+def test_where_the_pixels_tell_the_motion_a_gyroscopes_bias_is_nothing():
+    """A camera goes sideways before a wall 2 m away, by a pixel of 80 from view to view."""
+    poses = []
+    for number in range(40):
+        T = np.eye(4)
+        T[:3, :3], T[0, 3] = turn(np.array([0.0, 1e-6 * number, 0.0])), number * 2.0 / 80  # it does not stand
+        poses.append(T)
+    tilts = []
+    for correct_motion in (False, True):
+        stream = Stream(Backbone(ScriptedNetwork(poses)), StreamSettings(correct_motion=correct_motion))
+        for number in range(40):
+            samples = imu(number * SECOND // 10, np.eye(3), np.eye(3))
+            samples = dataclasses.replace(samples, rate=samples.rate + np.array([0.01, 0.0, 0.0]))
+            result = stream.process(view(number), (number + 1) * SECOND // 10, imu=samples)
+            stream.prepare()
+            tilts.append(tilt_of(result.motion.T_odom_base[:3, :3], np.eye(3)))
+    assert tilts[39] > 0.005
+    assert tilts[79] < 0.5 * tilts[39]
+
+
+@pytest.mark.slow
 def test_a_robot_that_stands_is_leveled_where_it_stands():
     stream = Stream(Backbone(ScriptedNetwork(along(0.05))), StreamSettings(correct_motion=False))
     stream.process(view(0), 9 * round(STEP_S * 1e9))  # the IMU comes late
