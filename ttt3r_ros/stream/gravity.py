@@ -2,9 +2,10 @@
 
 At rest an accelerometer measures the specific force that holds it up: 9.8 m/s² upwards; while the robot moves, its own
 acceleration is added. A mean over time tells the two apart. It is kept in the axes of the base, and turned with it from
-frame to frame: by odometry's own rotation where that fits the pixels, which is better than a gyroscope, whose bias adds
-up, so that the mean may be long (`FITTED_MEMORY_S`); elsewhere, or where odometry jumps, by the gyroscope if there is
-one. (An IMU's fused orientation tells the same without the acceleration, and needs a short mean only.)
+frame to frame. Odometry's own rotation, where that fits the pixels, is better than a gyroscope, whose bias adds up; a
+gyroscope that agrees says that it has not jumped, and then the mean may be long (`LONG_MEMORY_S`). Where it does not
+agree, or the pixels do not tell, the gyroscope turns the mean. (An IMU's fused orientation tells the same without the
+acceleration, and needs a short mean only.)
 
 The first frame is placed so that z is up. Later the odometry frame is turned back, about a horizontal axis through the
 robot and by at most `MAX_RATE`: nothing jumps, the position stays, and the heading is left to the camera.
@@ -23,10 +24,11 @@ from ttt3r_ros.stream.covariance import CovarianceModel, at_origin, pose_varianc
 from ttt3r_ros.stream.odometry import Motion, OdometryState
 
 GRAVITY = 9.80665  #: [m/s²]
-#: The mean's time constant [s]: by the network's rotations, by those that fit the pixels, and of fused orientations. A
-#: longer one follows errors of the rotation more slowly, a shorter one mistakes more acceleration for gravity.
-MEMORY_S, FITTED_MEMORY_S, FUSED_MEMORY_S = 2.0, 8.0, 0.2
-#: The frame is turned back with this share of that time constant, at least so slowly [s], at most this fast [rad/s].
+#: The mean's time constant [s]: in general, by rotations that pixels and gyroscope agree on, of fused orientations.
+#: A longer one follows errors of the rotation more slowly, a shorter one mistakes more acceleration for gravity.
+MEMORY_S, LONG_MEMORY_S, FUSED_MEMORY_S = 2.0, 8.0, 0.2
+#: The frame is turned back with this share of the time that is in the mean, at least so slowly [s], and at most this
+#: fast [rad/s].
 SETTLE, SETTLE_S, MAX_RATE = 0.25, 0.5, 0.1
 #: A mean force between two frames whose magnitude is off by more than this is a shock and does not count [m/s²].
 MAX_SHOCK = 3.0
@@ -135,17 +137,14 @@ def corrected(
     seconds = (after.stamp_ns - before.stamp_ns) * 1e-9
     if before.T_odom_world is None or not seconds > 0:
         return motion, after, GravityState()
-    memory = FITTED_MEMORY_S if is_fitted else MEMORY_S
-    if samples is not None and samples.is_fused:
-        memory = FUSED_MEMORY_S
-    state = _with_samples(state, before, motion.T_odom_base, seconds, samples, memory, is_fitted=is_fitted)
+    state = _with_samples(state, before, motion.T_odom_base, seconds, samples, is_fitted=is_fitted)
     if state.force is None or after.T_odom_world is None or after.covariance is None:
         return motion, after, state
     T = motion.T_odom_base
     up = T[:3, :3] @ state.force
     axis = np.array([up[1], -up[0], 0.0])  # up × z
     angle = float(np.arctan2(np.linalg.norm(axis), up[2]))
-    settle = max(SETTLE * memory, SETTLE_S)
+    settle = max(SETTLE * state.seconds, SETTLE_S)
     wanted = angle * (1 - float(np.exp(-seconds / settle)))
     turned = min(wanted, MAX_RATE * seconds)
     C = np.eye(4)
@@ -154,7 +153,8 @@ def corrected(
     P, tails = after.covariance, after.tails.copy()
     if turned == wanted:  # else it is still on its way
         is_own = samples is not None and (samples.is_fused or (samples.rate is not None and not is_fitted))
-        gain = 1 - float(np.exp(-seconds / (settle if is_own else memory)))  # else the mean has odometry's errors
+        memory = settle if is_own else max(state.seconds, settle)  # else the mean has odometry's errors
+        gain = 1 - float(np.exp(-seconds / memory))
         P = informed(P, gain)
         tails[_ROLL_PITCH] *= 1 - gain
     after = replace(after, T_odom_world=C @ after.T_odom_world, T_odom_base=C @ T, covariance=P, tails=tails)
@@ -173,7 +173,6 @@ def _with_samples(
     T_odom_base: FloatArray,
     seconds: float,
     samples: ImuSamples | None,
-    memory: float,
     *,
     is_fitted: bool,
 ) -> GravityState:
@@ -186,10 +185,13 @@ def _with_samples(
         shares = ((samples.stamps_ns - before.stamp_ns) * 1e-9 / seconds).astype(np.float64)
         within = (shares > 0) & (shares <= 1)
     rotation: FloatArray = seen
+    memory = FUSED_MEMORY_S if samples is not None and samples.is_fused else MEMORY_S
     if samples is not None and samples.rate is not None and within.any() and np.linalg.norm(seen) > 1e-9:
         measured: FloatArray = np.asarray(samples.rate[within].mean(axis=0) * seconds)
         off = float(np.linalg.norm(measured - seen))
-        if off < MAX_DIFFERENCE + MAX_DIFFERENT_SHARE * np.linalg.norm(seen) and (off > JUMP or not is_fitted):
+        if is_fitted and off <= JUMP:
+            memory = memory if samples.is_fused else LONG_MEMORY_S
+        elif off < MAX_DIFFERENCE + MAX_DIFFERENT_SHARE * np.linalg.norm(seen):
             rotation = measured
     mean = None if state.force is None else _turned(-rotation[None], state.force[None])[0]
     state = replace(state, force=mean)
