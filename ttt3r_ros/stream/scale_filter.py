@@ -15,7 +15,7 @@ segment, and what is known of it:
 All are Gaussian, so that this is a Kalman filter in three dimensions: x' = x + ratio − b, b' = b, m' ≈ m, and
 measurements of x − m and of x. A measurement that is too far off is refused. What is published follows the estimate
 without a jump: the difference that a measurement has made, `lag`, goes away by `MAX_SLEW` per frame. Where a ratio is
-found to be wrong, no lengths have changed: that part is never published.
+found to be biased, no lengths have changed: that part is never published.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ MAX_SLEW = 0.005
 GATE = 3.0
 
 
-#: The unknowns that are wrong together where the network's metres are: x and m. And what these metres measure: x − m.
-_COMMON, _OWN = np.array([1.0, 0.0, 1.0]), np.array([1.0, 0.0, -1.0])
+#: The unknowns that are wrong together where the network's metres are: x and m.
+_COMMON = np.array([1.0, 0.0, 1.0])
 
 
 def _at_start() -> FloatArray:
@@ -93,9 +93,8 @@ def chained(state: ScaleState, ratio: LogRatio | None) -> ScaleState:
     F[0, 1] = -1.0
     P = F @ state.covariance @ F.T + np.diag([sigma**2, BIAS_WALK**2, 0.0])
     begun = replace(state, log_scale=state.log_scale + log - state.bias, covariance=P)
-    # only what these metres say of the old segment's factor has been published wrongly; the rest is the ratio's error
-    of_old = float(_OWN @ F @ state.covariance[0]) / (float(_OWN @ P @ _OWN) + OWN_METRES**2)
-    return replace(_seen(begun, OWN_METRES), lag=state.lag - of_old * (begun.place - begun.log_scale))
+    after = _seen(begun, OWN_METRES)
+    return replace(after, lag=after.lag - (after.bias - state.bias))  # what is published goes by the bias as known now
 
 
 def unchained(state: ScaleState) -> ScaleState:
@@ -151,7 +150,7 @@ def measured(
 
 def _seen(state: ScaleState, sigma: float) -> ScaleState:
     """Take in the network's own metres: its lengths are right but for what is wrong in this place."""
-    return _updated(state, _OWN, state.place - state.log_scale, sigma**2)
+    return _updated(state, np.array([1.0, 0.0, -1.0]), state.place - state.log_scale, sigma**2)
 
 
 def _updated(state: ScaleState, H: FloatArray, innovation: float, variance: float) -> ScaleState:
