@@ -51,6 +51,7 @@ _SILENCE_PERIODS = 4.0
 _FIRST_PERIOD_S = 5.0  # assumed frame period before the second pose
 _ROUNDING = 1e-9  # poses of images that follow on none differ by no more [m], [rad]
 _SETTLE_S = 1.5  # silence after the last image's odometry, for its other outputs and the diagnostics
+_MOUNT_S = 5.0  # at most so much longer, for the mount that TF publishes once: discovery may take some seconds
 
 
 class _StillError(UserError):
@@ -294,7 +295,8 @@ def _record(
             progress.update(_frames_received(recorder), _status(recorder, player.log))
             if player.exit_code() is not None:
                 ended_at = ended_at or now
-                if now > max(ended_at, recorder.heard_at) + _silence_s(recorder, _frames_played(summary)):
+                until = max(ended_at, recorder.heard_at) + _silence_s(recorder, _frames_played(summary))
+                if now > until + (_MOUNT_S if recorder.lacks_mount() else 0.0):
                     break
     executor.remove_node(recorder)
     recorder.finish()

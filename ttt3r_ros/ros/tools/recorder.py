@@ -91,6 +91,14 @@ class Recorder(Node):
             self._take_if_whole(oldest)
             self._pending.pop(oldest, None)
 
+    def lacks_mount(self) -> bool:
+        """Return whether frames wait for the camera's mount; TF publishes it once, and it may be heard last."""
+        whole = [parts for parts in list(self._pending.values()) if parts.keys() >= _PARTS.keys()]
+        return any(
+            not self._tf.can_transform(parts["odom"].child_frame_id, parts["points"].header.frame_id, Time())
+            for parts in whole[-1:]
+        )
+
     def finish(self) -> None:
         """Process the frames that are still waiting for messages; no more are expected."""
         for stamp in sorted(self._pending):
