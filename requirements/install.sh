@@ -6,6 +6,11 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ros="${ROS:-kilted}"
 venv="${VENV:-.venv}"
+if [[ $ros == kilted && $venv == .venv ]]; then
+    again='`make venv` tries again.'
+else
+    again="\`ROS=$ros VENV=$venv requirements/install.sh\` tries again."
+fi
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -115,9 +120,9 @@ pip_install() {
         fi
         grep -E '^ *(ERROR|error)' "$log" | tail -n 5 >&2 || true
         if grep -qiE 'connection|resolution|timed? ?out' "$log"; then
-            fail "PyPI cannot be reached: check the network, or set HTTPS_PROXY if you need a proxy. \`make venv\` tries again."
+            fail "PyPI cannot be reached: check the network, or set HTTPS_PROXY if you need a proxy. $again"
         fi
-        fail "pip could not install the requirements (its output: $log). \`make venv\` tries again."
+        fail "pip could not install the requirements (its output: $log). $again"
     fi
 }
 
@@ -219,7 +224,7 @@ main() {
     pip_install --quiet --require-hashes --only-binary :all: -r requirements/pip.txt
     install_packages
     say "adding the ROS 2 packages that PyPI lacks (see underlay/README.md)"
-    "$venv"/bin/python underlay/install.py 2>&1 | sed 's/^underlay: /        /' || fail "setup failed. \`make venv\` tries again."
+    "$venv"/bin/python underlay/install.py 2>&1 | sed -u 's/^underlay: /        /' || fail "setup failed. $again"
     pip_install --quiet --no-deps --no-index --no-build-isolation --editable .
     packages="$("$venv"/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
     put_on_path "$packages"

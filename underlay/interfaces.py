@@ -90,6 +90,7 @@ def _compile(package: MessagePackage, compilers: Compilers, work: Path, lib: Pat
         "-shared",
         "-w",
         "-Werror=implicit-function-declaration",
+        "-includestdio.h",  # Jazzy's generator leaves it to Python.h, which has it no more
         *(f"-I{path}" for path in headers),
     ]
 

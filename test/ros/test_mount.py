@@ -55,6 +55,20 @@ def listens_to_tf(inside) -> bool:
     return any(subscription.topic_name == "/tf" for subscription in inside.node.subscriptions)
 
 
+def test_a_base_that_is_fixed_below_another_frame_is_said(inside, camera, capfd):
+    """The node would give it a second parent, unless it broadcasts nothing."""
+    mount, said = inside.node.pipeline.mount, "base_link has a parent in TF already: it is fixed below base_footprint"
+    with inside.changed(publish_tf=False):
+        parents = [transform(1, "hull", "base_link", 0.3), transform(1, "/base_footprint", "hull", 0.1)]
+        camera.publisher(TFMessage, "/tf_static", LATCHED).publish(TFMessage(transforms=parents))
+        wait_until(lambda: mount.root() == "base_footprint", "the frames above the base")
+        camera.send_until_answered()
+        assert said not in capfd.readouterr().err
+    camera.send_until_answered()
+    assert capfd.readouterr().err.count(said) == 1
+    mount._parents.clear()
+
+
 def test_tf_is_left_once_the_mount_is_known_to_be_fixed(inside, camera, mounted, monkeypatch):
     """And the mount is looked up again only when a static transform comes."""
     mounted("/tf_static", "base_link", "fixed_camera", 1.5)

@@ -58,15 +58,16 @@ class _Found:
 class _Listener(TransformListener):
     """Counts the messages on /tf_static whose transforms are in the buffer, and leaves out the node's own."""
 
-    def __init__(self, buffer: Buffer, node: Node, own: dict[str, TransformStamped]) -> None:
+    def __init__(self, buffer: Buffer, node: Node, own: dict[str, TransformStamped], parents: dict[str, str]) -> None:
         self.static_messages = 0
-        self._own = own
+        self._own, self._parents = own, parents
         super().__init__(buffer, node)
 
     def static_callback(self, data: TFMessage) -> None:
         """Process a message."""
         others = [transform for transform in data.transforms if transform != self._own.get(transform.child_frame_id)]
         super().static_callback(TFMessage(transforms=others))
+        self._parents |= {t.child_frame_id.removeprefix("/"): t.header.frame_id.removeprefix("/") for t in others}
         self.static_messages += 1
 
 
@@ -96,7 +97,8 @@ class Mount:
         self.assumed: dict[str, TransformStamped] = {}
         self._own: dict[str, TransformStamped] = {}  # all that were ever assumed; the listener's thread reads it
         self.buffer = Buffer(node=node)  # clears dynamic transforms when time jumps back
-        self._listener = _Listener(self.buffer, node, self._own)
+        self._parents: dict[str, str] = {}  # of frames that are fixed to another
+        self._listener = _Listener(self.buffer, node, self._own, self._parents)
         self._hears_moving = True
         self._known_since = ("", 0)  # the last camera frame found, and the number of static messages before
         self._fixed_in_a_row = 0
@@ -145,6 +147,14 @@ class Mount:
         self.used[camera_frame] = T_base_camera
         (self._fixed.add if is_fixed else self._fixed.discard)(camera_frame)
         return MountReading(T_base_camera, corrects)
+
+    def root(self) -> str:
+        """Return the frame that the base is fixed to, directly or through others, and that is fixed to none."""
+        frame, seen = self._base_frame, set[str]()
+        while frame in self._parents and frame not in seen:
+            seen.add(frame)
+            frame = self._parents[frame]
+        return frame
 
     def stop(self) -> None:
         """Let the clock forget the buffer, before it is gone."""
@@ -272,7 +282,7 @@ class Mount:
         elif not (self._hears_moving or is_fixed):
             self._hears_moving = True
             self._listener.unregister()
-            self._listener = _Listener(self.buffer, self._node, self._own)
+            self._listener = _Listener(self.buffer, self._node, self._own, self._parents)
 
     def _assume(self, camera_frame: str, waited: float) -> FloatArray:
         T_base_camera, log = T_BASE_CAMERA, self._node.get_logger()

@@ -347,6 +347,12 @@ class Pipeline:
         T_base_camera = self._mount_at(camera_frame, frame.stamp_ns, parameters.wait_for_transform)
         if time.monotonic() - begun > MAX_SETUP_S and self.queue.is_overtaken():
             return  # the camera may have moved far in the meantime; a break before this frame counts for the next one
+        if parameters.publish_tf and (root := self.mount.root()) not in (parameters.base_frame, parameters.odom_frame):
+            self._notices.warn(
+                f"{parameters.base_frame} has a parent in TF already: it is fixed below {root}, and this node broadcasts "
+                f"{parameters.odom_frame} -> {parameters.base_frame}; two parents tear TF apart: set base_frame to {root}, "
+                "or publish_tf to false"
+            )
         if self._stream.state.odometry.T_odom_world is None:
             self._axes_frame = camera_frame
         self._unread = None
