@@ -54,7 +54,8 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "localization",
                 default_value="false",
-                description="Localize in the map of an earlier run (~/.ros/rtabmap.db); false starts a new map.",
+                description="Localize in the map of an earlier run (~/.ros/rtabmap.db, or the database_path in "
+                "rtabmap_params); false deletes it and starts a new map.",
             ),
             DeclareLaunchArgument("namespace", default_value="", description="Namespace of both nodes."),
             DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),

@@ -349,9 +349,9 @@ class Pipeline:
             return  # the camera may have moved far in the meantime; a break before this frame counts for the next one
         if parameters.publish_tf and (root := self.mount.root()) not in (parameters.base_frame, parameters.odom_frame):
             self._notices.warn(
-                f"{parameters.base_frame} has a parent in TF already: it is fixed below {root}, and this node broadcasts "
-                f"{parameters.odom_frame} -> {parameters.base_frame}; two parents tear TF apart: set base_frame to {root}, "
-                "or publish_tf to false"
+                f"{parameters.base_frame} has a parent in TF already: it is fixed below {root}, and this node "
+                f"broadcasts {parameters.odom_frame} -> {parameters.base_frame}; two parents tear TF apart: set "
+                f"base_frame to {root}, or publish_tf to false"
             )
         if self._stream.state.odometry.T_odom_world is None:
             self._axes_frame = camera_frame
