@@ -161,6 +161,18 @@ def test_two_nodes_that_disagree_about_a_mount_are_said_once_in_a_while(alone):
 GIVEN = Parameters(camera_pose="0.1 0 1.0 0 0 0").T_base_camera
 
 
+def test_the_ground_is_below_a_mount_that_the_user_has_given_and_not_below_one_that_is_assumed(alone):
+    for given in (GIVEN, None):
+        mount, _ = alone(given=given)
+        mount.at("camera", 1, 0.0)
+        assert mount.T_ground_camera("base_footprint", "camera") is None
+        mount.buffer.set_transform_static(transform(1, "base_footprint", "base_link", 0.2), "test")
+        for ground, height in (("base_link", 1.0), ("base_footprint", 1.2)):
+            T = mount.T_ground_camera(ground, "camera")
+            assert (T is None) == (given is None)
+            assert T is None or T[2, 3] == pytest.approx(height)
+
+
 @pytest.mark.parametrize("tf_is_late", [False, True])
 def test_a_mount_in_tf_beside_camera_pose_is_said_once(alone, tf_is_late):
     mount, said = alone(given=GIVEN)

@@ -85,7 +85,8 @@ class Metrics:
             return ""
         return (
             f"{self.dropped} of {frames} images were dropped, since this computer is too slow or was busy, so the path "
-            "is worse than it could be. The errors in README are of every image: `reconstruct synthetic` processes all."
+            "is worse than it could be. The errors in README are of every image: all are processed by "
+            "`.venv/bin/reconstruct synthetic --output FOLDER`."
         )
 
 

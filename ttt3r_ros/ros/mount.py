@@ -173,13 +173,18 @@ class Mount:
     def T_ground_camera(self, ground_frame: str, camera_frame: str) -> FloatArray | None:
         """Return the (4, 4) pose of a camera frame over the ground; None where TF does not have it.
 
-        An assumed mount says nothing about the ground. The ground should be joined to the base by static transforms:
-        once the mount is known to be static, nobody listens to others.
+        A mount that is only assumed says nothing about the ground; one that the user has given does. The ground should
+        be joined to the base by static transforms: once the mount is known to be static, nobody listens to others.
         """
-        if not ground_frame or camera_frame in self.assumed:
+        if not ground_frame:
             return None
-        found = self._transform(ground_frame, camera_frame)
-        return None if found is None else matrix_from_transform(found.transform)
+        if camera_frame not in self.assumed:
+            found = self._transform(ground_frame, camera_frame)
+            return None if found is None else matrix_from_transform(found.transform)
+        if self._T_given is None or ground_frame == self._base_frame:
+            return self._T_given
+        found = self._transform(ground_frame, self._base_frame)
+        return None if found is None else matrix_from_transform(found.transform) @ self._T_given
 
     def _look_up(self, camera_frame: str, stamp_ns: int = 0) -> _Found | None:
         """Return the transform at a stamp [ns], by default the latest; None if TF does not have it."""
