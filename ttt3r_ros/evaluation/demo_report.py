@@ -86,7 +86,7 @@ class Metrics:
         return (
             f"{self.dropped} of {frames} images were dropped, since this computer is too slow or was busy, so the path "
             "is worse than it could be. The errors in README are of every image: all are processed by "
-            "`.venv/bin/reconstruct synthetic --output FOLDER`."
+            "`reconstruct synthetic --output FOLDER` (in .venv/bin, or with `ros2 run ttt3r_ros`)."
         )
 
 
