@@ -69,13 +69,13 @@ def odometry(stamp: int, x: float = 0.0, **changes: float) -> Odometry:
 def drive(robot: Bench, count: int, *, ahead: float = 0.0, leap: float = 0.0, is_silent: bool = False) -> None:
     """Send images, each with its wheel odometry, whose clock is ahead [s]; clocks run as the machine's does.
 
-    With a leap [m], the odometry moves by so much in the tenth of a second before each image.
+    With a leap [m], the odometry moves by so much in the 50 ms before each image; images are 100 ms apart or more.
     """
     for number in range(count):
         stamp, begun = robot.next_stamp, time.monotonic_ns()
         told, x = stamp + round(ahead * 1e9), 0.01 * number
         if leap:
-            robot.publisher(Odometry, TOPIC).publish(odometry(told - 100_000_000, x - leap))
+            robot.publisher(Odometry, TOPIC).publish(odometry(told - 50_000_000, x - leap))
         if not is_silent:
             robot.publisher(Odometry, TOPIC).publish(odometry(told, x))
         time.sleep(0.05)  # the odometry arrives first, as its sender's clock says
@@ -125,13 +125,13 @@ def test_bad_messages_are_refused_in_a_sentence_each(running, robot):
 
 def test_a_gap_is_said(robot):
     def is_said() -> bool:
-        drive(robot, 2)
-        silent_until = robot.next_stamp + 600_000_000
+        drive(robot, 1)
+        silent_until = robot.next_stamp + 1_500_000_000  # of which diagnostics come once at least
         while robot.next_stamp < silent_until:
             drive(robot, 1, is_silent=True)
-        drive(robot, 2)
         return "nothing came of it for" in robot.diagnostics().get("wheel_odom", "")
 
+    drive(robot, 5)
     wait_until(is_said, "the gap to be said")
 
 
