@@ -19,15 +19,18 @@ def _share(*path) -> PathJoinSubstitution:
 
 def generate_launch_description() -> LaunchDescription:
     use_sim_time = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
+    arguments = [
+        DeclareLaunchArgument(
+            "costmap_params", default_value=_share("config", "costmap.yaml"), description="Parameters (YAML)."
+        ),
+        DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),
+    ]
     return LaunchDescription(
         [
-            DeclareLaunchArgument(
-                "costmap_params", default_value=_share("config", "costmap.yaml"), description="Parameters (YAML)."
-            ),
-            DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),
+            *arguments,
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(_share("launch", "ttt3r.launch.py")),
-                launch_arguments=[("included_by", "costmap.launch.py")],  # it need not warn of the arguments above
+                launch_arguments=[("known_arguments", " ".join(argument.name for argument in arguments))],
             ),
             Node(
                 package="nav2_costmap_2d",

@@ -17,23 +17,27 @@ def _share(*path) -> PathJoinSubstitution:
 
 
 def generate_launch_description() -> LaunchDescription:
+    arguments = [
+        DeclareLaunchArgument(
+            "ekf",
+            default_value="ekf.yaml",
+            description="Parameters of the filter: ekf.yaml, ekf_wheels_imu.yaml, or the full path of a file.",
+        ),
+        DeclareLaunchArgument("wheel_odom", default_value="wheel_odom", description="Odometry topic of the wheels."),
+        DeclareLaunchArgument("imu", default_value="imu/data", description="Topic of the IMU."),
+        DeclareLaunchArgument("namespace", default_value="", description="Namespace of both nodes."),
+        DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),
+    ]
     return LaunchDescription(
         [
-            DeclareLaunchArgument(
-                "ekf",
-                default_value="ekf.yaml",
-                description="Parameters of the filter: ekf.yaml, ekf_wheels_imu.yaml, or the full path of a file.",
-            ),
-            DeclareLaunchArgument(
-                "wheel_odom", default_value="wheel_odom", description="Odometry topic of the wheels."
-            ),
-            DeclareLaunchArgument("imu", default_value="imu/data", description="Topic of the IMU."),
-            DeclareLaunchArgument("namespace", default_value="", description="Namespace of both nodes."),
-            DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),
+            *arguments,
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(_share("launch", "ttt3r.launch.py")),
-                # the filter broadcasts odom -> base_link; of the arguments above, the included file need not warn
-                launch_arguments=[("publish_tf", "false"), ("included_by", "ekf.launch.py")],
+                # the filter broadcasts odom -> base_link
+                launch_arguments=[
+                    ("publish_tf", "false"),
+                    ("known_arguments", " ".join(argument.name for argument in arguments)),
+                ],
             ),
             Node(
                 package="robot_localization",

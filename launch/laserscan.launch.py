@@ -22,19 +22,22 @@ def _share(*path) -> PathJoinSubstitution:
 def generate_launch_description() -> LaunchDescription:
     use_sim_time = {"use_sim_time": ParameterValue(LaunchConfiguration("use_sim_time"), value_type=bool)}
     rotation = [text for pair in zip(("--qx", "--qy", "--qz", "--qw"), ROTATION, strict=True) for text in pair]
+    arguments = [
+        DeclareLaunchArgument(
+            "laserscan_params", default_value=_share("config", "laserscan.yaml"), description="Parameters (YAML)."
+        ),
+        DeclareLaunchArgument(
+            "optical_frame", default_value="camera_optical_frame", description="frame_id of the camera's images."
+        ),
+        DeclareLaunchArgument("namespace", default_value="", description="Namespace of the nodes."),
+        DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),
+    ]
     return LaunchDescription(
         [
-            DeclareLaunchArgument(
-                "laserscan_params", default_value=_share("config", "laserscan.yaml"), description="Parameters (YAML)."
-            ),
-            DeclareLaunchArgument(
-                "optical_frame", default_value="camera_optical_frame", description="frame_id of the camera's images."
-            ),
-            DeclareLaunchArgument("namespace", default_value="", description="Namespace of the nodes."),
-            DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),
+            *arguments,
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(_share("launch", "ttt3r.launch.py")),
-                launch_arguments=[("included_by", "laserscan.launch.py")],  # it need not warn of the arguments above
+                launch_arguments=[("known_arguments", " ".join(argument.name for argument in arguments))],
             ),
             Node(
                 package="tf2_ros",

@@ -23,16 +23,19 @@ def generate_launch_description() -> LaunchDescription:
         "camera_0/color/image": "ttt3r/rgb/image",
         "camera_0/color/camera_info": "ttt3r/rgb/camera_info",
     }
+    arguments = [
+        DeclareLaunchArgument(
+            "nvblox_params", default_value=_share("config", "nvblox.yaml"), description="Parameters (YAML)."
+        ),
+        DeclareLaunchArgument("namespace", default_value="", description="Namespace of both nodes."),
+        DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),
+    ]
     return LaunchDescription(
         [
-            DeclareLaunchArgument(
-                "nvblox_params", default_value=_share("config", "nvblox.yaml"), description="Parameters (YAML)."
-            ),
-            DeclareLaunchArgument("namespace", default_value="", description="Namespace of both nodes."),
-            DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),
+            *arguments,
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(_share("launch", "ttt3r.launch.py")),
-                launch_arguments=[("included_by", "nvblox.launch.py")],  # it need not warn of the arguments above
+                launch_arguments=[("known_arguments", " ".join(argument.name for argument in arguments))],
             ),
             Node(
                 package="nvblox_ros",

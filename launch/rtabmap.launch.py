@@ -46,22 +46,25 @@ def _rtabmap(condition, parameters: dict, arguments: list) -> Node:
 
 def generate_launch_description() -> LaunchDescription:
     localization = LaunchConfiguration("localization")
+    arguments = [
+        DeclareLaunchArgument(
+            "rtabmap_params", default_value=_share("config", "rtabmap.yaml"), description="Parameters (YAML)."
+        ),
+        DeclareLaunchArgument(
+            "localization",
+            default_value="false",
+            description="Localize in the map of an earlier run (~/.ros/rtabmap.db, or the database_path in "
+            "rtabmap_params); false deletes it and starts a new map.",
+        ),
+        DeclareLaunchArgument("namespace", default_value="", description="Namespace of both nodes."),
+        DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),
+    ]
     return LaunchDescription(
         [
-            DeclareLaunchArgument(
-                "rtabmap_params", default_value=_share("config", "rtabmap.yaml"), description="Parameters (YAML)."
-            ),
-            DeclareLaunchArgument(
-                "localization",
-                default_value="false",
-                description="Localize in the map of an earlier run (~/.ros/rtabmap.db, or the database_path in "
-                "rtabmap_params); false deletes it and starts a new map.",
-            ),
-            DeclareLaunchArgument("namespace", default_value="", description="Namespace of both nodes."),
-            DeclareLaunchArgument("use_sim_time", default_value="false", description="Take the time from /clock."),
+            *arguments,
             IncludeLaunchDescription(
                 PythonLaunchDescriptionSource(_share("launch", "ttt3r.launch.py")),
-                launch_arguments=[("included_by", "rtabmap.launch.py")],  # it need not warn of the arguments above
+                launch_arguments=[("known_arguments", " ".join(argument.name for argument in arguments))],
             ),
             _rtabmap(UnlessCondition(localization), {}, ["--delete_db_on_start"]),
             _rtabmap(

@@ -94,6 +94,10 @@ ARGUMENTS = {
 }
 
 
+#: What a launch file that includes this one says of its own arguments: their names.
+KNOWN = "known_arguments"
+
+
 def _share(*path: str) -> PathJoinSubstitution:
     return PathJoinSubstitution([FindPackageShare("ttt3r_ros"), *path])
 
@@ -101,11 +105,12 @@ def _share(*path: str) -> PathJoinSubstitution:
 def _warn_of_unknown(context):
     """Name arguments that have no effect; launch itself ignores them silently."""
     given = {argument.partition(":=")[0] for argument in context.argv if ":=" in argument}
-    unknown = set(context.launch_configurations) - set(ARGUMENTS)
-    if not unknown <= given:  # another launch file includes this one, and these are its arguments
+    known = {*ARGUMENTS, *context.launch_configurations.get(KNOWN, "").split()}
+    unknown = set(context.launch_configurations) - known - {KNOWN}
+    if not unknown <= given:  # another launch file, which does not say so, includes this one
         return
     for name in sorted(unknown):
-        close = difflib.get_close_matches(name, ARGUMENTS, n=1)
+        close = difflib.get_close_matches(name, known, n=1)
         advice = f"did you mean {close[0]}?" if close else "parameters of the node go into params_file"
         get_logger("ttt3r.launch.py").warning(f"the launch argument '{name}' is unknown and has no effect: {advice}")
 

@@ -70,7 +70,9 @@ class Kept:
 
 
 class DeclareLaunchArgument(Kept):
-    pass
+    @property
+    def name(self) -> str:
+        return self.names[0]
 
 
 class OpaqueFunction(Kept):
@@ -160,7 +162,7 @@ def _visit(file: str, context: Context, nodes: dict[str, dict[str, Any]]) -> Non
         action = actions.pop(0)
         if isinstance(action, DeclareLaunchArgument):
             default = performed(action.keywords["default_value"], context)
-            context.launch_configurations.setdefault(action.names[0], default)
+            context.launch_configurations.setdefault(action.name, default)
         elif isinstance(action, OpaqueFunction):
             actions = action.keywords["function"](context) + actions
         elif isinstance(action, IncludeLaunchDescription):

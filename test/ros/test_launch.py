@@ -22,6 +22,14 @@ CONSUMERS = {
     "laserscan.launch.py": "depthimage_to_laserscan",
     "nvblox.launch.py": "nvblox_ros",
 }
+#: An argument of each consumer that the node's launch file has not.
+OWN_ARGUMENTS = {
+    "ekf.launch.py": "wheel_odom",
+    "rtabmap.launch.py": "localization",
+    "costmap.launch.py": "costmap_params",
+    "laserscan.launch.py": "optical_frame",
+    "nvblox.launch.py": "nvblox_params",
+}
 
 
 #: Parameters that the consumers' sources declare (nav2_costmap_2d: humble, jazzy, kilted, lyrical; nvblox: March 2026);
@@ -223,9 +231,14 @@ def test_parameters_are_those_that_the_consumer_declares(group):
     assert set(values) - groups <= set(DECLARED[group].split())
 
 
-def test_arguments_of_the_consumer_alone_are_no_mistake(monkeypatch):
-    """Without `included_by`, the node's file would take it for a misspelt argument of its own."""
-    assert not launch(monkeypatch, "nvblox_params:=/mine.yaml", file="nvblox.launch.py").warnings
+@pytest.mark.parametrize(("file", "own"), OWN_ARGUMENTS.items())
+def test_arguments_of_the_consumer_are_no_mistake_and_misspelt_ones_are_said(monkeypatch, file, own):
+    """Without `known_arguments`, the node's file would take the consumer's for misspelt ones of its own."""
+    assert not launch(monkeypatch, f"{own}:=true", file=file).warnings
+    assert launch(monkeypatch, "camera_poze:=0 0 1 0 0 0", f"{own[:-1]}:=true", file=file).warnings == [
+        "the launch argument 'camera_poze' is unknown and has no effect: did you mean camera_pose?",
+        f"the launch argument '{own[:-1]}' is unknown and has no effect: did you mean {own}?",
+    ]
 
 
 def test_the_lifecycle_manager_finds_the_costmap(monkeypatch):

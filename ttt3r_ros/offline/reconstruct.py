@@ -228,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
         "--rgb",
         action=argparse.BooleanOptionalAction,
         default=False,
-        help="write rgb/, the images that depth/ belongs to",
+        help="write rgb/, the images that depth/ belongs to, cropped and scaled as it is",
     )
     results("--cloud", action=argparse.BooleanOptionalAction, default=True, help="write cloud.ply (default)")
     add_options(group, DepthSettings)
