@@ -8,7 +8,7 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.serialization import serialize_message
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from waiting import PATIENCE, send_until, settled, wait_until
 
 from ttt3r_ros.camera.calibration import Calibration
@@ -102,6 +102,7 @@ def alone() -> tuple[CalibrationInput, Mailbox, list[str]]:
         create_subscription=lambda *_, **__: SimpleNamespace(handle=mailbox, topic_name="camera_info"),
         count_publishers=lambda _: 0,
         get_publishers_info_by_topic=lambda _: [],
+        resolve_topic_name=lambda topic: topic,
         context=SimpleNamespace(ok=lambda: True),
     )
     return CalibrationInput(node, SimpleNamespace(warn=said.append)), mailbox, said
@@ -164,12 +165,13 @@ def test_a_camera_info_is_heard_whether_it_is_latched_or_not(bench, durability):
 class Camera:
     """Publishes images, perhaps with a camera_info."""
 
-    def __init__(self, node: Node, durability: DurabilityPolicy | None = None) -> None:
-        self.node, self.images = node, node.create_publisher(Image, "image", 1)
+    def __init__(self, node: Node, durability: DurabilityPolicy | None = None, images: str = "image") -> None:
+        kind = CompressedImage if images.endswith("/compressed") else Image
+        self.node, self.images = node, node.create_publisher(kind, images, 1)
         if durability is not None:
             qos = QoSProfile(depth=1, durability=durability)
             self.infos = node.create_publisher(CameraInfo, "camera_info", qos)
-        wait_until(lambda: node.count_publishers("image"), "the images to be seen")
+        wait_until(lambda: node.count_publishers(images), "the images to be seen")
 
     def tell(self, focal: float) -> None:
         camera = Intrinsics(focal, 72.0, 41.0, 28.0, 80, 60)
@@ -224,6 +226,30 @@ def test_the_next_camera_does_not_get_the_former_ones_camera_info(bench, calibra
     if is_silent:
         calibrated.hear(camera, 70.0)
         assert len(calibrated.said) == 1
+
+
+@pytest.mark.parametrize("images", ["image", "image/compressed", "/front/image_raw/compressed"])
+@pytest.mark.usefixtures("at_once")
+def test_a_camera_info_that_came_twice_is_forgotten_whether_images_are_compressed_or_not(bench, images, monkeypatch):
+    """A latched one that is sent with every image comes to both subscriptions, also after the last image."""
+    topic = "/front/image_raw" if images.startswith("/front") else "/image"  # after remapping
+    monkeypatch.setattr(bench.node, "resolve_topic_name", lambda _: topic)
+    former = Camera(bench.node, DurabilityPolicy.TRANSIENT_LOCAL, images)
+    former.tell(70.0)
+    calibrated = Calibrated(bench.node)
+    wait_until(lambda: calibrated.focal() == 70.0, "the former camera's camera_info")
+    wait_until(lambda: former.infos.get_subscription_count() == 2, "both subscriptions to be seen")
+    for _ in range(3):
+        former.tell(70.0)
+        assert former.infos.wait_for_all_acked()
+        assert calibrated.focal() == 70.0
+    former.tell(70.0)
+    assert former.infos.wait_for_all_acked()
+    former.end(former.images, former.infos)
+    camera = Camera(bench.node, images=images)
+    assert [calibrated.focal() for _ in range(3)] == [0.0] * 3
+    assert len(calibrated.said) == 1
+    camera.end(camera.images)
 
 
 @EITHER

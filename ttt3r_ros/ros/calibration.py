@@ -22,8 +22,6 @@ POLL_SECONDS = 0.01
 MAX_TAKEN = 1000
 #: Time between two looks at who publishes: a latched camera_info, until one has arrived, or another camera [s].
 LOOK_PERIOD = 1.0
-#: Where a camera publishes its images.
-IMAGE_TOPICS = ("image", "image/compressed")
 
 _STAMP_END = 12  #: end of the stamp in a serialized camera_info [bytes]: 4 for the encapsulation, 8 for the stamp
 
@@ -39,8 +37,9 @@ class CalibrationInput:
     volatile subscription, and a transient local one in addition once a publisher offers that durability and nothing has
     been received. It is not created before, because it would make every camera driver warn about incompatible QoS.
 
-    A camera_info belongs to the camera that publishes images while it comes. Once nobody is left of those who published
-    images and camera_info then, other images are not that camera's, and its camera_info is forgotten.
+    A camera_info belongs to the camera that publishes images, raw or compressed, while it comes. Once nobody is left of
+    those who published images and camera_info then, other images are not that camera's, and its camera_info is
+    forgotten.
     """
 
     def __init__(self, node: Node, notices: Notices) -> None:
@@ -53,6 +52,8 @@ class CalibrationInput:
         self.refused = 0  #: number of frames processed without a camera_info because it could not be used
         qos = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._inbox = Inbox(node, CameraInfo, "camera_info", qos)
+        image = node.resolve_topic_name("image")
+        self._image_topics = (image, f"{image}/compressed")  # a remapping of the one holds for both
         self._latched: Inbox | None = None
         self._looked_at = -LOOK_PERIOD
         self._senders: set[bytes] = set()  # identities of who has published images or camera_info ever since it came
@@ -108,14 +109,14 @@ class CalibrationInput:
 
     def _take(self) -> None:
         """Read the last camera_info that has arrived, if any."""
-        arrived, is_latched = self._inbox.take(MAX_TAKEN), False
-        if self._latched is not None and not arrived:
-            arrived, is_latched = self._latched.take(MAX_TAKEN), True
+        latched = [] if self._latched is None else self._latched.take(MAX_TAKEN)  # one that is sent now comes to both
+        arrived = self._inbox.take(MAX_TAKEN) or latched
         if not arrived:
             return
         is_new = arrived[-1][_STAMP_END:] != self._serialized
-        if is_new or is_latched:  # what is the same over and over is no news of who sends it
-            self._senders = self._publishers(self._inbox.topic, *IMAGE_TOPICS)
+        # what is the same over and over is no news of who sends it, nor is the last one of a camera that is gone
+        if is_new or (latched and self._publishers(self._inbox.topic)):
+            self._senders = self._publishers(self._inbox.topic, *self._image_topics)
             self._is_forgotten = False
         if not is_new:
             return
@@ -128,7 +129,7 @@ class CalibrationInput:
     def _forget_a_former_camera(self) -> None:
         """Forget the camera_info if nobody is left who published it, or images that it belongs to."""
         self._looked_at = time.monotonic()
-        cameras, infos = self._publishers(*IMAGE_TOPICS), self._publishers(self._inbox.topic)
+        cameras, infos = self._publishers(*self._image_topics), self._publishers(self._inbox.topic)
         if not cameras:  # the last images of one that is gone
             return
         if not self._senders:  # so short was a publisher of camera_info there
@@ -137,7 +138,8 @@ class CalibrationInput:
             self._senders = left
             return
         if not infos:  # otherwise, what waits is theirs
-            self._inbox.take(MAX_TAKEN)
+            for inbox in filter(None, (self._inbox, self._latched)):
+                inbox.take(MAX_TAKEN)
         self._calibration, self._serialized, self._key = None, b"", None
         self._has_waited, self._is_forgotten = False, True
 
