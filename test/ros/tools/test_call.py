@@ -230,6 +230,7 @@ def test_the_status_is_shown_as_a_list_of_the_node_asked_for(calls, capsys, monk
         (["set_pose", "1", "2"], "set_pose wants X Y YAW"),
         (["set_pose", "1", "two", "0"], "set_pose wants three numbers, X Y [m] YAW [rad], got 1 two 0"),
         (["initialpose", "nan", "2", "0"], "initialpose wants X and Y in meters, got nan 2"),
+        (["initialpose", "1", "nan", "0"], "initialpose wants X and Y in meters, got 1 nan"),
         (["initialpose", "1", "2", "90"], "initialpose wants YAW in radians, got 90"),
     ],
 )

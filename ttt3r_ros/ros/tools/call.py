@@ -234,7 +234,7 @@ def _why_no_pose(words: Sequence[str]) -> str:
         x, y, yaw = (float(word) for word in words)
     except ValueError:
         return f"wants three numbers, X Y [m] YAW [rad], got {' '.join(words)}"
-    if not max(abs(x), abs(y)) < _MAX_POSITION:  # NaN compares false
+    if not (abs(x) < _MAX_POSITION and abs(y) < _MAX_POSITION):  # NaN compares false
         return f"wants X and Y in meters, got {words[0]} {words[1]}"
     return "" if abs(yaw) <= 2 * math.pi else f"wants YAW in radians, got {words[2]}"
 
