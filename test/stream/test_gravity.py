@@ -238,6 +238,26 @@ def test_a_gap_of_the_imu_is_bridged_and_a_single_wrong_stamp_is_nothing():
         assert tilt_of(motion.T_odom_base[:3, :3], robot.R_true) < 1e-6
 
 
+@pytest.mark.parametrize("how", ["silent", "shaken"])
+def test_an_imu_that_tells_nothing_anymore_bounds_nothing(how):
+    """Roll and pitch drift as they do without an IMU, and the covariance says so; what bounds them else may go on."""
+    with_imu, without = Robot(np.eye(3)), Robot(np.eye(3))
+    none = ImuSamples(np.zeros(0, np.int64), np.zeros((0, 3)))
+    for _ in range(50):
+        with_imu.step()
+    for _ in range(600):
+        shaken = imu(with_imu.stamp_ns, with_imu.R_true, with_imu.R_true)
+        lost = dataclasses.replace(shaken, force=3 * shaken.force) if how == "shaken" else none
+        motion = with_imu.step(wrong=(0.001, 0, 0), samples=lost)
+        expected = without.step(wrong=(0.001, 0, 0), samples=none)
+    assert with_imu.gravity == GravityState()
+    assert tilt_of(motion.T_odom_base[:3, :3], with_imu.R_true) == pytest.approx(0.6, abs=0.1)
+    assert motion.covariances.pose[3] > 0.7 * expected.covariances.pose[3]
+    for _ in range(100):
+        motion = with_imu.step()
+    assert tilt_of(motion.T_odom_base[:3, :3], with_imu.R_true) < 0.01
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("gyro", "is_fitted", "lowest"),

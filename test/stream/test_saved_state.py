@@ -285,7 +285,7 @@ def test_weights_are_no_saved_state(reader, tmp_path):
 
 def test_another_version_is_said(saved, reader):
     newer = forged(saved, lambda metadata: metadata.update(ttt3r_ros_session="9\x1b[31m"))
-    assert "format version '9\\x1b[31m' but this ttt3r_ros reads version 7" in refused(newer, reader)
+    assert "format version '9\\x1b[31m' but this ttt3r_ros reads version 8" in refused(newer, reader)
 
 
 def test_another_network_is_said(saved):

@@ -27,6 +27,8 @@ GRAVITY = 9.80665  #: [m/s²]
 #: The mean's time constant [s]: in general, by rotations that pixels and gyroscope agree on, of fused orientations.
 #: A longer one follows errors of the rotation more slowly, a shorter one mistakes more acceleration for gravity.
 MEMORY_S, LONG_MEMORY_S, FUSED_MEMORY_S = 2.0, 8.0, 0.2
+#: A mean that only odometry has turned for so long says no more than odometry [s].
+FORGOTTEN_S = 8.0
 #: The frame is turned back with this share of the time that is in the mean, at least so slowly [s], and at most this
 #: fast [rad/s].
 SETTLE, SETTLE_S, MAX_RATE = 0.25, 0.5, 0.1
@@ -75,10 +77,12 @@ class GravityState:
     Attributes:
         force: (3,) mean force, in the axes of the base [m/s²]; None before the first.
         seconds: time that is in it [s].
+        silent: time since the last force that is in it [s].
     """
 
     force: FloatArray | None = None
     seconds: float = 0.0
+    silent: float = 0.0
 
 
 def leveled(state: OdometryState, samples: ImuSamples | None, model: CovarianceModel) -> OdometryState:
@@ -194,12 +198,14 @@ def _with_samples(
         elif off < MAX_DIFFERENCE + MAX_DIFFERENT_SHARE * np.linalg.norm(seen):
             rotation = measured
     mean = None if state.force is None else _turned(-rotation[None], state.force[None])[0]
-    state = replace(state, force=mean)
+    silent = state.silent + seconds
+    is_lost = mean is None or silent > FORGOTTEN_S
+    without = GravityState() if is_lost else replace(state, force=mean, silent=silent)
     if samples is None or not within.any():
-        return state
+        return without
     force = _turned((shares[within, None] - 1) * rotation, samples.force[within]).mean(axis=0)
     if not _is_gravity(force):
-        return state
+        return without
     if mean is None:
         return GravityState(force, seconds)
     total = min(state.seconds + seconds, memory)

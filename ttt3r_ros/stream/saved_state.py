@@ -26,7 +26,7 @@ from ttt3r_ros.stream.settings import StreamSettings
 from ttt3r_ros.stream.stream import Stream, StreamState, prepare
 from ttt3r_ros.stream.tracks import TracksState
 
-FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 7, "a saved state", "save the state again")
+FORMAT = FileFormat(StreamState, "ttt3r_ros_session", 8, "a saved state", "save the state again")
 #: Maximum size of a file [bytes]; that of the largest published network has about 20 MB.
 MAX_BYTES = 2**28
 #: Larger poses, scales and counts are invalid.
@@ -131,7 +131,8 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         "covariance": _has_shape(odometry.covariance, (SIZE, SIZE))
         and odometry.moved.shape == (3,)
         and odometry.error.shape == odometry.tails.shape == (SIZE, SOURCES),
-        "gravity": _has_shape(state.gravity.force, (3,)) and 0 <= state.gravity.seconds < MAX_MAGNITUDE,
+        "gravity": _has_shape(state.gravity.force, (3,))
+        and all(0 <= seconds < MAX_MAGNITUDE for seconds in (state.gravity.seconds, state.gravity.silent)),
         "ground": _is_ground(state.ground),
         "depth": state.depth is None or 0 < state.depth < MAX_MAGNITUDE,
         "images": _has_shape(state.images.thumbnail, THUMBNAIL[::-1]),
