@@ -62,6 +62,9 @@ _SILENCE_S = 4.0
 #: The node tells where it is in the map with every frame; what is older than this is not true anymore [ns].
 _OLD_NS = 10**9
 
+#: The node may answer a player's last images after the player is gone [ns].
+_LATE_NS = 10**9
+
 #: A new node's map may be heard before that node is noticed; one that was heard longer ago is the former node's [s].
 _FRESH_S = 1.0
 
@@ -132,7 +135,7 @@ class View(Node):
         self._graph: MarkerArray | None = None
         self._truth: EvenlySpaced[FloatArray] = EvenlySpaced(_TRUE_POINTS)
         self._true_poses: dict[int, FloatArray] = {}  # T_world_base
-        self._true_span = (0, 0)  # first and last stamp of the truth [ns]
+        self._true_span = (0, 0)  # first and last stamp of the truth, and of the poses while its player is there [ns]
         self._players: set[bytes] = set()  # identities of who publishes the truth
         self._is_truth_shown = False
         self._T_odom_world: FloatArray | None = None
@@ -216,11 +219,14 @@ class View(Node):
             self._players = players & self._players or players
         else:
             first, last = self._true_span
-            is_another = bool(self._poses) and not first <= next(reversed(self._poses)) <= last
+            is_another = bool(self._poses) and not first <= next(reversed(self._poses)) <= last + _LATE_NS
         if is_another and len(self._truth):
             self._truth = EvenlySpaced(_TRUE_POINTS)
             self._true_poses.clear()
             self._T_odom_world = None
+        elif players and self._poses and len(self._truth):  # of some images a recording may have no truth
+            first, last = self._true_span
+            self._true_span = first, max(last, next(reversed(self._poses)))
 
     def _who_publishes(self, topic: str) -> set[bytes]:
         """Return the identities of who publishes a topic."""
