@@ -3,7 +3,8 @@
 Each walk through a held-out apartment is seen at lower rates, backward in time (a robot in reverse), and by cameras
 that are tilted, turned or rolled. What counts is the error of the motion over one second, relative to that motion: at
 100 % the estimate says no more than that the robot stands still. Every walk is seen by the network alone, and by a
-stream that corrects its motion by pixels, as the node does.
+stream that corrects its motion by pixels, as the node does. Both know the mount, so that a camera that is rolled by a
+quarter turn or more is turned upright.
 """
 
 from __future__ import annotations
@@ -104,10 +105,12 @@ def run(args: argparse.Namespace, console: Console) -> dict[str, Any]:
     with FrameProgress("conditions", len(CONDITIONS) * args.seeds, console) as progress:
         for condition in CONDITIONS:
             sums, rate_hz = np.zeros((2, 4)), args.fps / condition.every
+            mount = T_from_rpy([0, 0, 0], *np.deg2rad(condition.mount_deg)) @ T_BASE_CAMERA
             for seed in range(FIRST_SEED, FIRST_SEED + args.seeds):
                 frames = list(_frames(condition, seed, args))
                 for row, stream_settings in enumerate(both_settings):
-                    steps = go_along(Stream(loaded.backbone, stream_settings), frames, outputs=frozenset())
+                    stream = Stream(loaded.backbone, stream_settings)
+                    steps = go_along(stream, frames, outputs=frozenset(), T_base_camera=mount)
                     poses = [None if s.estimate is None else s.estimate.T_world_camera for s in steps]
                     sums[row] += motion_errors(poses, [frame.T_world_camera for frame in frames], rate_hz)
                 progress.update(len(rows) * args.seeds + seed - FIRST_SEED + 1)

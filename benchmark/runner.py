@@ -130,9 +130,20 @@ def frames_of(sequence: Rendered) -> Iterator[Frame]:
 
 
 def go_along(
-    stream: Stream | SegmentReader, frames: Iterable[Frame], *, outputs: Set[str] = DEFAULT_OUTPUTS
+    stream: Stream | SegmentReader,
+    frames: Iterable[Frame],
+    *,
+    outputs: Set[str] = DEFAULT_OUTPUTS,
+    T_base_camera: FloatArray = T_BASE_CAMERA,
 ) -> Iterator[Step]:
-    """Feed frames to a stream, one by one, and yield what came of each before the next is taken."""
+    """Feed frames to a stream, one by one, and yield what came of each before the next is taken.
+
+    Args:
+        stream: takes them.
+        frames: in their order.
+        outputs: to compute beside the pose.
+        T_base_camera: (4, 4) mount of the camera, of which a stream is told.
+    """
     from ttt3r_ros.stream.stream import Stream
 
     for frame in frames:
@@ -143,7 +154,7 @@ def go_along(
             result = stream.process(
                 frame.image,
                 frame.stamp_ns,
-                T_BASE_CAMERA,
+                T_base_camera,
                 frame.intrinsics,
                 outputs=outputs,
                 T_ground_camera=frame.T_ground_camera,

@@ -53,6 +53,7 @@ def keyframe(number: int, width: int = 80, height: int = 60) -> Keyframe:
         depth=depth,
         confidence=np.full(shape, 2.0, np.float16),
         stride=2,
+        turns=number % 4,
     )
 
 

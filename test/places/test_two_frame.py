@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
+from ttt3r_ros.camera.preprocess import PixelMap
+from ttt3r_ros.camera.upright import turned_axes
 from ttt3r_ros.geometry import inverse, quaternion_from_rotation, unproject
+from ttt3r_ros.places.keyframe import Keyframe
 from ttt3r_ros.places.pieces import finished
 from ttt3r_ros.places.two_frame import both_ways
 
@@ -59,6 +64,34 @@ def test_both_orders_say_pose_and_scale_in_the_keyframes_meters(views, pair):
         np.testing.assert_allclose(look.S_old_new.t, true.t, atol=1e-3)
         assert look.S_old_new.scale == pytest.approx(true.scale, rel=1e-3)
         assert look.spread < 1e-3
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_rolled_camera_is_turned_upright_and_answered_as_it_is(views, pair, turns):
+    old, new, true = pair
+    R, looks = (
+        turned_axes(turns),
+        finished(both_ways(Told((old, new), views[1]), *(turned(k, turns) for k in pair[:2]))),
+    )
+    for look in looks:
+        np.testing.assert_allclose(look.S_old_new.R, R.T @ true.R @ R, atol=1e-6)
+        np.testing.assert_allclose(look.S_old_new.t, R.T @ true.t, atol=1e-3)
+        assert look.S_old_new.scale == pytest.approx(true.scale, rel=1e-3)
+        assert look.spread < 1e-3
+
+
+def turned(keyframe: Keyframe, turns: int) -> Keyframe:
+    """Return what a rolled camera would have seen there."""
+    width, height = keyframe.pixel_map.size[:: -1 if turns % 2 else 1]
+    image = np.ascontiguousarray(np.rot90(keyframe.image, -turns)[..., ::-1])
+    return dataclasses.replace(
+        keyframe,
+        turns=turns,
+        jpeg=cv2.imencode(".png", image)[1],
+        pixel_map=PixelMap((width, height), (width, height), (0, 0), (width, height)),
+        depth=np.rot90(keyframe.depth, -turns),
+        confidence=np.rot90(keyframe.confidence, -turns),
+    )
 
 
 def test_a_network_that_sees_no_depth_is_of_no_use(views, pair):

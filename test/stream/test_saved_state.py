@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from segment_runner import photo
 from ttt3r_ros import serialize
 from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import T_BASE_CAMERA, T_from_rpy
 from ttt3r_ros.model.update import RULES
 from ttt3r_ros.stream import reset_policy
 from ttt3r_ros.stream.backbone import Backbone
@@ -39,7 +41,8 @@ def stream(settings: StreamSettings = ANY_MOTION, **changes) -> Stream:
 
 
 def feed(fed: Stream, numbers: range, outputs: frozenset[str] = frozenset(), **others) -> list[StreamResult]:
-    return [fed.process(photo(n), n * SECOND // 10, np.eye(4), outputs=outputs, **others) for n in numbers]
+    mount = others.pop("T_base_camera", np.eye(4))
+    return [fed.process(photo(n), n * SECOND // 10, mount, outputs=outputs, **others) for n in numbers]
 
 
 def masked_and_tilted() -> dict[str, object]:
@@ -85,7 +88,12 @@ def assert_same(found: list[StreamResult], expected: list[StreamResult]) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("rule", "outputs", "others"),
-    [*((rule, frozenset(), {}) for rule in RULES), ("ttt3r", {POINTS}, {}), ("ttt3r", {POINTS}, masked_and_tilted())],
+    [
+        *((rule, frozenset(), {}) for rule in RULES),
+        ("ttt3r", {POINTS}, {}),
+        ("ttt3r", {POINTS}, masked_and_tilted()),
+        ("ttt3r", {POINTS}, {"T_base_camera": T_from_rpy([0, 0, 0], math.pi / 2, 0, 0) @ T_BASE_CAMERA}),
+    ],
 )
 def test_a_stream_goes_on_to_the_last_bit(rule, outputs, others):
     """Also across a reset, whose last frame's points nobody has wanted so far."""

@@ -9,13 +9,16 @@ import torch
 from rule_weights import TINY, rule_network
 from segment_runner import photo, tiny_segments
 
+from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import interleaved, normalize, pixel_map, resample
+from ttt3r_ros.camera.upright import turned_axes
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import Intrinsics, T_from_pose, inverse
 from ttt3r_ros.model import Ttt3r
 from ttt3r_ros.stream.estimate import IMAGE, POINTS
 from ttt3r_ros.stream.scale_filter import OWN_METRES, ScaleState
-from ttt3r_ros.stream.segments import SegmentState, last_points, look, rescaled, warm_up
+from ttt3r_ros.stream.segments import SegmentState, advance, last_points, look, rescaled, warm_up
+from ttt3r_ros.stream.settings import StreamSettings
 
 
 def segment_poses(seeds: list[int]) -> list[np.ndarray]:
@@ -65,6 +68,39 @@ def test_segments_are_chained_through_the_frames_they_share(prepare):
     T = T @ scaled(inverse(third[0]) @ third[2], estimates[3].scale)
     np.testing.assert_allclose(estimates[3].T_world_camera, T, atol=1e-5)
     assert [e.segment for e in estimates] == [0, 0, 1, 2]
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_a_turned_camera_sees_what_an_upright_one_sees(turns):
+    """Images have the network's size, so that the network sees the same; over a reset, with hidden pixels."""
+    upright = turned = SegmentState()
+    backbone, settings = tiny_segments().backbone, StreamSettings(image_size=64)
+    R, hidden, outputs = turned_axes(turns), np.zeros((48, 64), np.uint8), {POINTS, IMAGE}
+    hidden[40:, :20] = 255
+    for number in range(5):
+        image = photo(number, 64, 48)
+        expected, upright = advance(backbone, upright, image, settings=settings, outputs=outputs, mask=Mask(hidden))
+        found, turned = advance(
+            backbone,
+            turned,
+            np.ascontiguousarray(np.rot90(image, -turns)),
+            settings=settings,
+            outputs=outputs,
+            mask=Mask(np.ascontiguousarray(np.rot90(hidden, -turns))),
+            turns=turns,
+        )
+        for name in ("depth", "confidence", "image"):
+            np.testing.assert_array_equal(getattr(found, name), np.rot90(getattr(expected, name), -turns))
+        np.testing.assert_allclose(found.points, np.rot90(expected.points, -turns) @ R, atol=1e-6)
+        np.testing.assert_allclose(found.T_world_camera[:3, 3], R.T @ expected.T_world_camera[:3, 3], atol=1e-6)
+        np.testing.assert_allclose(found.T_world_camera[:3, :3], R.T @ expected.T_world_camera[:3, :3] @ R, atol=1e-6)
+        assert (found.scale, found.turns) == (pytest.approx(expected.scale), turns)
+        (points, confidence), (as_upright, _) = (last_points(backbone, state) for state in (turned, upright))
+        np.testing.assert_allclose(points, np.rot90(as_upright, -turns) @ R, atol=1e-6)
+        np.testing.assert_array_equal(confidence, found.confidence)
+        if number == 2:
+            upright, turned = upright.reset(), turned.reset()
+    assert turned.segment == 1
 
 
 def test_the_scale_survives_a_reset(monkeypatch):

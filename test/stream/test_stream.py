@@ -10,7 +10,7 @@ import torch
 from scripted_network import PATCH, ScriptedNetwork, along, view
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import R_BODY_OPTICAL, T_BASE_CAMERA, Intrinsics, rotation_from_quaternion
+from ttt3r_ros.geometry import R_BODY_OPTICAL, T_BASE_CAMERA, Intrinsics, T_from_rpy, rotation_from_quaternion
 from ttt3r_ros.stream import image_check
 from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.covariance import CovarianceModel
@@ -370,6 +370,42 @@ def test_a_mounted_camera_moves_the_robot():
     for number in range(3):
         frame = camera.stream.process(view(number), number * 100_000_000, left)
     np.testing.assert_allclose(frame.motion.T_odom_base[:3, 3], [0, 2 * SPEED, 0], atol=1e-6)
+
+
+def rolled(degrees: float) -> np.ndarray:
+    """Return the mount of a camera that looks forward, rolled about its optical axis."""
+    return T_from_rpy([0, 0, 0], np.deg2rad(degrees), 0, 0) @ T_BASE_CAMERA
+
+
+@pytest.mark.parametrize(("degrees", "turns"), [(180, 2), (90, 3), (-85, 1)])
+def test_a_network_sees_a_rolled_camera_upright(degrees, turns):
+    camera, seen = Camera(), []
+    step = camera.network.step
+
+    def watched(image, *arguments, **options):
+        seen.append(image)
+        return step(image, *arguments, **options)
+
+    camera.network.step = watched
+    for number in range(2):
+        image = np.ascontiguousarray(np.rot90(view(number), -turns))
+        camera.stream.process(image, number * 100_000_000, rolled(degrees))
+        camera.stream.process(view(number), number * 100_000_000 + 1, T_BASE_CAMERA, break_reason="another camera")
+    for turned, upright in zip(seen[::2], seen[1::2], strict=True):
+        assert turned.shape == upright.shape
+        assert (turned - upright).abs().mean() < 0.02  # but for the rounding of the scaled image
+
+
+def test_a_mount_that_turns_the_image_another_way_begins_a_segment():
+    camera = Camera(max_speed=0.0, max_turn_rate=0.0)  # the scripted network reads its pose from upright images
+    camera.drive(3)
+    results = [
+        camera.stream.process(view(3 + number), camera.stamp + (1 + number) * 100_000_000, rolled(degrees))
+        for number, degrees in enumerate((50, 100, 100, 50))
+    ]
+    assert [result.estimate.segment for result in results] == [0, 1, 1, 1]
+    said = "the camera's mount has been turned: starting a new segment; the pose goes on from the last one"
+    assert [result.events for result in results] == [(), (said,), (), ()]
 
 
 def test_a_step_changes_nothing_of_what_it_is_given():

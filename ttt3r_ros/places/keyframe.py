@@ -35,6 +35,7 @@ class Keyframe:
         depth: (h, w) float16, every `stride`-th pixel of the network's image from `stride // 2` on; NaN where unknown.
         confidence: (h, w) float16, >= 1.
         stride: of the depth [px].
+        turns: quarter turns, counterclockwise, after which the network sees the image, see `upright`.
     """
 
     number: int
@@ -50,6 +51,7 @@ class Keyframe:
     depth: npt.NDArray[np.float16]
     confidence: npt.NDArray[np.float16]
     stride: int
+    turns: int
 
     @property
     def image(self) -> ImageArray:
@@ -149,4 +151,5 @@ def keyframe_of(
         depth=thinned.astype(np.float16),
         confidence=np.clip(confidence[stride // 2 :: stride, stride // 2 :: stride], 1, 6e4).astype(np.float16),
         stride=stride,
+        turns=estimate.turns,
     )

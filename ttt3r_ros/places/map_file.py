@@ -35,7 +35,7 @@ class _Saved:
     """N keyframes and E edges; arrays of several lengths lie one after the other.
 
     Attributes:
-        integers: (N, 5) number, track, segment, stamp_ns, stride.
+        integers: (N, 6) number, track, segment, stamp_ns, stride, turns.
         poses_odom: (N, 4, 4) T_odom_camera.
         factors: (N,).
         descriptors: (N, D) float32.
@@ -73,7 +73,7 @@ class _Saved:
     skill: PoseSkill
 
 
-FORMAT = FileFormat(_Saved, "ttt3r_ros_places", 3, "a map of places", "make the map anew, or choose another file")
+FORMAT = FileFormat(_Saved, "ttt3r_ros_places", 4, "a map of places", "make the map anew, or choose another file")
 
 
 def to_bytes(content: MapContent, backbone: Backbone) -> bytes:
@@ -90,9 +90,9 @@ def to_parts(content: MapContent, fingerprint: str) -> list[memoryview]:
     cameras = [[k.intrinsics.fx, k.intrinsics.fy, k.intrinsics.cx, k.intrinsics.cy, k.intrinsics.width,
                 k.intrinsics.height] for k in keyframes]  # fmt: skip
     saved = _Saved(
-        integers=np.array([(k.number, k.track, k.segment, k.stamp_ns, k.stride) for k in keyframes], np.int64).reshape(
-            -1, 5
-        ),
+        integers=np.array(
+            [(k.number, k.track, k.segment, k.stamp_ns, k.stride, k.turns) for k in keyframes], np.int64
+        ).reshape(-1, 6),
         poses_odom=np.array([k.T_odom_camera for k in keyframes], np.float64).reshape(-1, 4, 4),
         factors=np.array([k.factor for k in keyframes], np.float64),
         descriptors=np.stack([k.descriptor for k in keyframes]) if keyframes else np.zeros((0, 0), np.float32),
@@ -152,7 +152,7 @@ def _check(saved: _Saved, backbone: Backbone) -> None:
     """Raise a ValueError if no map can be like this."""
     count, edges = len(saved.integers), len(saved.pairs)
     shapes = {
-        "integers": (count, 5), "poses_odom": (count, 4, 4), "factors": (count,), "jpeg_sizes": (count,),
+        "integers": (count, 6), "poses_odom": (count, 4, 4), "factors": (count,), "jpeg_sizes": (count,),
         "descriptors": (count, 2 * backbone.network.config.enc_embed_dim if count else saved.descriptors.shape[-1]),
         "pixel_maps": (count, 8), "cameras": (count, 6), "depth_shapes": (count, 2), "poses_map": (count, 13),
         "pairs": (edges, 3), "motions": (edges, 13), "sigmas": (edges, 3),
@@ -164,13 +164,14 @@ def _check(saved: _Saved, backbone: Backbone) -> None:
         array = getattr(saved, name)
         if array.size and not np.abs(array).max() < MAX_MAGNITUDE:
             raise ValueError(f"{name} has numbers that are too large")
-    numbers, tracks, _, stamps, strides = saved.integers.T
+    numbers, tracks, _, stamps, strides, turns = saved.integers.T
     sides = np.concatenate([saved.pixel_maps[:, [0, 1, 2, 3, 6, 7]].ravel(), saved.depth_shapes.ravel()])
     pixels = saved.depth_shapes.prod(axis=1) if count else np.zeros(0, np.int64)
     sound = {
         "numbers": bool((np.diff(numbers) > 0).all() and (numbers >= 0).all() and (saved.integers < 2**62).all()),
         "tracks": bool((np.diff(tracks) >= 0).all() and (tracks >= 0).all() and (stamps >= 0).all()),
         "strides": bool(((strides > 0) & (strides < MAX_SIDE)).all()),
+        "turns": bool(np.isin(turns, range(4)).all()),
         "sides": bool(((sides > 1) & (sides < MAX_SIDE)).all()),
         "offsets": bool((np.abs(saved.pixel_maps[:, 4:6]) < MAX_SIDE).all()),
         "depths": saved.depths.shape == saved.confidences.shape == (pixels.sum(),),
@@ -197,7 +198,7 @@ def _unpacked(saved: _Saved) -> MapContent:
     depths, confidences = (np.split(bits, pixels.cumsum()[:-1]) for bits in (saved.depths, saved.confidences))
     jpegs = np.split(saved.jpegs, saved.jpeg_sizes.cumsum()[:-1])
     keyframes = []
-    for index, (number, track, segment, stamp_ns, stride) in enumerate(saved.integers.tolist()):
+    for index, (number, track, segment, stamp_ns, stride, turns) in enumerate(saved.integers.tolist()):
         shape = tuple(saved.depth_shapes[index])
         depth = depths[index].view(np.float16).reshape(shape).copy()
         with np.errstate(invalid="ignore"):
@@ -221,6 +222,7 @@ def _unpacked(saved: _Saved) -> MapContent:
             depth=depth,
             confidence=confidence.copy(),
             stride=stride,
+            turns=turns,
         )
         _check_image(keyframe)
         keyframes.append(keyframe)

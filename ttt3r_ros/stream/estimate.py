@@ -55,6 +55,8 @@ class Estimate:
         image: (H, W, 3) uint8 RGB, the network's input; None if not requested.
         descriptor: (2·C_e,) float32, mean and standard deviation over the image of the encoder's tokens: similar images
             have similar ones; None if not requested.
+        turns: quarter turns, counterclockwise, after which the network has seen the image, see `upright`; undone in all
+            that is here.
         intrinsics: of the network's image; None while unknown (no camera calibration and no points yet).
         intrinsics_source: 'given' by the caller, 'estimated' from the points, or 'assumed' (a common lens) as long as
             no focal length fits the points.
@@ -75,6 +77,7 @@ class Estimate:
     confidence: Float32Array | None = None
     image: npt.NDArray[np.uint8] | None = None
     descriptor: Float32Array | None = None
+    turns: int = 0
     intrinsics: Intrinsics | None = None
     intrinsics_source: Literal["given", "estimated", "assumed"] = "given"
 

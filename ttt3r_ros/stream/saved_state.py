@@ -125,7 +125,7 @@ def _impossible_part(state: StreamState, backbone: Backbone, settings: StreamSet
         "scale": _is_scale(running.scale_state) and running.first_level > 0,
         "focal lengths": all(focal > 0 for focal in focals),
         "stamps": all(stamp is None or abs(stamp) < 2**63 for stamp in stamps),
-        "counts": all(0 <= count < MAX_MAGNITUDE for count in [*counts, state.failures]),
+        "counts": all(0 <= count < MAX_MAGNITUDE for count in [*counts, state.failures]) and running.turns in range(4),
         "sources": _are_sources(state.sources),
         "tracks": _are_tracks(state.tracks),
         "covariance": _has_shape(odometry.covariance, (SIZE, SIZE))
@@ -199,6 +199,8 @@ def _is_last(state: SegmentState, backbone: Backbone, settings: StreamSettings) 
     width, height = backbone.pixel_map(*size, settings.image_size).size
     if state.state is None or last.points is None or last.confidence is None or last.trace is not None:
         return False
+    if state.turns % 2:
+        width, height = height, width
     shapes = [(1, 3, height, width), (1, height, width, 3), (1, height, width)]
     if state.before is not None and state.before.shape != last.image.shape:
         return False

@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from torch import Tensor
 from ttt3r_ros.camera.focal import intrinsics_of, with_focal_of
 from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image, interleaved, normalize
+from ttt3r_ros.camera.upright import turned_axes
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, inverse, orthonormal
 from ttt3r_ros.model.network import POINTS_CAMERA, Prediction, State, Trace
@@ -31,6 +33,8 @@ from ttt3r_ros.stream.backbone import Backbone
 from ttt3r_ros.stream.estimate import DEFAULT_OUTPUTS, DESCRIPTOR, IMAGE, POINTS, Estimate, Float32Array, Timings
 from ttt3r_ros.stream.scale_filter import ScaleState
 from ttt3r_ros.stream.settings import StreamSettings
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 #: State tokens this many times as large as after the segment's first frame have exploded: those of sound states stay
 #: within a few per cent for hundreds of frames.
@@ -46,10 +50,10 @@ class LastFrame:
 
     Attributes:
         image: (1, 3, H, W), the network's input.
-        points: (1, H, W, 3) as the network predicted them, camera frame; None if nobody has wanted them yet.
+        points: (1, H, W, 3) as the network predicted them, in the axes of its image; None if nobody has wanted them.
         confidence: (1, H, W); None like the points.
         trace: what to compute both from where they are None.
-        hidden: (H, W) bool, pixels that have no point; None where all have.
+        hidden: (H, W) bool, pixels of the network's image that have no point; None where all have.
     """
 
     image: Tensor
@@ -79,6 +83,7 @@ class SegmentState:
         first_level: mean magnitude of the state tokens' values after the segment's first frame.
         input_size: (width, height) of the last image.
         image_size: long side of the network's image [px] that was asked for.
+        turns: quarter turns, counterclockwise, from the camera's image to the network's, see `upright`.
         update_rule: name of the rule that the network's state has followed.
         segment: number of this segment, from 0; -1 before the first frame.
         segment_frames: frames of it so far.
@@ -96,6 +101,7 @@ class SegmentState:
     first_level: float = 1.0
     input_size: tuple[int, int] | None = None
     image_size: int = 0
+    turns: int = 0
     update_rule: str = ""
     segment: int = -1
     segment_frames: int = 0
@@ -125,9 +131,9 @@ class SegmentState:
 
 
 def fitted(
-    backbone: Backbone, state: SegmentState, width: int, height: int, settings: StreamSettings
+    backbone: Backbone, state: SegmentState, width: int, height: int, settings: StreamSettings, turns: int = 0
 ) -> tuple[str | None, SegmentState]:
-    """Return why a frame of this size [px] cannot join the running segment, and a state that it can.
+    """Return why a frame of this size [px], turned so often, cannot join the running segment, and a state that it can.
 
     Returns:
         One clause, None where it joins; the state.
@@ -137,6 +143,8 @@ def fitted(
         return "the image's size has changed", replace(state.without_state(), focals=())
     if state.segment >= 0 and state.image_size != image_size:
         return "image_size has changed", replace(state.without_state(), focals=())
+    if state.segment >= 0 and state.turns != turns:
+        return "the camera's mount has been turned", state.without_state()
     if state.state is not None and state.update_rule != settings.update_rule:
         return "the update rule has changed", state.reset()
     return None, state
@@ -194,9 +202,10 @@ def last_points(backbone: Backbone, state: SegmentState) -> tuple[Float32Array, 
         return None
     points, confidence = _points(backbone, state.last)
     points, confidence = download((without_batch(points, state.scale), without_batch(confidence)))
-    if state.last.hidden is None:
-        return points.numpy(), confidence.numpy()
-    return np.where(state.last.hidden[..., None], np.float32(np.nan), points.numpy()), confidence.numpy()
+    seen = points.numpy()
+    if state.last.hidden is not None:
+        seen = np.where(state.last.hidden[..., None], np.float32(np.nan), seen)
+    return _points_of_camera(seen, state.turns), _turned(confidence.numpy(), -state.turns)
 
 
 @torch.inference_mode()
@@ -209,6 +218,7 @@ def advance(
     *,
     outputs: Set[str] = DEFAULT_OUTPUTS,
     mask: Mask | None = None,
+    turns: int = 0,
 ) -> tuple[Estimate, SegmentState]:
     """Read one frame.
 
@@ -220,6 +230,8 @@ def advance(
         settings: of which `update_rule` and `image_size` count here.
         outputs: which of 'points', 'image' and 'descriptor' to compute beside the pose.
         mask: of the pixels that have no point; the image is filled there.
+        turns: quarter turns, counterclockwise, after which the image is upright; the network sees it so, the estimate
+            is of the camera as it is.
 
     Returns:
         The estimate, and the state for the next frame. Where the estimate's `fault` is set, that state is one whose
@@ -238,12 +250,12 @@ def advance(
     mapping = backbone.pixel_map(width, height, settings.image_size)
 
     begun = time.perf_counter()
-    state = prepare(backbone, fitted(backbone, state, width, height, settings)[1], settings)
+    state = prepare(backbone, fitted(backbone, state, width, height, settings, turns)[1], settings)
     begins = state.state is None
     if begins and state.segment >= 0:
         state = replace(state, scale_state=scale_filter.unchained(state.scale_state))
     planes = backbone.planes(image, mapping)
-    network_input = normalize(planes)
+    network_input = normalize(torch.rot90(planes, turns, (1, 2)).contiguous())
     prepared = time.perf_counter()
 
     wanted = {POINTS_CAMERA} if POINTS in outputs else set()
@@ -254,8 +266,8 @@ def advance(
     shown = planes if IMAGE in outputs else None
     describes = DESCRIPTOR in outputs
     seen = download(DeviceOutputs.of(prediction, network_state, state.scale, shown, describes=describes))
-    pose, points = seen.pose, None if seen.points is None else seen.points.numpy()
-    confidence = None if seen.confidence is None else seen.confidence.numpy()
+    pose, points = seen.pose, None if seen.points is None else _points_of_camera(seen.points.numpy(), turns)
+    confidence = None if seen.confidence is None else _turned(seen.confidence.numpy(), -turns)
     hidden = None if mask is None else mask.on(mapping)
     if hidden is not None and points is not None and confidence is not None:
         points = np.where(hidden[..., None], np.float32(np.nan), points)
@@ -264,19 +276,20 @@ def advance(
     downloaded = time.perf_counter()
 
     fault = _fault(pose, depth, None if state.state is None else state.first_level)
-    state = replace(state, input_size=(width, height), image_size=backbone.image_size(settings.image_size))
+    image_size = backbone.image_size(settings.image_size)
+    state = replace(state, input_size=(width, height), image_size=image_size, turns=turns)
     if fault is None:
         if begins:
             state = _next_segment(state, pose, state.scale_state, state.T_world_camera)
         state = replace(
             state,
             state=network_state,
-            last=LastFrame.of(network_input, prediction, hidden),
+            last=LastFrame.of(network_input, prediction, None if hidden is None else _turned(hidden, turns)),
             before=None if state.last is None else state.last.image,
             update_rule=settings.update_rule,
             segment_frames=state.segment_frames + 1,
             T_world_before=state.T_world_camera,
-            T_world_camera=state.T_world_segment @ _T_segment_camera(pose, state.scale),
+            T_world_camera=state.T_world_segment @ _T_segment_camera(pose, state.scale, turns),
             focals=state.focals if points is None or camera else with_focal_of(state.focals, points),
         )
     else:
@@ -298,6 +311,7 @@ def advance(
         confidence=confidence,
         image=None if seen.planes is None else interleaved(seen.planes.numpy()),
         descriptor=None if seen.descriptor is None else seen.descriptor.numpy(),
+        turns=turns,
         intrinsics=mapping.intrinsics(camera) if camera else guessed,
         intrinsics_source="given" if camera else "estimated" if state.focals else "assumed",
     )
@@ -449,13 +463,25 @@ def _next_segment(state: SegmentState, pose: Tensor, scale: ScaleState, T_world_
         first_level=float(pose[7]),
         segment=state.segment + 1,
         segment_frames=0,
-        T_world_segment=T_world_camera @ inverse(_T_segment_camera(pose, scale.factor)),
+        T_world_segment=T_world_camera @ inverse(_T_segment_camera(pose, scale.factor, state.turns)),
     )
 
 
-def _T_segment_camera(pose: Tensor, scale: float) -> FloatArray:
-    """Return the (4, 4) transform of a packed pose, its lengths multiplied by the scale."""
-    return T_from_pose(pose[:3].numpy() * scale, pose[3:7].numpy())
+def _T_segment_camera(pose: Tensor, scale: float, turns: int) -> FloatArray:
+    """Return the (4, 4) pose of the camera from the packed one of its turned image, lengths multiplied by the scale."""
+    T = T_from_pose(pose[:3].numpy() * scale, pose[3:7].numpy())
+    T[:3, :3] @= turned_axes(turns)
+    return T
+
+
+def _points_of_camera(points: Float32Array, turns: int) -> Float32Array:
+    """Return (H, W, 3) points of a turned image as those of the camera's image, in the camera's optical axes."""
+    return _turned(points, -turns) @ turned_axes(turns).astype(np.float32) if turns else points
+
+
+def _turned(image: npt.NDArray[Scalar], turns: int) -> npt.NDArray[Scalar]:
+    """Return an (H, W, ...) image after quarter turns, counterclockwise."""
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
 def _fault(packed: Tensor, depth: Float32Array | None, first_level: float | None) -> str | None:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image
+from ttt3r_ros.camera.upright import quarter_turns
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, checked_transform, inverse, orthonormal
 from ttt3r_ros.stream import (
@@ -69,7 +70,8 @@ class CameraFrame:
     Attributes:
         image: (H, W, 3) uint8 RGB, without lens distortion.
         stamp_ns: when it was taken [ns]; `camera.stamps` tells which stamps of a camera to believe.
-        T_base_camera: (4, 4) mount of the camera on the robot at that time, optical axes; looks forward by default.
+        T_base_camera: (4, 4) mount of the camera on the robot at that time, optical axes; looks forward by default. The
+            network sees the image turned by the quarter turns that make it upright.
         camera: intrinsics of this image where known.
         outputs: which of 'points', 'image' and 'descriptor' to compute beside the pose; the stream may add to them.
         break_reason: why this frame does not follow smoothly on the last one, where the caller knows.
@@ -204,7 +206,8 @@ def step(
     if seconds > settings.max_frame_gap and state.segments.state is not None:
         state = start_segment(state, f"lost for {seconds:.1f} s")
     as_before = state
-    misfit, fitting = segments.fitted(backbone, state.segments, image.shape[1], image.shape[0], settings)
+    turns = quarter_turns(frame.T_base_camera, state.segments.turns)
+    misfit, fitting = segments.fitted(backbone, state.segments, image.shape[1], image.shape[0], settings, turns)
     if misfit:
         state = _told(replace(state, segments=fitting), misfit)
 
@@ -219,7 +222,7 @@ def step(
         return _held(backbone, frame, state, looked, settings)
     try:
         estimate, advanced = segments.advance(
-            backbone, state.segments, image, frame.camera, settings, outputs=outputs, mask=mask
+            backbone, state.segments, image, frame.camera, settings, outputs=outputs, mask=mask, turns=turns
         )
     finally:
         looked = checking.result()  # found out while the network worked
