@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import socket
 import sys
 import threading
@@ -7,11 +8,17 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from waiting import wait_until
+import viser
+import zstandard
+from waiting import PATIENCE, wait_until
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import T_BASE_CAMERA, Intrinsics
 from ttt3r_ros.mapping.voxel_map import MapPoints
+from ttt3r_ros.viewer import live
 from ttt3r_ros.viewer.live import LivePage, state_html
 from ttt3r_ros.viewer.server import open_server
 
@@ -57,6 +64,41 @@ def test_it_listens_on_its_address_alone_and_stops(capsys: pytest.CaptureFixture
         page.stop()
     wait_until(lambda: threading.active_count() <= before + 1, "the server's threads to end")
     assert capsys.readouterr().out == ""
+
+
+def test_its_last_word_reaches_a_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = LivePage("127.0.0.1", 0, {})
+    protocol = Subprotocol(f"viser-v{viser.__version__}")
+    said = b""
+    try:
+        with connect(page.url.replace("http", "ws"), subprotocols=[protocol], max_size=None) as reader:
+            reader.recv(timeout=PATIENCE)
+            monkeypatch.setattr(page, "is_watched", lambda: True)
+            page.stop(state_html("ended", "this is all", {}))
+            with contextlib.suppress(ConnectionClosed):
+                while True:
+                    message = reader.recv(timeout=PATIENCE)
+                    size = int.from_bytes(message[8:16], "little")
+                    said += zstandard.ZstdDecompressor().decompress(message[16 : 16 + size])
+    finally:
+        page.stop()
+    assert b"this is all" in said
+
+
+def test_no_reader_can_hold_up_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = LivePage("127.0.0.1", 0, {})
+    has_closed, ended = threading.Event(), threading.Event()
+
+    def close_slowly(server: viser.ViserServer) -> None:
+        has_closed.wait(PATIENCE)
+        server.stop()
+        ended.set()
+
+    monkeypatch.setattr(live, "stop_server", close_slowly)
+    page.stop()
+    assert not ended.is_set()
+    has_closed.set()
+    assert ended.wait(PATIENCE)
 
 
 def test_a_request_that_is_refused_leaves_no_traceback(caplog: pytest.LogCaptureFixture) -> None:

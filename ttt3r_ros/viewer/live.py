@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,6 +32,12 @@ _TARGET = (1.0, 0.0, 0.0)
 
 #: What is nearer to the reader is not drawn: a point just before the eye would fill the picture [m].
 _NEAR = 0.5
+
+#: The server takes so long at most to send what was shown last to readers on this machine [s].
+_SENDING_S = 0.3
+
+#: Longest wait for readers to agree that a page ends: a slow browser may take many seconds [s].
+_CLOSING_S = 0.2
 
 #: A button does something and returns a sentence about it, or raises a `UserError`.
 Action = Callable[[], str]
@@ -62,9 +69,20 @@ class LivePage:
         self._lock = threading.Lock()
         self._build(buttons)
 
-    def stop(self) -> None:
-        """Stop the server."""
-        stop_server(self._server)
+    def stop(self, last_state: str = "") -> None:
+        """Stop the server, at once. Readers keep what they see.
+
+        Args:
+            last_state: what to show as the state from then on, as HTML; unless it is empty.
+        """
+        if last_state:
+            self.show_state(last_state)
+            if self.is_watched():
+                self._server.flush()
+                time.sleep(_SENDING_S)  # what is not sent when the server stops is dropped
+        stopping = threading.Thread(target=stop_server, args=(self._server,), daemon=True)
+        stopping.start()
+        stopping.join(_CLOSING_S)
 
     def is_watched(self) -> bool:
         """Return whether a browser is connected; if not, there is no need to prepare anything for it."""
@@ -219,18 +237,18 @@ def state_html(level: str, message: str, values: Mapping[str, str]) -> str:
     """Return the node's state for people.
 
     Args:
-        level: ``ok``, ``warn`` or ``error``.
-        message: one sentence, from the node.
+        level: ``ok``, ``warn`` or ``error``, or ``ended``: nothing more is to come.
+        message: one sentence, from the node or from whoever runs the viewer.
         values: keys and values of its diagnostics; those that are missing are left out.
     """
-    color = {"ok": "#2b8a3e", "warn": "#e67700", "error": "#c92a2a"}[level]
+    color = {"ok": "#2b8a3e", "warn": "#e67700", "error": "#c92a2a", "ended": "#495057"}[level]
     rows = [f'<b style="color:{color}">{html.escape(message)}</b>']
     for label, parts in _ROWS.items():
         known = [text.format(html.escape(values[key])) for key, text in parts if values.get(key)]
         if known:
             rows.append(f"{label}: {', '.join(known)}")
     lines = "".join(f"<div>{row}</div>" for row in rows)
-    return f'<div style="padding:0.5em 1em;font-size:0.85em;line-height:1.5">{lines}</div>'
+    return f'<div style="padding:0.5em 1em;font-size:0.85em;line-height:1.5;overflow-wrap:anywhere">{lines}</div>'
 
 
 #: What `state_html` shows: by label, the keys of the diagnostics and how their values are put.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,8 +17,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from tum import read_tum
+from waiting import wait_until
 
 from ttt3r_ros.cli import frame_progress
+from ttt3r_ros.errors import UserError
 from ttt3r_ros.evaluation import demo_report
 from ttt3r_ros.evaluation.run_log import RunLog
 from ttt3r_ros.ros.tools import demo, play
@@ -66,14 +69,25 @@ def read_ply(path: Path) -> np.ndarray:
     return points
 
 
+@pytest.fixture
+def notices(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Return what the live page, which does not start, was told to say."""
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr(demo, "write_notice", lambda _, level, message: told.append((level, message)))
+    crash = [sys.executable, "-c", "import sys; print('error: the viewer needs viser'); sys.exit(2)"]
+    monkeypatch.setattr(demo, "_VIEWER", crash)
+    return told
+
+
 @pytest.mark.usefixtures("perfect_node", "without_clouds")
 def test_the_truth_gets_perfect_marks(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    notices: list[tuple[str, str]],
 ) -> None:
     """Where there is no viewer, neither live nor as a file, and where other robots have a discovery server."""
     monkeypatch.setitem(sys.modules, "viser", None)
-    crash = [sys.executable, "-c", "import sys; print('error: the viewer needs viser'); sys.exit(2)"]
-    monkeypatch.setattr(demo, "_VIEWER", crash)
     monkeypatch.setenv("ROS_DISCOVERY_SERVER", "127.0.0.1:1")  # where there is none
     for name in ("node.log", "player.log", "view.html"):
         (tmp_path / name).write_text("of an earlier run")
@@ -93,6 +107,10 @@ def test_the_truth_gets_perfect_marks(
     assert "not available, the demo goes on without: the viewer ended" in out
     assert "no view.html: the viewer needs viser" in " ".join(out.split())
     assert not (tmp_path / "view.html").exists()
+    assert notices == [
+        ("ok", "all images have been played; writing the results"),
+        ("ok", f"the demo is done: the results are in {tmp_path}/"),
+    ]
     assert "note: not using the discovery server 127.0.0.1:1" in out
     assert "never seen a real image" not in out  # the node's weights have not, but these images are not real
     estimate, truth = read_tum(tmp_path / "trajectory.txt"), read_tum(tmp_path / "groundtruth.txt")
@@ -120,7 +138,9 @@ def without_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("perfect_node", "without_clouds")
-def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stopping_it_writes_what_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notices: list[tuple[str, str]]
+) -> None:
     status = demo._status
 
     def interrupt_after_five_poses(recorder: Recorder, player_log: Path) -> str:
@@ -132,10 +152,13 @@ def test_stopping_it_writes_what_there_is(tmp_path: Path, monkeypatch: pytest.Mo
     source = SOURCE.replace("length=20", "length=2000")
     for name in ("node.log", "player.log", "view.log"):
         (tmp_path / name).write_text("of an earlier run")
-    assert demo.main(["--input", source, "--no-view", "--output", str(tmp_path)]) == 0
+    assert demo.main(["--input", source, "--output", str(tmp_path)]) == 0
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert not (tmp_path / "view.log").exists()
     assert (tmp_path / "view.html").exists()  # that needs no server
+    assert notices == [
+        ("ended", "the demo was stopped; writing the results so far"),
+        ("ended", f"the demo was stopped: the run is in {tmp_path}/view.html"),
+    ]
     assert 5 <= metrics["frames_in"] < 2000
     assert 5 <= metrics["frames_out"] < 2000
     assert (tmp_path / "trajectory.png").exists()
@@ -172,6 +195,31 @@ def test_a_node_that_dies_ends_it_with_its_last_words(
     assert "about to fall" in err
 
 
+def test_the_pages_last_word_is_the_failure_if_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stand_in = """
+import signal, sys
+from pathlib import Path
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+print("open http://nowhere", flush=True)
+signal.sigwait([signal.SIGINT])
+option, notice = sys.argv[1:]
+print(option, Path(notice).read_text())
+"""
+    monkeypatch.setattr(demo, "_VIEWER", [sys.executable, "-c", stand_in])
+
+    def use(error: BaseException | None = None) -> str:
+        with contextlib.suppress(UserError, KeyboardInterrupt), demo._Viewer(tmp_path, tmp_path / "notice") as viewer:
+            wait_until(viewer.news, "the page")
+            viewer.say("ok", "the demo is done")
+            if error is not None:
+                raise error
+        return viewer.log.read_text().splitlines()[-1]
+
+    assert use() == "--notice ok the demo is done"
+    assert use(UserError("the node fell:\n  | its log")) == "--notice error the demo has failed: the node fell:"
+    assert use(KeyboardInterrupt()) == "--notice error the demo has failed"
+
+
 def test_files_of_others_are_never_touched(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("cloud.ply", "node.log"):
         mine = tmp_path / name
@@ -200,7 +248,12 @@ def test_images_that_follow_on_none_are_a_failure_that_says_why(
     for i in range(4):
         image = np.random.default_rng(i).integers(0, 256, (60 + i % 2, 80, 3), np.uint8)
         cv2.imwrite(str(tmp_path / f"images/{i}.png"), image)
-    assert demo.main(["--input", str(tmp_path / "images"), "--output", str(tmp_path / "out"), "--no-view"]) == 1
+    output = tmp_path / "out"
+    output.mkdir()
+    for name in ("node.log", "player.log", "view.log"):
+        (output / name).write_text("of an earlier run")
+    assert demo.main(["--input", str(tmp_path / "images"), "--output", str(output), "--no-view"]) == 1
+    assert not (output / "view.log").exists()
     assert "error: no image follows on another (the image's size has changed)" in capsys.readouterr().err
     metrics = json.loads((tmp_path / "out/metrics.json").read_text())
     assert (metrics["frames_in"], metrics["frames_out"], metrics["latency_ms_p50"]) == (4, 4, None)

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import rclpy
 from browser import browser, chromium
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Point, PoseStamped
 from harness import ROOT, Bench, header, node
 from nav_msgs.msg import Odometry
@@ -43,6 +43,7 @@ from ttt3r_ros.ros.tools import view
 from ttt3r_ros.ros.tools.player import TRUTH_QOS
 from ttt3r_ros.ros.tools.view import View, _spin
 from ttt3r_ros.sources import open_source
+from ttt3r_ros.viewer.notice import write_notice
 
 pytestmark = pytest.mark.dds
 
@@ -81,7 +82,7 @@ def pixels(picture: np.ndarray, color: tuple[int, int, int], tolerance: int = 40
 @pytest.mark.slow
 def test_the_page_shows_the_node_and_its_button_reaches_it(bench: Bench, tmp_path: Path) -> None:
     chromium()
-    with node(tmp_path / "node.log", max_speed=2.0) as running, viewer(tmp_path / "view.log") as (_, url):
+    with node(tmp_path / "node.log", max_speed=2.0) as running, viewer(tmp_path / "view.log") as (process, url):
         bench.listen_to_all()
         bench.wait_for_node()
         bench.send_until_answered(image=np.full((120, 160, 3), 90, np.uint8))
@@ -100,6 +101,8 @@ def test_the_page_shows_the_node_and_its_button_reaches_it(bench: Bench, tmp_pat
 
             wait_until(reset, "the reset")
             page.wait_for_text("the pose continues from the last one")
+            process.terminate()
+            page.wait_for_text("view has ended; this page no longer changes")
 
 
 class Shown:
@@ -119,8 +122,8 @@ class Shown:
     def is_watched(self) -> bool:
         return self.watched
 
-    def stop(self) -> None:
-        pass
+    def stop(self, last_state: str) -> None:
+        self.given["last"] = last_state
 
     def wants_map(self) -> bool:
         return False
@@ -140,11 +143,11 @@ class Shown:
 
 
 @pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[View, Shown]]:
+def shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[tuple[View, Shown]]:
     monkeypatch.setattr(view, "LivePage", Shown)
     monkeypatch.setattr(view, "_SILENCE_S", 1.0)
     rclpy.init()
-    made = View("127.0.0.1", 0, 1000)
+    made = View("127.0.0.1", 0, 1000, tmp_path / "notice")
     stop = threading.Event()
     thread = threading.Thread(target=_spin, args=(made, stop))
     thread.start()
@@ -192,8 +195,9 @@ class StandIn:
         }.items():
             self.bench.publisher(type(message), f"/ttt3r/{topic}", 10).publish(message)
 
-    def diagnose(self, message: str, level: bytes = b"\x00") -> None:
+    def diagnose(self, message: str, level: bytes = b"\x00", **values: str) -> None:
         status = DiagnosticStatus(name="ttt3r: stream", level=level, message=message)
+        status.values = [KeyValue(key=key, value=value) for key, value in values.items()]
         self.bench.publisher(DiagnosticArray, "/diagnostics", 10).publish(DiagnosticArray(status=[status]))
 
     def publish_until(self, condition: Callable[[], Any], what: str, *, x: float = 0.0, **options: Any) -> None:
@@ -221,6 +225,30 @@ def test_it_shows_what_the_node_publishes(shown: tuple[View, Shown], bench: Benc
 
     wait_until(says_lost, "the state")
     wait_until(lambda: "is it running?" in page.given["state"], "the silence")
+
+
+def test_its_starter_has_the_last_word(shown: tuple[View, Shown], bench: Bench, tmp_path: Path) -> None:
+    """And before: a node that complains, or is silent, is nothing to worry about once that is expected."""
+    made, page = shown
+    node = StandIn(bench)
+
+    def diagnose(message: str) -> None:
+        node.diagnose(message, b"\x01", frames_received="12", input_rate_hz="9.90")
+
+    send_until(lambda: diagnose("no image"), lambda: "9.90 Hz" in page.given.get("state", ""), "the node's state")
+    write_notice(tmp_path / "notice", "ok", "drawing <all>")
+    send_until(lambda: diagnose("no image still"), lambda: "drawing &lt;all&gt;" in page.given["state"], "the notice")
+    time.sleep(view._SILENCE_S + 1.0)
+    for word in ("no image", "silent", "9.90 Hz"):
+        assert word not in page.given["state"]
+    assert "12 received" in page.given["state"]
+    write_notice(tmp_path / "notice", "ok", "all is drawn")
+    made.stop()
+    assert "all is drawn; this page no longer changes" in page.given["last"]
+    (tmp_path / "notice").unlink()
+    made.stop()
+    assert "view has ended; this page no longer changes" in page.given["last"]
+    assert "9.90 Hz" not in page.given["last"]
 
 
 def test_it_survives_a_node_that_starts_again(shown: tuple[View, Shown], bench: Bench) -> None:

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +37,7 @@ from ttt3r_ros.sources import open_source
 from ttt3r_ros.sources.dataset import image_folders
 from ttt3r_ros.sources.synthetic import is_synthetic
 from ttt3r_ros.sources.timeline import Timeline
+from ttt3r_ros.viewer.notice import write_notice
 from ttt3r_ros.viewer.page import write_page
 
 _SYNTHETIC = "synthetic:seed=1,length={frames},fps=10,width=512,height=384"
@@ -112,7 +113,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
     claim_folder(options.output)
     (options.output / "view.log").unlink(missing_ok=True)  # of an earlier run
 
-    with TemporaryDirectory() as scratch:
+    with TemporaryDirectory() as scratch, ExitStack() as until_the_end:
         summary = Path(scratch) / "summary.json"
         # a separate domain, limited to this machine, so that the demo and nearby robots do not affect each other
         environment = {
@@ -135,39 +136,61 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             node = running.enter_context(ChildProcess("node", _node_command(options), options.output / "node.log"))
             console.print(f"node:   starting, log in {node.log}", highlight=False)
             _wait_for_node(recorder, node, console, stop)
-            viewer = _Viewer(options.output) if options.view else None
+            viewer = _Viewer(options.output, Path(scratch) / "notice") if options.view else None
             if viewer is not None:
-                running.enter_context(viewer)
+                until_the_end.enter_context(viewer)
             console.print(f"camera: {source.name}" + (f", {total} frames" if total else ""), highlight=False)
             with ChildProcess("player", player_command, options.output / "player.log") as player:
                 try:
                     _record(recorder, node, player, viewer, summary, total, console, stop)
                 except UserError as error:
                     failure = error
+                is_stopped = stop.is_set()
+                if viewer is not None and (failure is not None or is_stopped):
+                    level = "ended" if failure is None else "error"
+                    viewer.say(level, f"{_outcome(failure, is_stopped)}; writing the results so far")
         frames_in = _frames_played(summary)
 
-    recording = recorder.recording
-    if failure is not None and not recording.poses:
-        raise failure
-    if stop.is_set():
-        console.print("stopped; writing the results so far")
-    note = "" if is_synthetic(specification) else recording.diagnostics.get("weights_note", "")
+        recording = recorder.recording
+        if failure is not None and not recording.poses:
+            raise failure
+        if is_stopped:
+            console.print("stopped; writing the results so far")
+        note = "" if is_synthetic(specification) else recording.diagnostics.get("weights_note", "")
+        _write_results(options.output, recording, frames_in, note, console, begun)
+        if failure is not None:
+            raise failure
+        _raise_if_still(recording, options.output / "node.log")
+        if viewer is not None:
+            page = options.output / "view.html"
+            where = f"the run is in {page}" if page.exists() else f"the results are in {options.output}/"
+            viewer.say("ended" if is_stopped else "ok", f"{_outcome(failure, is_stopped)}: {where}")
+
+
+def _outcome(failure: BaseException | None, is_stopped: bool) -> str:
+    """Return in a few words, on one line, how the demo has ended."""
+    if failure is not None:
+        return ": ".join(["the demo has failed", *str(failure).splitlines()[:1]])
+    return "the demo was stopped" if is_stopped else "the demo is done"
+
+
+def _write_results(
+    output: Path, recording: RunLog, frames_in: int | None, note: str, console: Console, begun: float
+) -> None:
+    """Write the files and say what is in them."""
     begins = partial(console.print, end=" ", highlight=False)  # one line, which grows
     begins("drawing")
-    metrics = write_report(options.output, recording, frames_in=frames_in, note=note, begins=begins)
+    metrics = write_report(output, recording, frames_in=frames_in, note=note, begins=begins)
     begins("view.html")
     console.print()
-    _write_page(options.output, recording, console)
+    _write_page(output, recording, console)
     show_metrics(metrics, console)
     for sentence in filter(None, (note, metrics.dropped_note, sparse_note(recording))):
         console.print(f"note: {sentence}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"written to {options.output}/ after {time.monotonic() - begun:.0f} s:", highlight=False)
+    console.print(f"written to {output}/ after {time.monotonic() - begun:.0f} s:", highlight=False)
     for name, words in FILES.items():
-        if (options.output / name).exists():
+        if (output / name).exists():
             console.print(f"  {name:<15} {words}", highlight=False, soft_wrap=True)
-    if failure is not None:
-        raise failure
-    _raise_if_still(recording, options.output / "node.log")
 
 
 def _check_parameters(given: Sequence[str]) -> None:
@@ -194,10 +217,22 @@ def _is_recording(options: argparse.Namespace) -> bool:
 class _Viewer(ChildProcess):
     """Shows the run in the browser meanwhile. If it cannot, that is said, and the demo goes on."""
 
-    def __init__(self, output: Path) -> None:
-        """Start it; logs go into the folder of the results."""
-        super().__init__("viewer", _VIEWER, output / "view.log")
+    def __init__(self, output: Path, notice: Path) -> None:
+        """Start it; logs go into the folder of the results, and what it is told to say into the notice."""
+        super().__init__("viewer", [*_VIEWER, "--notice", str(notice)], output / "view.log")
+        self._notice = notice
         self._is_announced = False
+
+    def __exit__(self, *raised: object) -> None:
+        """Stop it; if something was raised, that is the page's last word."""
+        if isinstance(failure := raised[1], BaseException):
+            self.say("error", _outcome(failure, is_stopped=False))
+        self.stop()
+
+    def say(self, level: str, message: str) -> None:
+        """Show a sentence in place of the node's state, also when the page ends."""
+        with suppress(OSError):
+            write_notice(self._notice, level, message)
 
     def news(self) -> str:
         """Return where the page is, or why there is none, once that is known; an empty string before and after."""
@@ -294,6 +329,8 @@ def _record(
                 raise UserError(f"the node published no odometry within {_START_TIMEOUT_S:.0f} s; see {node.log}")
             progress.update(_frames_received(recorder), _status(recorder, player.log))
             if player.exit_code() is not None:
+                if ended_at is None and viewer is not None:
+                    viewer.say("ok", "all images have been played; writing the results")
                 ended_at = ended_at or now
                 until = max(ended_at, recorder.heard_at) + _silence_s(recorder, _frames_played(summary))
                 if now > until + (_MOUNT_S if recorder.lacks_mount() else 0.0):

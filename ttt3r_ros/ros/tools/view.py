@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path as FilePath
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ from ttt3r_ros.ros.topics import (
     RGB,
 )
 from ttt3r_ros.viewer.live import LivePage, state_html
+from ttt3r_ros.viewer.notice import read_notice
 from ttt3r_ros.viewer.pieces import thinned
 
 #: Time between two updates of the page [s].
@@ -99,13 +101,14 @@ _LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 class View(Node):
     """Takes the node's outputs and shows them on a page, five times a second while somebody watches."""
 
-    def __init__(self, host: str, port: int, max_points: int) -> None:
+    def __init__(self, host: str, port: int, max_points: int, notice: FilePath | None = None) -> None:
         """Subscribe, and start the page; ``rclpy`` must be initialized.
 
         Args:
             host: address on which the page listens.
             port: its port; the next free one if it is taken.
             max_points: largest number of points of the map that are shown.
+            notice: file that may appear and change meanwhile; see `ttt3r_ros.viewer.notice`.
 
         Raises:
             UserError: the page cannot be shown.
@@ -120,6 +123,7 @@ class View(Node):
         }
         self.page = LivePage(host, port, buttons)
         self._max_points = max_points
+        self._notice = notice
         self._map = VoxelMap(_VOXEL_M, max(max_points, MIN_MAX_POINTS))
         self._bridge = CvBridge()
         self._new: dict[str, Any] = {}  # messages by topic: not yet shown, or the map's latest
@@ -308,12 +312,25 @@ class View(Node):
                 break
         return moved(points, self._poses[newest] @ T_base_camera)
 
+    def stop(self) -> None:
+        """Leave the page with a last word, and stop it."""
+        level, message = read_notice(self._notice) or ("ended", "view has ended")
+        self.page.stop(self._final_html(level, f"{message}; this page no longer changes"))
+
     def _show_state(self) -> None:
+        if (notice := read_notice(self._notice)) is not None:
+            self.page.show_state(self._final_html(*notice))
+            return
         level, message, values = self._state
         silent_s = time.monotonic() - self._heard_at
         if self._heard_at and silent_s > _SILENCE_S:
             level, message = "error", f"the node {self._name} has been silent for {silent_s:.0f} s: is it running?"
         self.page.show_state(state_html(level, message, {"map_points": str(len(self._map)), **values}))
+
+    def _final_html(self, level: str, message: str) -> str:
+        """Return a sentence as HTML, and the node's figures but for those of the moment."""
+        lasting = {key: value for key, value in self._state[2].items() if not key.endswith("_rate_hz")}
+        return state_html(level, message, {"map_points": str(len(self._map)), **lasting})
 
     def _show_map(self) -> None:
         if (message := self._new.pop(MAP_POINTS, None)) is not None and (message.width or self._node_has_map):
@@ -410,12 +427,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(number, lambda *_: stop.set())
     options = parse(_parser(), arguments[1:])
     with initialized(arguments):
-        view = View(options.host, options.port, options.max_points)
+        view = View(options.host, options.port, options.max_points, options.notice)
         try:
             _announce(view.page.url, options)
             _spin(view, stop)
         finally:
-            view.page.stop()
+            view.stop()
             view.destroy_node()
     return 0
 
@@ -443,6 +460,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="N",
         help="points of the map to show at most; above that it becomes coarser (default %(default)s)",
     )
+    add("--notice", type=FilePath, help=argparse.SUPPRESS)  # for who starts it as a part of something, as the demo does
     return parser
 
 
