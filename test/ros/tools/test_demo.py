@@ -216,7 +216,7 @@ print(option, Path(notice).read_text())
         return viewer.log.read_text().splitlines()[-1]
 
     assert use() == "--notice ok the demo is done"
-    assert use(UserError("the node fell:\n  | its log")) == "--notice error the demo has failed: the node fell:"
+    assert use(UserError("the node fell:\n  | its log")) == "--notice error the demo has failed: the node fell"
     assert use(KeyboardInterrupt()) == "--notice error the demo has failed"
 
 

@@ -170,7 +170,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
 def _outcome(failure: BaseException | None, is_stopped: bool) -> str:
     """Return in a few words, on one line, how the demo has ended."""
     if failure is not None:
-        return ": ".join(["the demo has failed", *str(failure).splitlines()[:1]])
+        return ": ".join(["the demo has failed", *str(failure).splitlines()[:1]]).rstrip(":")
     return "the demo was stopped" if is_stopped else "the demo is done"
 
 
