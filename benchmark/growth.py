@@ -91,6 +91,7 @@ class _WalkSource:
         self._walk, self._map, self._places = walk, voxel_map, place_map
         self.name, self.length, self.rate_hz = walk.spec.name, walk.spec.frames, walk.spec.fps
         self.report, self.recorded_time, self.has_truth = SourceReport(), False, False
+        self.T_base_camera = None
         self.samples: list[Sample] = []
 
     def frames(self, start_s: float = 0.0) -> Iterator[SourceFrame]:

@@ -41,6 +41,7 @@ def test_a_video_keeps_colors_and_times(tmp_path: Path) -> None:
     assert source.rate_hz == pytest.approx(20.0)
     assert not source.recorded_time
     assert not source.has_truth
+    assert source.T_base_camera is None
     assert [f.stamp_ns for f in frames] == [i * 50_000_000 for i in range(10)]
     assert frames[0].image.shape == (48, 64, 3)
     assert frames[0].image.dtype == np.uint8

@@ -100,6 +100,7 @@ def test_tum(tmp_path: Path) -> None:
         assert_poses(frames)
     source = open_source(str(tmp_path), fps=30.0)
     assert source.has_truth
+    assert source.T_base_camera is None
     counted = list(source.frames())
     assert [frame.stamp_ns for frame in counted] == [0, 33333333, 66666667]
     assert_poses(counted)
@@ -114,6 +115,7 @@ def test_times_from_a_list_beside_the_images(tmp_path: Path) -> None:
     source = open_source(str(tmp_path))
     assert source.recorded_time
     assert not source.has_truth
+    assert source.T_base_camera is None
     assert [frame.stamp_ns for frame in source.frames()] == [5_000_000_000 + i * 10**8 for i in range(3)]
 
 

@@ -106,6 +106,7 @@ def test_rosbag2(tmp_path: Path, storage: StoragePlugin, single_file: bool) -> N
     assert source.length == 3
     assert source.recorded_time
     assert not source.has_truth
+    assert source.T_base_camera is None
     assert [f.stamp_ns for f in frames] == [T0_NS + i * 10**8 for i in range(3)]
     np.testing.assert_array_equal(frames[0].image, RGB)
     assert frames[0].intrinsics == Intrinsics(fx=5.0, fy=5.5, cx=2.5, cy=1.5, width=6, height=4)

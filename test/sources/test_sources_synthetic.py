@@ -17,6 +17,10 @@ def test_frames_come_with_everything_known() -> None:
     assert source.rate_hz == 10.0
     assert not source.recorded_time
     assert source.has_truth
+    assert source.T_base_camera is not None
+    T_world_base = frames[5].T_world_camera @ np.linalg.inv(source.T_base_camera)
+    np.testing.assert_allclose(T_world_base[2], [0.0, 0.0, 1.0, 0.0], atol=1e-9)  # on the floor, upright
+    assert open_source("synthetic:length=1,width=32,height=32").T_base_camera is None  # in a hand
     assert [f.stamp_ns for f in frames] == [i * 100_000_000 for i in range(6)]
     for frame in frames:
         assert frame.image.shape == (48, 64, 3)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import inverse
 from ttt3r_ros.synthetic import Frames, Motion, Sequence, render_clips
 from ttt3r_ros.synthetic.__main__ import main
 from ttt3r_ros.synthetic.unsplit import run_unsplit
@@ -296,6 +297,35 @@ def test_a_robot_looks_ahead_back_or_aside(motion: str, ahead: float) -> None:
     cosine = (way * T[:-1, :2, 2]).sum(axis=1)[moves] / np.linalg.norm(way[moves], axis=1)
     np.testing.assert_allclose(cosine, ahead, atol=0.15)
     np.testing.assert_allclose(T[:, :3, 3], poses("wheeled")[:, :3, 3])
+
+
+@pytest.mark.parametrize("motion", ["wheeled", "turning", "reversing", "sideways", "inverted"])
+@pytest.mark.parametrize("seed", [1, 5])
+def test_a_camera_on_a_robot_has_one_mount_over_a_base_that_drives_forward_on_the_floor(motion: str, seed: int) -> None:
+    sequence = Sequence(seed, 300, **SIZE, fps=10.0, motion=motion)
+    assert sequence.T_base_camera is not None
+    T_world_base = sequence.T_world_camera.numpy() @ inverse(sequence.T_base_camera)
+    np.testing.assert_allclose(T_world_base[:, 2], [[0.0, 0.0, 1.0, 0.0]] * 300, atol=1e-12)  # flat on the floor
+    way = np.diff(T_world_base[:, :2, 3], axis=0)
+    moves = np.linalg.norm(way, axis=1) > 0.02
+    if motion == "turning":  # about its own axis
+        np.testing.assert_allclose(way, 0.0, atol=1e-12)
+        assert 0.0 < sequence.T_base_camera[0, 3] <= 0.25
+    else:
+        assert moves.mean() > 0.5
+        cosine = (way * T_world_base[:-1, :2, 0]).sum(axis=1)[moves] / np.linalg.norm(way[moves], axis=1)
+        np.testing.assert_allclose(cosine, 1.0, atol=0.1)
+
+
+def test_the_mount_is_the_paths_and_not_the_places() -> None:
+    mounts = [Sequence(*seeds, **SIZE, motion="wheeled", path_seed=9).T_base_camera for seeds in ((1, 1), (2, 1))]
+    np.testing.assert_array_equal(*mounts)
+    assert not np.array_equal(mounts[0], Sequence(1, 1, **SIZE, motion="wheeled").T_base_camera)
+
+
+@pytest.mark.parametrize("motion", ["handheld", "standing", "revisiting", "tilted", "climbing"])
+def test_a_camera_in_the_hand_or_on_a_lift_has_no_mount(motion: str) -> None:
+    assert Sequence(1, 2, **SIZE, motion=motion).T_base_camera is None
 
 
 def test_who_comes_back_is_back() -> None:

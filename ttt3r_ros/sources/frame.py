@@ -100,6 +100,10 @@ class Source(Protocol):
         """Whether frames may come with their true poses or depth."""
 
     @property
+    def T_base_camera(self) -> FloatArray | None:
+        """The (4, 4) mount of the camera on a robot's base, on the floor and x forward; None if there is none."""
+
+    @property
     def report(self) -> SourceReport:
         """What the source could not provide so far."""
 

@@ -45,6 +45,8 @@ class ImageFolderSource:
     Cameras and poses that datasets store with their images are read as well (`ttt3r_ros.sources.dataset`).
     """
 
+    T_base_camera = None
+
     def __init__(self, path: Path, *, fps: float | None = None) -> None:
         """List the images.
 

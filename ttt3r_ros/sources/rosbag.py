@@ -46,6 +46,7 @@ class RosbagSource:
 
     recorded_time = True
     has_truth = False
+    T_base_camera = None
 
     def __init__(self, path: Path, *, topic: str | None = None) -> None:
         """Choose the topic and read the calibration.

@@ -71,6 +71,7 @@ class SyntheticSource:
                 options["place"], options["textures"] == "wide", options["people"], options["doors"] == "moving"
             ),
         )
+        self.T_base_camera = self._sequence.T_base_camera
         self.report = SourceReport()
         place = "world" if options["place"] == "apartment" else options["place"]
         self.name = f"synthetic {place} {options['seed']}, {options['motion']}"

@@ -46,6 +46,7 @@ class VideoSource:
 
     recorded_time = False
     has_truth = False
+    T_base_camera = None
 
     def __init__(self, path: Path, *, fps: float | None = None) -> None:
         """Open the file once to check that it can be read.

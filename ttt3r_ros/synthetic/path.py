@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import islice
 
 import numpy as np
@@ -16,6 +17,7 @@ Array = npt.NDArray[np.float64]
 _MAX_TURN_RATE = np.deg2rad(45)  # on the spot [rad/s]
 _CLIMB_M, _CLIMB_HZ = (0.15, 1.9), 0.05
 _RETURN_S = 8.0  # until the camera is back where it started
+_FIXED: tuple[Motion, ...] = ("wheeled", "turning", "reversing", "sideways", "inverted")  #: to a robot on the floor
 
 
 def camera_path(floor: Floor, motion: Motion, seed: int, times: Array) -> Array:
@@ -34,40 +36,74 @@ def camera_path(floor: Floor, motion: Motion, seed: int, times: Array) -> Array:
         seed: seed of the path.
         times: (n,) seconds, >= 0.
     """
-    held = motion in ("handheld", "standing", "revisiting", "tilted")
-    rng = np.random.Generator(np.random.PCG64([seed, 1 if held else 2]))
-    own = np.random.Generator(np.random.PCG64([seed, 3]))  # for what distinguishes the variants
-    walker, still = (_handheld if held else _wheeled)(rng)
-    walked, turned = times, np.zeros_like(times)
+    rng, walker, turn_rate, place = _drawn(motion, seed)
+    walked = times
     if motion in ("standing", "turning"):
         walked = np.zeros_like(times)
     elif motion == "revisiting":
         walked = _RETURN_S / 2 * (1 - np.cos(2 * np.pi * times / _RETURN_S))
-    if motion == "turning":
-        turned = own.uniform(0.4, 1.0) * own.choice([-1, 1]) * _MAX_TURN_RATE * times
     steps = int(np.ceil(walked.max() / STEP_S)) + 4 if len(times) else 0
     # the walker draws random numbers without end, so everything else must be drawn before
     control = np.array(list(islice(wander(floor, walker, rng), steps))).reshape(-1, 3)
     x, y, heading = _spline(control, walked).T
-    heading = heading + turned
-    forward, left, up, yaw, pitch, roll = still(times)
-    if motion == "turning":
-        forward = forward + own.uniform(0.0, 0.25)  # of the axis
-    elif motion == "reversing":
-        yaw = yaw + np.pi
-    elif motion == "sideways":
-        yaw = yaw + own.choice([-1, 1]) * np.pi / 2
-    elif motion == "climbing":
-        middle, half = sum(_CLIMB_M) / 2, (_CLIMB_M[1] - _CLIMB_M[0]) / 2
-        up = middle + half * np.sin(2 * np.pi * (_CLIMB_HZ * times + own.uniform()))
-    elif motion == "inverted":
-        roll = roll + np.pi
-    elif motion == "tilted":
-        pitch = pitch + np.deg2rad(own.uniform(15, 35))
-        roll = roll + np.deg2rad(own.uniform(10, 30)) * own.choice([-1, 1])
+    heading = heading + turn_rate * times
+    forward, left, up, yaw, pitch, roll = place(times)
     x = x + forward * np.cos(heading) - left * np.sin(heading)
     y = y + forward * np.sin(heading) + left * np.cos(heading)
     return _poses(np.stack([x, y, up], axis=1), heading + yaw, pitch, roll)
+
+
+def camera_mount(motion: Motion, seed: int) -> Array | None:
+    """Return the (4, 4) mount T_base_camera of the camera whose path this is, None if it is not fixed to a robot.
+
+    The base is on the floor, below the camera or, where the robot turns on the spot, on its axis: x forward (where a
+    camera that looks back or aside does not look), z up.
+
+    Args:
+        motion, seed: as for `camera_path`.
+    """
+    if motion not in _FIXED:
+        return None
+    *_, place = _drawn(motion, seed)
+    forward, left, up, yaw, pitch, roll = place(np.zeros(1))
+    T: Array = _poses(np.stack([forward, left, up], axis=1), yaw, pitch, roll)[0]
+    return T
+
+
+def _drawn(motion: Motion, seed: int) -> tuple[np.random.Generator, Gait, float, Callable[[Array], Array]]:
+    """Return what is drawn for a seed: the generator for the walk, who walks, and how they carry the camera.
+
+    That is a turn rate [rad/s] beside the walk's, and a function of (n,) times that returns (6, n): forward, left, up
+    [m], yaw, pitch, roll [rad].
+    """
+    held = motion in ("handheld", "standing", "revisiting", "tilted")
+    rng = np.random.Generator(np.random.PCG64([seed, 1 if held else 2]))
+    own = np.random.Generator(np.random.PCG64([seed, 3]))  # for what distinguishes the variants
+    walker, still = (_handheld if held else _wheeled)(rng)
+    turn_rate, phase, added = 0.0, 0.0, np.zeros((6, 1))
+    if motion == "turning":
+        turn_rate = own.uniform(0.4, 1.0) * own.choice([-1, 1]) * _MAX_TURN_RATE
+        added[0] = own.uniform(0.0, 0.25)  # of the axis
+    elif motion == "reversing":
+        added[3] = np.pi
+    elif motion == "sideways":
+        added[3] = own.choice([-1, 1]) * np.pi / 2
+    elif motion == "climbing":
+        phase = own.uniform()
+    elif motion == "inverted":
+        added[5] = np.pi
+    elif motion == "tilted":
+        added[4] = np.deg2rad(own.uniform(15, 35))
+        added[5] = np.deg2rad(own.uniform(10, 30)) * own.choice([-1, 1])
+
+    def place(times: Array) -> Array:
+        offsets = still(times) + added
+        if motion == "climbing":
+            middle, half = sum(_CLIMB_M) / 2, (_CLIMB_M[1] - _CLIMB_M[0]) / 2
+            offsets[2] = middle + half * np.sin(2 * np.pi * (_CLIMB_HZ * times + phase))
+        return offsets
+
+    return rng, walker, turn_rate, place
 
 
 class _Offsets:

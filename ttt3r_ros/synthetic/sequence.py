@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ttt3r_ros.errors import UserError
-from ttt3r_ros.geometry import Intrinsics
+from ttt3r_ros.geometry import FloatArray, Intrinsics
 from ttt3r_ros.synthetic.atlas import build_atlas
 from ttt3r_ros.synthetic.cull import Views
 from ttt3r_ros.synthetic.limits import HORIZONTAL_FOV_DEG, Motion, Trap, check
-from ttt3r_ros.synthetic.path import camera_path
+from ttt3r_ros.synthetic.path import camera_mount, camera_path
 from ttt3r_ros.synthetic.places import HORIZON_M
 from ttt3r_ros.synthetic.render import render
 from ttt3r_ros.synthetic.route import Floor
@@ -47,6 +47,8 @@ class Sequence:
         intrinsics: intrinsics of every frame.
         fps: frames per second; frame i shows the view at i / fps seconds.
         T_world_camera: (length, 4, 4) float64, OpenCV camera axes, meters; the world's z is up and its floor at 0.
+        T_base_camera: (4, 4) mount on the robot that carries the camera, whose base is on the floor, x forward, z up.
+            None where the camera is not fixed to a robot on the floor.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Sequence:
         self._samples_per_axis = samples_per_axis
         self._scene = build_scene(seed, variety) if trap is None else build_trap(seed, trap)
         poses = camera_path(Floor(self._scene), motion, path_seed, np.arange(length) / fps)
+        self.T_base_camera: FloatArray | None = camera_mount(motion, path_seed)
         self._world = World.stack([self._scene], self.device)
         self.T_world_camera = torch.from_numpy(poses).to(self.device)
 

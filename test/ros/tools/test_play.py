@@ -17,17 +17,19 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from harness import Bench
+from harness import LATCHED, Bench
 from nav_msgs.msg import Odometry
 from rclpy.qos import ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
+from tf2_msgs.msg import TFMessage
 from waiting import PATIENCE, wait_until
 
-from ttt3r_ros.ros.conversions import nanoseconds
+from ttt3r_ros.geometry import T_BASE_CAMERA
+from ttt3r_ros.ros.conversions import matrix_from_pose, matrix_from_transform, nanoseconds
 from ttt3r_ros.ros.tools import backlog
 from ttt3r_ros.ros.tools import play as play_module
-from ttt3r_ros.sources import SourceFrame
+from ttt3r_ros.sources import SourceFrame, open_source
 
 pytestmark = pytest.mark.dds
 
@@ -218,7 +220,13 @@ def test_a_recording_whose_time_jumps_back(
         for i, (jump, shift) in enumerate([(None, 0), (None, 0), ("time jumped back by 2 s", 2), (None, 2)])
     ]
     looped = SimpleNamespace(
-        name="bag", rate_hz=10.0, length=4, recorded_time=True, has_truth=False, frames=lambda start_s: iter(frames)
+        name="bag",
+        rate_hz=10.0,
+        length=4,
+        recorded_time=True,
+        has_truth=False,
+        T_base_camera=None,
+        frames=lambda start_s: iter(frames),
     )
     monkeypatch.setattr(play_module, "open_source", lambda *_, **__: looped)
     bench.listen("/camera/image_raw", Image)
@@ -260,6 +268,39 @@ def test_the_synthetic_world_comes_with_truth(bench: Bench, played: Callable[...
     assert 0.1 < np.nanmedian(depth) < 20
     p0, p5 = truth[0].pose.pose.position, truth[5].pose.pose.position
     assert np.hypot(p5.x - p0.x, p5.y - p0.y) > 0.01
+
+
+@pytest.mark.parametrize(
+    ("motion", "options", "is_on_floor"),
+    [
+        ("wheeled", ["--mount-tf"], True),
+        ("inverted", ["--mount-tf", "--base-frame", "base_footprint"], True),
+        ("wheeled", [], False),  # others then assume that the base is the camera
+        ("handheld", ["--mount-tf"], False),
+    ],
+)
+def test_mount_and_truth_are_of_one_base_which_is_on_the_floor_if_the_camera_is_on_a_robot(
+    bench: Bench, played: Callable[..., str], motion: str, options: list[str], is_on_floor: bool
+) -> None:
+    for topic, kind in (("/ground_truth/odom", Odometry), ("/ground_truth/depth/image", Image)):
+        bench.listen(topic, kind)
+    mounts: list[TFMessage] = []
+    heard = bench.node.create_subscription(TFMessage, "/tf_static", mounts.append, LATCHED)
+    bench.listen("/camera/image_raw", Image)
+    source = f"synthetic:length=3,width=32,height=24,fps=10,motion={motion}"
+    played(source, *options, "--wait-for-truth-listener")
+    bench.unlisten(heard)
+    T_base_camera = T_BASE_CAMERA
+    if "--mount-tf" in options:
+        (mount,) = mounts[0].transforms
+        T_base_camera = matrix_from_transform(mount.transform)
+        assert np.allclose(T_base_camera, T_BASE_CAMERA, atol=1e-9) != is_on_floor
+    for message, frame in zip(bench.received["/ground_truth/odom"], open_source(source).frames(), strict=True):
+        assert frame.T_world_camera is not None
+        T_world_base = matrix_from_pose(message.pose.pose)
+        np.testing.assert_allclose(T_world_base @ T_base_camera, frame.T_world_camera, atol=1e-9)
+        assert (abs(T_world_base[2, 3]) < 1e-9) == is_on_floor
+        assert (T_world_base[2, 2] > 1 - 1e-9) == is_on_floor
 
 
 @pytest.mark.usefixtures("environment", "own_handlers")

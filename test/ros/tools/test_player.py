@@ -107,15 +107,16 @@ def test_what_is_not_known_is_not_published(make_player, bench):
     assert not bench.received["depth"]
 
 
-def test_the_truth_is_the_motion_of_the_cameras_body(make_player, bench):
-    """Its twist is zero where it is not known: at first, and where stamps have jumped back."""
-    player = make_player()
+@pytest.mark.parametrize("T_base_camera", [None, T_from_pose([0.1, 0.0, 0.4], [0.5, -0.4, 0.4, -0.5])])
+def test_the_truth_is_the_motion_of_what_the_camera_is_mounted_on(make_player, bench, T_base_camera):
+    """By default of its body. The twist is zero where it is not known: at first, and where stamps have jumped back."""
+    player = make_player(**({} if T_base_camera is None else {"T_base_camera": T_base_camera}))
     listen(bench, player)
     poses = [T_from_pose([0.1 * i, 0.2, 0.3 * i], [1.0, 0.0, 0.05 * i, 0.0]) for i in range(4)]
     stamps = [STAMP, STAMP + 250_000_000, STAMP - 1_000_000_000, STAMP - 750_000_000]
     for stamp, T_world_camera in zip(stamps, poses):
         play(player, SourceFrame(picture(1), 5, T_world_camera=T_world_camera), stamp)
-    bodies = [pose @ inverse(T_BASE_CAMERA) for pose in poses]
+    bodies = [pose @ inverse(T_BASE_CAMERA if T_base_camera is None else T_base_camera) for pose in poses]
     for i, stamp in enumerate(stamps):
         truth = bench.get("truth", stamp)
         np.testing.assert_allclose(pose_of(truth), bodies[i], atol=1e-12)
@@ -198,6 +199,15 @@ def test_the_mount_is_of_the_cameras_body(make_player, bench):
     (transform,) = heard[0].transforms
     assert (transform.header.frame_id, transform.child_frame_id) == ("robot", "lens")
     np.testing.assert_allclose(matrix_from_transform(transform.transform), T_BASE_CAMERA, atol=1e-12)
+
+
+def test_a_mount_on_a_robot_is_published_as_it_is(make_player, bench):
+    T_base_camera = T_from_pose([0.1, 0.0, 0.4], [0.5, -0.4, 0.4, -0.5])
+    make_player(publish_mount=True, T_base_camera=T_base_camera)
+    heard: list[TFMessage] = []
+    bench.node.create_subscription(TFMessage, "/tf_static", heard.append, LATCHED)
+    wait_until(lambda: heard, "the mount")
+    np.testing.assert_allclose(matrix_from_transform(heard[0].transforms[0].transform), T_base_camera, atol=1e-12)
 
 
 @pytest.mark.parametrize("best_effort", [True, False])

@@ -19,6 +19,7 @@ from ttt3r_ros.cli.folders import write_json
 from ttt3r_ros.cli.frame_progress import FrameProgress
 from ttt3r_ros.cli.parser import CommandParser
 from ttt3r_ros.errors import UserError
+from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray
 from ttt3r_ros.ros.initialize import initialized
 from ttt3r_ros.ros.ros_arguments import parse
 from ttt3r_ros.ros.tools.backlog import AHEAD, Backlog
@@ -145,9 +146,16 @@ def _parser() -> argparse.ArgumentParser:
         "--base-frame",
         type=name,
         default=CameraOptions.base_frame,
-        help="child frame of ground_truth/odom: the camera's body axes, x forward (default %(default)s)",
+        help="child frame of ground_truth/odom: the camera's body axes, x forward, or what --mount-tf mounts it on "
+        "(default %(default)s)",
     )
-    add("--mount-tf", action="store_true", help="publish the static transform from --base-frame to --frame-id")
+    add(
+        "--mount-tf",
+        action="store_true",
+        help="publish the static transform from --base-frame to --frame-id: the true mount, of a base on the floor, "
+        "where a synthetic camera is fixed to a robot (motion=wheeled, turning, reversing, sideways or inverted); "
+        "otherwise zeros, a base at the camera, in place of which the node's camera_pose can give a mount",
+    )
     add("--compressed", action="store_true", help="publish jpeg on camera/image_raw/compressed instead")
     add("--best-effort", action="store_true", help="publish images with best-effort instead of reliable QoS")
     add(
@@ -200,6 +208,7 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
         base_frame=options.base_frame,
         compressed=options.compressed,
         best_effort=options.best_effort,
+        T_base_camera=_mount(source, options),
         publish_mount=options.mount_tf,
         publish_clock=options.clock,
         publish_truth=source.has_truth,
@@ -243,6 +252,12 @@ def _play(source: Source, options: argparse.Namespace, stop: threading.Event) ->
         prefetch.close()
         if player is not None:
             player.destroy_node()
+
+
+def _mount(source: Source, options: argparse.Namespace) -> FloatArray:
+    """Return the mount that others are told of; where they are not, they have to assume one, and so does the truth."""
+    T_base_camera = source.T_base_camera if options.mount_tf else None
+    return T_BASE_CAMERA if T_base_camera is None else T_base_camera
 
 
 def _publish(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -43,7 +43,8 @@ class CameraOptions:
 
     Attributes:
         frame_id: of images and camera_info, an optical frame.
-        base_frame: child frame of the ground truth: the camera's body axes (x forward, y left, z up).
+        base_frame: child frame of the ground truth: what the camera is mounted on (x forward, y left, z up).
+        T_base_camera: (4, 4) that mount; by default, the base is the camera's body, at the camera.
         compressed: publish CompressedImage (jpeg) rather than Image.
         best_effort: publish images without resending lost ones, as most camera drivers do.
         publish_mount: publish the static transform from base_frame to frame_id.
@@ -54,6 +55,7 @@ class CameraOptions:
 
     frame_id: str = FrameSettings.camera_frame
     base_frame: str = FrameSettings.base_frame
+    T_base_camera: FloatArray = field(default_factory=lambda: T_BASE_CAMERA)
     compressed: bool = False
     best_effort: bool = False
     publish_mount: bool = False
@@ -126,7 +128,8 @@ class Player(Node):
         stamp = time_message(stamp_ns)
         header = Header(stamp=stamp, frame_id=self.options.frame_id)
         if self._truth is not None and frame.T_world_camera is not None:
-            self._truth.publish(self._true_odometry(stamp_ns, frame.T_world_camera @ inverse(T_BASE_CAMERA)))
+            T_world_base = frame.T_world_camera @ inverse(self.options.T_base_camera)
+            self._truth.publish(self._true_odometry(stamp_ns, T_world_base))
         true_depth = self._true_depth
         if true_depth is not None and frame.depth is not None and true_depth.get_subscription_count() > 0:
             true_depth.publish(image_message(frame.depth, "32FC1", header))
@@ -169,4 +172,5 @@ class Player(Node):
     def _send_mount(self) -> None:
         header = Header(stamp=self.get_clock().now().to_msg(), frame_id=self.options.base_frame)
         self._mount_broadcaster = StaticTransformBroadcaster(self)
-        self._mount_broadcaster.sendTransform(transform_message(T_BASE_CAMERA, header, self.options.frame_id))
+        mount = transform_message(self.options.T_base_camera, header, self.options.frame_id)
+        self._mount_broadcaster.sendTransform(mount)
