@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="publish the static transform from --base-frame to --frame-id: the true mount, of a base on the floor, "
         "where a synthetic camera is fixed to a robot (motion=wheeled, turning, reversing, sideways or inverted); "
-        "otherwise zeros, a base at the camera, in place of which the node's camera_pose can give a mount",
+        "otherwise zeros, a base at the camera. Leave it out beside the node's camera_pose, which TF's mount overrides",
     )
     add("--compressed", action="store_true", help="publish jpeg on camera/image_raw/compressed instead")
     add("--best-effort", action="store_true", help="publish images with best-effort instead of reliable QoS")
