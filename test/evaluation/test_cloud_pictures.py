@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from ttt3r_ros import colors
+from ttt3r_ros.evaluation import cloud_pictures
 from ttt3r_ros.evaluation.cloud_pictures import CONFIDENT_SHARE, confident_points, draw_clip, draw_cloud, joined
 from ttt3r_ros.evaluation.run_log import Moment, RunLog
 from ttt3r_ros.geometry import T_BASE_CAMERA, FloatArray, Intrinsics, T_from_pose, unproject
@@ -18,7 +20,7 @@ CAMERA = Intrinsics(30.0, 30.0, 19.5, 14.5, 40, 30)
 RED = (200, 20, 20)
 
 
-def a_run(*, truth: bool, frames: int = 4) -> RunLog:
+def a_run(*, truth: bool, frames: int = 4, T_base_camera: FloatArray = T_BASE_CAMERA) -> RunLog:
     """Return a run past a red wall; its truth began elsewhere, and lies 0.5 m farther away than the estimate."""
     recording = RunLog()
     elsewhere = T_from_pose([7.0, -2.0, 1.0], [1.0, 0.0, 0.0, 1.0])
@@ -27,7 +29,7 @@ def a_run(*, truth: bool, frames: int = 4) -> RunLog:
         recording.poses[i] = T_odom_base
         if truth:
             recording.true_poses[i] = elsewhere @ T_odom_base
-        recording.moments.add(a_moment(i, T_odom_base @ T_BASE_CAMERA, truth=truth))
+        recording.moments.add(a_moment(i, T_odom_base @ T_base_camera, truth=truth))
     return recording
 
 
@@ -89,6 +91,27 @@ def test_the_cloud_is_drawn_from_two_sides(monkeypatch: pytest.MonkeyPatch, trut
     for picture, color in zip(pictures, paths * 2, strict=True):
         assert count(picture, color) > 20
     assert not np.array_equal(pictures[0], pictures[-1])
+
+
+@pytest.mark.parametrize(
+    ("height", "said"),
+    [(0.0, "the line is the camera's path; cut open 0.4 m above it"),
+     (0.5, "the line is the robot's path; cut open 0.4 m above the camera")],
+)  # fmt: skip
+def test_rooms_are_cut_open_above_the_camera_also_of_a_robot(
+    monkeypatch: pytest.MonkeyPatch, height: float, said: str
+) -> None:
+    made: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path, **options: made.append(figure))
+    T_base_camera = T_BASE_CAMERA.copy()
+    T_base_camera[2, 3] = height
+    recording = a_run(truth=False, T_base_camera=T_base_camera)
+    moments = list(recording.moments)
+    draw_cloud(Path("c.png"), recording, moments)
+    assert any(said in " ".join(text.get_text().split()) for text in made[0].findobj(Text))
+    cloud = joined(confident_points(moments, 10**6))
+    path = np.array([pose[:3, 3] for pose in recording.poses.values()])
+    assert cloud_pictures._Stage.around(cloud, path, moments).ceiling == pytest.approx(height + 0.4)
 
 
 def test_the_clip_grows(tmp_path: Path) -> None:

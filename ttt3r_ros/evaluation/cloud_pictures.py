@@ -24,7 +24,7 @@ CONFIDENT_SHARE = 0.7
 #: Number of points in a picture, at most; more are invisible in its pixels.
 _MAX_POINTS = 200_000
 
-#: Rooms are cut open this far above the highest pose [m], since a ceiling would hide everything.
+#: Rooms are cut open this far above the highest camera [m], since a ceiling would hide everything.
 _ABOVE_M = 0.4
 
 _BACKGROUND = (250, 250, 250)
@@ -99,7 +99,8 @@ def draw_cloud(path: Path, recording: RunLog, moments: list[Moment], *, note: st
     path_odom = _path(recording)
     paths = {"estimate": path_odom, "truth": _true_path(recording)}
     azimuth = _first_heading_deg(recording)
-    stage = _Stage.around(joined([cloud for _, cloud in rows]), path_odom)  # both seen from the same places
+    # both seen from the same places
+    stage = _Stage.around(joined([cloud for _, cloud in rows]), path_odom, moments)
 
     figure = Figure(figsize=(4.8 * len(rows) + 0.4, 7.6), layout="constrained")
     figure.suptitle("Point cloud", fontsize=15, fontweight="bold", x=0.02, ha="left")
@@ -119,7 +120,8 @@ def draw_cloud(path: Path, recording: RunLog, moments: list[Moment], *, note: st
                 axes.set_title(f"{name}, {len(cloud.positions):,} points", fontsize=10)
             if column == 0:
                 axes.set_ylabel("from behind the start" if side == 0 else "from the other side", fontsize=10)
-    caption = f"the line is the camera's path; cut open {_ABOVE_M} m above it"
+    path_of, above = ("camera", "it") if _is_base_at_camera(recording, moments) else ("robot", "the camera")
+    caption = f"the line is the {path_of}'s path; cut open {_ABOVE_M} m above {above}"
     write_below(figure, noted(caption, note))
     save(figure, path)
 
@@ -135,7 +137,7 @@ def draw_clip(path: Path, recording: RunLog, moments: list[Moment], *, note: str
     """
     shown = set(np.linspace(0, len(moments) - 1, _CLIP_FRAMES).round().astype(int).tolist())
     clouds = confident_points(moments, _MAX_POINTS)
-    stage = _Stage.around(joined(clouds), _path(recording))
+    stage = _Stage.around(joined(clouds), _path(recording), moments)
     limit = colors.depth_limit([moment.depth for moment in moments])
     azimuth = _first_heading_deg(recording) + 180.0 - _SWEEP_DEG / 2
     stamps_ns = np.array(sorted(recording.poses))
@@ -175,8 +177,10 @@ class _Stage:
     ceiling: float
 
     @classmethod
-    def around(cls, cloud: Points, path: FloatArray) -> _Stage:
-        ceiling = float(path[:, 2].max()) + _ABOVE_M
+    def around(cls, cloud: Points, path: FloatArray, moments: list[Moment]) -> _Stage:
+        """Cut above path and cameras; a robot's base is on the floor."""
+        heights = [path[:, 2].max(), *(moment.T_odom_camera[2, 3] for moment in moments)]
+        ceiling = float(max(heights)) + _ABOVE_M
         below = cloud.positions[cloud.positions[:, 2] < ceiling]
         below = below[:: max(1, len(below) // _STANDING_FOR_ALL)]
         if len(below):
@@ -248,6 +252,11 @@ def _thinned(count: int) -> npt.NDArray[np.intp]:
 def _path(recording: RunLog) -> FloatArray:
     """Return the (N, 3) estimated path in the odometry frame [m], in order of time."""
     return np.array([recording.poses[stamp][:3, 3] for stamp in sorted(recording.poses)])
+
+
+def _is_base_at_camera(recording: RunLog, moments: list[Moment]) -> bool:
+    """Return whether the path is that of the camera itself, and not of a robot that carries it."""
+    return all(np.allclose(m.T_odom_camera[:3, 3], recording.poses[m.stamp_ns][:3, 3], atol=1e-6) for m in moments)
 
 
 def _true_path(recording: RunLog) -> FloatArray:
