@@ -14,6 +14,7 @@ from ttt3r_ros.ros.diagnostics import Counters, Health, diagnostic_array, reside
 COUNTERS = Counters(
     input_rate_hz=29.968,
     frames_received=101,
+    frames_waiting=20,
     frames_dropped=12,
     frames_dropped_by_stamp=19,
     frames_failed=13,
@@ -37,6 +38,7 @@ def test_each_figure_is_under_its_name():
         "state": "tracking",
         "input_rate_hz": "29.97",
         "frames_received": "101",
+        "frames_waiting": "20",
         "frames_dropped": "12",
         "frames_dropped_by_stamp": "19",
         "frames_failed": "13",

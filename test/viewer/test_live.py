@@ -24,9 +24,22 @@ from ttt3r_ros.viewer.server import open_server
 
 
 def test_the_state_is_told_in_words_and_numbers() -> None:
-    values = {"input_rate_hz": "9.90", "output_rate_hz": "9.80", "frames_lost": "3", "segment": "2", "unknown": "x"}
+    values = {
+        "input_rate_hz": "9.90",
+        "output_rate_hz": "9.80",
+        "frames_waiting": "4",
+        "frames_lost": "3",
+        "segment": "2",
+        "unknown": "x",
+    }
     text = state_html("error", "lost: the image is black", values)
-    for words in ("lost: the image is black", "images: 9.90 Hz", "poses: 9.80 Hz", "frames: 3 lost", "segment: 2"):
+    for words in (
+        "lost: the image is black",
+        "images: 9.90 Hz",
+        "poses: 9.80 Hz, 4 images waiting",
+        "frames: 3 lost",
+        "segment: 2",
+    ):
         assert words in text
     assert "unknown" not in text
     assert "map" not in text

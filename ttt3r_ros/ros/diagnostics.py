@@ -36,6 +36,7 @@ class Counters:
 
     input_rate_hz: float = 0.0
     frames_received: int = 0
+    frames_waiting: int = 0
     frames_dropped: int = 0
     frames_dropped_by_stamp: int = 0
     frames_failed: int = 0

@@ -140,6 +140,7 @@ class Tracking:
         return Counters(
             input_rate_hz=self.camera_input.rate.hz(),
             frames_received=self.camera_input.received,
+            frames_waiting=len(self._queue),
             frames_dropped=self._queue.dropped,
             frames_dropped_by_stamp=sum(self.camera_input.dropped_by_stamp.values()),
             frames_failed=self.pipeline.failed,

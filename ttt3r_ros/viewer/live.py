@@ -254,7 +254,11 @@ def state_html(level: str, message: str, values: Mapping[str, str]) -> str:
 #: What `state_html` shows: by label, the keys of the diagnostics and how their values are put.
 _ROWS: dict[str, tuple[tuple[str, str], ...]] = {
     "images": (("input_rate_hz", "{} Hz"), ("frames_received", "{} received")),
-    "poses": (("output_rate_hz", "{} Hz"), ("latency_ms_p50", "{} ms latency")),
+    "poses": (
+        ("output_rate_hz", "{} Hz"),
+        ("latency_ms_p50", "{} ms latency"),
+        ("frames_waiting", "{} images waiting"),
+    ),
     "frames": (("frames_dropped", "{} dropped"), ("frames_lost", "{} lost"), ("frames_failed", "{} failed")),
     "segment": (("segment", "{}"), ("segment_frames", "{} frames"), ("segment_reason", "{}")),
     "map": (("map_points", "{} points"), ("map_voxel_size", "voxels of {} m")),

@@ -139,7 +139,10 @@ def without_clouds(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("perfect_node", "without_clouds")
 def test_stopping_it_writes_what_there_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, notices: list[tuple[str, str]]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    notices: list[tuple[str, str]],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     status = demo._status
 
@@ -150,9 +153,10 @@ def test_stopping_it_writes_what_there_is(
 
     monkeypatch.setattr(demo, "_status", interrupt_after_five_poses)
     source = SOURCE.replace("length=20", "length=2000")
-    for name in ("node.log", "player.log", "view.log"):
+    for name in ("node.log", "player.log", "view.log", "metrics.json"):
         (tmp_path / name).write_text("of an earlier run")
     assert demo.main(["--input", source, "--output", str(tmp_path)]) == 0
+    assert f"replacing what an earlier run has left in {tmp_path}/" in capsys.readouterr().out
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert (tmp_path / "view.html").exists()  # that needs no server
     assert notices == [

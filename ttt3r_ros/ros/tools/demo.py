@@ -111,6 +111,13 @@ def _run(options: argparse.Namespace, console: Console, stop: threading.Event) -
         if folder.is_dir() and options.output.resolve() in image_folders(folder):
             raise UserError(f"{options.output} is the folder of the recording itself; choose another --output")
     claim_folder(options.output)
+    if (options.output / "metrics.json").exists():
+        console.print(
+            f"note:   replacing what an earlier run has left in {options.output}/ (with make, OUTPUT=FOLDER keeps it)",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     (options.output / "view.log").unlink(missing_ok=True)  # of an earlier run
 
     with TemporaryDirectory() as scratch, ExitStack() as until_the_end:
