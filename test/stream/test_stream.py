@@ -408,6 +408,27 @@ def test_a_mount_that_turns_the_image_another_way_begins_a_segment():
     assert [result.events for result in results] == [(), (said,), (), ()]
 
 
+@pytest.mark.parametrize("frames_lost", [0, 2])
+def test_a_robot_stays_where_it_is_when_its_camera_is_turned(frames_lost):
+    """A camera on a gimbal that swings over between two frames has not turned the robot over."""
+    camera = Camera(max_speed=0.0, max_turn_rate=0.0)
+    before = camera.drive(3)[-1].motion.T_odom_base
+    for _ in range(frames_lost):
+        assert camera.send(np.zeros((60, 80, 3), np.uint8)).lost
+    turned = camera.stream.process(np.ascontiguousarray(np.rot90(view(3), 2)), camera.stamp + 10**8, rolled(180))
+    np.testing.assert_allclose(turned.motion.T_odom_base, before, atol=1e-6)
+    after = camera.stream.process(np.ascontiguousarray(np.rot90(view(4), 2)), camera.stamp + 2 * 10**8, rolled(180))
+    np.testing.assert_allclose(after.motion.T_odom_base[:3, 3] - before[:3, 3], [SPEED, 0, 0], atol=1e-2)
+
+
+def test_a_robot_stays_where_it_is_when_its_camera_turns_in_a_gap():
+    camera = Camera()
+    before = camera.drive(3)[-1].motion.T_odom_base
+    left = T_from_rpy([0, 0, 0], 0, 0, np.pi / 2) @ T_BASE_CAMERA
+    after = camera.stream.process(view(3), camera.stamp + 10**8, left, break_reason="a gap")
+    np.testing.assert_allclose(after.motion.T_odom_base, before, atol=1e-6)
+
+
 def test_a_step_changes_nothing_of_what_it_is_given():
     """The same frame from the same state gives the same result, however often and whatever came in between."""
     camera = Camera(reset_interval=4)

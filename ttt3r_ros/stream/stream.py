@@ -210,6 +210,8 @@ def step(
     misfit, fitting = segments.fitted(backbone, state.segments, image.shape[1], image.shape[0], settings, turns)
     if misfit:
         state = _told(replace(state, segments=fitting), misfit)
+    if state.segments.state is None:
+        state = _with_robot_where_it_was(state, frame.T_base_camera)
 
     outputs = set(frame.outputs)
     age = state.odometry.frames_since_confidence + 1
@@ -305,6 +307,19 @@ def prepare(backbone: Backbone, state: StreamState, settings: StreamSettings) ->
         if reason:
             state = reset(state, reason, is_routine=settings.reset_policy == "interval")
     return replace(state, segments=segments.prepare(backbone, state.segments, settings))
+
+
+def _with_robot_where_it_was(state: StreamState, T_base_camera: FloatArray) -> StreamState:
+    """Return the state whose next segment begins where the robot stood last, with the camera as it is mounted now.
+
+    A mount may have moved since the last frame: a segment that began where the camera stood would turn the robot.
+    """
+    T_odom_world, T_odom_base = state.odometry.T_odom_world, state.odometry.T_odom_base
+    if T_odom_world is None or T_odom_base is None:
+        return state
+    T_world_camera = inverse(T_odom_world) @ T_odom_base @ T_base_camera
+    T_world_camera[:3, :3] = orthonormal(T_world_camera[:3, :3])
+    return replace(state, segments=replace(state.segments, T_world_camera=T_world_camera))
 
 
 def reset(state: StreamState, reason: str = "asked for", *, is_routine: bool = False) -> StreamState:
