@@ -166,12 +166,12 @@ def test_a_mount_that_comes_late_gives_the_axes_and_the_pose_goes_on(robot, insi
 
 def test_an_odometry_that_has_turned_before_its_mount_came_is_not_left_tilted(robot):
     """Position and heading go on; roll and pitch, about whose axes it turned by mistake, become right."""
-    sideways = turned([1, 0, 0], 90)  # mounted on its side
+    sideways = turned([1, 0, 0], 50)  # mounted almost on its side: any further, and the network's image is turned too
     sideways[:3, :3] = sideways[:3, :3] @ R_BODY_OPTICAL
     bases = [turned([0, 0, 1], 3 * min(i, 10), [STEP * i, 0.0, 0.0]) for i in range(20)]
     robot.is_seen_from(sideways, bases)
     before = pose_of(robot.drive(11)[-1])
-    assert abs(before[2, 0]) > 0.4  # 30° that it seems to have pitched
+    assert abs(before[2, 0]) > 0.3  # 30° about an axis that it seems to have rolled by 50°
     robot.mount_is_heard(sideways)
     after = [pose_of(odometry) for odometry in robot.drive(9)]
     np.testing.assert_allclose(after[0][:3, 3], before[:3, 3], atol=STEP + 1e-4)

@@ -421,6 +421,15 @@ def test_a_robot_stays_where_it_is_when_its_camera_is_turned(frames_lost):
     np.testing.assert_allclose(after.motion.T_odom_base[:3, 3] - before[:3, 3], [SPEED, 0, 0], atol=1e-2)
 
 
+def test_a_robot_stays_where_it_is_when_its_camera_was_upside_down_all_the_time():
+    camera = Camera()
+    before = camera.drive(3)[-1].motion.T_odom_base
+    camera.stream.remount(T_BASE_CAMERA, rolled(180))
+    after = camera.stream.process(np.ascontiguousarray(np.rot90(view(3), 2)), camera.stamp + 10**8, rolled(180))
+    assert after.estimate.segment == 1
+    np.testing.assert_allclose(after.motion.T_odom_base, before, atol=1e-6)
+
+
 def test_a_robot_stays_where_it_is_when_its_camera_turns_in_a_gap():
     camera = Camera()
     before = camera.drive(3)[-1].motion.T_odom_base
