@@ -267,6 +267,8 @@ def test_it_says_what_it_waits_for_and_for_how_long(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder, log = SimpleNamespace(recording=RunLog()), tmp_path / "player.log"
+    log.write_text("video.mp4 as /camera/image_raw, 15 Hz\n")
+    assert demo._status(recorder, log) == "the camera is starting"
     log.write_text("preparing all images of synthetic world 1, handheld first (--preload)\n")
     assert demo._status(recorder, log) == "the camera is preparing its images"
     monkeypatch.setattr(frame_progress, "LOG_PERIOD_S", 0.0)

@@ -347,12 +347,14 @@ def test_it_says_that_it_waits_when_those_who_are_there_would_have_been_found(
 def test_a_source_that_is_too_slow_is_said_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for late_s in (0.4, 0.6):  # of ten frames, a fifth of a second
+    for late_s, preload in ((0.4, False), (0.6, True), (0.6, False)):  # of ten frames, a fifth of a second
         pacer = SimpleNamespace(wait_until_due=lambda *_: 10**9, late_ns=round(late_s * 1e9))
         monkeypatch.setattr(play_module, "Pacer", lambda rate, wait, pacer=pacer: pacer)
-        assert play_module.main(["play", str(folder), "--fps", "50", "--no-wait-for-subscriber"]) == 0
+        arguments = ["play", str(folder), "--fps", "50", "--no-wait-for-subscriber", *["--preload"] * preload]
+        assert play_module.main(arguments) == 0
         said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("cannot keep up: ")]
         assert len(said) == (late_s > 0.5)
+        assert not said or ("this computer is too busy" in said[0]) == preload
     assert "instead of 50 images per second" in said[0]
 
 

@@ -363,7 +363,10 @@ def _status(recorder: Recorder, player_log: Path) -> str:
     if not recording.poses:
         if _frames_received(recorder):
             return "waiting for the node"
-        counts = re.findall(r"^preparing: (\S+) frames", player_log.read_text(errors="replace"), re.MULTILINE)
+        said = player_log.read_text(errors="replace")
+        if not re.search(r"^preparing", said, re.MULTILINE):  # a recording's images are ready
+            return "the camera is starting"
+        counts = re.findall(r"^preparing: (\S+) frames", said, re.MULTILINE)
         return "the camera is preparing its images" + (f": {counts[-1]}" if counts else "")
     status = f"{len(recording.poses)} poses"
     rate_hz = recording.diagnostics.get("output_rate_hz", "0.00")

@@ -310,10 +310,11 @@ def _publish(
         progress.update(count, f"{rate_hz:.1f} Hz" if rate_hz else "")
         if backlog is None and not is_late and _is_late(pacer, last_s - first_s):
             is_late = True
-            _say(
-                f"cannot keep up: {rate_hz:.3g} instead of {source_rate_hz * options.rate:.3g} images per second, "
-                "since reading or rendering them takes longer; --rate plays more slowly, --preload prepares all first"
-            )
+            cause = "reading or rendering them takes longer; --preload prepares all first, --rate plays more slowly"
+            if options.preload:
+                cause = "this computer is too busy to send them; end other programs, or let --rate play more slowly"
+            wanted = source_rate_hz * options.rate
+            _say(f"cannot keep up: {rate_hz:.3g} instead of {wanted:.3g} images per second, since {cause}")
     seconds = last_s - first_s
     return Summary(count, seconds, (count - 1) / seconds if seconds > 0 else 0.0)
 
