@@ -8,7 +8,7 @@ import pytest
 
 from benchmark import conditions
 from benchmark.conditions import CONDITIONS, motion_errors
-from ttt3r_ros.geometry import T_from_rpy
+from ttt3r_ros.geometry import T_BASE_CAMERA, T_from_rpy
 from ttt3r_ros.stream import load, stream
 
 
@@ -55,7 +55,8 @@ def test_the_network_alone_is_told_from_what_pixels_correct(tmp_path, monkeypatc
     """The one stands still, which is wrong by all of the motion; the other is never wrong."""
     truth = [T_from_rpy([0.1 * i, 0, 0], 0, 0, 0.02 * i) for i in range(20)]
 
-    def steps(settings, frames, *, outputs):
+    def steps(settings, frames, *, outputs, T_base_camera):
+        np.testing.assert_allclose(T_base_camera, T_BASE_CAMERA, atol=1e-12)
         poses = truth if settings.correct_motion else [np.eye(4)] * 20
         return [SimpleNamespace(estimate=SimpleNamespace(T_world_camera=T)) for T in poses]
 
