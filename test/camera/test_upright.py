@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ttt3r_ros.camera.upright import quarter_turns, turned_axes
+from ttt3r_ros.camera.upright import quarter_turns, turned, turned_axes
 from ttt3r_ros.geometry import T_BASE_CAMERA, T_from_rpy
 
 degrees = st.floats(-180, 180)
@@ -57,3 +58,11 @@ def test_axes_turn_as_numpys_images_do(turns):
     v, u = np.mgrid[-2.0:3.0, -2.0:3.0]  # from the center
     rays = np.stack([u, v, np.ones_like(u)], axis=-1)
     np.testing.assert_allclose(np.rot90(rays @ turned_axes(turns).T, turns), rays, atol=1e-12)
+
+
+def test_planes_turn_as_images_do_and_are_not_copied_where_nothing_is_to_be_done():
+    planes = torch.arange(24).reshape(2, 3, 4)
+    assert turned(planes, 0) is planes
+    for turns in (1, 2, 3):
+        for plane, expected in zip(turned(planes, turns), planes, strict=True):
+            np.testing.assert_array_equal(plane, np.rot90(expected, turns))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ttt3r_ros.geometry import FloatArray
 
@@ -38,3 +40,8 @@ def turned_axes(turns: int) -> FloatArray:
     """Return the (3, 3) rotation from a camera's optical axes to those of its image after quarter turns of it."""
     quarter = np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
     return np.linalg.matrix_power(quarter, turns % 4)
+
+
+def turned(planes: Tensor, turns: int) -> Tensor:
+    """Return (C, H, W) planes after quarter turns, counterclockwise; the same ones where there is none."""
+    return torch.rot90(planes, turns, (1, 2)).contiguous() if turns else planes

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ttt3r_ros.camera.preprocess import normalize
-from ttt3r_ros.camera.upright import turned_axes
+from ttt3r_ros.camera.upright import turned, turned_axes
 from ttt3r_ros.geometry import FloatArray, T_from_pose, inverse
 from ttt3r_ros.model.network import POINTS_CAMERA, Prediction, State
 from ttt3r_ros.model.update import Ttt3r
@@ -66,7 +66,7 @@ def _in_order(backbone: Backbone, first: Keyframe, second: Keyframe) -> Pieces[T
 def _step(backbone: Backbone, keyframe: Keyframe, state: State | None) -> tuple[FloatArray, float | None, float, State]:
     """Return the pose (4, 4), the keyframe's meters per meter of the network, their spread, and the state."""
     planes = backbone.planes(keyframe.image, keyframe.pixel_map)
-    planes = torch.rot90(planes, keyframe.turns, (1, 2)).contiguous()
+    planes = turned(planes, keyframe.turns)
     prediction, after = backbone.step(normalize(planes), state, rule=Ttt3r(), outputs={POINTS_CAMERA})
     seen = download(_Seen.of(prediction))
     T = T_from_pose(seen.pose[:3].numpy(), seen.pose[3:].numpy())

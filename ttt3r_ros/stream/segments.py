@@ -20,7 +20,7 @@ from torch import Tensor
 from ttt3r_ros.camera.focal import intrinsics_of, with_focal_of
 from ttt3r_ros.camera.mask import Mask
 from ttt3r_ros.camera.preprocess import check_image, interleaved, normalize
-from ttt3r_ros.camera.upright import turned_axes
+from ttt3r_ros.camera.upright import turned, turned_axes
 from ttt3r_ros.errors import UserError
 from ttt3r_ros.geometry import FloatArray, Intrinsics, T_from_pose, inverse, orthonormal
 from ttt3r_ros.model.network import POINTS_CAMERA, Prediction, State, Trace
@@ -255,7 +255,7 @@ def advance(
     if begins and state.segment >= 0:
         state = replace(state, scale_state=scale_filter.unchained(state.scale_state))
     planes = backbone.planes(image, mapping)
-    network_input = normalize(torch.rot90(planes, turns, (1, 2)).contiguous())
+    network_input = normalize(turned(planes, turns))
     prepared = time.perf_counter()
 
     wanted = {POINTS_CAMERA} if POINTS in outputs else set()
